@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MIT
+// Version, switches, platform detection, and the inline namespace that carries the ABI version.
+#ifndef CONTRAIL_CONFIG_HPP
+#define CONTRAIL_CONFIG_HPP
+
+#define CONTRAIL_VERSION_MAJOR 0
+#define CONTRAIL_VERSION_MINOR 1
+#define CONTRAIL_VERSION_PATCH 0
+/// The version as one number: major * 10000 + minor * 100 + patch.
+#define CONTRAIL_VERSION 100
+
+// Switches a user may define before the first include, in any translation unit on its own:
+//   CONTRAIL_DISABLED           every macro compiles to nothing; the control functions answer "compiled out"
+//   CONTRAIL_NO_SHORT_MACROS    only CONTRAIL_X macros, no TRACE_X
+//   CONTRAIL_COMPACT            the begin of a region is a call too: smaller call sites, slower regions
+//   CONTRAIL_TLS_MODEL          the thread-local model, "initial-exec" unless defined
+//   CONTRAIL_FORCE_UNSUPPORTED  behave as on a platform that contrail does not support (for tests)
+
+#if __cplusplus < 202002L
+#error "contrail needs C++20: compile with -std=c++20 or newer."
+#endif
+
+#if defined(__linux__) && (defined(__x86_64__) || defined(__aarch64__)) && defined(__GNUC__) && \
+    !defined(CONTRAIL_FORCE_UNSUPPORTED)
+#define CONTRAIL_DETAIL_SUPPORTED 1
+#else
+#define CONTRAIL_DETAIL_SUPPORTED 0
+#endif
+
+#if CONTRAIL_DETAIL_SUPPORTED && !defined(CONTRAIL_DISABLED)
+#define CONTRAIL_DETAIL_ENABLED 1
+#else
+#define CONTRAIL_DETAIL_ENABLED 0
+#endif
+
+#ifndef CONTRAIL_TLS_MODEL
+#define CONTRAIL_TLS_MODEL "initial-exec"
+#endif
+
+// Entities of namespace contrail::detail are hidden: each shared object has its own copies, and the one recorder of
+// the process is found by an ELF note instead of by symbol lookup (detail/process.hpp).
+#define CONTRAIL_DETAIL_HIDDEN __attribute__((visibility("hidden")))
+#define CONTRAIL_DETAIL_COLD __attribute__((noinline, cold))
+#define CONTRAIL_DETAIL_ALWAYS_INLINE __attribute__((always_inline)) inline
+
+/// Everything lives in an inline namespace named after the ABI version, so that two versions never share a symbol.
+#define CONTRAIL_DETAIL_NAMESPACE_BEGIN \
+  namespace contrail {                  \
+  inline namespace v0 {
+#define CONTRAIL_DETAIL_NAMESPACE_END \
+  }                                   \
+  }
+
+#endif
