@@ -1,0 +1,111 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Makes single_include/contrail.hpp: contrail.hpp with every contrail header expanded where it is included.
+
+    tools/dev/amalgamate.py           writes it
+    tools/dev/amalgamate.py --check   fails if the one that stands there is stale
+
+Include guards stay, so that include/ and single_include/ may meet in one translation unit. The same input gives the
+same bytes on every machine and day.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+INCLUDE = ROOT / "include"
+OUTPUT = ROOT / "single_include" / "contrail.hpp"
+OPT_INS = {"CONTRAIL_WITH_PFR": "contrail/pfr.hpp", "CONTRAIL_WITH_FMT": "contrail/fmt.hpp"}
+
+SPDX = "// SPDX-License-Identifier: MIT"
+OUR_INCLUDE = re.compile(r'\s*#\s*include\s+["<](contrail/[^">]+)[">]')
+CONDITION = re.compile(r"\s*#\s*(if|ifdef|ifndef|elif|else|endif)\b")
+
+
+class Amalgamation:
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.branches: list[tuple[int, int]] = []  # the conditional groups we are in: (group, branch of it)
+        self.groups = 0
+        self.expanded: dict[str, list[list[tuple[int, int]]]] = {}  # header -> where it was expanded
+
+    def is_visible(self, header: str) -> bool:
+        """Was it expanded in a branch that encloses this place? One in an #else does not count for its #if."""
+        return any(self.branches[: len(where)] == where for where in self.expanded.get(header, []))
+
+    def follow(self, line: str) -> None:
+        condition = CONDITION.match(line)
+        if not condition:
+            return
+        if condition[1] in ("if", "ifdef", "ifndef"):
+            self.groups += 1
+            self.branches.append((self.groups, 0))
+        elif condition[1] == "endif":
+            self.branches.pop()
+        else:
+            group, branch = self.branches.pop()
+            self.branches.append((group, branch + 1))
+
+    def expand(self, header: str) -> None:
+        if self.is_visible(header):
+            return
+        self.expanded.setdefault(header, []).append(list(self.branches))
+        text = (INCLUDE / header).read_text(encoding="utf-8").splitlines()
+        guard = next((line for line in text if CONDITION.match(line)), "")
+        if not re.fullmatch(r"#ifndef CONTRAIL_\w+_HPP", guard):
+            sys.exit(f"amalgamate.py: {header} does not open with its include guard.")
+        self.lines.append(f"// ==== {header} " + "=" * (110 - len(header)))
+        for line in text:
+            included = OUR_INCLUDE.match(line)
+            if included:
+                self.expand(included[1])
+                continue
+            if line != SPDX:
+                self.lines.append(line)
+            self.follow(line)
+
+    def result(self) -> str:
+        collapsed = re.sub(r"\n{3,}", "\n\n", "\n".join(self.lines))
+        return collapsed + "\n"
+
+
+def version() -> str:
+    text = (INCLUDE / "contrail" / "config.hpp").read_text(encoding="utf-8")
+    return ".".join(re.findall(r"^#define CONTRAIL_VERSION_(?:MAJOR|MINOR|PATCH) (\d+)$", text, re.MULTILINE))
+
+
+def amalgamate() -> str:
+    one = Amalgamation()
+    licence = (ROOT / "LICENSE").read_text(encoding="utf-8").splitlines()
+    one.lines += [SPDX, f"// contrail {version()}, a flight recorder for C++20 programs, in one header."]
+    one.lines += ["// Made from include/contrail by tools/dev/amalgamate.py: change it there.", "//"]
+    one.lines += [f"// {line}".rstrip() for line in licence]
+    one.lines += [""]
+    one.expand("contrail/contrail.hpp")
+    for switch, header in OPT_INS.items():
+        if header not in one.expanded and (INCLUDE / header).exists():
+            one.lines.append(f"#ifdef {switch}")
+            one.follow(f"#ifdef {switch}")
+            one.expand(header)
+            one.lines.append("#endif")
+            one.follow("#endif")
+    return one.result()
+
+
+def main() -> int:
+    fresh = amalgamate()
+    if "--check" in sys.argv[1:]:
+        if not OUTPUT.exists() or OUTPUT.read_text(encoding="utf-8") != fresh:
+            print("single_include/contrail.hpp is stale: run tools/dev/amalgamate.py and commit it.", file=sys.stderr)
+            return 1
+        return 0
+    OUTPUT.parent.mkdir(exist_ok=True)
+    OUTPUT.write_text(fresh, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Proves that each header includes only headers above it in LAYERS, and only what costs little to compile."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+INCLUDE = Path(__file__).resolve().parents[2] / "include" / "contrail"
+
+LAYERS = """
+config
+detail/atomic
+detail/clock
+detail/image
+detail/schema
+registry
+detail/storage
+detail/safe_writer
+detail/process
+detail/binding
+detail/pool
+detail/ring
+detail/threads
+detail/snapshot
+flight_recorder
+log
+disabled
+macros
+contrail
+pfr
+fmt
+""".split()
+
+# The only includers of C++ headers; all others live in every translation unit of their users.
+MAY_INCLUDE_CXX = {"pfr", "fmt"}
+
+INCLUDE_LINE = re.compile(r'^\s*#\s*include\s+(["<])([^">]+)[">]')
+
+
+def violations() -> list[str]:
+    found = []
+    for path in sorted(INCLUDE.rglob("*.hpp")):
+        name = path.relative_to(INCLUDE).with_suffix("").as_posix()
+        lines = path.read_text(encoding="utf-8").splitlines()
+        guard = "CONTRAIL_" + re.sub(r"\W", "_", name).upper() + "_HPP"
+        if name not in LAYERS:
+            found.append(f"{name}.hpp has no layer: add it to the list in tools/dev/check_layers.py.")
+            continue
+        if lines[0] != "// SPDX-License-Identifier: MIT":
+            found.append(f"{name}.hpp does not open with its SPDX line.")
+        if f"#ifndef {guard}" not in lines:
+            found.append(f"{name}.hpp is not guarded by {guard}.")
+        for number, line in enumerate(lines, 1):
+            match = INCLUDE_LINE.match(line)
+            if not match:
+                continue
+            place, included = f"{name}.hpp:{number}", match[2]
+            if included.startswith("contrail/"):
+                other = included.removeprefix("contrail/").removesuffix(".hpp")
+                if match[1] == "<":
+                    found.append(f'{place} includes <{included}>; our own headers are included with "".')
+                if other not in LAYERS[: LAYERS.index(name)]:
+                    found.append(f"{place} includes {included}, which is not above it in the layers.")
+            elif name not in MAY_INCLUDE_CXX and not included.endswith(".h"):
+                found.append(f"{place} includes <{included}>, which every translation unit would pay for.")
+    return found
+
+
+def main() -> int:
+    found = violations()
+    for sentence in found:
+        print(sentence, file=sys.stderr)
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
