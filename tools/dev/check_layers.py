@@ -12,18 +12,26 @@ INCLUDE = Path(__file__).resolve().parents[2] / "include" / "contrail"
 
 LAYERS = """
 config
+error
+options
 detail/atomic
 detail/clock
 detail/image
+detail/text
+detail/site_text
+detail/enum_names
 detail/schema
+detail/payload
 registry
 detail/storage
 detail/safe_writer
 detail/process
+detail/filter
 detail/binding
 detail/pool
 detail/ring
 detail/threads
+detail/dump_file
 detail/snapshot
 flight_recorder
 log
