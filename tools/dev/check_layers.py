@@ -33,6 +33,7 @@ detail/ring
 detail/threads
 detail/dump_file
 detail/snapshot
+detail/start
 flight_recorder
 log
 disabled
