@@ -23,6 +23,7 @@ detail/enum_names
 detail/schema
 detail/payload
 registry
+detail/type_macros
 detail/storage
 detail/safe_writer
 detail/process
@@ -33,11 +34,15 @@ detail/ring
 detail/threads
 detail/dump_file
 detail/snapshot
+detail/dump
+detail/dump_signal
 detail/start
 flight_recorder
 log
-disabled
+detail/call_site
 macros
+disabled
+short_macros
 contrail
 pfr
 fmt
