@@ -1,0 +1,604 @@
+// SPDX-License-Identifier: MIT
+// Descriptors: what contrail knows at compile time about event types and call sites; and the list of all event types.
+//
+//   struct point { int x, y; };
+//   TRACE_EVENT_TYPE(point, x, y);
+//
+//   using info = contrail::event_info<point>;
+//   static_assert(info::name == "point" && info::size == 8 && info::fields[1].name == "y");
+//
+//   for (const contrail::descriptor& type : contrail::registry()) puts_text(type.name);
+#ifndef CONTRAIL_REGISTRY_HPP
+#define CONTRAIL_REGISTRY_HPP
+
+#include "contrail/detail/payload.hpp"
+#include "contrail/detail/site_text.hpp"
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+
+/// An event type or a call site. All of it has static storage duration; texts are not terminated by NUL.
+struct descriptor {
+  detail::binding_kind kind{};
+  uint8_t flags = 0;
+  text name;
+  text category;
+  text file;
+  text function;
+  uint32_t line = 0;
+  uint64_t type_id = 0;  ///< of the registered type whose fields these are, 0 if there is none
+  const field* fields = nullptr;
+  uint16_t field_count = 0;
+};
+
+/// A constant range of fields.
+struct field_list {
+  const field* first = nullptr;
+  uint32_t count = 0;
+
+  constexpr const field* begin() const { return first; }
+  constexpr const field* end() const { return first + count; }
+  constexpr uint32_t size() const { return count; }
+  constexpr const field& operator[](uint32_t i) const { return first[i]; }
+};
+
+namespace detail {
+
+// ---- registered types ----------------------------------------------------------------------------------------
+
+/// What contrail_event_type(type_tag<T>) returns: how to know T's members, and the lambda that knows the macro's place.
+template <class Fields, class Site>
+struct event_type {
+  using fields = Fields;
+  using site = Site;
+};
+template <class Fields, class Site>
+constexpr event_type<Fields, Site> make_event_type(type_tag<Fields>, Site) {
+  return {};
+}
+
+/// The members of an aggregate by Boost.PFR; contrail/pfr.hpp defines it.
+template <class T>
+struct aggregate_fields;
+
+struct member_types {
+  template <class... Members>
+  constexpr type_list<Members...> operator()(const Members&...) const { return {}; }
+};
+
+/// An explicit list of members. `Visit` passes an object's members to a function; `Names` returns their list as text.
+template <class T, class Visit, class Names>
+struct listed_fields {
+  using types = decltype(Visit{}(*static_cast<const T*>(nullptr), member_types{}));
+
+  template <class Visitor>
+  CONTRAIL_DETAIL_ALWAYS_INLINE static void visit(const T& object, const Visitor& visitor) {
+    Visit{}(object, visitor);
+  }
+  static constexpr text member_name(uint32_t index) {
+    const text names = Names{}();
+    uint32_t at = 0;
+    while (true) {
+      while (names[at] == ' ' || names[at] == ',') ++at;
+      uint32_t end = at;
+      while (end != names.size && names[end] != ',' && names[end] != ' ') ++end;
+      if (index-- == 0) return part(names, at, end);
+      at = end;
+    }
+  }
+};
+
+template <class T, class Visit, class Names>
+constexpr type_tag<listed_fields<T, Visit, Names>> list_fields(Visit, Names) {
+  return {};
+}
+
+template <uint32_t Fields, uint32_t Characters>
+struct schema_storage {
+  field fields[Fields + 1]{};
+  char characters[Characters + 1]{};
+};
+
+template <class T>
+constexpr schema_walk walk_members(field* fields, char* characters) {
+  schema_walk walk;
+  walk.field_room = fields;
+  walk.name_room = characters;
+  walk.members<T>(nullptr, typename fields_of<T>::types{});
+  return walk;
+}
+
+/// The descriptor of a registered type, with the storage that it points to.
+template <class T>
+struct CONTRAIL_DETAIL_HIDDEN type_table {
+  static constexpr schema_walk size = walk_members<T>(nullptr, nullptr);
+
+  struct storage : schema_storage<size.fields, size.characters> {
+    descriptor description;
+    constexpr storage() {
+      walk_members<T>(this->fields, this->characters);
+      constexpr site_text site = typename decltype(contrail_event_type(type_tag<T>{}))::site{}();
+      description = {binding_kind::event_type, 0, type_name<T>(), site.category, site.file, {}, site.line, 0,
+                     this->fields, static_cast<uint16_t>(size.fields)};
+      hash id;
+      id.add(description.name);
+      for (uint32_t i = 0; i < size.fields; ++i) {
+        const field& f = this->fields[i];
+        id.add(f.name);
+        id.add(static_cast<uint64_t>(f.type) << 40 | uint64_t{f.is_array} << 32 | uint64_t{f.offset} << 16 | f.count);
+      }
+      description.type_id = id.value != 0 ? id.value : 1;
+    }
+  };
+  static constexpr storage value{};
+};
+
+template <class T>
+inline constexpr const descriptor& type_descriptor = type_table<T>::value.description;
+
+template <class Event, class Member>
+constexpr bool check_member() {
+  static_assert(is_recordable<Member>,
+                "contrail: a member of this event type cannot be recorded: register the member's type too, before, with "
+                "TRACE_EVENT_TYPE(type, field, ...), or list the other members only.");
+  return is_recordable<Member>;
+}
+template <class Event, class... Members>
+constexpr bool check_members(type_list<Members...>) {
+  bool good = true;
+  ((good = check_member<Event, Members>() && good), ...);
+  return good;
+}
+
+/// What CONTRAIL_EVENT_TYPE puts into the linker's section.
+template <class T>
+constexpr const descriptor* registration() {
+  static_assert(registered<T>, "contrail: write TRACE_EVENT_TYPE in the namespace of the type, after its definition.");
+  if constexpr (registered<T>) {
+    constexpr bool complete = requires { sizeof(fields_of<T>); };
+    static_assert(complete, "contrail: to register a type without a list of its fields, include <contrail/pfr.hpp> "
+                            "(Boost.PFR) before; or list them: TRACE_EVENT_TYPE(type, field, ...).");
+    if constexpr (complete) {
+      if constexpr (check_members<T>(typename fields_of<T>::types{})) {
+        constexpr uint32_t bytes = type_table<T>::size.bytes;
+        static_assert(bytes <= max_point_words * 8, "contrail: this event type is larger than a record, 2040 bytes.");
+        return &type_descriptor<T>;
+      }
+    }
+  }
+  return nullptr;
+}
+
+}  // namespace detail
+
+/// What is known of a registered type; all members are constants.
+template <class T>
+struct event_info {
+  static_assert(detail::registered<T>, "contrail: this type is not registered: write TRACE_EVENT_TYPE(type, field, ...) "
+                                       "in its namespace.");
+  /// Qualified by its namespaces.
+  static constexpr text name = detail::type_descriptor<T>.name;
+  /// A stable hash of the name and of all fields' names, types and offsets: equal in all builds by one compiler.
+  static constexpr uint64_t id = detail::type_descriptor<T>.type_id;
+  /// Bytes of the fixed part of its payload; strings add their characters behind it.
+  static constexpr uint32_t size = detail::type_table<T>::size.bytes;
+  /// With nested aggregates flattened; offsets are those in the payload.
+  static constexpr field_list fields{detail::type_descriptor<T>.fields, detail::type_descriptor<T>.field_count};
+  static constexpr text category = detail::type_descriptor<T>.category;
+  static constexpr text file = detail::type_descriptor<T>.file;
+  static constexpr uint32_t line = detail::type_descriptor<T>.line;
+};
+
+namespace detail {
+
+// ---- call sites ----------------------------------------------------------------------------------------------
+
+/// What the arguments after a site's name are.
+enum class argument_form : unsigned char { none, object, pairs, values };
+
+template <binding_kind Kind, class... Args>
+constexpr argument_form form_of() {
+  if constexpr (sizeof...(Args) == 0) return argument_form::none;
+  else if constexpr (Kind == binding_kind::counter || Kind == binding_kind::log) return argument_form::values;
+  else if constexpr (sizeof...(Args) == 1) return argument_form::object;
+  else return argument_form::pairs;
+}
+
+/// Folds over alternating keys and values without a template for each key:
+/// `(key_turn<W>{w} << ... << type_tag<Args>{})` calls w.key() and w.template value<T>() in turn.
+struct any_argument {};
+template <class T> struct argument : any_argument {};
+template <class Walk> struct value_turn;
+template <class Walk>
+struct key_turn {
+  Walk& walk;
+  constexpr value_turn<Walk> operator<<(any_argument) const;
+};
+template <class Walk>
+struct value_turn {
+  Walk& walk;
+  template <class T>
+  constexpr key_turn<Walk> operator<<(argument<T>) const {
+    walk.template value<T>();
+    return {walk};
+  }
+};
+template <class Walk>
+constexpr value_turn<Walk> key_turn<Walk>::operator<<(any_argument) const {
+  return {walk};
+}
+
+struct pair_measure {
+  schema_walk sizes;
+  bool recordable = true;
+  template <class T>
+  constexpr void value() {
+    recordable = recordable && is_recordable<T>;
+    sizes.value<T>(field_path{nullptr, "x", 0});
+  }
+};
+
+/// The same turns over arguments themselves.
+struct value_to_put;
+struct key_of_value {
+  payload_writer& writer;
+  CONTRAIL_DETAIL_ALWAYS_INLINE value_to_put operator<<(const char*) const;
+  CONTRAIL_DETAIL_ALWAYS_INLINE value_to_put operator<<(const char8_t*) const;
+};
+struct value_to_put {
+  payload_writer& writer;
+  template <class T>
+  CONTRAIL_DETAIL_ALWAYS_INLINE key_of_value operator<<(const T& value) const {
+    writer.put(value);
+    return {writer};
+  }
+};
+CONTRAIL_DETAIL_ALWAYS_INLINE value_to_put key_of_value::operator<<(const char*) const { return {writer}; }
+CONTRAIL_DETAIL_ALWAYS_INLINE value_to_put key_of_value::operator<<(const char8_t*) const { return {writer}; }
+
+struct argument_size : payload_size {
+  bool recordable = true;
+};
+
+/// The payload of a site's arguments after its name.
+template <argument_form Form, class... Args>
+constexpr argument_size measure_arguments() {
+  pair_measure m;
+  if constexpr (Form == argument_form::pairs) {
+    if constexpr (sizeof...(Args) % 2 == 0) static_cast<void>((key_turn<pair_measure>{m} << ... << argument<Args>{}));
+  } else {
+    (m.value<Args>(), ...);
+  }
+  return {{m.sizes.fields, m.sizes.bytes, m.sizes.texts, m.sizes.characters}, m.recordable};
+}
+template <argument_form Form, class... Args>
+inline constexpr argument_size size_of_arguments = measure_arguments<Form, Args...>();
+
+template <class T>
+constexpr bool is_counted() {
+  if constexpr (!is_leaf(kind_of<T>)) return false;
+  else return leaf_type<T>() <= field_type::float64 || leaf_type<T>() == field_type::duration;
+}
+
+enum class site_mistake : unsigned char { none, name, keys };
+
+/// Where the name and the keys of a site stand in its text.
+template <uint32_t Keys>
+struct parsed_site {
+  site_mistake mistake = site_mistake::none;
+  bool named_after_function = false;
+  uint32_t characters = 0;  ///< of name and keys, decoded
+  literal name;
+  literal keys[Keys + 1];
+};
+
+template <uint32_t Keys>
+constexpr parsed_site<Keys> parse_site(text arguments) {
+  parsed_site<Keys> site;
+  token_scanner scanner{arguments};
+  character_sink count;
+  scanner.skip_spaces();
+  if (scanner.peek() == ':' && stands_at(arguments, scanner.at, "::contrail::detail::function_name_tag")) {
+    site.named_after_function = true;
+    while (!scanner.done() && scanner.peek() != ',') ++scanner.at;
+  } else {
+    site.name = scanner.take_literals();
+    if (site.name.begin == site.name.end || (!scanner.done() && scanner.peek() != ',')) {
+      site.mistake = site_mistake::name;
+      return site;
+    }
+    decode(arguments, site.name, count);
+  }
+  ++scanner.at;
+  for (uint32_t i = 0; i < Keys; ++i) {
+    site.keys[i] = scanner.take_literals();
+    if (site.keys[i].begin == site.keys[i].end || scanner.peek() != ',') {
+      site.mistake = site_mistake::keys;
+      return site;
+    }
+    decode(arguments, site.keys[i], count);
+    ++scanner.at;
+    scanner.skip_value();
+  }
+  if (Keys != 0 && !scanner.done()) site.mistake = site_mistake::keys;
+  site.characters = count.size;
+  return site;
+}
+
+/// The names of TRACE_LOG's arguments.
+inline constexpr char log_argument_digits[] =
+    "0123456789101112131415161718192021222324252627282930313233343536373839404142434445464748495051525354555657585960616263";
+constexpr text log_argument_name(uint32_t index) {
+  return index < 10 ? text{log_argument_digits + index, 1} : text{log_argument_digits + 10 + (index - 10) * 2, 2};
+}
+
+/// Fills in fields under the names of their arguments.
+struct site_walk {
+  schema_walk sizes;
+  text* names = nullptr;
+
+  template <class T>
+  constexpr void value() {
+    sizes.value<T>(field_path{nullptr, *names++, 0});
+  }
+};
+
+/// All constants of one call site: the descriptor with the storage it points to. `Args` are the types after the name.
+template <class Site, binding_kind Kind, class... Args>
+struct CONTRAIL_DETAIL_HIDDEN site_table {
+  static constexpr argument_form form = form_of<Kind, Args...>();
+  static constexpr uint32_t key_count = form == argument_form::pairs ? sizeof...(Args) / 2 : 0;
+  static constexpr argument_size size = size_of_arguments<form, Args...>;
+  static constexpr parsed_site<key_count> parsed = parse_site<key_count>(Site{}().arguments);
+  static constexpr bool object = form == argument_form::object && (... && (kind_of<bare<Args>> == value_kind::aggregate));
+  static constexpr bool valid = parsed.mistake == site_mistake::none && size.recordable &&
+                                (object || form != argument_form::object);
+
+  template <class T>
+  static constexpr const descriptor& object_descriptor() {
+    return type_descriptor<bare<T>>;
+  }
+  /// Names of arguments are in place of names[]; walks all fields, into `fields` if it is not null.
+  static constexpr schema_walk walk(text* names, field* fields, char* characters) {
+    site_walk w{{}, names};
+    w.sizes.field_room = fields;
+    w.sizes.name_room = characters;
+    if constexpr (form == argument_form::pairs) {
+      static_cast<void>((key_turn<site_walk>{w} << ... << argument<Args>{}));
+    } else {
+      (w.value<Args>(), ...);
+    }
+    return w.sizes;
+  }
+  static constexpr void name_arguments(text* names, character_sink& sink) {
+    if constexpr (form == argument_form::pairs) {
+      for (uint32_t i = 0; i < key_count; ++i) {
+        const uint32_t first = sink.size;
+        decode(Site{}().arguments, parsed.keys[i], sink);
+        names[i] = {sink.out + first, sink.size - first};
+      }
+    } else if constexpr (Kind == binding_kind::log) {
+      for (uint32_t i = 0; i < sizeof...(Args); ++i) names[i] = log_argument_name(i);
+    } else {
+      names[0] = "value";
+    }
+  }
+  /// Characters of composed names: none unless an argument is an aggregate.
+  static constexpr uint32_t composed_characters() {
+    if constexpr (!valid || form == argument_form::object || size.characters == 0) {
+      return 0;
+    } else {
+      text names[sizeof...(Args) + 1];
+      char decoded[parsed.characters + 1]{};
+      character_sink sink{decoded};
+      name_arguments(names, sink);
+      return walk(names, nullptr, nullptr).characters;
+    }
+  }
+
+  static constexpr bool own_fields = valid && (form == argument_form::pairs || form == argument_form::values);
+  static constexpr uint32_t own_field_count = own_fields ? size.fields : 0;
+
+  struct storage : schema_storage<own_field_count, parsed.characters + composed_characters()> {
+    descriptor description;
+
+    constexpr storage() {
+      constexpr site_text site = Site{}();
+      character_sink sink{this->characters};
+      description.kind = Kind;
+      description.category = site.category;
+      description.file = site.file;
+      description.function = function_name(site.pretty_function);
+      description.line = site.line;
+      if constexpr (valid) {
+        description.name = description.function;
+        if (!parsed.named_after_function) {
+          decode(site.arguments, parsed.name, sink);
+          description.name = {this->characters, sink.size};
+        }
+        if constexpr (own_fields) {
+          text names[sizeof...(Args) + 1];
+          name_arguments(names, sink);
+          walk(names, this->fields, this->characters + sink.size);
+          description.fields = this->fields;
+          description.field_count = static_cast<uint16_t>(own_field_count);
+        } else if constexpr (form == argument_form::object) {
+          const descriptor& type = (object_descriptor<Args>(), ...);
+          description.type_id = type.type_id;
+          description.fields = type.fields;
+          description.field_count = type.field_count;
+        }
+      }
+    }
+  };
+  static constexpr storage value{};
+};
+
+template <class Site, binding_kind Kind, class... Args>
+inline constexpr const descriptor& site_descriptor = site_table<Site, Kind, Args...>::value.description;
+
+/// Refuses an argument that cannot be recorded; the type stands in the compiler's "required from".
+template <class Argument>
+constexpr bool check_argument() {
+  static_assert(is_recordable<Argument>,
+                "contrail: an argument of this type cannot be recorded: register the type with TRACE_EVENT_TYPE(type, "
+                "field, ...), or pass a number, a text or a member of it instead.");
+  return is_recordable<Argument>;
+}
+struct argument_check {
+  bool good = true;
+  template <class T>
+  constexpr void value() {
+    good = check_argument<T>() && good;
+  }
+};
+
+constexpr uint32_t capacity_words_of(binding_kind kind) {
+  return kind == binding_kind::region ? frame_payload_words : max_point_words;
+}
+
+/// Refuses a call site with a mistake, in a sentence. False: do not go on, or the sentence drowns in other errors.
+template <class Site, binding_kind Kind, class... Args>
+constexpr bool check_site() {
+  using table = site_table<Site, Kind, Args...>;
+  constexpr bool name = table::parsed.mistake != site_mistake::name;
+  static_assert(name || Kind != binding_kind::region,
+                "contrail: the name of a region must be a string literal; put a run-time name in an argument, as in "
+                "TRACE_REGION(\"request\", \"path\", path).");
+  static_assert(name || Kind != binding_kind::instant,
+                "contrail: the name of an instant must be a string literal; put a run-time name in an argument, as in "
+                "TRACE_INSTANT(\"request\", \"path\", path).");
+  static_assert(name || Kind != binding_kind::counter, "contrail: the name of a counter must be a string literal.");
+  static_assert(name || Kind != binding_kind::log,
+                "contrail: the format of a log line must be a string literal; put a run-time text in an argument, as in "
+                "TRACE_LOG(\"{}\", text).");
+  constexpr bool keys = !name || table::parsed.mistake != site_mistake::keys;
+  constexpr bool even = table::form != argument_form::pairs || sizeof...(Args) % 2 == 0;
+  static_assert(even, "contrail: a key or a value is missing: arguments after the name are \"key\", value, ...");
+  static_assert(keys || !even,
+                "contrail: a key must be a string literal: arguments after the name are \"key\", value, ... (If all keys "
+                "are, put the value that holds a comma before a string literal in parentheses.)");
+  constexpr bool object = table::form != argument_form::object || table::object;
+  static_assert(object, "contrail: a single argument after the name must be an object of a type registered with "
+                        "TRACE_EVENT_TYPE; other values need a key before them: \"key\", value.");
+  constexpr bool one_value = Kind != binding_kind::counter || sizeof...(Args) == 1;
+  static_assert(one_value, "contrail: a counter takes its name and one value: TRACE_COUNTER(\"name\", value).");
+  if constexpr (!(name && keys && even && object && one_value)) {
+    return false;
+  } else {
+    argument_check check;
+    if constexpr (table::form == argument_form::pairs) {
+      static_cast<void>((key_turn<argument_check>{check} << ... << argument<Args>{}));
+    } else {
+      (check.value<Args>(), ...);
+    }
+    constexpr bool is_number = Kind != binding_kind::counter || (... && is_counted<bare<Args>>());
+    static_assert(is_number || !table::size.recordable, "contrail: the value of a counter must be a number.");
+    constexpr bool is_small = table::size.words() <= capacity_words_of(Kind);
+    static_assert(is_small || Kind != binding_kind::region,
+                  "contrail: the arguments of this region are too large: 160 bytes fit. Record a part of them, or all of "
+                  "them with TRACE_INSTANT, which takes 2040.");
+    static_assert(is_small || Kind == binding_kind::region,
+                  "contrail: the arguments are too large for a record: 2040 bytes fit.");
+    return table::valid && is_number && is_small;
+  }
+}
+
+/// Writes the payload of a site's arguments, which check_site has accepted: those after the name, keys and all.
+/// Returns the words used, 0 to `capacity_words`, which is no less than capacity_words_of(Kind).
+// Async-signal-safe.
+template <binding_kind Kind, class... Args>
+CONTRAIL_DETAIL_ALWAYS_INLINE unsigned encode_arguments(atomic_word* out, unsigned capacity_words, const Args&... args) {
+  constexpr argument_form form = form_of<Kind, Args...>();
+  constexpr payload_size size = size_of_arguments<form, Args...>;
+  text_piece pieces[size.texts + 1];
+  payload_writer writer{out, pieces, capacity_words * 8 - size.bytes};
+  if constexpr (form == argument_form::pairs) {
+    static_cast<void>((key_of_value{writer} << ... << args));
+  } else {
+    (writer.put(args), ...);
+  }
+  if constexpr (size.texts == 0) {
+    return writer.finish();
+  } else {
+    return append_texts(out, size.bytes, writer.word, pieces, size.texts);
+  }
+}
+
+// ---- all event types of the program --------------------------------------------------------------------------
+
+/// The event types that one shared object registers. Its constructor links it into the process's list.
+struct type_range {
+  const descriptor* const* begin = nullptr;
+  const descriptor* const* end = nullptr;
+  type_range* next = nullptr;
+};
+
+/// Head of the process's list of type_ranges; null while it is empty. Defined in detail/process.hpp.
+type_range* first_type_range();
+
+// The linker defines these around the section; weak, since an object without event types has no such section.
+extern const descriptor* const first_registered_type[] __asm__("__start_contrail_types")
+    __attribute__((weak, visibility("hidden")));
+extern const descriptor* const end_of_registered_types[] __asm__("__stop_contrail_types")
+    __attribute__((weak, visibility("hidden")));
+
+/// Of the shared object that this is linked into.
+CONTRAIL_DETAIL_HIDDEN inline type_range own_type_range() {
+  return {first_registered_type, end_of_registered_types, nullptr};
+}
+
+}  // namespace detail
+
+/// All event types of the program: of the executable and of all shared objects loaded now, each once. Usable before
+/// main. Do not iterate while another thread unloads a shared object.
+class registry {
+ public:
+  class iterator {
+   public:
+    explicit iterator(const detail::type_range* range) : range_(range), at_(range != nullptr ? range->begin : nullptr) {
+      skip();
+    }
+    const descriptor& operator*() const { return **at_; }
+    const descriptor* operator->() const { return *at_; }
+    iterator& operator++() {
+      ++at_;
+      skip();
+      return *this;
+    }
+    bool operator==(const iterator& other) const { return range_ == other.range_ && at_ == other.at_; }
+    bool operator!=(const iterator& other) const { return !(*this == other); }
+
+   private:
+    void skip() {
+      while (range_ != nullptr) {
+        if (at_ == range_->end) {
+          range_ = range_->next;
+          at_ = range_ != nullptr ? range_->begin : nullptr;
+        } else if (*at_ == nullptr || was_before()) {
+          ++at_;
+        } else {
+          return;
+        }
+      }
+    }
+    bool was_before() const {
+      for (const detail::type_range* r = detail::first_type_range(); r != nullptr; r = r->next) {
+        for (const descriptor* const* d = r->begin; d != r->end; ++d) {
+          if (d == at_) return false;
+          if (*d != nullptr && (*d)->type_id == (*at_)->type_id) return true;
+        }
+      }
+      return false;
+    }
+
+    const detail::type_range* range_;
+    const descriptor* const* at_;
+  };
+
+  iterator begin() const { return iterator(detail::first_type_range()); }
+  iterator end() const { return iterator(nullptr); }
+};
+
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
