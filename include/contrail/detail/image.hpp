@@ -107,17 +107,16 @@ inline constexpr unsigned thread_name_bytes = 32;
 
 struct chunk {
   atomic_word ticket;          ///< unique and increasing over the process; 0 while the header is rewritten
-  atomic_word end_bytes;       ///< from the chunk's start to the end of its last record; 0 while it is open
-  uint32_t slot;               ///< the thread slot that wrote it, and
-  uint32_t generation;         ///< the slot's generation then
-  uint32_t tid;                ///< the system's thread id
-  uint32_t lane;               ///< 0 to 2
-  uint64_t words_before;       ///< words this lane wrote before this chunk: a gap here is an exact loss
-  uint64_t records_before;     ///< records this lane wrote before this chunk
-  uint64_t epoch_base;         ///< the time epoch at the chunk's first record
+  atomic_word extent;          ///< bytes from the chunk's start to the end of its last record; 0 while it is open.
+                               ///< In a live image the number of its records stands above bit 32
+  atomic_word writer;          ///< index of the thread slot that writes it, and above bit 32 the slot's generation
+  atomic_word tid_lane;        ///< the system's thread id, and above bit 32 the lane
+  atomic_word words_before;    ///< words this lane wrote before this chunk: a gap here is an exact loss
+  atomic_word records_before;  ///< records this lane wrote before this chunk
+  atomic_word epoch_base;      ///< the time epoch at the chunk's first record
   atomic_word sealed_ticks;    ///< when it was sealed; 0 while it is open
-  clock_anchor anchor;         ///< taken when it was opened
-  char thread_name[thread_name_bytes];  ///< UTF-8, zero padded, as known when it was opened
+  atomic_word anchor[4];       ///< a clock_anchor from when it was opened, or up to a millisecond earlier
+  atomic_word thread_name[thread_name_bytes / 8];  ///< UTF-8, zero padded, as known when it was opened
   atomic_word words[chunk_words];
 };
 static_assert(sizeof(chunk) == chunk_bytes && __builtin_offsetof(chunk, words) == chunk_header_bytes);
@@ -164,10 +163,9 @@ enum class slot_state : uint64_t { free = 0, claimed = 1, live = 2, sealing = 3 
 
 struct alignas(64) thread_slot {
   atomic_word state;       ///< slot_state in the low 8 bits, generation above
-  uint32_t tid;
-  uint32_t index;          ///< of this slot
-  uint64_t owner_object;   ///< which shared object of the process this slot serves
-  uint64_t attach_ticks;
+  atomic_word tid_index;     ///< the system's thread id, and above bit 32 the index of this slot
+  atomic_word owner_object;  ///< which shared object of the process this slot serves
+  atomic_word attach_ticks;
   atomic_word name_version;  ///< odd while the name changes; 0: never named by TRACE_THREAD_NAME
   atomic_word name[thread_name_bytes / 8];
   atomic_word reserved[23];
@@ -295,9 +293,10 @@ struct superblock {
   atomic_word next_ticket;
   atomic_word next_id;
   atomic_word arena_used;
-  atomic_word attached;  ///< threads that ever attached
+  atomic_word attached;        ///< threads that ever attached
+  atomic_word attached_slots;  ///< slots in use
   atomic_word dropped[8];
-  atomic_word reserved_counters[4];
+  atomic_word reserved_counters[3];
   // 688: only in dumps
   clock_anchor dump;       ///< when the dump began
   uint64_t window_ns;      ///< asked for; 0: all

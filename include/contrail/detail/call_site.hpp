@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: MIT
+// What the macros call: a call site's storage, the scope objects, and the arguments' way into the ring.
+#ifndef CONTRAIL_DETAIL_CALL_SITE_HPP
+#define CONTRAIL_DETAIL_CALL_SITE_HPP
+
+#include "contrail/detail/threads.hpp"
+#include "contrail/registry.hpp"
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail {
+
+/// The one call_site object of a macro: `Site` is its lambda's type, `Args` are the types after the name.
+template <uint8_t Flags, class Site, binding_kind Kind, class... Args>
+struct CONTRAIL_DETAIL_HIDDEN site_storage {
+  static constexpr descriptor with_flags() {
+    descriptor copy = site_descriptor<Site, Kind, Args...>;
+    copy.flags = static_cast<uint8_t>(copy.flags | Flags);
+    return copy;
+  }
+  static constexpr descriptor what = with_flags();
+  static inline constinit call_site value{{epoch_step + site_off}, &what, {}};
+};
+
+// ---- regions -------------------------------------------------------------------------------------------------
+
+/// A region without arguments. What TRACE_REGION puts into its scope.
+class [[nodiscard]] plain_region {
+ public:
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr plain_region() : region_{nullptr, 0} {}
+  CONTRAIL_DETAIL_ALWAYS_INLINE explicit plain_region(open_region region) : region_(region) {}
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr ~plain_region() {
+    if (__builtin_expect(region_.at != nullptr, 1)) end_region(region_);
+  }
+  plain_region(const plain_region&) = delete;
+  plain_region& operator=(const plain_region&) = delete;
+
+ private:
+  open_region region_;
+};
+
+/// A region whose arguments all have a fixed size: `Words` words.
+template <unsigned Words>
+class [[nodiscard]] fixed_region {
+ public:
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr fixed_region() : region_{nullptr, 0} {}
+  CONTRAIL_DETAIL_ALWAYS_INLINE explicit fixed_region(open_region region) : region_(region) {}
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr ~fixed_region() {
+    if (__builtin_expect(region_.at != nullptr, 1)) end_region_fixed<Words>(region_);
+  }
+  fixed_region(const fixed_region&) = delete;
+  fixed_region& operator=(const fixed_region&) = delete;
+
+ private:
+  open_region region_;
+};
+
+/// A region with strings among its arguments.
+class [[nodiscard]] payload_region {
+ public:
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr payload_region() : region_{nullptr, 0}, words_(0) {}
+  CONTRAIL_DETAIL_ALWAYS_INLINE payload_region(open_region region, unsigned words) : region_(region), words_(words) {}
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr ~payload_region() {
+    if (__builtin_expect(region_.at != nullptr, 1)) end_region_payload(region_, words_);
+  }
+  payload_region(const payload_region&) = delete;
+  payload_region& operator=(const payload_region&) = delete;
+
+ private:
+  open_region region_;
+  unsigned words_;
+};
+
+template <bool Any, bool Fixed, unsigned Words>
+struct region_for {
+  using type = payload_region;
+};
+template <unsigned Words>
+struct region_for<false, true, Words> {
+  using type = plain_region;
+};
+template <unsigned Words>
+struct region_for<true, true, Words> {
+  using type = fixed_region<Words>;
+};
+
+/// A value as it stands in a dynamic field.
+template <class T>
+constexpr bool is_dynamic_value = kind_of<bare<T>> != value_kind::none && is_leaf(kind_of<bare<T>>);
+
+}  // namespace detail
+
+/// The region of TRACE_REGION_VAR: for what is known only later. Belongs to the thread that made it.
+class [[nodiscard]] region {
+ public:
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr region() : region_{nullptr, 0}, words_(0) {}
+  CONTRAIL_DETAIL_ALWAYS_INLINE region(detail::open_region opened, unsigned words) : region_(opened), words_(words) {}
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr ~region() { end(); }
+  region(const region&) = delete;
+  region& operator=(const region&) = delete;
+
+  /// Adds a field: a number, bool, enumeration, pointer, string or duration. `key` is a string literal. Strings are cut
+  /// to the room left in the region (160 bytes for all arguments); a field without any room is left out.
+  // Async-signal-safe.
+  template <detail::size_type Size, class Value>
+  constexpr void set(const char (&key)[Size], const Value& value) {
+    static_assert(detail::is_dynamic_value<Value>,
+                  "contrail: region.set takes a number, bool, enumeration, pointer, string or duration.");
+    if (region_.at != nullptr) add(key, Size - 1, value);
+  }
+
+  /// Ends the region now instead of at the end of its scope. Harmless when it has ended.
+  // Async-signal-safe.
+  constexpr void end() {
+    if (region_.at == nullptr) return;
+    detail::end_region_payload(region_, words_);
+    region_.at = nullptr;
+  }
+
+ private:
+  template <class Value>
+  void add(const char* key, detail::size_type key_bytes, const Value& value) {
+    using namespace detail;
+    using layout = payload<Value>;
+    constexpr unsigned capacity = frame_payload_words;
+    if (region_.at->word.load_relaxed() != region_.word) return;
+    // One word stays 0 behind the fields: it ends them for whoever looks while the region is open.
+    const unsigned key_words = static_cast<unsigned>((key_bytes + 7) / 8);
+    const unsigned most = capacity - 1;
+    if (words_ + 1 + key_words + layout::fixed_words > most) return;
+    atomic_word encoded[capacity];
+    const unsigned room = most - words_ - 1 - key_words;
+    const unsigned value_words = encode(encoded, room, value);
+    constexpr bool is_string = !layout::is_fixed;
+    const uint64_t string_header = is_string ? encoded[0].value & 0xffff : 0;
+    const uint64_t value_bytes = is_string ? string_header & ~uint64_t{string_cut} : layout::fixed_bytes;
+    // A string's length stands in the field's own header: its characters follow without it.
+    const char* const from = reinterpret_cast<const char*>(encoded) + (is_string ? 2 : 0);
+    static_cast<void>(value_words);
+    char bytes[capacity * 8] = {};
+    memcpy(bytes, key, key_bytes);
+    memcpy(bytes + key_bytes, from, value_bytes);
+    const unsigned words = static_cast<unsigned>((key_bytes + value_bytes + 7) / 8);
+    if (words_ + 1 + words > most) return;
+    atomic_word* const to = region_.at->payload + words_;
+    for (unsigned i = 0; i < words; ++i) {
+      uint64_t word;
+      memcpy(&word, bytes + 8 * i, 8);
+      to[1 + i].store_relaxed(word);
+    }
+    to[1 + words].store_relaxed(0);
+    const uint64_t cut = (string_header & string_cut) != 0 ? 1 : 0;
+    const uint64_t type = static_cast<uint64_t>(leaf_type<bare<Value>>());
+    // Release: a dump that sees this word sees the key and the value.
+    to->store_release(type | key_bytes << 16 | value_bytes << 32 | cut << 48);
+    words_ += 1 + words;
+  }
+
+  detail::open_region region_;
+  unsigned words_;
+};
+
+namespace detail {
+
+// ---- what the macros call ------------------------------------------------------------------------------------
+
+template <class... Args>
+using region_of = typename region_for<sizeof...(Args) != 0, payload_of<binding_kind::region, Args...>.texts == 0,
+                                      payload_of<binding_kind::region, Args...>.words()>::type;
+
+template <class Site, class Name, class... Args>
+CONTRAIL_DETAIL_ALWAYS_INLINE constexpr auto begin_region(Site, const Name&, const Args&... args) {
+  if constexpr (!check_site<Site, binding_kind::region, Args...>()) {
+    return plain_region();
+  } else {
+    if (__builtin_is_constant_evaluated()) return region_of<Args...>();
+    call_site& site = site_storage<0, Site, binding_kind::region, Args...>::value;
+    if constexpr (payload_of<binding_kind::region, Args...>.texts == 0) {
+      return region_of<Args...>(begin_inline(site, nullptr, args...));
+    } else {
+      unsigned words = 0;
+      const open_region opened = begin_inline(site, &words, args...);
+      return region_of<Args...>(opened, words);
+    }
+  }
+}
+
+template <class Site, class Name, class... Args>
+CONTRAIL_DETAIL_ALWAYS_INLINE constexpr region begin_region_var(Site, const Name&, const Args&... args) {
+  if constexpr (check_site<Site, binding_kind::region, Args...>()) {
+    if (__builtin_is_constant_evaluated()) return region();
+    unsigned words = 0;
+    const open_region opened =
+        begin_inline(site_storage<binding_flag_dynamic, Site, binding_kind::region, Args...>::value, &words, args...);
+    // Ends the fields for whoever looks before the first set.
+    if (opened.at != nullptr && words < frame_payload_words) opened.at->payload[words].store_relaxed(0);
+    return region(opened, words);
+  } else {
+    return region();
+  }
+}
+
+/// Records an instant, a counter's value or a log line.
+template <binding_kind Kind, class Site, class Name, class... Args>
+CONTRAIL_DETAIL_ALWAYS_INLINE constexpr void point(Site, const Name&, const Args&... args) {
+  if constexpr (check_site<Site, Kind, Args...>()) {
+    if (!__builtin_is_constant_evaluated()) point_inline<Kind>(site_storage<0, Site, Kind, Args...>::value, args...);
+  }
+}
+
+/// The call site of TRACE_EMIT is its type: one id however many places emit it.
+template <class T>
+struct CONTRAIL_DETAIL_HIDDEN event_storage {
+  static inline constinit call_site value{{epoch_step + site_off}, &type_descriptor<T>, {}};
+};
+
+template <class T>
+CONTRAIL_DETAIL_ALWAYS_INLINE constexpr void emit(const T& object) {
+  static_assert(registered<T>,
+                "contrail: TRACE_EMIT takes an object of a registered type: write TRACE_EVENT_TYPE(type, field, ...) in "
+                "the type's namespace.");
+  if constexpr (registered<T>) {
+    static_assert(payload_of<binding_kind::event_type, T>.words() <= max_point_words,
+                  "contrail: the values of one event take at most 2040 bytes: record less at once.");
+    if (!__builtin_is_constant_evaluated()) point_inline<binding_kind::event_type>(event_storage<T>::value, object);
+  }
+}
+
+/// Names the running thread in the recorder, attaching it if it has no slot yet. Cut to 31 bytes.
+// Async-signal-safe.
+inline CONTRAIL_DETAIL_COLD void name_thread(const char* name, size_type size) {
+  const errno_keeper keep;
+  process_state* process = joined_process();
+  if (process == nullptr || process->recording.load_acquire() == 0) return;
+  image_view& image = *current_image(*process);
+  if (!is_in_image(image, next_frame) && !attach_thread(*process, image)) return;
+  thread_slot& slot = slot_of(next_frame);
+  uint64_t words[thread_name_bytes / 8] = {};
+  memcpy(words, name, cut_text(name, size < thread_name_bytes ? static_cast<uint32_t>(size) : thread_name_bytes - 1));
+  const uint64_t version = slot.name_version.load_relaxed() + 1;
+  slot.name_version.store_relaxed(version);
+  __atomic_thread_fence(__ATOMIC_RELEASE);
+  for (unsigned i = 0; i < thread_name_bytes / 8; ++i) slot.name[i].store_relaxed(words[i]);
+  slot.name_version.store_release(version + 1);
+}
+
+template <class Name>
+constexpr void name_thread(const Name& name) {
+  static_assert(kind_of<bare<Name>> != value_kind::none && is_text(kind_of<bare<Name>>),
+                "contrail: TRACE_THREAD_NAME takes a string.");
+  if (__builtin_is_constant_evaluated()) return;
+  if constexpr (kind_of<bare<Name>> == value_kind::sized_text) {
+    name_thread(name.data(), static_cast<size_type>(name.size()));
+  } else {
+    const char* const characters = name;
+    if (characters != nullptr) name_thread(characters, bounded_length(characters, thread_name_bytes));
+  }
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif

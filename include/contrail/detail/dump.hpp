@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: MIT
+// A dump from request to file: one at a time, in the window that the options allow, with errors in sentences.
+#ifndef CONTRAIL_DETAIL_DUMP_HPP
+#define CONTRAIL_DETAIL_DUMP_HPP
+
+#include "contrail/detail/dump_file.hpp"
+#include "contrail/detail/snapshot.hpp"
+#include "contrail/options.hpp"
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail {
+
+inline error not_running() {
+  return {error_code::not_running, "No flight recorder runs: call contrail::flight_recorder::start() first."};
+}
+
+/// One dump at a time; a second one gets an error instead of waiting.
+class dump_turn {
+ public:
+  explicit dump_turn(process_state& process) : process_(process) {
+    uint64_t expected = 0;
+    taken_ = process_.dumping.compare_exchange(expected, 1);
+    if (taken_) process_.dump_count.fetch_add_relaxed(1);
+  }
+  ~dump_turn() {
+    if (taken_) process_.dumping.store_release(0);
+  }
+  dump_turn(const dump_turn&) = delete;
+  dump_turn& operator=(const dump_turn&) = delete;
+  bool taken() const { return taken_; }
+
+ private:
+  process_state& process_;
+  bool taken_;
+};
+
+inline uint64_t window_ns(const process_state& process, duration last) {
+  const uint64_t limit = process.window_ns.load_relaxed();
+  const uint64_t wanted = last.ns > 0 ? static_cast<uint64_t>(last.ns) : 0;
+  return limit != 0 && (wanted == 0 || wanted > limit) ? limit : wanted;
+}
+
+inline error file_error(const char* what, const char* path, int number) {
+  char message[sizeof(error)];
+  text_writer writer(message, sizeof message);
+  writer.add(what).add(path).add(": ");
+  if (const char* known = errno_text(number)) {
+    writer.add(known);
+  } else {
+    writer.add("system error ").add(static_cast<uint64_t>(number));
+  }
+  writer.add('.');
+  return {error_code::file, message};
+}
+
+inline int write_to_descriptor(void* context, const void* bytes, size_t size) {
+  return write_all(*static_cast<int*>(context), bytes, size);
+}
+
+/// Every dump goes through here. `write` is called with pieces of the dump, in order.
+// Async-signal-safe, as far as `sink` is.
+inline error dump_to(const dump_sink& sink, uint64_t last_ns, uint32_t signal, const char* where) {
+  process_state* process = joined_process();
+  if (process == nullptr || process->recording.load_acquire() == 0) return not_running();
+  const dump_turn turn(*process);
+  if (!turn.taken()) {
+    return {error_code::busy, "Another dump is being written; try again when it is done."};
+  }
+  if (const int failed = write_dump(*process, *current_image(*process), {last_ns, signal}, sink)) {
+    return file_error("Could not write the dump to ", where, failed);
+  }
+  return {};
+}
+
+// Async-signal-safe.
+inline error dump_to_path(const char* pattern, uint64_t last_ns, uint32_t signal) {
+  const errno_keeper keep;
+  process_state* process = joined_process();
+  if (process == nullptr || process->recording.load_acquire() == 0) return not_running();
+  const char* executable = current_image(*process)->super->executable;
+  for (const char* at = executable; *at != '\0'; ++at) {
+    if (*at == '/') executable = at + 1;
+  }
+  const uint64_t pid = static_cast<uint64_t>(getpid());
+  const uint64_t sequence = process->dump_count.load_relaxed() + 1;
+  char path[longest_path_bytes];
+  const path_values values{pid, kernel_clock_ns(CLOCK_REALTIME) / 1'000'000'000U, sequence, executable};
+  if (error failed = expand_path(pattern, values, path)) return failed;
+
+  replacing_file file(path, pid, sequence);
+  if (!file.is_open()) return file_error("Could not create the dump beside ", path, file.error());
+  int descriptor = file.descriptor();
+  if (error failed = dump_to({write_to_descriptor, &descriptor}, last_ns, signal, path)) return failed;
+  if (const int failed = file.commit()) return file_error("Could not finish the dump ", path, failed);
+  return {};
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: MIT
+// Dump files: paths with placeholders, and files that appear whole or not at all.
+#ifndef CONTRAIL_DETAIL_DUMP_FILE_HPP
+#define CONTRAIL_DETAIL_DUMP_FILE_HPP
+
+#include "contrail/detail/safe_writer.hpp"
+#include "contrail/error.hpp"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail {
+
+inline constexpr size_t longest_path_bytes = 1024;
+
+/// What the placeholders of a dump's path stand for.
+struct path_values {
+  uint64_t pid;
+  uint64_t seconds;         ///< since 1970, for %t
+  uint64_t sequence;        ///< for %n
+  const char* executable;   ///< its file name without folders, for %e
+};
+
+inline error path_error(error_code code, const char* what, const char* path, const char* why) {
+  char message[sizeof(error)];
+  text_writer(message, sizeof message).add(what).add(path).add(why);
+  return {code, message};
+}
+
+/// Expands %p, %t, %n, %e and %% of `pattern`.
+// Async-signal-safe.
+inline error expand_path(const char* pattern, const path_values& values, char (&path)[longest_path_bytes]) {
+  if (pattern == nullptr || *pattern == '\0') return {error_code::path, "The path of the dump is empty: name a file."};
+  text_writer writer(path, sizeof path);
+  for (const char* at = pattern; *at != '\0'; ++at) {
+    if (*at != '%') {
+      writer.add(*at);
+      continue;
+    }
+    switch (*++at) {
+      case 'p': writer.add(values.pid); break;
+      case 't': writer.add(values.seconds); break;
+      case 'n': writer.add(values.sequence); break;
+      case 'e': writer.add(values.executable); break;
+      case '%': writer.add('%'); break;
+      default:
+        return path_error(error_code::path, "The path ", pattern,
+                          " has an unknown placeholder: %p, %t, %n, %e and %% exist.");
+    }
+  }
+  // The name of the temporary file beside it is 24 bytes longer.
+  if (writer.cut() || writer.size() + 32 > sizeof path) {
+    return {error_code::path, "The path of the dump is longer than 991 bytes once expanded: use a shorter one."};
+  }
+  return {};
+}
+
+/// A file that is written under a temporary name and takes its own name when it is complete. An older file of that name
+/// stays whole until then. Mode 0600, never through a symbolic link.
+// Async-signal-safe.
+class replacing_file {
+ public:
+  replacing_file(const char* path, uint64_t pid, uint64_t sequence) : path_(path) {
+    // A crashed process of the same id may have left a temporary file behind: step over a few.
+    for (uint64_t attempt = 0; attempt < 16 && descriptor_ < 0; ++attempt) {
+      text_writer(temporary_, sizeof temporary_).add(path).add(".tmp-").add(pid).add('-').add(sequence + attempt);
+      descriptor_ = open(temporary_, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+      error_ = descriptor_ < 0 ? errno : 0;
+      if (error_ != EEXIST) return;
+    }
+  }
+  ~replacing_file() {
+    if (descriptor_ >= 0) {
+      close(descriptor_);
+      unlink(temporary_);
+    }
+  }
+  replacing_file(const replacing_file&) = delete;
+  replacing_file& operator=(const replacing_file&) = delete;
+
+  bool is_open() const { return descriptor_ >= 0; }
+  int descriptor() const { return descriptor_; }
+  int error() const { return error_; }
+
+  /// Gives the file its name; 0 or an errno value.
+  int commit() {
+    const int closed = close(descriptor_);
+    descriptor_ = -1;
+    // close may report a write that failed late (quota, network file systems); EINTR leaves the file closed on Linux.
+    if (closed != 0 && errno != EINTR) error_ = errno;
+    if (error_ == 0 && rename(temporary_, path_) != 0) error_ = errno;
+    if (error_ != 0) unlink(temporary_);
+    return error_;
+  }
+
+ private:
+  const char* path_;
+  char temporary_[longest_path_bytes];
+  int descriptor_ = -1;
+  int error_ = 0;
+};
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: MIT
+// The one recorder of the process. Inline variables are not process-wide: an executable linked without -rdynamic and
+// plugins opened with RTLD_LOCAL each get their own. So every shared object has a hidden root and an ELF note that says
+// where it is, and all of them join the first root that dl_iterate_phdr meets, the executable's before any other.
+#ifndef CONTRAIL_DETAIL_PROCESS_HPP
+#define CONTRAIL_DETAIL_PROCESS_HPP
+
+#include "contrail/detail/clock.hpp"
+#include "contrail/detail/image.hpp"
+#include "contrail/registry.hpp"
+
+#include <dlfcn.h>
+#include <link.h>
+#include <sched.h>
+#include <stddef.h>
+#include <string.h>
+#include <unistd.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail {
+
+/// Of the structures in this header and in image.hpp, which all objects of a process share. Objects with another
+/// number do not join.
+inline constexpr uint64_t layout_version = 1;
+
+/// A call site's cached word is epoch << 18 | id and tag while it is bound and enabled in that epoch, and
+/// epoch << 18 | site_off while it is known to be off. One subtraction and one compare tell.
+inline constexpr uint64_t site_off = 0x3ffff;
+inline constexpr uint64_t epoch_step = 1ULL << 18;
+
+/// Where everything of one image is in memory; it stands in the image's second page.
+struct image_view {
+  superblock* super;
+  thread_slot* slots;
+  uint64_t slot_count;
+  atomic_word* chunk_states;
+  chunk* chunks;
+  uint64_t chunk_count;
+  uint32_t* binding_index;  ///< by id: offset in the arena plus 1; entry 0 is the overflow binding's
+  uint64_t id_count;
+  char* arena;
+  uint64_t arena_bytes;
+  atomic_word* binding_hashes;  ///< open addressing: content hash with the id in its low 16 bits
+  uint64_t hash_count;          ///< a power of two
+  char* scratch;
+  uint64_t scratch_bytes;
+  uint64_t image_bytes;
+  uint64_t generation;    ///< of this image in the process, from 1
+  atomic_word retired;    ///< 1 once another image took over
+  atomic_word slot_hand;  ///< where the next attach begins to look
+  atomic_word no_slot_until;   ///< ticks before which looking for a slot again is pointless
+  atomic_word no_chunk_until;  ///< the same for chunks
+};
+
+inline constexpr size_t filter_bytes = 256;
+
+struct object_root;
+
+/// The state of the recorder. Only the elected object's instance is in use.
+struct process_state {
+  atomic_word image;      ///< image_view*; stays after stop, since threads may still hold frames in it
+  atomic_word recording;  ///< 1 between start and stop
+  atomic_word epoch;      ///< multiples of epoch_step; changes with start, stop, fork and filters
+  atomic_word control;    ///< lock of start, stop, set_filter and the linking of objects; never taken while recording
+  atomic_word dumping;    ///< 1 while a dump runs
+  atomic_word dump_count;
+  atomic_word window_ns;
+  atomic_word hardware_clock;  ///< 1: ticks are the processor's counter; 0: CLOCK_MONOTONIC
+  atomic_word tick_hz;
+  atomic_word forked;  ///< 1 in a child that inherited a recording
+  object_root* objects;
+  char filter_categories[filter_bytes];
+  char filter_names[filter_bytes];
+};
+
+/// What every shared object that uses contrail has one of.
+struct object_root {
+  uint64_t layout = layout_version;
+  atomic_word epoch{epoch_step};  ///< copy of process_state::epoch, near the code that compares with it
+  atomic_word joined;             ///< process_state*; 0 before the election
+  object_root* next = nullptr;
+  type_range types{};
+  process_state process{};
+};
+
+extern "C" {
+CONTRAIL_DETAIL_HIDDEN __attribute__((used)) inline constinit object_root contrail_v0_object_root{};
+}
+
+// One note per object, whatever its number of translation units; the linker keeps notes, also with --gc-sections.
+asm(".pushsection .note.contrail,\"aG\",%note,contrail_v0_note,comdat\n"
+    ".balign 4\n"
+    ".long 9, 4, 1\n"
+    ".asciz \"contrail\"\n"
+    ".balign 4\n"
+    ".long contrail_v0_object_root - .\n"
+    ".popsection\n");
+
+inline object_root& own_object() { return contrail_v0_object_root; }
+
+// ---- election ------------------------------------------------------------------------------------------------
+
+/// dl_iterate_phdr's callback: stops at the first object with a contrail note and stores its root.
+inline int find_root(dl_phdr_info* object, size_t, void* found) {
+  for (int i = 0; i < object->dlpi_phnum; ++i) {
+    const auto& segment = object->dlpi_phdr[i];
+    if (segment.p_type != PT_NOTE) continue;
+    const char* at = reinterpret_cast<const char*>(object->dlpi_addr + segment.p_vaddr);
+    const char* const end = at + segment.p_memsz;
+    const size_t alignment = segment.p_align == 8 ? 8 : 4;
+    while (static_cast<size_t>(end - at) >= 12) {
+      uint32_t header[3];  // name size, descriptor size, type
+      memcpy(header, at, sizeof header);
+      const size_t name_size = (header[0] + alignment - 1) & ~(alignment - 1);
+      const size_t descriptor_size = (header[1] + alignment - 1) & ~(alignment - 1);
+      if (name_size + descriptor_size > static_cast<size_t>(end - at) - 12) break;
+      const char* name = at + 12;
+      if (header[0] == 9 && header[1] == 4 && memcmp(name, "contrail", 9) == 0) {
+        const char* descriptor_at = name + 12;
+        int32_t offset = 0;
+        memcpy(&offset, descriptor_at, sizeof offset);
+        *static_cast<const char**>(found) = descriptor_at + offset;
+        return 1;
+      }
+      at = name + name_size + descriptor_size;
+    }
+  }
+  return 0;
+}
+
+/// The process's state, electing it at the first call. Null when the elected object has another layout version.
+/// Not async-signal-safe at the first call (dl_iterate_phdr), which the ELF constructor makes.
+inline process_state* join_process() {
+  object_root& own = own_object();
+  if (const uint64_t joined = own.joined.load_acquire()) return reinterpret_cast<process_state*>(joined);
+  object_root* root = nullptr;
+  dl_iterate_phdr(find_root, &root);
+  if (root == nullptr) root = &own;  // a linker that dropped the note: alone, but working
+  if (root->layout != layout_version) return nullptr;
+  own.joined.store_release(reinterpret_cast<uint64_t>(&root->process));
+  return &root->process;
+}
+
+/// The process's state if this object has joined it, else null.
+// Async-signal-safe.
+inline process_state* joined_process() { return reinterpret_cast<process_state*>(own_object().joined.load_acquire()); }
+
+/// Keeps the shared object that holds `address` loaded for the rest of the process.
+inline void pin_object(const void* address) {
+  Dl_info object{};
+  if (dladdr(address, &object) == 0 || object.dli_fname == nullptr) return;
+  dlopen(object.dli_fname, RTLD_NOW | RTLD_NOLOAD | RTLD_NODELETE);
+}
+
+// ---- control -------------------------------------------------------------------------------------------------
+
+/// Holds the lock of start, stop, set_filter, and of objects that come and go. Nothing that records, attaches, binds or
+/// dumps takes it.
+class control_lock {
+ public:
+  explicit control_lock(process_state& process) : process_(process) {
+    uint64_t expected = 0;
+    while (!process_.control.compare_exchange(expected, 1)) {
+      expected = 0;
+      sched_yield();
+    }
+  }
+  ~control_lock() { process_.control.store_release(0); }
+  control_lock(const control_lock&) = delete;
+  control_lock& operator=(const control_lock&) = delete;
+
+ private:
+  process_state& process_;
+};
+
+/// Makes every call site of every object ask again whether it is on. Regions in flight are not touched. Held: control.
+inline void begin_epoch(process_state& process) {
+  const uint64_t epoch = process.epoch.load_relaxed() + epoch_step;
+  process.epoch.store_release(epoch);
+  for (object_root* object = process.objects; object != nullptr; object = object->next) {
+    object->epoch.store_release(epoch);
+  }
+}
+
+inline image_view* current_image(const process_state& process) {
+  return reinterpret_cast<image_view*>(process.image.load_acquire());
+}
+
+// ---- time ----------------------------------------------------------------------------------------------------
+
+/// Ticks now, by the clock this process uses: the processor's counter only where the kernel trusts it.
+// Async-signal-safe.
+inline uint64_t now_ticks(const process_state& process) {
+  return process.hardware_clock.load_relaxed() != 0 ? hardware_ticks() : kernel_clock_ns(CLOCK_MONOTONIC);
+}
+
+/// The same moment on four clocks, the first two within some 50 ns.
+// Async-signal-safe.
+inline clock_anchor take_anchor(const process_state& process) {
+  clock_anchor anchor{};
+  const uint64_t before = now_ticks(process);
+  anchor.monotonic_ns = kernel_clock_ns(CLOCK_MONOTONIC);
+  const uint64_t after = now_ticks(process);
+  anchor.ticks = before + (after - before) / 2;
+  anchor.realtime_ns = kernel_clock_ns(CLOCK_REALTIME);
+  anchor.boottime_ns = kernel_clock_ns(CLOCK_BOOTTIME);
+  return anchor;
+}
+
+// ---- registered types ----------------------------------------------------------------------------------------
+
+/// All objects' registered types, for contrail::registry.
+inline type_range* first_type_range() {
+  process_state* process = join_process();
+  return process == nullptr || process->objects == nullptr ? nullptr : &process->objects->types;
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif

@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: MIT
+// Makes an image: how the memory is divided, and what stands in the superblock.
+#ifndef CONTRAIL_DETAIL_START_HPP
+#define CONTRAIL_DETAIL_START_HPP
+
+#include "contrail/detail/binding.hpp"
+#include "contrail/detail/safe_writer.hpp"
+#include "contrail/detail/storage.hpp"
+#include "contrail/detail/threads.hpp"
+#include "contrail/options.hpp"
+
+#include <fcntl.h>
+#include <pthread.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail {
+
+inline constexpr uint64_t smallest_image_bytes = 1U << 20;
+inline constexpr uint64_t largest_image_bytes = 1ULL << 34;  ///< 34 bits of offsets stay far from every field's limit
+
+// ---- clock ---------------------------------------------------------------------------------------------------
+
+/// Whether the processor's counter runs at a constant rate through sleep states, and the kernel still offers it as a
+/// clock: it withdraws the TSC when it finds the cores' counters apart.
+inline bool hardware_clock_is_trusted() {
+#if defined(__x86_64__)
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  if (__get_cpuid(0x8000'0007, &eax, &ebx, &ecx, &edx) == 0 || (edx & 1U << 8) == 0) return false;
+  const int file =
+      open("/sys/devices/system/clocksource/clocksource0/available_clocksource", O_RDONLY | O_CLOEXEC);
+  if (file < 0) return false;
+  char sources[256];
+  const ssize_t size = read(file, sources, sizeof sources - 1);
+  close(file);
+  if (size <= 0) return false;
+  sources[size] = '\0';
+  return strstr(sources, "tsc") != nullptr;
+#else
+  return true;
+#endif
+}
+
+/// Nominal ticks per second, measured between two anchors some 50 us apart; anchors in the chunks are far better.
+inline uint64_t estimate_tick_hz(const clock_anchor& from, const clock_anchor& to) {
+  const uint64_t ns = to.monotonic_ns - from.monotonic_ns;
+  if (ns == 0) return 1'000'000'000;
+  return static_cast<uint64_t>(static_cast<unsigned __int128>(to.ticks - from.ticks) * 1'000'000'000U / ns);
+}
+
+// ---- layout --------------------------------------------------------------------------------------------------
+
+/// How an image of some size is divided. Everything counts: the chunks get what the rest leaves.
+struct image_layout {
+  uint64_t image_bytes;
+  uint64_t slots_offset, slot_count;
+  uint64_t index_offset, id_count;
+  uint64_t hashes_offset, hash_count;
+  uint64_t arena_offset, arena_bytes;
+  uint64_t scratch_offset, scratch_bytes;
+  uint64_t states_offset;
+  uint64_t chunks_offset, chunk_count;
+};
+
+inline constexpr uint64_t round_up(uint64_t value, uint64_t to) { return (value + to - 1) / to * to; }
+
+inline constexpr image_layout divide(uint64_t bytes) {
+  image_layout layout{};
+  layout.image_bytes = bytes & ~uint64_t{sizeof(thread_slot) - 1};
+  uint64_t at = sizeof(thread_slot);  // the superblock, the view, and padding up to the slots' alignment
+  layout.slots_offset = at;
+  // An eighth for threads, 252 of them in 32 MiB; the rest of the first eighth of ids and their strings is a thirtieth.
+  layout.slot_count = layout.image_bytes / 8 / sizeof(thread_slot);
+  at += layout.slot_count * sizeof(thread_slot);
+  layout.id_count = layout.image_bytes / 4096;
+  if (layout.id_count > max_id) layout.id_count = max_id;
+  layout.index_offset = at;
+  at += round_up((layout.id_count + 1) * 4, 64);
+  layout.hash_count = 1;
+  while (layout.hash_count < layout.id_count * 3 / 2) layout.hash_count *= 2;
+  layout.hashes_offset = at;
+  at += layout.hash_count * 8;
+  layout.arena_offset = at;
+  layout.arena_bytes = layout.id_count * 128;
+  at += layout.arena_bytes;
+  const uint64_t most_chunks = layout.image_bytes / chunk_bytes;
+  layout.states_offset = at;
+  at += round_up(most_chunks * 8, 64);
+  layout.scratch_offset = at;
+  layout.scratch_bytes = round_up(most_chunks * 4, 64) + sizeof(superblock) + 4 * sizeof(thread_slot);
+  at += layout.scratch_bytes;
+  layout.chunks_offset = round_up(at, chunk_bytes);
+  layout.chunk_count = (layout.image_bytes - layout.chunks_offset) / chunk_bytes;
+  return layout;
+}
+
+/// Copies a string into a field of the superblock, cut to fit and zero padded.
+template <size_t Size>
+inline void copy_text(char (&to)[Size], const char* from) {
+  size_t i = 0;
+  for (; from[i] != '\0' && i + 1 < Size; ++i) to[i] = from[i];
+  memset(to + i, 0, Size - i);
+}
+
+/// Who this process is, where the recording began: everything a reader needs that no record says.
+inline void identify(process_state& process, superblock& super) {
+  super.pid = static_cast<uint32_t>(getpid());
+  char path[256] = {};
+  const ssize_t size = readlink("/proc/self/exe", path, sizeof path - 1);
+  copy_text(super.executable, size > 0 ? path : "");
+  char host[64] = {};
+  if (gethostname(host, sizeof host - 1) != 0) host[0] = '\0';
+  copy_text(super.host, host);
+  super.source = process.hardware_clock.load_relaxed() == 0 ? clock_source::monotonic
+#if defined(__aarch64__)
+                                                            : clock_source::cntvct;
+#else
+                                                            : clock_source::tsc;
+#endif
+  super.start = take_anchor(process);
+  do {
+    super.ready = take_anchor(process);
+  } while (super.ready.monotonic_ns - super.start.monotonic_ns < 50'000);
+  super.tick_hz = estimate_tick_hz(super.start, super.ready);
+  process.tick_hz.store_relaxed(super.tick_hz);
+}
+
+/// The overflow binding's descriptor: what call sites bind to when there is no room for theirs.
+inline constexpr descriptor overflow_descriptor{
+    binding_kind::overflow, 0, text{"(more call sites than contrail has room for)"}, {}, {}, {}, 0, 0, nullptr, 0};
+
+/// Maps and fills an image; null when there is no memory.
+inline image_view* make_image(process_state& process, const options& wanted, uint64_t generation) {
+  const image_layout layout = divide(wanted.memory);
+  char* const base = static_cast<char*>(map_image(layout.image_bytes, sizeof(thread_slot), wanted.prefault));
+  if (base == nullptr) return nullptr;
+  superblock& super = *reinterpret_cast<superblock*>(base);
+  image_view& view = *reinterpret_cast<image_view*>(base + sizeof(superblock));
+  view.super = &super;
+  view.slots = reinterpret_cast<thread_slot*>(base + layout.slots_offset);
+  view.slot_count = layout.slot_count;
+  view.chunk_states = reinterpret_cast<atomic_word*>(base + layout.states_offset);
+  view.chunks = reinterpret_cast<chunk*>(base + layout.chunks_offset);
+  view.chunk_count = layout.chunk_count;
+  view.binding_index = reinterpret_cast<uint32_t*>(base + layout.index_offset);
+  view.id_count = layout.id_count;
+  view.arena = base + layout.arena_offset;
+  view.arena_bytes = layout.arena_bytes;
+  view.binding_hashes = reinterpret_cast<atomic_word*>(base + layout.hashes_offset);
+  view.hash_count = layout.hash_count;
+  view.scratch = base + layout.scratch_offset;
+  view.scratch_bytes = layout.scratch_bytes;
+  view.image_bytes = layout.image_bytes;
+  view.generation = generation;
+
+  super.version_major = format_major;
+  super.version_minor = format_minor;
+  super.superblock_bytes = sizeof(superblock);
+  super.kind = image_kind::live;
+  super.image_bytes = layout.image_bytes;
+  super.base_address = reinterpret_cast<uint64_t>(base);
+  super.slots_offset = layout.slots_offset;
+  super.slot_bytes = sizeof(thread_slot);
+  super.slot_count = static_cast<uint32_t>(layout.slot_count);
+  super.chunk_states_offset = layout.states_offset;
+  super.chunks_offset = layout.chunks_offset;
+  super.chunk_bytes = chunk_bytes;
+  super.chunk_count = static_cast<uint32_t>(layout.chunk_count);
+  super.binding_index_offset = layout.index_offset;
+  super.binding_index_count = layout.id_count + 1;
+  super.bindings_offset = layout.arena_offset;
+  super.bindings_bytes = layout.arena_bytes;
+  super.scratch_offset = layout.scratch_offset;
+  super.scratch_bytes = layout.scratch_bytes;
+  super.lane_count = lane_count;
+  super.frame_bytes = sizeof(frame);
+  super.frame_count = frame_count;
+  for (unsigned i = 0; i < lane_count; ++i) super.lane_first_frame[i] = first_frame[i];
+  // Ticket modulo count is the chunk; the first ticket is above the 0 of a chunk that was never taken.
+  super.next_ticket.store_relaxed(layout.chunk_count);
+  super.next_id.store_relaxed(1);
+  identify(process, super);
+  binding_output overflow;
+  serialise(overflow_descriptor, overflow);
+  publish_binding(view, overflow_descriptor, overflow.size(), overflow_id);
+  // Last: whoever scans memory for the magic finds a whole superblock.
+  __atomic_store_n(&super.magic, ~complement_of_image_magic, __ATOMIC_RELEASE);
+  return &view;
+}
+
+/// Makes threads leave an image that another one replaces: their next begin there takes the slow path and attaches anew.
+/// The image stays mapped, since a thread may hold a frame in it for as long as it likes; its chunks' memory is given
+/// back to the system.
+inline void retire_image(image_view& image) {
+  for (uint64_t i = 0; i < image.slot_count; ++i) {
+    thread_slot& slot = image.slots[i];
+    for (lane& writer : slot.lanes) writer.deadline.store_relaxed(0);
+    for (frame& at : slot.frames) {
+      uint64_t free = 0;
+      at.word.compare_exchange(free, frame_busy);
+    }
+  }
+  madvise(image.chunks, image.chunk_count * chunk_bytes, MADV_DONTNEED);
+}
+
+// ---- objects that come and go --------------------------------------------------------------------------------
+
+/// Slots of objects that were unloaded: no thread can be in their code any more. Held: control.
+inline void free_slots_of_unloaded_objects(process_state& process, image_view& image) {
+  for (uint64_t i = 0; i < image.slot_count; ++i) {
+    const uint64_t found = image.slots[i].state.load_acquire();
+    if (static_cast<slot_state>(found & 0xff) != slot_state::live) continue;
+    const object_root* object = process.objects;
+    while (object != nullptr && reinterpret_cast<uint64_t>(object) != image.slots[i].owner_object.load_relaxed()) {
+      object = object->next;
+    }
+    if (object == nullptr) free_slot(process, image, image.slots[i], found);
+  }
+}
+
+/// Adds this shared object to the process's list, once.
+inline void link_object() {
+  object_root& own = own_object();
+  process_state* process = join_process();
+  if (process == nullptr) return;
+  const control_lock lock(*process);
+  for (const object_root* object = process->objects; object != nullptr; object = object->next) {
+    if (object == &own) return;
+  }
+  own.types = own_type_range();
+  own.next = process->objects;
+  own.types.next = own.next == nullptr ? nullptr : &own.next->types;
+  own.epoch.store_release(process->epoch.load_relaxed() == 0 ? epoch_step : process->epoch.load_relaxed());
+  if (process->epoch.load_relaxed() == 0) process->epoch.store_relaxed(epoch_step);
+  process->objects = &own;
+  if (process->recording.load_relaxed() != 0) {
+    image_view& image = *current_image(*process);
+    bind_types(image, own.types);
+    free_slots_of_unloaded_objects(*process, image);
+  }
+}
+
+inline void unlink_object() {
+  object_root& own = own_object();
+  process_state* process = joined_process();
+  // The elected object's memory is the list's own; it is pinned, or nothing else is left to use it.
+  if (process == nullptr || process == &own.process) return;
+  const control_lock lock(*process);
+  for (object_root** link = &process->objects; *link != nullptr; link = &(*link)->next) {
+    if (*link != &own) continue;
+    *link = own.next;
+    break;
+  }
+  for (object_root* object = process->objects; object != nullptr; object = object->next) {
+    object->types.next = object->next == nullptr ? nullptr : &object->next->types;
+  }
+}
+
+__attribute__((constructor(101), used)) CONTRAIL_DETAIL_HIDDEN inline void on_object_loaded() { link_object(); }
+__attribute__((destructor(101), used)) CONTRAIL_DETAIL_HIDDEN inline void on_object_unloaded() { unlink_object(); }
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif

@@ -1,0 +1,383 @@
+// SPDX-License-Identifier: MIT
+// Threads and their slots: attach, liveness, and the slow half of begin and end that needs them.
+#ifndef CONTRAIL_DETAIL_THREADS_HPP
+#define CONTRAIL_DETAIL_THREADS_HPP
+
+#include "contrail/detail/binding.hpp"
+#include "contrail/detail/filter.hpp"
+#include "contrail/detail/ring.hpp"
+#include "contrail/detail/safe_writer.hpp"
+
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail {
+
+inline uint32_t current_tid() { return static_cast<uint32_t>(syscall(SYS_gettid)); }
+
+inline void read_system_thread_name(uint64_t (&name)[thread_name_bytes / 8]) {
+  memset(name, 0, sizeof name);
+  prctl(PR_GET_NAME, name, 0, 0, 0);
+}
+
+/// Asks the kernel, not a destructor: pthread keys and C++ thread_local destructors allocate.
+// Async-signal-safe.
+inline bool is_thread_alive(uint32_t tid) {
+  const errno_keeper keep;
+  return syscall(SYS_tgkill, getpid(), tid, 0) == 0 || errno != ESRCH;
+}
+
+inline void count_drop(image_view& image, drop_reason reason) {
+  image.super->dropped[static_cast<unsigned>(reason)].fetch_add_relaxed(1);
+}
+
+// ---- slots ---------------------------------------------------------------------------------------------------
+
+inline uint64_t slot_word(uint64_t generation, slot_state state) {
+  return generation << 8 | static_cast<uint64_t>(state);
+}
+
+/// Seals what a dead thread, or one of an unloaded object, left behind and frees its slot. `found` is the state word by
+/// which the caller knew that it is dead; whoever exchanges it first does the work.
+// Async-signal-safe.
+inline bool free_slot(process_state& process, image_view& image, thread_slot& slot, uint64_t found) {
+  const uint64_t generation = found >> 8;
+  if (!slot.state.compare_exchange(found, slot_word(generation, slot_state::sealing))) return false;
+  for (lane& writer : slot.lanes) close_chunk(image, writer, now_ticks(process));
+  image.super->attached_slots.fetch_add_relaxed(~uint64_t{0});
+  slot.state.store_release(slot_word(generation, slot_state::free));
+  return true;
+}
+
+inline unsigned reap_dead_slots(process_state& process, image_view& image, unsigned probes) {
+  unsigned freed = 0;
+  for (unsigned i = 0; i < probes && i < image.slot_count; ++i) {
+    thread_slot& slot = image.slots[image.slot_hand.fetch_add_relaxed(1) % image.slot_count];
+    const uint64_t found = slot.state.load_acquire();
+    if (static_cast<slot_state>(found & 0xff) != slot_state::live) continue;
+    if (!is_thread_alive(tid_of(slot))) freed += free_slot(process, image, slot, found);
+  }
+  return freed;
+}
+
+inline void reset(lane& writer) {
+  writer.cursor.store_relaxed(0);
+  writer.deadline.store_relaxed(0);
+  writer.epoch_base.store_relaxed(0);
+  writer.chunk.store_relaxed(0);
+  writer.extra_words.store_relaxed(0);
+  writer.words_before.store_relaxed(0);
+  writer.anchor_ticks.store_relaxed(0);
+  writer.dropped.store_relaxed(0);
+}
+
+/// Takes a slot for the running thread and this object; null when all are in use by live threads.
+inline thread_slot* claim_slot(process_state& process, image_view& image) {
+  const uint64_t now = now_ticks(process);
+  if (now < image.no_slot_until.load_relaxed()) return nullptr;
+  const uint32_t tid = current_tid();
+  const uint64_t object = reinterpret_cast<uint64_t>(&own_object());
+  // This thread has no slot for this object: one that carries its tid belonged to a thread that ended.
+  for (uint64_t i = 0; i < image.slot_count; ++i) {
+    thread_slot& slot = image.slots[i];
+    const uint64_t found = slot.state.load_acquire();
+    if (static_cast<slot_state>(found & 0xff) == slot_state::live && tid_of(slot) == tid &&
+        slot.owner_object.load_relaxed() == object) {
+      free_slot(process, image, slot, found);
+    }
+  }
+  for (uint64_t i = 0; i < 2 * image.slot_count; ++i) {
+    thread_slot& slot = image.slots[i % image.slot_count];
+    uint64_t found = slot.state.load_acquire();
+    // The second round looks for threads that ended without a word.
+    if (i >= image.slot_count && static_cast<slot_state>(found & 0xff) == slot_state::live &&
+        !is_thread_alive(tid_of(slot))) {
+      free_slot(process, image, slot, found);
+      found = slot.state.load_acquire();
+    }
+    if (static_cast<slot_state>(found & 0xff) != slot_state::free) continue;
+    const uint64_t generation = (found >> 8) + 1;
+    if (!slot.state.compare_exchange(found, slot_word(generation, slot_state::claimed))) continue;
+    slot.tid_index.store_relaxed(tid | (i % image.slot_count) << 32);
+    slot.owner_object.store_relaxed(object);
+    slot.attach_ticks.store_relaxed(now);
+    slot.name_version.store_relaxed(0);
+    uint64_t name[thread_name_bytes / 8];
+    read_system_thread_name(name);
+    for (unsigned k = 0; k < thread_name_bytes / 8; ++k) slot.name[k].store_relaxed(name[k]);
+    for (unsigned k = 0; k < lane_count; ++k) {
+      lane& writer = slot.lanes[k];
+      reset(writer);
+      for (frame* at = first_frame_of(slot, k); at != end_frame_of(slot, k); ++at) {
+        at->owner = &writer;
+        at->word.store_relaxed(0);
+      }
+      end_frame_of(slot, k)->word.store_relaxed(frame_busy);
+    }
+    image.super->attached_slots.fetch_add_relaxed(1);
+    slot.state.store_release(slot_word(generation, slot_state::live));
+    return &slot;
+  }
+  image.no_slot_until.store_relaxed(now + process.tick_hz.load_relaxed() / 1000);
+  return nullptr;
+}
+
+/// Gives the running thread a slot in the image and points next_frame at its stack. A handler may attach in between:
+/// the pointer is published last, by compare-exchange, and who comes second gives its slot back.
+inline bool attach_thread(process_state& process, image_view& image) {
+  frame* before = next_frame;
+  thread_slot* slot = claim_slot(process, image);
+  if (slot == nullptr) {
+    count_drop(image, drop_reason::no_slot);
+    return false;
+  }
+  if (!__atomic_compare_exchange_n(&next_frame, &before, first_frame_of(*slot, 0), false, __ATOMIC_RELAXED,
+                                   __ATOMIC_RELAXED)) {
+    free_slot(process, image, *slot, slot->state.load_relaxed());
+    return true;
+  }
+  image.super->attached.fetch_add_relaxed(1);
+  return true;
+}
+
+// ---- call sites ----------------------------------------------------------------------------------------------
+
+/// Whether the filters let this descriptor through.
+inline bool passes_filters(const process_state& process, const descriptor& what) {
+  return passes_globs(process.filter_categories, what.category) && passes_globs(process.filter_names, what.name);
+}
+
+/// Resolves a site for the current epoch. Returns its word (id and tag), or site_off.
+inline uint64_t resolve_site(process_state& process, call_site& site) {
+  // Read first: whatever changes after this makes the word stored below stale at once.
+  const uint64_t epoch = own_object().epoch.load_acquire();
+  image_view* image = current_image(process);
+  if (image == nullptr || process.recording.load_acquire() == 0 || !passes_filters(process, *site.what)) {
+    site.word.store_relaxed(epoch + site_off);
+    return site_off;
+  }
+  const uint64_t generation = image->generation << 18;
+  uint64_t bound = site.bound.load_relaxed();
+  if ((bound & ~site_off) != generation) {
+    bound = generation | site_word(*site.what, bind(*image, *site.what));
+    site.bound.store_relaxed(bound);
+  }
+  site.word.store_relaxed(epoch + (bound & site_off));
+  return bound & site_off;
+}
+
+// ---- the slow begin ------------------------------------------------------------------------------------------
+
+/// Whether the running code is on an alternate signal stack, whose addresses say nothing about nesting.
+inline bool on_alternate_stack() {
+  const errno_keeper keep;
+  stack_t stack{};
+  return sigaltstack(nullptr, &stack) == 0 && (stack.ss_flags & SS_ONSTACK) != 0;
+}
+
+/// Frees frames of code that was jumped over by longjmp: they were begun deeper in the stack than the running code is.
+/// Returns how many.
+inline unsigned purge_frames(thread_slot& slot, unsigned lane_index, uint64_t stack_pointer) {
+  if (on_alternate_stack()) return 0;
+  unsigned purged = 0;
+  for (frame* at = first_frame_of(slot, lane_index); at != end_frame_of(slot, lane_index); ++at) {
+    const uint64_t word = at->word.load_relaxed();
+    if (word == 0 || word == frame_busy || at->stack_pointer.load_relaxed() >= stack_pointer) continue;
+    at->word.store_relaxed(0);
+    ++purged;
+  }
+  return purged;
+}
+
+/// The first frame of a lane above all frames in use.
+inline frame* top_frame(thread_slot& slot, unsigned lane_index) {
+  frame* at = end_frame_of(slot, lane_index);
+  while (at != first_frame_of(slot, lane_index) && (at - 1)->word.load_relaxed() == 0) --at;
+  return at;
+}
+
+/// Whether a frame is in this image: detached_frame and frames of an image that was retired are not.
+inline bool is_in_image(const image_view& image, const frame* at) {
+  const uint64_t address = reinterpret_cast<uint64_t>(at);
+  const uint64_t begin = reinterpret_cast<uint64_t>(image.slots);
+  return address >= begin && address < begin + image.slot_count * sizeof(thread_slot);
+}
+
+inline claim claim_frame(call_site& site, uint64_t stack_pointer) {
+  const errno_keeper keep;
+  process_state* process = joined_process();
+  if (process == nullptr) return {nullptr, 0};
+  const uint64_t word = resolve_site(*process, site);
+  if (word == site_off) return {nullptr, 0};
+  image_view& image = *current_image(*process);
+  frame* at = next_frame;
+  if (!is_in_image(image, at)) {
+    if (!attach_thread(*process, image)) return {nullptr, 0};
+    at = next_frame;
+  }
+  if (at->word.load_relaxed() == 0) return {at, word};
+
+  thread_slot& slot = slot_of(at);
+  const unsigned lane_index = lane_index_of(slot, at);
+  if (at == end_frame_of(slot, lane_index)) {
+    if (purge_frames(slot, lane_index, stack_pointer) != 0) {
+      at = top_frame(slot, lane_index);
+      if (at != end_frame_of(slot, lane_index)) return {at, word};
+    }
+    count_drop(image, drop_reason::too_deep);
+    return {nullptr, 0};
+  }
+  // The next free frame is not free: an end (or a point) was interrupted on it. Either this is a handler above it, or a
+  // handler has jumped out of it for good. A handler runs deeper in the stack than the code that it interrupted.
+  if (!on_alternate_stack() && stack_pointer >= at->stack_pointer.load_relaxed()) {
+    at->word.store_relaxed(0);
+    return {at, word};
+  }
+  for (unsigned k = 0; k < lane_count; ++k) {
+    if (k == lane_index || top_frame(slot, k) != first_frame_of(slot, k)) continue;
+    return {first_frame_of(slot, k), word};
+  }
+  count_drop(image, drop_reason::no_lane);
+  return {nullptr, 0};
+}
+
+// ---- the slow end --------------------------------------------------------------------------------------------
+
+/// Writes a region's record in its shortest form. The lane is busy.
+inline void write_region(process_state& process, image_view& image, thread_slot& slot, unsigned lane_index,
+                         uint64_t word, uint64_t start, uint64_t end, const atomic_word* payload, unsigned words) {
+  if (!prepare_lane(process, image, slot, lane_index, words + 3, end)) return;
+  // The region's 18 low bits come back out of its frame's word.
+  const uint64_t site = ((start << duration_shift) - word) & site_off;
+  const bool is_short = end - start < epoch_ticks && (site & 3) != static_cast<uint64_t>(record_tag::long_form) &&
+                        words <= max_short_region_words;
+  uint64_t record[3 + frame_payload_words];
+  unsigned count = 0;
+  if (is_short) {
+    const uint64_t length = words << id_shift;
+    record[count++] = end << end_time_shift | (end - start) << duration_shift | (site + length);
+  } else {
+    record[count++] = long_header(long_form::region, id_of_site_word(site), 2 + words);
+    record[count++] = start;
+    record[count++] = end;
+  }
+  for (unsigned i = 0; i < words; ++i) record[count++] = payload[i].load_relaxed();
+  append(slot.lanes[lane_index], record, count, false);
+}
+
+/// A region that ends on another thread than it began on, as regions of coroutines do: recorded by the thread that ends
+/// it, as an asynchronous slice, since it need not nest with anything there.
+inline void end_elsewhere(process_state& process, image_view& image, open_region region, unsigned words) {
+  frame& origin = *region.at;
+  thread_slot& origin_slot = slot_of(region.at);
+  const uint64_t start = origin.start_ticks.load_relaxed();
+  const uint64_t site = ((start << duration_shift) - region.word) & site_off;
+  uint64_t record[4 + frame_payload_words] = {long_header(long_form::async_region, id_of_site_word(site), 3 + words),
+                                              start, 0, tid_of(origin_slot)};
+  for (unsigned i = 0; i < words; ++i) record[4 + i] = origin.payload[i].load_relaxed();
+  origin.owner = &origin_slot.lanes[lane_index_of(origin_slot, &origin)];
+  uint64_t expected = region.word;
+  if (!origin.word.compare_exchange(expected, 0)) return count_drop(image, drop_reason::misnested);
+
+  if (!is_in_image(image, next_frame) && !attach_thread(process, image)) return;
+  frame* const at = next_frame;
+  thread_slot& slot = slot_of(at);
+  const unsigned lane_index = lane_index_of(slot, at);
+  const bool at_end = at == end_frame_of(slot, lane_index);
+  if (!at_end && at->word.load_relaxed() != 0) return count_drop(image, drop_reason::no_lane);
+  at->word.store_relaxed(frame_busy);
+  signal_fence();
+  record[2] = now_ticks(process);
+  if (prepare_lane(process, image, slot, lane_index, 4 + words, record[2])) {
+    append(slot.lanes[lane_index], record, 4 + words, false);
+  }
+  signal_fence();
+  if (!at_end) at->word.store_relaxed(0);
+}
+
+inline CONTRAIL_DETAIL_COLD void end_cold(open_region region, unsigned words) {
+  const errno_keeper keep;
+  process_state& process = *joined_process();
+  image_view& image = *current_image(process);
+  frame* const at = region.at;
+  if (!is_in_image(image, at)) {
+    // Begun before a start that made another image. Its frame stays busy, so that nothing begins there again.
+    if (next_frame == at + 1) next_frame = at;
+    at->word.store_relaxed(frame_busy);
+    return;
+  }
+  if (at->word.load_relaxed() != region.word) return count_drop(image, drop_reason::misnested);
+  frame* const top = next_frame;
+  thread_slot& slot = slot_of(at);
+  if (!is_in_image(image, top) || &slot_of(top) != &slot) return end_elsewhere(process, image, region, words);
+
+  const unsigned lane_index = lane_index_of(slot, at);
+  const unsigned top_lane = lane_index_of(slot, top);
+  const bool in_order = top == at + 1;
+  // In order, the frame itself is the busy mark. Else handlers look at the top, which must say so if they would write
+  // into the same lane. The end frame of a full stack always does.
+  const bool mark_top = !in_order && top_lane == lane_index && top->word.load_relaxed() == 0;
+  if (in_order) next_frame = at;
+  if (mark_top) {
+    top->stack_pointer.store_relaxed(CONTRAIL_DETAIL_CALLERS_STACK_POINTER());
+    top->word.store_relaxed(frame_busy);
+  }
+  signal_fence();
+  write_region(process, image, slot, lane_index, region.word, at->start_ticks.load_relaxed(), now_ticks(process),
+               at->payload, words);
+  at->owner = &slot.lanes[lane_index];
+  signal_fence();
+  if (mark_top) top->word.store_relaxed(0);
+  at->word.store_relaxed(0);
+  if (in_order) return;
+  if (top_lane == lane_index || top_frame(slot, top_lane) == first_frame_of(slot, top_lane)) {
+    next_frame = top_frame(slot, lane_index);
+  }
+}
+
+inline CONTRAIL_DETAIL_COLD void roll_chunk(frame* at, uint64_t ticks) {
+  const errno_keeper keep;
+  process_state& process = *joined_process();
+  image_view& image = *current_image(process);
+  lane& writer = *at->owner;
+  if (!is_in_image(image, at)) {
+    writer.deadline.store_relaxed(0);
+    at->word.store_relaxed(frame_busy);
+    return;
+  }
+  open_chunk(process, image, writer, ticks);
+  signal_fence();
+  at->word.store_relaxed(0);
+}
+
+template <binding_kind Kind, class... Args>
+CONTRAIL_DETAIL_COLD void point_cold(call_site& site, parameter_type<Args>... args) {
+  const errno_keeper keep;
+  const uint64_t stack_pointer = CONTRAIL_DETAIL_CALLERS_STACK_POINTER();
+  const claim free = claim_frame(site, stack_pointer);
+  if (free.at == nullptr) return;
+  process_state& process = *joined_process();
+  image_view& image = *current_image(process);
+  thread_slot& slot = slot_of(free.at);
+  const unsigned lane_index = lane_index_of(slot, free.at);
+  free.at->stack_pointer.store_relaxed(stack_pointer);
+  free.at->word.store_relaxed(frame_busy);
+  signal_fence();
+  constexpr payload_size size = payload_of<Kind, Args...>;
+  atomic_word encoded[size.texts == 0 ? size.words() + 1 : max_point_words + 1];
+  const unsigned words = encode_arguments<Kind, Args...>(encoded + 1, max_point_words, args...);
+  const uint64_t now = now_ticks(process);
+  if (prepare_lane(process, image, slot, lane_index, words + 1, now)) {
+    encoded[0].store_relaxed(now << end_time_shift | static_cast<uint64_t>(words) << duration_shift | free.word);
+    append(slot.lanes[lane_index], &encoded[0].value, words + 1, false);
+  }
+  signal_fence();
+  free.at->word.store_relaxed(0);
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif

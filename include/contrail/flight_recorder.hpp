@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: MIT
+// The flight recorder: start, stop, status, dumps, filters.
+//
+//   contrail::flight_recorder::start({.memory = 64 << 20});
+//   ...
+//   if (auto failed = contrail::flight_recorder::dump("app-%p.contrail", {.last = 5s})) puts(failed.message());
+#ifndef CONTRAIL_FLIGHT_RECORDER_HPP
+#define CONTRAIL_FLIGHT_RECORDER_HPP
+
+#include "contrail/detail/dump.hpp"
+#include "contrail/detail/dump_signal.hpp"
+#include "contrail/detail/start.hpp"
+#include "contrail/options.hpp"
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail {
+
+/// In a forked child: nothing records until it calls start, since the parent's threads do not exist here.
+inline void after_fork_in_child() {
+  process_state* process = joined_process();
+  if (process == nullptr) return;
+  process->control.store_relaxed(0);
+  process->dumping.store_relaxed(0);
+  process->recording.store_relaxed(0);
+  process->forked.store_relaxed(1);
+  begin_epoch(*process);
+}
+
+}  // namespace detail
+
+/// The flight recorder of this process: there is one, whichever shared object asks.
+///
+/// All functions may be called from any thread. `start`, `stop` and `set_filter` take a short lock and may allocate
+/// address space: not in signal handlers. The dump functions are async-signal-safe, and never make a thread that records
+/// wait.
+class flight_recorder {
+ public:
+  flight_recorder() = delete;
+
+  /// Begins to record. Fails with already_running when a recorder runs, with bad_option, out_of_memory or incompatible.
+  /// Creates no thread and no file. A second start after stop with the same memory goes on in the same image.
+  static error start(const options& wanted = {}) {
+    using namespace detail;
+    link_object();
+    process_state* process = join_process();
+    if (process == nullptr) {
+      return {error_code::incompatible,
+              "Another shared object of this process carries an incompatible version of contrail: build both with the "
+              "same version."};
+    }
+    const control_lock lock(*process);
+    if (process->recording.load_relaxed() != 0) {
+      return {error_code::already_running,
+              "A flight recorder runs already: stop it first, or use set_filter to change what it records."};
+    }
+    if (wanted.memory < smallest_image_bytes || wanted.memory > largest_image_bytes) {
+      return {error_code::bad_option, "options.memory must lie between 1 MiB and 16 GiB."};
+    }
+    if (wanted.window.ns < 0) return {error_code::bad_option, "options.window must not be negative."};
+    if (error failed = store_filter(*process, wanted.filter)) return failed;
+
+    image_view* image = current_image(*process);
+    const bool reuse = image != nullptr && process->forked.load_relaxed() == 0 &&
+                       image->image_bytes == divide(wanted.memory).image_bytes;
+    if (reuse) {
+      identify(*process, *image->super);
+      for (atomic_word& count : image->super->dropped) count.store_relaxed(0);
+    } else {
+      process->hardware_clock.store_relaxed(hardware_clock_is_trusted());
+      image_view* fresh = make_image(*process, wanted, image == nullptr ? 1 : image->generation + 1);
+      if (fresh == nullptr) {
+        return {error_code::out_of_memory,
+                "The system gave no memory for the flight recorder: ask for less with options.memory."};
+      }
+      if (image == nullptr) {
+        pthread_atfork(nullptr, nullptr, after_fork_in_child);
+        pin_object(reinterpret_cast<const void*>(&after_fork_in_child));
+        pin_object(process);
+      }
+      process->image.store_release(reinterpret_cast<uint64_t>(fresh));
+      if (image != nullptr) retire_image(*image);
+      process->forked.store_relaxed(0);
+      image = fresh;
+    }
+    for (const object_root* object = process->objects; object != nullptr; object = object->next) {
+      bind_types(*image, object->types);
+    }
+    process->window_ns.store_relaxed(static_cast<uint64_t>(wanted.window.ns));
+    process->recording.store_release(1);
+    begin_epoch(*process);
+    return {};
+  }
+
+  /// Ends recording; call sites cost as much as filtered ones from now on. What was recorded can no longer be dumped.
+  /// Memory stays mapped for the next start. Fails with not_running.
+  static error stop() {
+    using namespace detail;
+    process_state* process = join_process();
+    if (process == nullptr) return not_running();
+    const control_lock lock(*process);
+    if (process->recording.load_relaxed() == 0) return not_running();
+    process->recording.store_release(0);
+    begin_epoch(*process);
+    return {};
+  }
+
+  /// What the recorder holds. Never fails; all zero when nothing records.
+  // Async-signal-safe.
+  static recorder_status status() {
+    using namespace detail;
+    recorder_status result;
+    process_state* process = joined_process();
+    if (process == nullptr || process->recording.load_acquire() == 0) return result;
+    const image_view& image = *current_image(*process);
+    result.state = recorder_state::recording;
+    result.memory_bytes = image.image_bytes;
+    result.threads = image.super->attached_slots.load_relaxed();
+    const uint64_t bound = image.super->next_id.load_relaxed() - 1;
+    result.call_sites = bound < image.id_count ? bound : image.id_count;
+    for (const atomic_word& count : image.super->dropped) result.dropped += count.load_relaxed();
+    const uint64_t now = now_ticks(*process);
+    const uint64_t start = image.super->start.ticks;
+    uint64_t oldest = now;
+    for (uint64_t i = 0; i < image.chunk_count; ++i) count_chunk(image, i, start, oldest, result);
+    const unsigned __int128 ns =
+        static_cast<unsigned __int128>(now - oldest) * 1'000'000'000U / process->tick_hz.load_relaxed();
+    result.window_ns = static_cast<uint64_t>(ns);
+    return result;
+  }
+
+  /// Writes a dump to a file. The path may hold %p (pid), %t (seconds since 1970), %n (number of the dump),
+  /// %e (executable's name) and %%. The file appears complete or not at all; an older one of that name stays whole until
+  /// then. Mode 0600. Fails with not_running, busy, path or file.
+  // Async-signal-safe.
+  static error dump(const char* path, const dump_options& wanted = {}) {
+    detail::process_state* process = detail::joined_process();
+    if (process == nullptr) return detail::not_running();
+    return detail::dump_to_path(path, detail::window_ns(*process, wanted.last), 0);
+  }
+
+  /// Writes a dump to an open descriptor: a file, a pipe, a socket. What a failed dump wrote is no dump.
+  // Async-signal-safe.
+  static error dump(int descriptor, const dump_options& wanted = {}) {
+    const detail::errno_keeper keep;
+    detail::process_state* process = detail::joined_process();
+    if (process == nullptr) return detail::not_running();
+    return detail::dump_to({detail::write_to_descriptor, &descriptor}, detail::window_ns(*process, wanted.last), 0,
+                           "the descriptor");
+  }
+
+  /// Appends a dump to a container of bytes such as std::string or std::vector<char>. Allocates: not in signal handlers.
+  template <class Bytes>
+    requires requires(Bytes& bytes) {
+      bytes.resize(bytes.size());
+      bytes.data();
+    }
+  static error dump(Bytes& bytes, const dump_options& wanted = {}) {
+    static_assert(sizeof(*bytes.data()) == 1, "contrail: a dump goes into a container of bytes.");
+    detail::process_state* process = detail::joined_process();
+    if (process == nullptr) return detail::not_running();
+    const auto append = [](void* context, const void* from, size_t size) {
+      Bytes& to = *static_cast<Bytes*>(context);
+      const size_t before = to.size();
+      to.resize(before + size);
+      memcpy(to.data() + before, from, size);
+      return 0;
+    };
+    return detail::dump_to({append, &bytes}, detail::window_ns(*process, wanted.last), 0, "memory");
+  }
+
+  /// Writes a dump to `path` whenever the process receives `signal`, such as SIGUSR2. The handler that was installed
+  /// before is called afterwards. At most 8 signals; the path is copied. Fails with bad_option, path or file.
+  static error dump_on_signal(int signal, const char* path, const dump_options& wanted = {}) {
+    return detail::install_signal_dump(signal, path, wanted.last.ns > 0 ? static_cast<uint64_t>(wanted.last.ns) : 0);
+  }
+
+  /// Replaces the filter. Takes effect at each call site's next hit; regions in flight end as they began.
+  static error set_filter(const filter_options& wanted) {
+    using namespace detail;
+    process_state* process = join_process();
+    if (process == nullptr) return not_running();
+    const control_lock lock(*process);
+    if (process->recording.load_relaxed() == 0) return not_running();
+    if (error failed = store_filter(*process, wanted)) return failed;
+    begin_epoch(*process);
+    return {};
+  }
+
+ private:
+  static error store_filter(detail::process_state& process, const filter_options& wanted) {
+    const char* const categories = wanted.categories == nullptr ? "" : wanted.categories;
+    const char* const names = wanted.names == nullptr ? "" : wanted.names;
+    if (strlen(categories) >= detail::filter_bytes || strlen(names) >= detail::filter_bytes) {
+      return {error_code::bad_option, "A filter is longer than 255 bytes: use fewer or shorter globs."};
+    }
+    detail::copy_text(process.filter_categories, categories);
+    detail::copy_text(process.filter_names, names);
+    return {};
+  }
+
+  /// Adds what one chunk holds to the status.
+  static void count_chunk(const detail::image_view& image, uint64_t index, uint64_t start, uint64_t& oldest,
+                          recorder_status& result) {
+    using namespace detail;
+    const uint64_t before = image.chunk_states[index].load_acquire();
+    if (state_of(before) != chunk_state::open && state_of(before) != chunk_state::sealed) return;
+    const chunk& at = image.chunks[index];
+    const uint64_t sealed = at.sealed_ticks.load_relaxed();
+    if (sealed != 0 && sealed < start) return;
+    const uint64_t opened = at.anchor[0].load_relaxed();
+    uint64_t records = extent_records(at.extent.load_relaxed());
+    if (state_of(before) == chunk_state::open) {
+      const lane* owner = lane_of(image, at);
+      if (owner == nullptr || owner->chunk.load_relaxed() != reinterpret_cast<uint64_t>(&at)) return;
+      records = owner->words_before.load_relaxed() + words_in_chunk(*owner) - owner->extra_words.load_relaxed() -
+                at.records_before.load_relaxed();
+    }
+    if (image.chunk_states[index].load_acquire() != before) return;
+    result.used_bytes += chunk_bytes;
+    result.records += records;
+    const uint64_t first = opened > start ? opened : start;
+    if (first < oldest) oldest = first;
+  }
+};
+
+CONTRAIL_DETAIL_NAMESPACE_END
+
+/// Writes a dump as flight_recorder::dump does, for debuggers (`call contrail_dump("now.contrail")`) and other
+/// languages. Returns 0, or the number of an error_code.
+// Async-signal-safe.
+extern "C" __attribute__((used)) inline int contrail_dump(const char* path) {
+  return static_cast<int>(contrail::flight_recorder::dump(path).code());
+}
+
+#endif

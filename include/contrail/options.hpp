@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: MIT
+// What flight_recorder takes and tells: plain aggregates for designated initialisers. New members are only appended.
+#ifndef CONTRAIL_OPTIONS_HPP
+#define CONTRAIL_OPTIONS_HPP
+
+#include "contrail/error.hpp"
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+
+/// Which call sites record. Both lists are comma separated globs, the last one that matches decides, '-' excludes:
+/// `{.categories = "net,db*,-db.noise"}`. Null or empty lets everything through. The strings are copied.
+struct filter_options {
+  const char* categories = nullptr;
+  const char* names = nullptr;
+};
+
+/// Options of flight_recorder::start.
+struct options {
+  /// Bytes of the whole recorder, everything included; a hard bound. At least 1 MiB.
+  uint64_t memory = 32U << 20;
+  /// How far back every dump reaches at most, also those by signal. 0: all that memory holds.
+  duration window{};
+  /// Touch all memory at start, some 0.3 ms a MiB, instead of at first use, some 5 us per 8 KiB.
+  bool prefault = false;
+  filter_options filter{};
+};
+
+/// Options of one dump.
+struct dump_options {
+  /// How far back it reaches; 0: as far as `options::window` says.
+  duration last{};
+};
+
+enum class recorder_state { off, recording };
+
+/// What flight_recorder::status tells. Counts are of this moment and may be changing.
+struct recorder_status {
+  recorder_state state = recorder_state::off;
+  uint64_t window_ns = 0;      ///< how far back the oldest record in memory reaches
+  uint64_t memory_bytes = 0;   ///< of the recorder, everything included
+  uint64_t used_bytes = 0;     ///< in chunks that hold records
+  uint64_t records = 0;        ///< in memory now
+  uint64_t dropped = 0;        ///< lost since start, other than by being overwritten; 0 unless memory is too small
+  uint64_t threads = 0;        ///< that have a place in the recorder
+  uint64_t call_sites = 0;     ///< and event types bound so far
+};
+
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
