@@ -1,0 +1,1532 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Reads what contrail recorded: a dump (.contrail), or the image file of a process that runs or was killed.
+
+    contrail.py convert IN [-o OUT.json]   Chrome trace JSON, for ui.perfetto.dev, chrome://tracing, speedscope
+    contrail.py info IN                    who, when, threads, window, records by type, losses
+    contrail.py registry IN                every event type and its schema
+    contrail.py table IN                   the busiest regions: count, total, p50, p99, max
+
+IN and OUT may be "-". Exit codes: 0 all went well; 1 a part could be read, and the warnings say what could not;
+2 nothing could be read. One file, Python >= 3.9, standard library only; docs/format.md specifies the format.
+"""
+from __future__ import annotations
+
+import argparse
+import gc
+import io
+import json
+import os
+import re
+import struct
+import sys
+import tempfile
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from datetime import datetime, timedelta, timezone
+from operator import itemgetter
+from types import SimpleNamespace
+from typing import Any, BinaryIO, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
+
+# ---- the format: mirrors include/contrail/detail/image.hpp, compared with it by tests/python/test_format.py ----
+
+
+class Layout:
+    """A struct of image.hpp: its members in order, each with its struct code."""
+
+    def __init__(self, **members: str) -> None:
+        self.struct = struct.Struct("<" + "".join(members.values()))
+        self.size, self.offsets, self.slices, at, value = self.struct.size, {}, [], 0, 0
+        for name, code in members.items():
+            one = struct.Struct("<" + code)
+            values = len(one.unpack(bytes(one.size)))
+            self.offsets[name] = at
+            self.slices.append((name, value, values))
+            at, value = at + one.size, value + values
+
+    def read(self, data: bytes, at: int) -> Any:
+        values = self.struct.unpack_from(data, at)
+        return SimpleNamespace(**{n: values[i] if c == 1 else values[i:i + c] for n, i, c in self.slices})
+
+
+MAGIC = 0x1A0A0D4C52544389
+FORMAT_MAJOR, FORMAT_MINOR = 1, 0
+SUPERBLOCK = Layout(
+    magic="Q", version_major="H", version_minor="H", superblock_bytes="I", kind="I", source="I", image_bytes="Q",
+    base_address="Q", slots_offset="Q", slot_bytes="I", slot_count="I", chunk_states_offset="Q", chunks_offset="Q",
+    chunk_bytes="I", chunk_count="I", binding_index_offset="Q", binding_index_count="Q", bindings_offset="Q",
+    bindings_bytes="Q", late_bindings_offset="Q", scratch_offset="Q", scratch_bytes="Q", pid="I", lane_count="I",
+    frame_bytes="I", frame_count="I", lane_first_frame="4I", tick_hz="Q", start="4Q", ready="4Q", executable="256s",
+    host="64s", next_ticket="Q", next_id="Q", arena_used="Q", attached="Q", dropped="8Q", reserved_counters="4Q",
+    dump="4Q", window_ns="Q", cutoff_ticks="Q", dump_sequence="I", dump_signal="I", dump_tid="I", reserved0="I")
+SLOT = Layout(state="Q", tid="I", index="I", owner_object="Q", attach_ticks="Q", name_version="Q", name="32s")
+LANE = Layout(cursor="Q", deadline="Q", epoch_base="Q", chunk="Q", extra_words="Q", words_before="Q",
+              anchor_ticks="Q", dropped="Q")
+FRAME = Layout(word="Q", owner="Q", start_ticks="Q", stack_pointer="Q")
+CHUNK = Layout(ticket="Q", end_bytes="Q", slot="I", generation="I", tid="I", lane="I", words_before="Q",
+               records_before="Q", epoch_base="Q", sealed_ticks="Q", anchor="4Q", thread_name="32s")
+BINDING = Layout(bytes="I", id="H", kind="B", flags="B", type_id="Q", line="I", field_count="H",
+                 enumerator_count="H", name_bytes="H", category_bytes="H", file_bytes="H", function_bytes="H")
+FIELD = Layout(name_bytes="H", type="B", flags="B", offset="H", count="H", first_enumerator="H",
+               enumerator_count="H", is_array="H", reserved="H")
+ENUMERATOR = Layout(value="q", name_bytes="H", reserved="6s")
+END_OF_DUMP = Layout(bytes="I", id="H", kind="B", flags="B", total_bytes="Q", chunks_written="Q", chunks_torn="Q",
+                     anchor="4Q")
+SUPERBLOCK_BYTES, SLOT_BYTES, CHUNK_BYTES, CHUNK_HEADER_BYTES = 4096, 16384, 8192, 128
+LANES_OFFSET, LANE_COUNT, FRAMES_OFFSET, FRAME_BYTES, FRAME_COUNT = 256, 3, 448, 192, 83
+FRAME_PAYLOAD_OFFSET, FRAME_PAYLOAD_WORDS, FRAME_BUSY = 32, 20, 2**64 - 1
+EPOCH_TICKS = 2**23
+LIVE, DUMP = 1, 2
+REGION, INSTANT, COUNTER, LOG, EVENT_TYPE, OVERFLOW, END = 1, 2, 3, 4, 5, 6, 255
+KINDS = {REGION: "region", INSTANT: "instant", COUNTER: "counter", LOG: "log", EVENT_TYPE: "event type",
+         OVERFLOW: "overflow"}
+FLAG_CUT, FLAG_DYNAMIC, STRING_CUT = 1, 2, 0x8000
+CLOCKS = {1: "tsc", 2: "cntvct", 3: "monotonic"}
+DROP_REASONS = ("no chunk free", "more threads than slots", "no lane free in a signal handler",
+                "regions open too deep", "regions not nested")
+(BOOLEAN, CHARACTER, INT8, UINT8, INT16, UINT16, INT32, UINT32, INT64, UINT64, INT128, UINT128, FLOAT32, FLOAT64,
+ POINTER, STRING, DURATION, CODE_POINT) = range(1, 19)
+TYPES = {  # field_type: its name, its struct code
+    BOOLEAN: ("bool", "B"), CHARACTER: ("char", "B"), INT8: ("int8", "b"), UINT8: ("uint8", "B"),
+    INT16: ("int16", "h"), UINT16: ("uint16", "H"), INT32: ("int32", "i"), UINT32: ("uint32", "I"),
+    INT64: ("int64", "q"), UINT64: ("uint64", "Q"), INT128: ("int128", "Qq"), UINT128: ("uint128", "QQ"),
+    FLOAT32: ("float", "f"), FLOAT64: ("double", "d"), POINTER: ("pointer", "Q"), STRING: ("string", "H"),
+    DURATION: ("duration", "q"), CODE_POINT: ("code point", "I")}
+
+MAX_NAME = 4096  # bytes; longer names are cut, so that a hostile image of few bytes cannot make a large output
+MAX_WIDTH = 10000  # of a formatted log argument, for the same reason
+MAX_LOG_NAME = 120  # characters of a message that name its event; args hold all of it
+VIEWER_DEPTH = 512  # Perfetto cuts deeper slices
+# speedscope takes a trace with an event of such a name for a CPU profile and shows nothing of it.
+DIVERTING_NAMES = {"Profile", "CpuProfile", "ProfileChunk"}
+
+
+class Unusable(Exception):
+    """Nothing can be read; the text says why, in one sentence."""
+
+
+def text(raw: bytes) -> str:
+    return raw.split(b"\0", 1)[0].decode("utf-8", "replace")
+
+
+quote: Callable[[Any], str] = json.JSONEncoder(ensure_ascii=True, allow_nan=False).encode
+
+
+# ---- values ----------------------------------------------------------------------------------------------------
+
+def shortest32(value: float) -> str:
+    """The shortest decimal that reads back as the same 32-bit float, in the notation of repr."""
+    for digits in range(9):
+        short = f"{value:.{digits}e}"
+        try:
+            if struct.unpack("<f", struct.pack("<f", float(short)))[0] == value:
+                break
+        except OverflowError:  # rounded up beyond the largest float
+            continue
+    return repr(float(short))
+
+
+def json_integer(value: int) -> str:
+    return str(value) if -2**53 <= value <= 2**53 else f'"{value}"'
+
+
+def json_float(value: float) -> str:
+    return repr(value) if value - value == 0 else quote(non_finite(value))
+
+
+def non_finite(value: float) -> str:
+    return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+
+
+def json_character(code: int) -> str:
+    return quote(chr(code) if code < 0x80 else "\ufffd")
+
+
+def json_code_point(code: int) -> str:
+    return quote(chr(code)) if code < 0xD800 or 0xDFFF < code < 0x110000 else str(code)
+
+
+def duration_text(ns: int) -> str:
+    """Exact, in the largest unit that leaves a whole part: 1500000 is "1.5 ms"."""
+    for unit, size in (("s", 10**9), ("ms", 10**6), ("us", 10**3)):
+        if abs(ns) >= size:
+            whole, rest = divmod(abs(ns), size)
+            fraction = f"{rest:0{len(str(size)) - 1}}".rstrip("0")
+            return f"{'-' if ns < 0 else ''}{whole}{'.' + fraction if fraction else ''} {unit}"
+    return f"{ns} ns"
+
+
+TO_JSON: Dict[int, Callable[[Any], str]] = {
+    BOOLEAN: lambda v: "true" if v else "false", CHARACTER: json_character, CODE_POINT: json_code_point,
+    INT64: json_integer, UINT64: json_integer, INT128: json_integer, UINT128: json_integer, FLOAT64: json_float,
+    FLOAT32: lambda v: shortest32(v) if v - v == 0 else json_float(v), POINTER: lambda v: f'"0x{v:x}"',
+    STRING: quote, DURATION: lambda v: quote(duration_text(v))}
+SMALL_INTEGERS = {INT8, UINT8, INT16, UINT16, INT32, UINT32}
+
+
+# ---- log messages: what fmt::format gives ----------------------------------------------------------------------
+
+class Spec(NamedTuple):
+    fill: str = " "
+    align: str = ""
+    sign: str = ""
+    alternate: bool = False
+    zero: bool = False
+    width: Any = 0  # a number, or a list that holds the index of the argument that has it
+    precision: Any = -1
+    type: str = ""
+
+
+SPEC = re.compile(r"(?:(.)(?=[<>^])|)([<>^]?)([+\- ]?)(#?)(0?)(\d+|\{\d*\})?(?:\.(\d+|\{\d*\}))?L?([a-zA-Z?]?)\Z",
+                  re.DOTALL)
+HOLE = re.compile(r"\{\{|\}\}|\{(\d*)(?::((?:[^{}]|\{\d*\})*))?\}|[{}]", re.DOTALL)
+WIDE = ((0x1100, 0x115F), (0x2329, 0x232A), (0x2E80, 0x303E), (0x3040, 0xA4CF), (0xAC00, 0xD7A3), (0xF900, 0xFAFF),
+        (0xFE10, 0xFE19), (0xFE30, 0xFE6F), (0xFF00, 0xFF60), (0xFFE0, 0xFFE6), (0x1F300, 0x1F64F),
+        (0x1F900, 0x1F9FF), (0x20000, 0x2FFFD), (0x30000, 0x3FFFD))
+
+
+def display_width(shown: str) -> int:
+    if shown.isascii():
+        return len(shown)
+    return len(shown) + sum(any(low <= ord(c) <= high for low, high in WIDE) for c in shown)
+
+
+def pad(shown: str, spec: Spec, default: str) -> str:
+    room = spec.width - display_width(shown) if spec.width else 0
+    if room <= 0:
+        return shown
+    align = spec.align or default
+    left = 0 if align == "<" else room if align == ">" else room // 2
+    return spec.fill * left + shown + spec.fill * (room - left)
+
+
+def pad_number(prefix: str, digits: str, spec: Spec) -> str:
+    if spec.zero and not spec.align:
+        digits = digits.rjust(spec.width - len(prefix), "0")
+    return pad(prefix + digits, spec, ">")
+
+
+def sign_of(negative: bool, spec: Spec) -> str:
+    return "-" if negative else spec.sign.replace("-", "")
+
+
+def format_integer(value: int, spec: Spec) -> str:
+    kind = spec.type or "d"
+    if kind == "c":
+        return pad(chr(value & 0xFF), spec, "<")
+    code = {"B": "b"}.get(kind, kind)
+    prefix = {"x": "0x", "X": "0X", "b": "0b", "B": "0B", "o": "0" if value else ""}.get(kind, "")
+    return pad_number(sign_of(value < 0, spec) + (prefix if spec.alternate else ""), format(abs(value), code), spec)
+
+
+def hexadecimal(value: float, precision: int) -> str:
+    """What printf's %a gives for a value that is not negative."""
+    mantissa, exponent = value.hex()[2:].split("p")
+    whole, _, fraction = mantissa.partition(".")
+    fraction = fraction.rstrip("0")
+    if 0 <= precision < len(fraction):
+        scaled, rest = divmod(int(whole + fraction, 16), 1 << 4 * (len(fraction) - precision))
+        half = 1 << 4 * (len(fraction) - precision) - 1
+        scaled += rest > half or (rest == half and scaled & 1)
+        digits = f"{scaled:0{precision + 1}x}"
+        whole, fraction = digits[:len(digits) - precision], digits[len(digits) - precision:]
+    elif precision > 0:
+        fraction = fraction.ljust(precision, "0")
+    return f"0x{whole}{'.' + fraction if fraction else ''}p{exponent}"
+
+
+def general(value: float, single: bool, alternate: bool) -> str:
+    """The shortest digits, with an exponent below 1e-4 and from 1e16."""
+    mantissa, _, exponent = (shortest32(value) if single else repr(value)).partition("e")
+    whole, _, fraction = mantissa.partition(".")
+    digits, point = whole + fraction, len(whole) + int(exponent or 0)
+    stripped = digits.lstrip("0")
+    point -= len(digits) - len(stripped)
+    digits = stripped.rstrip("0") or "0"
+    if value == 0:
+        point = 1
+    if not -4 <= point - 1 < 16:
+        dot = "." if len(digits) > 1 else ".0" if alternate else ""
+        return f"{digits[0]}{dot}{digits[1:]}e{point - 1:+03d}"
+    if point <= 0:
+        return "0." + "0" * -point + digits
+    fraction = digits[point:]
+    return digits[:point].ljust(point, "0") + ("." + fraction if fraction else ".0" if alternate else "")
+
+
+def format_float(value: float, spec: Spec, single: bool) -> str:
+    negative = struct.pack(">d", value)[0] >= 0x80
+    sign, kind = sign_of(negative, spec), spec.type
+    if value - value != 0:
+        shown = sign + ("nan" if value != value else "inf")
+        return pad(shown.upper() if kind in ("E", "F", "G", "A") else shown, spec._replace(
+            fill=" " if spec.zero and not spec.align else spec.fill), ">")
+    value = abs(value)
+    if kind in ("a", "A"):
+        shown = hexadecimal(value, spec.precision)
+        return pad_number(sign, shown.upper() if kind == "A" else shown, spec)
+    if not kind and spec.precision < 0:
+        shown = general(value, single, spec.alternate)
+    else:
+        precision = 6 if spec.precision < 0 else spec.precision
+        shown = f"%{'#' if spec.alternate else ''}.{precision}{kind or 'g'}" % value
+    return pad_number(sign, shown, spec)
+
+
+def escaped(value: str, quotes: str) -> str:
+    plain = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\", quotes: "\\" + quotes}
+    return quotes + "".join(plain.get(c) or (c if c.isprintable() else f"\\x{ord(c):02x}" if ord(c) < 0x100 else
+                                             f"\\u{{{ord(c):x}}}") for c in value) + quotes
+
+
+def format_text(value: str, spec: Spec, quotes: str) -> str:
+    if spec.type == "?":
+        value = escaped(value, quotes)
+    return pad(value[:spec.precision] if spec.precision >= 0 else value, spec, "<")
+
+
+def format_value(kind: int, value: Any, spec: Spec) -> str:
+    if isinstance(value, str):
+        return format_text(value, spec, '"')
+    if kind in (FLOAT32, FLOAT64):
+        return format_float(value, spec, kind == FLOAT32)
+    if kind == DURATION:
+        return pad(f"{value}ns", spec, "<")
+    if kind == POINTER:
+        return pad_number("0x", f"{value:x}", spec)
+    if kind == BOOLEAN and spec.type in ("", "s"):
+        return format_text("true" if value else "false", spec, '"')
+    if kind == CHARACTER and spec.type in ("", "c", "?"):
+        return format_text(chr(value) if value < 0x80 else "\ufffd", spec, "'")
+    if kind == CHARACTER:
+        value -= (value & 0x80) << 1
+    if kind == CODE_POINT and spec.type in ("", "c"):
+        return format_text(chr(value) if value < 0xD800 or 0xDFFF < value < 0x110000 else "\ufffd", spec, "'")
+    return format_integer(value, spec)
+
+
+def parse_spec(source: str, next_index: Callable[[str], int]) -> Spec:
+    match = SPEC.match(source)
+    if not match:
+        raise ValueError(source)
+    fill, align, sign, alternate, zero, width, precision, kind = match.groups()
+
+    def number(digits: Optional[str], missing: int) -> Any:
+        if digits is None:
+            return missing
+        return [next_index(digits[1:-1])] if digits[0] == "{" else min(int(digits), MAX_WIDTH)
+
+    return Spec(fill or " ", align, sign, bool(alternate), bool(zero), number(width, 0), number(precision, -1), kind)
+
+
+def parse_format(source: str) -> List[Any]:
+    """Literal text as str, each hole as (argument index, Spec)."""
+    parts: List[Any] = []
+    count, at = 0, 0
+
+    def next_index(digits: str) -> int:
+        nonlocal count
+        if digits:
+            return int(digits)
+        count += 1
+        return count - 1
+
+    for match in HOLE.finditer(source):
+        parts.append(source[at:match.start()])
+        at = match.end()
+        if match.group() in ("{{", "}}"):
+            parts.append(match.group()[0])
+        elif len(match.group()) == 1:
+            raise ValueError(source)
+        else:
+            index = next_index(match.group(1))
+            parts.append((index, parse_spec(match.group(2) or "", next_index)))
+    return parts + [source[at:]]
+
+
+def format_log(parts: Sequence[Any], kinds: Sequence[int], values: Sequence[Any]) -> str:
+    """The message; IndexError, TypeError or ValueError when the arguments do not fit the format."""
+    def resolve(number: Any) -> int:
+        return number if isinstance(number, int) else max(0, min(int(values[number[0]]), MAX_WIDTH))
+
+    out = []
+    for part in parts:
+        if isinstance(part, str):
+            out.append(part)
+            continue
+        index, spec = part
+        spec = spec._replace(width=resolve(spec.width), precision=resolve(spec.precision))
+        value = values[index]
+        if isinstance(value, list):
+            shown = (escaped(v, '"') if isinstance(v, str) else format_value(kinds[index], v, Spec()) for v in value)
+            out.append(pad("[" + ", ".join(shown) + "]", spec, "<"))
+        else:
+            out.append(format_value(kinds[index], value, spec))
+    return "".join(out)
+
+
+# ---- bindings --------------------------------------------------------------------------------------------------
+
+def value_json(kind: int, value: Any) -> str:
+    if isinstance(value, list):
+        return "[" + ",".join([value_json(kind, v) for v in value]) + "]"
+    if isinstance(value, str):
+        return quote(value)
+    return TO_JSON.get(kind, str)(value)
+
+
+def unique_keys(names: Iterable[str]) -> List[str]:
+    """A JSON object holds a key once: the second "n" becomes "n (2)"."""
+    keys: Dict[str, int] = {}
+    for name in names:
+        key = name
+        while key in keys:
+            keys[name] += 1
+            key = f"{name} ({keys[name]})"
+        keys[key] = 1
+    return list(keys)
+
+
+class Field(NamedTuple):
+    name: str
+    type: int
+    offset: int
+    count: int
+    is_array: bool
+    enumerators: Dict[int, str]
+
+    @property
+    def type_text(self) -> str:
+        shown = TYPES[self.type][0] if self.type in TYPES else f"type {self.type}"
+        return shown + (f"[{self.count}]" if self.is_array else "")
+
+
+class Binding:
+    """What an id stands for, and how its payload reads."""
+
+    def __init__(self, head: Any, strings: Sequence[str], fields: List[Field]) -> None:
+        self.id, self.kind, self.flags, self.type_id, self.line = (head.id, head.kind, head.flags, head.type_id,
+                                                                   head.line)
+        self.name, self.category, self.file, self.function = strings
+        self.fields = fields
+        self.known = True
+        self.parts: Any = None
+        codes, position, self.readable = [], 0, []
+        for field in fields:
+            if field.type not in TYPES or field.count == 0 or field.offset < position:
+                break  # of a newer minor version, or damaged: this field and those after it cannot be read
+            code = TYPES[field.type][1]
+            codes.append(f"{field.offset - position}x" + (code * field.count if len(code) > 1 else
+                                                          f"{field.count}{code}"))
+            position = field.offset + struct.calcsize("<" + code) * field.count
+            self.readable.append(field)
+        self.struct = struct.Struct("<" + "".join(codes))
+        self.has_strings = any(f.type == STRING for f in self.readable)
+        self.keys = unique_keys(f.name for f in self.readable)
+        simple = all(f.type in SMALL_INTEGERS and not f.is_array and not f.enumerators for f in self.readable)
+        # Most payloads are small integers: one % operation writes them all.
+        self.template: Optional[str] = None
+        if not head.flags & FLAG_DYNAMIC and all(f.type in SMALL_INTEGERS and not f.is_array and not f.enumerators
+                                                 for f in self.readable):
+            self.template = ",".join(quote(key).replace("%", "%%") + ":%d" for key in self.keys)
+
+    @staticmethod
+    def unknown(id: int) -> "Binding":
+        head = SimpleNamespace(id=id, kind=0, flags=0, type_id=0, line=0)
+        binding = Binding(head, (f"unknown #{id}", "", "", ""), [])
+        binding.known = False
+        return binding
+
+    @property
+    def source(self) -> str:
+        return f"{self.file}:{self.line}" if self.file else ""
+
+    def read(self, data: bytes, at: int, words: int) -> Tuple[List[Any], Dict[str, Tuple[int, Any]]]:
+        """The fields' values, and those of the fields set at run time by key; ValueError when they do not fit."""
+        end = at + 8 * words
+        if at + self.struct.size > end:
+            raise ValueError
+        raw = self.struct.unpack_from(data, at)
+        values: List[Any] = []
+        position, tail = 0, at + self.struct.size
+        for field in self.readable:
+            if field.type in (INT128, UINT128):
+                row = [raw[position + i] | raw[position + i + 1] << 64 for i in range(0, 2 * field.count, 2)]
+                position += 2 * field.count
+            else:
+                row = list(raw[position:position + field.count])
+                position += field.count
+            if field.type == STRING:
+                for i, word in enumerate(row):
+                    size = word & ~STRING_CUT
+                    if tail + size > end:
+                        raise ValueError
+                    row[i] = data[tail:tail + size].decode("utf-8", "replace") + ("\u2026" if word & STRING_CUT else "")
+                    tail += size
+            elif field.enumerators:
+                row = [field.enumerators.get(v, v) for v in row]
+            values.append(row if field.is_array else row[0])
+        dynamic = self.read_dynamic(data, at + (tail - at + 7 & ~7), end) if self.flags & FLAG_DYNAMIC else {}
+        return values, dynamic
+
+    @staticmethod
+    def read_dynamic(data: bytes, at: int, end: int) -> Dict[str, Tuple[int, Any]]:
+        found: Dict[str, Tuple[int, Any]] = {}
+        while at + 8 <= end:
+            word, = struct.unpack_from("<Q", data, at)
+            if word == 0:
+                break
+            kind, key_bytes, value_bytes = word & 0xFF, word >> 16 & 0xFFFF, word >> 32 & 0xFFFF
+            start, at = at + 8, at + 8 + (key_bytes + value_bytes + 7 & ~7)
+            if at > end:
+                raise ValueError
+            key = data[start:start + key_bytes].decode("utf-8", "replace")
+            raw = data[start + key_bytes:start + key_bytes + value_bytes]
+            if kind == STRING:
+                found[key] = kind, raw.decode("utf-8", "replace") + ("\u2026" if word >> 48 & 1 else "")
+            elif kind in TYPES:
+                one = struct.Struct("<" + TYPES[kind][1])
+                if len(raw) != one.size:
+                    raise ValueError
+                parts = one.unpack(raw)
+                found[key] = kind, parts[0] | parts[1] << 64 if len(parts) > 1 else parts[0]
+        return found
+
+    def arguments(self, data: bytes, payload: int) -> str:
+        """The inside of the JSON object "args" for a payload, given as byte offset << 10 | words."""
+        at, words = payload >> 10, payload & 1023
+        if self.template is not None and self.struct.size <= 8 * words:
+            return self.template % self.struct.unpack_from(data, at)
+        try:
+            values, dynamic = self.read(data, at, words)
+        except ValueError:
+            return '"(damaged)":true'
+        members = {key: value_json(f.type, v) for key, f, v in zip(self.keys, self.readable, values)}
+        members.update((key, value_json(kind, v)) for key, (kind, v) in dynamic.items())
+        return ",".join(f"{quote(key)}:{v}" for key, v in members.items())
+
+    def message(self, data: bytes, payload: int) -> str:
+        """The text of a log record."""
+        try:
+            values, _ = self.read(data, payload >> 10, payload & 1023)
+            if self.parts is None:
+                self.parts = parse_format(self.name)
+            return format_log(self.parts, [f.type for f in self.readable], values)
+        except (ValueError, IndexError, TypeError, OverflowError):
+            return self.name
+
+
+# ---- time ------------------------------------------------------------------------------------------------------
+
+Anchor = Tuple[int, int, int, int]  # ticks, monotonic, realtime, boottime
+Line = Tuple[int, int, int]  # (c, m, s): nanoseconds = (c + ticks * m) >> s
+IDENTITY: Line = (0, 1, 0)
+
+
+class Clock:
+    """Ticks to monotonic nanoseconds, piecewise linear between anchors, in integers only."""
+
+    SPACING_NS = 10**8  # anchors nearer to each other would turn their reading noise into changes of rate
+    SUSPEND_NS = 10**6
+
+    def __init__(self, anchors: Iterable[Anchor], hz: int) -> None:
+        self.remarks: List[str] = []
+        usable = sorted({a for a in anchors if a[0]}) or [(0, 0, 0, 0)]
+        self.ignored = len(usable)
+        usable = self.plausible(usable, hz)
+        self.ignored -= len(usable)
+        self.anchors = self.thin(usable)
+        self.first, self.last = self.anchors[0], self.anchors[-1]
+        if self.last[1] - self.first[1] < 10**5:
+            self.anchors = [self.first]
+        self.ticks = [a[0] for a in self.anchors[1:-1]]
+        self.lines = [self.between(a, b) for a, b in zip(self.anchors, self.anchors[1:])]
+        if not self.lines:
+            self.lines = [self.between(self.first, (self.first[0] + hz, self.first[1] + 10**9, 0, 0))]
+        self.hz = hz if len(self.anchors) < 2 else (self.last[0] - self.first[0]) * 10**9 // (
+            self.last[1] - self.first[1])
+        self.flag()
+
+    @staticmethod
+    def plausible(anchors: List[Anchor], hz: int) -> List[Anchor]:
+        """Without the anchors that damage moved: those that contradict the nominal rate by half, seen from the median."""
+        middle = sorted(anchors, key=lambda a: a[1] * hz - a[0] * 10**9)[len(anchors) // 2]
+
+        def fits(anchor: Anchor) -> bool:
+            expected = (anchor[0] - middle[0]) * 10**9
+            return any(abs((anchor[i] - middle[i]) * hz - expected) <= abs(expected) // 2 + 10**6 * hz for i in (1, 3))
+
+        good = [a for a in anchors if fits(a)]
+        kept: List[Anchor] = []
+        for anchor in good if 2 * len(good) >= len(anchors) else anchors:
+            if not kept or (anchor[0] > kept[-1][0] and anchor[1] >= kept[-1][1]):
+                kept.append(anchor)
+        return kept
+
+    def thin(self, anchors: List[Anchor]) -> List[Anchor]:
+        kept, before = [anchors[0]], anchors[0]
+        for anchor in anchors[1:]:
+            suspended = (anchor[3] - anchor[1]) - (before[3] - before[1])
+            if abs(suspended) > self.SUSPEND_NS:
+                self.remarks.append(f"the machine was suspended for {duration_text(suspended)}; times around it are"
+                                    " less exact")
+                if before is not kept[-1]:
+                    kept.append(before)
+                kept.append(anchor)
+            elif anchor[1] - kept[-1][1] >= self.SPACING_NS:
+                kept.append(anchor)
+            before = anchor
+        if before is not kept[-1]:
+            if len(kept) > 1 and before[1] - kept[-1][1] < self.SPACING_NS and not self.remarks:
+                kept.pop()
+            kept.append(before)
+        return kept
+
+    def flag(self) -> None:
+        span, length = self.last[1] - self.first[1], self.last[0] - self.first[0]
+        off = sum(abs((b[1] - a[1]) * length - span * (b[0] - a[0])) * 1000 > span * (b[0] - a[0])
+                  for a, b in zip(self.anchors, self.anchors[1:]))
+        if off:
+            self.remarks.append(f"the clock's rate is off by more than 1000 ppm in {off} of {len(self.lines)} segments")
+
+    @staticmethod
+    def between(a: Anchor, b: Anchor) -> Line:
+        """Exactly a.ns + floor((ticks - a.ticks) * (b.ns - a.ns) / (b.ticks - a.ticks)) between the two anchors."""
+        ticks = b[0] - a[0]
+        shift = 2 * ticks.bit_length()
+        slope = -(-((b[1] - a[1]) << shift) // ticks)
+        return (a[1] << shift) - a[0] * slope, slope, shift
+
+    def line(self, low: int, high: int) -> Optional[Line]:
+        """The line that holds for all of [low, high]; None when an anchor stands in between."""
+        index = bisect_right(self.ticks, low)
+        return self.lines[index] if index == len(self.ticks) or high < self.ticks[index] else None
+
+    def ns(self, ticks: int) -> int:
+        c, m, s = self.lines[bisect_right(self.ticks, ticks)]
+        return c + ticks * m >> s
+
+    def ticks_at(self, ns: int) -> int:
+        """The first tick at or after a time."""
+        low, high = 0, 2**64
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (middle + 1, high) if self.ns(middle) < ns else (low, middle)
+        return low
+
+    def realtime(self, ns: int) -> int:
+        """Unix nanoseconds of a monotonic time, as the newest anchor saw the offset."""
+        return ns - self.last[1] + self.last[2]
+
+
+# ---- the image -------------------------------------------------------------------------------------------------
+
+class Slot(NamedTuple):
+    index: int
+    generation: int
+    state: int
+    tid: int
+    name: str  # "" when the program gave none
+    attach_ticks: int
+    lanes: List[Any]
+    frames_at: int
+
+
+class Chunk(NamedTuple):
+    at: int  # byte offset in the image
+    end: int
+    head: Any
+
+
+Region = Tuple[int, int, int, int]  # start, end, id, payload (byte offset << 10 | words; 0: none)
+Point = Tuple[int, int, int]  # time, id, payload
+Async = Tuple[int, int, int, int, int]  # start, end, id, payload, tid that began it
+
+
+class Records:
+    """What was decoded, in the order in which it was written."""
+
+    def __init__(self) -> None:
+        self.regions: List[Region] = []
+        self.points: List[Point] = []
+        self.asyncs: List[Async] = []
+        self.anchors: List[Anchor] = []
+
+    def count(self) -> int:
+        return len(self.regions) + len(self.points) + len(self.asyncs)
+
+
+class Image:
+    """A dump or a live image: superblock, slots, bindings, and which chunks hold what."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.warnings: List[str] = []  # a part could not be read
+        self.notes: List[str] = []  # all was read, and this is worth knowing
+        self.sb = self.read_superblock()
+        self.bindings: Dict[int, Binding] = {}
+        self.end: Any = None
+        self.chunks: List[Chunk] = []
+        self.torn = 0
+        self.slots = self.read_slots()
+        if self.sb.kind == DUMP:
+            self.read_bindings(self.sb.bindings_offset, self.sb.bindings_bytes)
+            self.read_dump_chunks()
+            self.read_bindings(self.sb.late_bindings_offset, None)
+            if self.end is None:
+                self.warnings.append("the dump is truncated: its end is missing")
+            elif self.end.total_bytes != len(data):
+                self.warnings.append(f"the dump should have {self.end.total_bytes} bytes and has {len(data)}")
+        else:
+            self.read_binding_index()
+            self.read_live_chunks()
+        self.chunks.sort(key=lambda c: c.head.ticket)
+        self.clock = self.make_clock()
+        # No record can be much younger than the newest clock reading; a damaged time would stretch the whole trace.
+        self.latest = self.clock.last[0] + 3600 * self.sb.tick_hz
+
+    def read_superblock(self) -> Any:
+        data = self.data
+        if not data:
+            raise Unusable("it is empty")
+        if data[:8] != struct.pack("<Q", MAGIC):
+            raise Unusable("it is not a contrail dump (it does not begin with contrail's magic bytes)")
+        if len(data) >= 12:
+            major, minor = struct.unpack_from("<HH", data, 8)
+            if major != FORMAT_MAJOR:
+                raise Unusable(f"it has format version {major}.{minor}, and this converter reads {FORMAT_MAJOR}.x; use"
+                               " the contrail.py that came with the header which wrote it")
+        if len(data) < SUPERBLOCK_BYTES:
+            raise Unusable(f"it is truncated: {len(data)} bytes do not hold the first {SUPERBLOCK_BYTES}")
+        sb = SUPERBLOCK.read(data, 0)
+        if sb.kind not in (LIVE, DUMP):
+            raise Unusable(f"it is damaged: its kind is {sb.kind}, neither a live image nor a dump")
+        fixed = dict(superblock_bytes=SUPERBLOCK_BYTES, slot_bytes=SLOT_BYTES, chunk_bytes=CHUNK_BYTES,
+                     lane_count=LANE_COUNT, frame_bytes=FRAME_BYTES, frame_count=FRAME_COUNT)
+        for name, value in fixed.items():
+            if getattr(sb, name) != value:
+                self.warnings.append(f"the superblock's {name} is {getattr(sb, name)} instead of {value}")
+                setattr(sb, name, value)
+        if not 10**5 <= sb.tick_hz <= 10**11:
+            self.warnings.append(f"the superblock's tick_hz is {sb.tick_hz}")
+            sb.tick_hz = 10**9
+        return sb
+
+    def fitting(self, what: str, at: int, count: int, size: int) -> int:
+        """How many of `count` entries at `at` lie within the file."""
+        fit = max(0, min(count, (len(self.data) - at) // size)) if at >= SUPERBLOCK_BYTES else 0
+        if fit < count:
+            self.warnings.append(f"only {fit} of {count} {what} are in the file")
+        return fit
+
+    def read_slots(self) -> Dict[int, Slot]:
+        slots = {}
+        for i in range(self.fitting("thread slots", self.sb.slots_offset, self.sb.slot_count, SLOT_BYTES)):
+            at = self.sb.slots_offset + i * SLOT_BYTES
+            if self.data[at] == 0:
+                continue
+            head = SLOT.read(self.data, at)
+            named = head.name_version != 0 and head.name_version % 2 == 0
+            lanes = [LANE.read(self.data, at + LANES_OFFSET + n * LANE.size) for n in range(LANE_COUNT)]
+            slots[head.index] = Slot(head.index, head.state >> 8, head.state & 0xFF, head.tid,
+                                     text(head.name) if named else "", head.attach_ticks, lanes, at + FRAMES_OFFSET)
+        return slots
+
+    def read_binding(self, at: int, limit: int) -> Optional[Binding]:
+        if at + BINDING.size > limit:
+            return None
+        head = BINDING.read(self.data, at)
+        end = at + head.bytes
+        names = at + BINDING.size + head.field_count * FIELD.size + head.enumerator_count * ENUMERATOR.size
+        if head.bytes < BINDING.size or head.bytes % 8 or end > limit or names > end:
+            return None
+        at += BINDING.size
+        fields = [FIELD.read(self.data, at + i * FIELD.size) for i in range(head.field_count)]
+        at += head.field_count * FIELD.size
+        enumerators = [ENUMERATOR.read(self.data, at + i * ENUMERATOR.size) for i in range(head.enumerator_count)]
+        sizes = [head.name_bytes, head.category_bytes, head.file_bytes, head.function_bytes]
+        strings = []
+        for size in sizes + [f.name_bytes for f in fields] + [e.name_bytes for e in enumerators]:
+            strings.append(self.data[names:min(names + size, names + MAX_NAME, end)].decode("utf-8", "replace"))
+            names += size
+        if names > end:
+            return None
+        enumerator_names = strings[4 + len(fields):]
+        schema, budget = [], 2**16  # enumerations may share names; the budget bounds what a hostile entry can ask for
+        for name, f in zip(strings[4:], fields):
+            some = range(f.first_enumerator, min(f.first_enumerator + f.enumerator_count, len(enumerators)))
+            budget -= len(some)
+            values = {enumerators[i].value: enumerator_names[i] for i in some} if budget > 0 else {}
+            schema.append(Field(name, f.type, f.offset, f.count, bool(f.is_array), values))
+        return Binding(head, strings[:4], schema)
+
+    def read_bindings(self, at: int, size: Optional[int]) -> None:
+        """Entries back to back: `size` bytes of them, or all until end_of_dump."""
+        limit = len(self.data) if size is None else min(at + size, len(self.data))
+        if size is not None and at + size > len(self.data):
+            self.warnings.append("the file ends within the bindings")
+        while SUPERBLOCK_BYTES <= at < limit:
+            if at + 8 <= limit and self.data[at + 6] == END and size is None:
+                if at + END_OF_DUMP.size <= limit:
+                    self.end = END_OF_DUMP.read(self.data, at)
+                return
+            binding = self.read_binding(at, limit)
+            if binding is None:
+                self.warnings.append(f"the binding at byte {at} is damaged, and those after it are lost")
+                return
+            if binding.kind in KINDS:  # others are of a newer minor version
+                self.bindings.setdefault(binding.id, binding)
+            at += struct.unpack_from("<I", self.data, at)[0]
+
+    def read_binding_index(self) -> None:
+        sb, damaged = self.sb, 0
+        count = self.fitting("binding index entries", sb.binding_index_offset, sb.binding_index_count, 4)
+        limit = min(sb.bindings_offset + sb.bindings_bytes, len(self.data))
+        for id, entry in enumerate(struct.unpack_from(f"<{count}I", self.data, sb.binding_index_offset)):
+            binding = self.read_binding(sb.bindings_offset + entry - 1, limit) if entry else None
+            if binding is not None and binding.id == id:
+                self.bindings[id] = binding
+            damaged += entry != 0 and id not in self.bindings
+        if damaged:
+            self.warnings.append(f"{damaged} bindings are damaged")
+
+    def read_dump_chunks(self) -> None:
+        sb, damaged = self.sb, 0
+        count = self.fitting("chunks", sb.chunks_offset, sb.chunk_count, CHUNK_BYTES)
+        for at in range(sb.chunks_offset, sb.chunks_offset + count * CHUNK_BYTES, CHUNK_BYTES):
+            head = CHUNK.read(self.data, at)
+            if head.ticket == 0:
+                self.torn += 1
+            else:
+                damaged += not self.add_chunk(at, head, head.end_bytes)
+        at = sb.chunks_offset + count * CHUNK_BYTES
+        if count < sb.chunk_count and SUPERBLOCK_BYTES <= at <= len(self.data) - CHUNK_HEADER_BYTES:
+            head = CHUNK.read(self.data, at)  # the last chunk of a truncated dump: what is there of it
+            if head.ticket:
+                self.add_chunk(at, head, min(head.end_bytes, len(self.data) - at & ~7))
+        if damaged:
+            self.warnings.append(f"{damaged} of {count} chunks are damaged")
+
+    def read_live_chunks(self) -> None:
+        sb, damaged, skipped = self.sb, 0, 0
+        count = min(self.fitting("chunks", sb.chunks_offset, sb.chunk_count, CHUNK_BYTES),
+                    self.fitting("chunk states", sb.chunk_states_offset, sb.chunk_count, 8))
+        for i, word in enumerate(struct.unpack_from(f"<{count}Q", self.data, sb.chunk_states_offset)):
+            at = sb.chunks_offset + i * CHUNK_BYTES
+            if word & 3 not in (1, 2):
+                continue
+            head = CHUNK.read(self.data, at)
+            end = head.end_bytes
+            slot = self.slots.get(head.slot)
+            if end == 0 and slot and slot.generation == head.generation and head.lane < LANE_COUNT:
+                lane = slot.lanes[head.lane]
+                end = lane.cursor - sb.base_address - at if lane.chunk - sb.base_address == at else 0
+            if end == 0 or head.ticket != word >> 2:
+                skipped += 1  # the process died while it took, opened or sealed this chunk
+            else:
+                damaged += not self.add_chunk(at, head, end)
+        if skipped:
+            self.notes.append(f"{skipped} of {count} chunks were changing hands when the process ended")
+        if damaged:
+            self.warnings.append(f"{damaged} of {count} chunks are damaged")
+
+    def add_chunk(self, at: int, head: Any, end: int) -> bool:
+        good = (CHUNK_HEADER_BYTES <= end <= CHUNK_BYTES and end % 8 == 0 and head.lane < LANE_COUNT
+                and head.epoch_base % EPOCH_TICKS == 0)
+        if good:
+            self.chunks.append(Chunk(at, at + end, head))
+        return good
+
+    def make_clock(self) -> Clock:
+        anchors = [self.sb.start, self.sb.ready]
+        if self.sb.kind == DUMP:
+            anchors.append(self.sb.dump)
+            if self.end:
+                anchors.append(self.end.anchor)
+        needle = struct.pack("<Q", 4 << 6 | 1 << 2 | 3)
+        for chunk in self.chunks:
+            anchors.append(chunk.head.anchor)
+            if self.data.find(needle, chunk.at + CHUNK_HEADER_BYTES, chunk.end) >= 0:
+                records = Records()
+                self.decode(chunk, IDENTITY, records, 2**64)
+                anchors += records.anchors
+        clock = Clock(anchors, self.sb.tick_hz)
+        if clock.ignored:
+            self.warnings.append(f"{clock.ignored} clock anchors contradict the others")
+        self.notes += clock.remarks
+        return clock
+
+    def decode(self, chunk: Chunk, line: Line, out: Records, latest: int) -> bool:
+        """Appends a chunk's records, their times on `line`; False when it is damaged: then those before the damage."""
+        # This loop is what the time of a conversion goes into; one multiplication and one shift per time are all that
+        # is left of the clock, since a line of ticks is also a line of the ticks within an epoch.
+        c, m, s = line
+        begin = chunk.at + CHUNK_HEADER_BYTES
+        size = chunk.end - begin >> 3
+        payload_of_next = begin + 8
+        add_region, add_point = out.regions.append, out.points.append
+        earliest = self.sb.start[0]
+        base = c + chunk.head.epoch_base * m
+        skip = 0
+        for i, w in enumerate(struct.unpack_from(f"<{size}Q", self.data, begin)):
+            if i < skip:
+                continue
+            tag = w & 3
+            if tag == 1:
+                y = w >> 18
+                x = base + (y >> 23) * m
+                add_region((x - (y & 0x7FFFFF) * m >> s, x >> s, w >> 2 & 0xFFFF, 0))
+            elif tag == 2:
+                words = w >> 2 & 15
+                skip = i + 1 + words
+                if skip > size:
+                    return False
+                y = w >> 18
+                x = base + (y >> 23) * m
+                add_region((x - (y & 0x7FFFFF) * m >> s, x >> s, w >> 6 & 0xFFF,
+                            payload_of_next + 8 * i << 10 | words))
+            elif tag == 0:
+                words = w >> 18 & 0xFF
+                skip = i + 1 + words
+                if skip > size or w == 0:
+                    return False
+                add_point((base + (w >> 41) * m >> s, w >> 2 & 0xFFFF, payload_of_next + 8 * i << 10 | words))
+            else:
+                form = w >> 2 & 15
+                if form == 0:
+                    if w & ~3 > latest:
+                        return False
+                    base = c + (w & ~(EPOCH_TICKS - 1)) * m
+                    continue
+                words, id = w >> 6 & 1023, w >> 16 & 0xFFFF
+                skip = i + 1 + words
+                fixed = (0, 4, 2, 1, 3)[form] if form <= 4 else 0
+                if skip > size or words < fixed:
+                    return False
+                at = payload_of_next + 8 * i
+                first = struct.unpack_from(f"<{fixed}Q", self.data, at)
+                payload = at + 8 * fixed << 10 | words - fixed
+                if form == 1:
+                    out.anchors.append(first)
+                elif form == 3 and first[0] <= latest:
+                    add_point((c + first[0] * m >> s, id, payload))
+                elif form in (2, 4) and earliest <= first[0] <= first[1] <= latest:
+                    start, end = c + first[0] * m >> s, c + first[1] * m >> s
+                    if form == 2:
+                        add_region((start, end, id, payload))
+                    else:
+                        out.asyncs.append((start, end, id, payload, first[2] & 0xFFFFFFFF))
+                elif form <= 4:
+                    return False  # a time that cannot be; other forms are of a newer minor version
+        return True
+
+    def open_regions(self, slot: Slot) -> List[Tuple[int, int, int]]:
+        """(start ticks, id, payload) of the regions that were open, the outer first."""
+        found = []
+        for i in range(FRAME_COUNT):
+            at = slot.frames_at + i * FRAME_BYTES
+            word, _, start, _ = FRAME.struct.unpack_from(self.data, at)
+            if word in (0, FRAME_BUSY) or not self.sb.start[0] <= start <= self.latest:
+                continue
+            site = (start << 18) - word & 0x3FFFF
+            if site & 3:
+                id = site >> 6 if site & 3 == 2 else site >> 2
+                found.append((start, id, at + FRAME_PAYLOAD_OFFSET << 10 | FRAME_PAYLOAD_WORDS))
+        return found
+
+
+# ---- tracks ----------------------------------------------------------------------------------------------------
+
+class Life:
+    """One thread's use of one slot; a thread has several when several shared objects record."""
+
+    def __init__(self, tid: int, slot: Optional[Slot]) -> None:
+        self.tid, self.slot = tid, slot
+        self.lanes: Dict[int, List[Chunk]] = defaultdict(list)
+        self.name, self.begin, self.end = "", 2**64, 0
+        if slot:
+            self.begin, self.end, self.name = slot.attach_ticks or 2**64, 2**64, slot.name
+
+    def add(self, chunk: Chunk) -> None:
+        """Chunks come in the order of their tickets, so the newest name wins."""
+        self.lanes[chunk.head.lane].append(chunk)
+        self.begin = min(self.begin, chunk.head.anchor[0])
+        self.end = max(self.end, chunk.head.sealed_ticks or 2**64)
+        if not (self.slot and self.slot.name):
+            self.name = text(chunk.head.thread_name) or self.name
+
+
+class Track(Records):
+    """What one thread did, with times in nanoseconds."""
+
+    def __init__(self, tid: int, lives: List[Life]) -> None:
+        super().__init__()
+        self.tid = self.system_tid = tid
+        self.lives = lives
+        self.name = next((life.name for life in reversed(lives) if life.name), "") or f"thread {tid}"
+        self.unfinished: List[Region] = []
+        self.overwritten = self.lost = self.dropped = 0
+
+    def decode(self, image: Image) -> int:
+        """Fills the track; the number of damaged chunks."""
+        damaged = lanes = 0
+        cut = max(image.sb.start[0], image.sb.cutoff_ticks if image.sb.kind == DUMP else 0)
+        for life in self.lives:
+            for chunks in life.lanes.values():
+                lanes += 1
+                records_before = None
+                for chunk in chunks:
+                    count = self.count()
+                    damaged += not self.decode_chunk(image, chunk, cut)
+                    gap = chunk.head.records_before - (records_before or 0)
+                    if records_before is None:
+                        self.overwritten += gap
+                    elif gap > 0:
+                        self.lost += gap
+                    records_before = chunk.head.records_before + self.decoded
+            if life.slot:
+                self.dropped += sum(lane.dropped for lane in life.slot.lanes)
+        self.anchors.clear()
+        if lanes > 1:
+            self.regions.sort(key=itemgetter(1))
+            self.points.sort(key=itemgetter(0))
+        return damaged
+
+    def decode_chunk(self, image: Image, chunk: Chunk, cut: int) -> bool:
+        epoch = chunk.head.epoch_base
+        line = image.clock.line(epoch - EPOCH_TICKS, chunk.head.sealed_ticks or 2**64)
+        if line and epoch >= cut:
+            before = self.count()
+            good = image.decode(chunk, line, self, image.latest)
+            self.decoded = self.count() - before
+            return good
+        # Near the window's edge or an anchor: decode to ticks first.
+        ticks, ns = Records(), image.clock.ns
+        good = image.decode(chunk, IDENTITY, ticks, image.latest)
+        self.decoded = ticks.count()
+        self.regions += [(ns(s), ns(e), id, payload) for s, e, id, payload in ticks.regions if e >= cut]
+        self.points += [(ns(t), id, payload) for t, id, payload in ticks.points if t >= cut]
+        self.asyncs += [(ns(s), ns(e), id, payload, tid) for s, e, id, payload, tid in ticks.asyncs if e >= cut]
+        return good
+
+    def add_unfinished(self, image: Image, now: int, ended_elsewhere: Set[Tuple[int, int, int]]) -> None:
+        found = [(image.clock.ns(start), id, payload) for life in self.lives if life.slot
+                 for start, id, payload in image.open_regions(life.slot)]
+        if not found:
+            return
+        # A region that ended while the dump was written is in both the frames and the chunks.
+        starts = {start for start, _, _ in found}
+        ended = {(r[0], r[2]) for r in self.regions if r[0] in starts}
+        now = max([now] + [r[1] for r in self.regions[-1:]] + [start for start, _, _ in found])
+        self.unfinished = [(start, now, id, -payload) for start, id, payload in found
+                           if (start, id) not in ended and (self.system_tid, start, id) not in ended_elsewhere]
+
+
+class Trace:
+    """Everything in an image, decoded."""
+
+    def __init__(self, image: Image, last_ns: Optional[int] = None, progress: Callable[[str], None] = lambda s: None):
+        self.image = image
+        self.tracks = self.make_tracks()
+        damaged = 0
+        for i, track in enumerate(self.tracks):
+            progress(f"decoding thread {i + 1} of {len(self.tracks)}")
+            damaged += track.decode(image)
+        if damaged:
+            image.warnings.append(f"{damaged} chunks are damaged; the records before the damage were read")
+        newest = max((r[1] for t in self.tracks for r in t.regions[-1:] + t.asyncs[-1:]), default=0)
+        newest = max([newest] + [p[0] for t in self.tracks for p in t.points[-1:]])
+        self.now = image.clock.ns(image.sb.dump[0]) if image.sb.kind == DUMP and image.sb.dump[0] else newest
+        elsewhere = {(a[4], a[0], a[2]) for t in self.tracks for a in t.asyncs}
+        for track in self.tracks:
+            track.add_unfinished(image, max(self.now, newest), elsewhere)
+            if last_ns is not None:
+                oldest = self.now - last_ns
+                track.regions = [r for r in track.regions if r[1] >= oldest]
+                track.points = [p for p in track.points if p[0] >= oldest]
+                track.asyncs = [a for a in track.asyncs if a[1] >= oldest]
+            # Records stand in the order in which they ended. Backwards, an outer region comes before its inner ones,
+            # and a stable sort keeps that for those that start in the same nanosecond.
+            track.regions.reverse()
+            track.regions[:0] = track.unfinished
+            track.regions.sort(key=itemgetter(0))
+        firsts = [r[0] for t in self.tracks for r in t.regions[:1]] + [a[0] for t in self.tracks for a in t.asyncs]
+        firsts += [p[0] for t in self.tracks for p in t.points[:1]]
+        self.first = min(firsts, default=self.now)
+        self.newest = newest
+
+    def make_tracks(self) -> List[Track]:
+        image = self.image
+        lives = {(s.index, s.generation): Life(s.tid, s) for s in image.slots.values()}
+        for chunk in image.chunks:
+            key = chunk.head.slot, chunk.head.generation
+            if key not in lives:
+                lives[key] = Life(chunk.head.tid, None)
+            lives[key].add(chunk)
+        by_tid: Dict[int, List[Life]] = defaultdict(list)
+        for life in lives.values():
+            if life.slot or life.lanes:
+                by_tid[life.tid].append(life)
+        tracks, unused = [], max(by_tid, default=0) + 1
+        for tid, mine in sorted(by_tid.items()):
+            groups: List[List[Life]] = []
+            for life in sorted(mine, key=lambda life: life.begin):
+                end = max((other.end for other in groups[-1]), default=0) if groups else 0
+                names = {other.name for other in groups[-1]} if groups else set()
+                if groups and (life.begin <= end or life.name in names):
+                    groups[-1].append(life)
+                else:
+                    groups.append([life])
+            for n, group in enumerate(groups):
+                track = Track(tid, group)
+                if n > 0 or not 0 < tid < 2**32:  # viewers take tid 0 for the process
+                    track.tid, unused = unused % 2**32 or 1, unused + 1
+                    track.name += f" (tid {tid} again)" if n else ""
+                tracks.append(track)
+        return tracks
+
+    def binding(self, id: int) -> Binding:
+        """A placeholder when the image has none; its id is then part of the name."""
+        found = self.image.bindings.get(id)
+        if found is None:
+            found = self.image.bindings[id] = Binding.unknown(id)
+        return found
+
+
+# ---- Chrome trace JSON -----------------------------------------------------------------------------------------
+
+THOUSANDTHS = [f".{i:03}" for i in range(1000)]
+TO_DURATION = [f'{t},"dur":' for t in THOUSANDTHS]
+TO_END = [t + "}" for t in THOUSANDTHS]
+FOREVER = 1 << 200
+
+
+def microseconds(ns: int) -> str:
+    return f"{ns // 1000}{THOUSANDTHS[ns % 1000]}"
+
+
+class Heads(Dict[int, str]):
+    """The constant beginning of a track's events, by id, made when first needed."""
+
+    def __init__(self, make: Callable[[int], str]) -> None:
+        super().__init__()
+        self.make = make
+
+    def __missing__(self, id: int) -> str:
+        self[id] = made = self.make(id)
+        return made
+
+
+class Writer:
+    """Trace to JSON text. Each event begins with a comma; metadata events come first."""
+
+    def __init__(self, trace: Trace, arguments: bool = True, sources: bool = False) -> None:
+        self.trace, self.data, self.sources = trace, trace.image.data, sources
+        self.with_arguments = arguments
+        self.pid = trace.image.sb.pid or 1
+        self.async_id = 0
+        self.counters: List[Tuple[int, str]] = []
+
+    def head(self, phase: str, track: Track, id: int, name: Optional[str] = None) -> str:
+        binding = self.trace.binding(id)
+        name = binding.name if name is None else name
+        if name in DIVERTING_NAMES:
+            name += " "
+        category = quote(binding.category or "default")
+        return (f',\n{{"ph":"{phase}","pid":{self.pid},"tid":{track.tid},"cat":{category},"name":{quote(name)},')
+
+    def arguments(self, id: int, payload: int, *extra: str) -> str:
+        """An event's last member and its closing brace. A negative payload marks an unfinished region."""
+        binding = self.trace.binding(id)
+        inside = [binding.arguments(self.data, abs(payload))] if self.with_arguments and payload & 1023 else []
+        inside += extra
+        if payload < 0:
+            inside.append('"unfinished":true')
+        if self.sources and binding.source:
+            inside.append(f'"src":{quote(binding.source)}')
+        inside = [i for i in inside if i]
+        return f',"args":{{{",".join(inside)}}}}}' if inside else "}"
+
+    def metadata_events(self) -> str:
+        sb = self.trace.image.sb
+        process = os.path.basename(text(sb.executable)) or "process"
+        rows = [(0, "process_name", {"name": process})]
+        for order, track in enumerate(sorted(self.trace.tracks, key=lambda t: (t.system_tid != sb.pid, t.tid))):
+            rows += [(track.tid, "thread_name", {"name": track.name}),
+                     (track.tid, "thread_sort_index", {"sort_index": order})]
+        return ",\n".join(f'{{"ph":"M","pid":{self.pid},"tid":{tid or self.pid},"name":"{name}","args":{quote(args)}}}'
+                          for tid, name, args in rows)
+
+    def slices(self, track: Track) -> List[str]:
+        """The regions of a thread as X events that nest strictly, and those that cannot as async events."""
+        base = self.trace.first
+        heads = Heads(lambda id: self.head("X", track, id) + '"ts":')
+        plain = self.sources  # then even regions without arguments have some
+        out: List[str] = []
+        add = out.append
+        stack: List[Tuple[int, int]] = []
+        push, pop = stack.append, stack.pop
+        top = limit = FOREVER  # the end of the slice that is open now: as written, and as recorded
+        for start, end, id, payload in track.regions:
+            while start >= top:
+                top, limit = pop()
+            if end > limit or len(stack) >= VIEWER_DEPTH:
+                out += self.async_pair(track, track.tid, (start, end, id, payload), '"overlaps":true')
+                continue
+            push((top, limit))
+            limit = end
+            if end >= top:
+                end = top - 1  # speedscope mixes up two slices that end in the same nanosecond
+            top = end
+            duration, start = end - start, start - base
+            whole = start // 1000
+            if payload or plain:
+                add(f"{heads[id]}{whole}{TO_DURATION[start - whole * 1000]}{microseconds(duration)}"
+                    f"{self.arguments(id, payload)}")
+            else:
+                add(f"{heads[id]}{whole}{TO_DURATION[start - whole * 1000]}"
+                    f"{duration // 1000}{TO_END[duration % 1000]}")
+        return out
+
+    def async_pair(self, track: Track, begin_tid: int, region: Region, *extra: str) -> List[str]:
+        start, end, id, payload = region
+        self.async_id += 1
+        mark, base = f'"id":"0x{self.async_id:x}","ts":', self.trace.first
+        begin = self.head("b", track, id)
+        if begin_tid != track.tid:
+            extra += (f'"begun on tid":{begin_tid}',)
+        return [f"{begin}{mark}{microseconds(start - base)}{self.arguments(id, payload, *extra)}",
+                f"{self.head('e', track, id)}{mark}{microseconds(end - base)}}}"]
+
+    def points(self, track: Track) -> List[str]:
+        base, out = self.trace.first, []
+        heads = Heads(lambda id: self.head("i", track, id) + '"s":"t","ts":')
+        for time, id, payload in track.points:
+            binding = self.trace.binding(id)
+            if binding.kind == COUNTER:
+                self.counters.append((time, self.counter(track, binding, time - base, payload)))
+            elif binding.kind == LOG:
+                message = binding.message(self.data, payload)
+                shown = message if len(message) <= MAX_LOG_NAME else message[:MAX_LOG_NAME] + "\u2026"
+                head = self.head("i", track, id, shown) + '"s":"t","ts":'
+                extra = [f'"message":{quote(message)}'] if self.with_arguments else []
+                out.append(head + microseconds(time - base) + self.arguments(id, 0, *extra))
+            else:
+                out.append(heads[id] + microseconds(time - base) + self.arguments(id, payload))
+        return out
+
+    def counter(self, track: Track, binding: Binding, time: int, payload: int) -> str:
+        try:
+            value = value_json(binding.readable[0].type, binding.read(self.data, payload >> 10, payload & 1023)[0][0])
+        except (ValueError, IndexError):
+            value = "0"
+        return f'{self.head("C", track, binding.id)}"ts":{microseconds(time)},"args":{{"value":{value}}}}}'
+
+    def events(self, progress: Callable[[str], None] = lambda s: None) -> Iterable[str]:
+        yield self.metadata_events()
+        for i, track in enumerate(self.trace.tracks):
+            progress(f"writing thread {i + 1} of {len(self.trace.tracks)}")
+            yield "".join(self.slices(track))
+            yield "".join(self.points(track))
+            yield "".join("".join(self.async_pair(track, a[4], a[:4])) for a in track.asyncs)
+        self.counters.sort(key=itemgetter(0))  # chrome://tracing takes their order from the file
+        yield "".join(event for _, event in self.counters)
+
+    def write(self, out: BinaryIO, progress: Callable[[str], None] = lambda s: None) -> None:
+        out.write(b'{"displayTimeUnit":"ns","traceEvents":[\n')
+        for block in self.events(progress):
+            out.write(block.encode("ascii"))
+        metadata = quote(metadata_of(self.trace))
+        out.write(f'\n],\n"metadata":{metadata},\n"otherData":{metadata}}}\n'.encode("ascii"))
+
+
+def utc(ns: int) -> str:
+    try:
+        moment = datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=ns // 10**9)
+        return f"{moment:%Y-%m-%d %H:%M:%S}.{ns % 10**9 // 10**6:03} UTC"
+    except OverflowError:
+        return "at an impossible time"
+
+
+def losses_of(trace: Trace) -> Dict[str, int]:
+    """What the trace does not show, each count exact; only those that are not zero."""
+    image = trace.image
+    losses = {"overwritten by newer records": sum(t.overwritten for t in trace.tracks),
+              "missing between others": sum(t.lost for t in trace.tracks),
+              "chunks recycled while they were copied": image.torn}
+    losses.update((f"dropped: {why}", count) for why, count in zip(DROP_REASONS, image.sb.dropped))
+    return {why: count for why, count in losses.items() if count}
+
+
+def metadata_of(trace: Trace) -> Dict[str, Any]:
+    image, sb = trace.image, trace.image.sb
+    return {
+        "recorder": "contrail", "format": f"{sb.version_major}.{sb.version_minor}",
+        "executable": text(sb.executable), "host": text(sb.host), "pid": sb.pid,
+        "clock": CLOCKS.get(sb.source, f"source {sb.source}"), "recording started": utc(sb.start[2]),
+        "dumped": utc(sb.dump[2]) if sb.kind == DUMP else "never: this is a live image",
+        "time zero": utc(image.clock.realtime(trace.first)),
+        "time zero, unix ns": str(image.clock.realtime(trace.first)),
+        "losses": losses_of(trace), "warnings": image.warnings, "notes": image.notes,
+        "sources": {f"{b.category}:{b.name}" if b.category else b.name: b.source
+                    for b in image.bindings.values() if b.source}}
+
+
+# ---- reports ---------------------------------------------------------------------------------------------------
+
+def columns(rows: Sequence[Sequence[Any]], left: int) -> str:
+    """Rows as aligned text, the first `left` columns to the left and the others to the right."""
+    cells = [[str(c) for c in row] for row in rows]
+    widths = [max(display_width(row[i]) for row in cells) for i in range(len(cells[0]))]
+    return "\n".join("  ".join(
+        c + " " * (w - display_width(c)) if i < left else " " * (w - display_width(c)) + c
+        for i, (c, w) in enumerate(zip(row, widths))).rstrip() for row in cells)
+
+
+def printable(shown: str) -> str:
+    """A name from an image must not steer the terminal."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in shown)
+
+
+def brief(ns: int) -> str:
+    for unit, size in (("s", 10**9), ("ms", 10**6), ("us", 10**3)):
+        if abs(ns) >= size:
+            return f"{ns / size:.4g} {unit}" if abs(ns) < 1000 * size else f"{ns / size:.0f} {unit}"
+    return f"{ns} ns"
+
+
+def info_text(trace: Trace, size: int) -> str:
+    image, sb = trace.image, trace.image.sb
+    kind = "dump" if sb.kind == DUMP else "live image"
+    why = f", by signal {sb.dump_signal}" if sb.dump_signal else ""
+    dumped = (f"{utc(sb.dump[2])} (number {sb.dump_sequence}{why}, on thread {sb.dump_tid})" if sb.kind == DUMP
+              else "not dumped")
+    counts: Counter = Counter()
+    for track in trace.tracks:
+        for records in (track.regions, track.asyncs):
+            counts.update(map(itemgetter(2), records))
+        counts.subtract(map(itemgetter(2), track.unfinished))
+        counts.update(map(itemgetter(1), track.points))
+    lines = [
+        f"{kind}, format {sb.version_major}.{sb.version_minor}, {size} bytes, {len(image.chunks)} chunks",
+        f"process    {printable(text(sb.executable)) or 'unknown'}, pid {sb.pid}, on {printable(text(sb.host))}",
+        f"recording  since {utc(sb.start[2])}",
+        f"dumped     {dumped}",
+        f"clock      {CLOCKS.get(sb.source, sb.source)}, {image.clock.hz / 1e6:.6g} ticks per us",
+        f"window     {brief(max(0, trace.newest - trace.first))} covered, "
+        f"{brief(sb.window_ns) if sb.window_ns else 'all'} asked for",
+        f"records    {sum(counts.values())}, and {sum(len(t.unfinished) for t in trace.tracks)} regions still open",
+        f"threads    {len(trace.tracks)} here, {sb.attached} attached in all", ""]
+    rows: List[Sequence[Any]] = [("tid", "name", "regions", "points", "open", "first", "last", "overwritten", "missing",
+                                  "dropped")]
+    for t in trace.tracks:
+        firsts = [r[0] for r in t.regions[:1]] + [p[0] for p in t.points[:1]]
+        lasts = [max(r[1] for r in t.regions)] if t.regions else []
+        lasts += [p[0] for p in t.points[-1:]]
+        span = [f"{(n(v) - trace.now) / 1e9:+.6f} s" if v else "" for n, v in ((min, firsts), (max, lasts))]
+        rows.append((t.system_tid, printable(t.name), len(t.regions) + len(t.asyncs) - len(t.unfinished),
+                     len(t.points), len(t.unfinished), *span, t.overwritten, t.lost, t.dropped))
+    lines += [columns(rows, 2), ""]
+    rows = [("kind", "category", "name", "records")]
+    for (kind, category, name), count in sorted(by_name(trace, counts).items(), key=lambda item: -item[1]):
+        rows.append((kind, printable(category), printable(name)[:100], count))
+    lines += [columns(rows, 3), ""]
+    lines += [f"lost       {count}  {why}" for why, count in losses_of(trace).items()] or ["lost       nothing"]
+    return "\n".join(lines + [f"note       {note}" for note in image.notes])
+
+
+def by_name(trace: Trace, counts: Dict[int, int]) -> Dict[Tuple[str, str, str], int]:
+    """Several ids can mean the same: call sites in several libraries, or a binding published twice."""
+    merged: Counter = Counter()
+    for id, count in counts.items():
+        binding = trace.binding(id)
+        merged[KINDS.get(binding.kind, "?"), binding.category, binding.name] += count
+    return merged
+
+
+def registry_text(image: Image) -> str:
+    shown = {}
+    for b in image.bindings.values():
+        block = [f"{KINDS.get(b.kind, '?')}  {printable(b.name)}" + (f"  id 0x{b.type_id:016x}" if b.type_id else "")]
+        where = [f"category {printable(b.category)}"] if b.category else []
+        where += [printable(b.source) + (f" in {printable(b.function)}" if b.function else "")] if b.source else []
+        where += ["cut to fit"] if b.flags & FLAG_CUT else []
+        where += ["may carry fields set at run time"] if b.flags & FLAG_DYNAMIC else []
+        block += ["    " + ", ".join(where)] if where else []
+        for f in b.fields:
+            names = ", ".join(f"{printable(n)} = {v}" for v, n in f.enumerators.items())
+            block.append(f"    {printable(f.name)}: {f.type_text}" + (f" {{{names}}}" if names else "")
+                         + f" at {f.offset}")
+        shown["\n".join(block)] = (-b.kind, b.category, b.name)
+    return "\n".join(sorted(shown, key=shown.__getitem__)) or "no event type was bound"
+
+
+def table_text(trace: Trace, limit: int) -> str:
+    """Nearest-rank percentiles of the regions' durations, the largest total first."""
+    durations: Dict[Tuple[str, str], List[int]] = defaultdict(list)
+    names: Dict[int, List[int]] = {}
+    for track in trace.tracks:
+        for start, end, id, payload in track.regions + [a[:4] for a in track.asyncs]:
+            if id not in names:
+                binding = trace.binding(id)
+                names[id] = durations[binding.category, binding.name]
+            if payload >= 0:
+                names[id].append(end - start)
+    rows: List[Sequence[Any]] = [("region", "category", "count", "total", "p50", "p99", "max")]
+    for (category, name), all_of in sorted(durations.items(), key=lambda item: -sum(item[1]))[:limit]:
+        all_of.sort()
+        n = len(all_of)
+        if n:
+            rows.append((printable(name)[:60], printable(category), n, brief(sum(all_of)), brief(all_of[(n - 1) // 2]),
+                         brief(all_of[-(-99 * n // 100) - 1]), brief(all_of[-1])))
+    return columns(rows, 2) if len(rows) > 1 else "no region was recorded"
+
+
+# ---- commands --------------------------------------------------------------------------------------------------
+
+def read_input(path: str) -> bytes:
+    """The whole input. It is read, not mapped: a file that shrinks meanwhile must not kill the reader."""
+    try:
+        with (sys.stdin.buffer if path == "-" else open(path, "rb")) as file:
+            start = file.read(8)
+            return start + file.read() if start == struct.pack("<Q", MAGIC) else start  # /dev/zero never ends
+    except OSError as error:
+        raise Unusable(f"it cannot be read: {error.strerror}") from None
+
+
+def parse_duration(source: str) -> int:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)\s*(ns|us|ms|s|min|h|)", source.strip())
+    if not match:
+        raise argparse.ArgumentTypeError(f"'{source}' is not a duration such as 200ms, 1.5s or 2min")
+    unit = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "": 10**9, "min": 60 * 10**9, "h": 3600 * 10**9}
+    whole, _, fraction = match.group(1).partition(".")
+    return int(whole + fraction or "0") * unit[match.group(2)] // 10**len(fraction)
+
+
+def write_output(path: str, write: Callable[[BinaryIO], None]) -> None:
+    """Under a temporary name beside `path`, then renamed, so that nobody sees half a file."""
+    if path == "-":
+        write(sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+        return
+    path = os.path.realpath(path)
+    if os.path.exists(path) and not os.path.isfile(path):  # a device or a pipe
+        with open(path, "wb") as file:
+            write(file)
+        return
+    handle, temporary = tempfile.mkstemp(prefix=os.path.basename(path) + ".", suffix=".tmp",
+                                         dir=os.path.dirname(path))
+    try:
+        with open(handle, "wb") as file:
+            write(file)
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+class Progress:
+    """One line on the terminal, for work that takes longer than a second."""
+
+    def __init__(self) -> None:
+        self.used, self.start = False, 0.0
+        self.enabled = sys.stderr.isatty()
+
+    def __call__(self, shown: str) -> None:
+        import time
+        self.start = self.start or time.monotonic()
+        if self.enabled and time.monotonic() - self.start > 1:
+            self.used = True
+            sys.stderr.write(f"\r\x1b[K{shown}")
+            sys.stderr.flush()
+
+    def done(self) -> None:
+        if self.used:
+            sys.stderr.write("\r\x1b[K")
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="contrail.py", description=(__doc__ or "").split("\n\n")[0],
+                                  epilog="IN and OUT may be '-'. Exit codes: 0 all went well, 1 a part could be read, "
+                                         "2 nothing could be read.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    convert = commands.add_parser("convert", help="to Chrome trace JSON")
+    convert.add_argument("-o", dest="out", metavar="OUT.json", help="default: IN.json")
+    convert.add_argument("--no-args", action="store_true", help="leave arguments out: smaller, and speedscope then "
+                                                                "adds up regions that differ in arguments only")
+    convert.add_argument("--src", action="store_true", help="give each event its file and line in its arguments")
+    info = commands.add_parser("info", help="who, when, threads, window, records by type, losses")
+    registry = commands.add_parser("registry", help="every event type and its schema")
+    table = commands.add_parser("table", help="the busiest regions: count, total, p50, p99, max")
+    table.add_argument("--top", type=int, default=20, metavar="N", help="how many rows (20)")
+    for command in (convert, info, registry, table):
+        command.add_argument("input", metavar="IN", help="a dump, or the image file of a process")
+    for command in (convert, info, table):
+        command.add_argument("--last", type=parse_duration, metavar="200ms", help="only what ended since then")
+    return top
+
+
+def run(options: argparse.Namespace, progress: Progress) -> List[str]:
+    """Does the command; the warnings."""
+    data = read_input(options.input)
+    image = Image(data)
+    if options.command == "registry":
+        print(registry_text(image))
+        return image.warnings
+    trace = Trace(image, options.last, progress)
+    unknown = sum(not b.known for b in image.bindings.values())
+    if options.command == "info":
+        shown = info_text(trace, len(data))
+    elif options.command == "table":
+        shown = table_text(trace, options.top)
+    else:
+        out = options.out or ("-" if options.input == "-" else options.input + ".json")
+        writer = Writer(trace, not options.no_args, options.src)
+        write_output(out, lambda file: writer.write(file, progress))
+        shown = "" if out == "-" else out
+    unknown = sum(not b.known for b in image.bindings.values())
+    if unknown:
+        image.warnings.append(f"{unknown} ids have no binding: their events are named 'unknown #id'")
+    progress.done()
+    if shown:
+        print(shown)
+    return image.warnings
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    options = parser().parse_args(arguments)
+    progress = Progress()
+    complain = lambda what: print(f"contrail.py: {printable(options.input)}: {what}", file=sys.stderr)  # noqa: E731
+    gc.disable()  # millions of tuples and no cycles
+    try:
+        sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+        warnings = run(options, progress)
+        sys.stdout.flush()
+    except Unusable as reason:
+        complain(f"{reason}.")
+        return 2
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        progress.done()
+        return 130
+    except OSError as error:
+        complain(f"the output cannot be written: {error.strerror}.")
+        return 2
+    except MemoryError:
+        complain("this machine has too little memory for it.")
+        return 2
+    except Exception as error:  # a mistake of ours; whoever reads a dump in a hurry is not helped by a traceback
+        complain(f"it defeats this converter ({type(error).__name__}: {error}); please report that.")
+        return 2
+    for warning in warnings:
+        complain(f"warning: {warning}.")
+    return 1 if warnings else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
