@@ -1167,17 +1167,26 @@ class Writer:
         stack: List[Tuple[int, int]] = []
         push, pop = stack.append, stack.pop
         top = limit = FOREVER  # the end of the slice that is open now: as written, and as recorded
+        floor = 0
         for start, end, id, payload in track.regions:
+            if start < floor:  # its parent was moved
+                start = floor
+            touches = False
             while start >= top:
+                touches = start == top
                 top, limit = pop()
             if end > limit or len(stack) >= VIEWER_DEPTH:
-                out += self.async_pair(track, track.tid, (start, end, id, payload), '"overlaps":true')
+                out += self.async_pair(track, track.tid, (start, max(start, end), id, payload), '"overlaps":true')
                 continue
             push((top, limit))
             limit = end
+            # speedscope adds ts and dur in floating point, so it mixes up two slices that end in the same nanosecond,
+            # or one that ends when the next begins: keep all of these 1 ns apart.
             if end >= top:
-                end = top - 1  # speedscope mixes up two slices that end in the same nanosecond
+                end = top - 1
             top = end
+            if touches and start < end:
+                floor = start = start + 1
             duration, start = end - start, start - base
             whole = start // 1000
             if payload or plain:
