@@ -26,7 +26,7 @@ enum class error_code {
 
 /// What went wrong, or nothing: `if (auto failed = flight_recorder::dump(path)) puts(failed.message());`
 /// Owns no memory but its own; safe to make and copy in a signal handler.
-class [[nodiscard]] error {
+class error {
  public:
   constexpr error() = default;
   /// Copies `message`, cut to fit.

@@ -4,7 +4,7 @@
 #define CONTRAIL_DETAIL_CALL_SITE_HPP
 
 #include "contrail/detail/threads.hpp"
-#include "contrail/registry.hpp"
+#include "contrail/log.hpp"
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail {
@@ -26,48 +26,52 @@ struct CONTRAIL_DETAIL_HIDDEN site_storage {
 /// A region without arguments. What TRACE_REGION puts into its scope.
 class [[nodiscard]] plain_region {
  public:
-  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr plain_region() : region_{nullptr, 0} {}
-  CONTRAIL_DETAIL_ALWAYS_INLINE explicit plain_region(open_region region) : region_(region) {}
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr plain_region() = default;
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr explicit plain_region(open_region opened) : at_(opened.at), word_(opened.word) {}
   CONTRAIL_DETAIL_ALWAYS_INLINE constexpr ~plain_region() {
-    if (__builtin_expect(region_.at != nullptr, 1)) end_region(region_);
+    if (__builtin_expect(at_ != nullptr, 1)) end_region(at_, word_);
   }
   plain_region(const plain_region&) = delete;
   plain_region& operator=(const plain_region&) = delete;
 
  private:
-  open_region region_;
+  frame* at_ = nullptr;
+  uint64_t word_ = 0;
 };
 
 /// A region whose arguments all have a fixed size: `Words` words.
 template <unsigned Words>
 class [[nodiscard]] fixed_region {
  public:
-  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr fixed_region() : region_{nullptr, 0} {}
-  CONTRAIL_DETAIL_ALWAYS_INLINE explicit fixed_region(open_region region) : region_(region) {}
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr fixed_region() = default;
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr explicit fixed_region(open_region opened) : at_(opened.at), word_(opened.word) {}
   CONTRAIL_DETAIL_ALWAYS_INLINE constexpr ~fixed_region() {
-    if (__builtin_expect(region_.at != nullptr, 1)) end_region_fixed<Words>(region_);
+    if (__builtin_expect(at_ != nullptr, 1)) end_region_fixed<Words>(at_, word_);
   }
   fixed_region(const fixed_region&) = delete;
   fixed_region& operator=(const fixed_region&) = delete;
 
  private:
-  open_region region_;
+  frame* at_ = nullptr;
+  uint64_t word_ = 0;
 };
 
 /// A region with strings among its arguments.
 class [[nodiscard]] payload_region {
  public:
-  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr payload_region() : region_{nullptr, 0}, words_(0) {}
-  CONTRAIL_DETAIL_ALWAYS_INLINE payload_region(open_region region, unsigned words) : region_(region), words_(words) {}
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr payload_region() = default;
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr payload_region(open_region opened, unsigned words)
+      : at_(opened.at), word_(opened.word), words_(words) {}
   CONTRAIL_DETAIL_ALWAYS_INLINE constexpr ~payload_region() {
-    if (__builtin_expect(region_.at != nullptr, 1)) end_region_payload(region_, words_);
+    if (__builtin_expect(at_ != nullptr, 1)) end_region_payload(at_, word_, words_);
   }
   payload_region(const payload_region&) = delete;
   payload_region& operator=(const payload_region&) = delete;
 
  private:
-  open_region region_;
-  unsigned words_;
+  frame* at_ = nullptr;
+  uint64_t word_ = 0;
+  unsigned words_ = 0;
 };
 
 template <bool Any, bool Fixed, unsigned Words>
@@ -92,8 +96,9 @@ constexpr bool is_dynamic_value = kind_of<bare<T>> != value_kind::none && is_lea
 /// The region of TRACE_REGION_VAR: for what is known only later. Belongs to the thread that made it.
 class [[nodiscard]] region {
  public:
-  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr region() : region_{nullptr, 0}, words_(0) {}
-  CONTRAIL_DETAIL_ALWAYS_INLINE region(detail::open_region opened, unsigned words) : region_(opened), words_(words) {}
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr region() = default;
+  CONTRAIL_DETAIL_ALWAYS_INLINE region(detail::open_region opened, unsigned words)
+      : at_(opened.at), word_(opened.word), words_(words) {}
   CONTRAIL_DETAIL_ALWAYS_INLINE constexpr ~region() { end(); }
   region(const region&) = delete;
   region& operator=(const region&) = delete;
@@ -105,15 +110,15 @@ class [[nodiscard]] region {
   constexpr void set(const char (&key)[Size], const Value& value) {
     static_assert(detail::is_dynamic_value<Value>,
                   "contrail: region.set takes a number, bool, enumeration, pointer, string or duration.");
-    if (region_.at != nullptr) add(key, Size - 1, value);
+    if (at_ != nullptr) add(key, Size - 1, value);
   }
 
   /// Ends the region now instead of at the end of its scope. Harmless when it has ended.
   // Async-signal-safe.
   constexpr void end() {
-    if (region_.at == nullptr) return;
-    detail::end_region_payload(region_, words_);
-    region_.at = nullptr;
+    if (at_ == nullptr) return;
+    detail::end_region_payload(at_, word_, words_);
+    at_ = nullptr;
   }
 
  private:
@@ -122,7 +127,7 @@ class [[nodiscard]] region {
     using namespace detail;
     using layout = payload<Value>;
     constexpr unsigned capacity = frame_payload_words;
-    if (region_.at->word.load_relaxed() != region_.word) return;
+    if (at_->word.load_relaxed() != word_) return;
     // One word stays 0 behind the fields: it ends them for whoever looks while the region is open.
     const unsigned key_words = static_cast<unsigned>((key_bytes + 7) / 8);
     const unsigned most = capacity - 1;
@@ -141,7 +146,7 @@ class [[nodiscard]] region {
     memcpy(bytes + key_bytes, from, value_bytes);
     const unsigned words = static_cast<unsigned>((key_bytes + value_bytes + 7) / 8);
     if (words_ + 1 + words > most) return;
-    atomic_word* const to = region_.at->payload + words_;
+    atomic_word* const to = at_->payload + words_;
     for (unsigned i = 0; i < words; ++i) {
       uint64_t word;
       memcpy(&word, bytes + 8 * i, 8);
@@ -155,8 +160,9 @@ class [[nodiscard]] region {
     words_ += 1 + words;
   }
 
-  detail::open_region region_;
-  unsigned words_;
+  detail::frame* at_ = nullptr;
+  uint64_t word_ = 0;
+  unsigned words_ = 0;
 };
 
 namespace detail {
@@ -172,13 +178,14 @@ CONTRAIL_DETAIL_ALWAYS_INLINE constexpr auto begin_region(Site, const Name&, con
   if constexpr (!check_site<Site, binding_kind::region, Args...>()) {
     return plain_region();
   } else {
-    if (__builtin_is_constant_evaluated()) return region_of<Args...>();
-    call_site& site = site_storage<0, Site, binding_kind::region, Args...>::value;
+    using storage = site_storage<0, Site, binding_kind::region, Args...>;
     if constexpr (payload_of<binding_kind::region, Args...>.texts == 0) {
-      return region_of<Args...>(begin_inline(site, nullptr, args...));
+      return region_of<Args...>(__builtin_is_constant_evaluated() ? open_region{}
+                                                                  : begin_inline(storage::value, nullptr, args...));
     } else {
       unsigned words = 0;
-      const open_region opened = begin_inline(site, &words, args...);
+      const open_region opened =
+          __builtin_is_constant_evaluated() ? open_region{} : begin_inline(storage::value, &words, args...);
       return region_of<Args...>(opened, words);
     }
   }
@@ -205,6 +212,12 @@ CONTRAIL_DETAIL_ALWAYS_INLINE constexpr void point(Site, const Name&, const Args
   if constexpr (check_site<Site, Kind, Args...>()) {
     if (!__builtin_is_constant_evaluated()) point_inline<Kind>(site_storage<0, Site, Kind, Args...>::value, args...);
   }
+}
+
+/// A log line, after `Checker` has looked at its format: contrail's own, or fmt's with contrail/fmt.hpp.
+template <class Checker, class Site, class Name, class... Args>
+CONTRAIL_DETAIL_ALWAYS_INLINE constexpr void log_line(Site site, const Name& name, const Args&... args) {
+  if constexpr (check_log<Checker, Site, Args...>()) point<binding_kind::log>(site, name, args...);
 }
 
 /// The call site of TRACE_EMIT is its type: one id however many places emit it.
@@ -235,7 +248,7 @@ inline CONTRAIL_DETAIL_COLD void name_thread(const char* name, size_type size) {
   if (!is_in_image(image, next_frame) && !attach_thread(*process, image)) return;
   thread_slot& slot = slot_of(next_frame);
   uint64_t words[thread_name_bytes / 8] = {};
-  memcpy(words, name, cut_text(name, size < thread_name_bytes ? static_cast<uint32_t>(size) : thread_name_bytes - 1));
+  memcpy(words, name, size < thread_name_bytes ? size : cut_text(name, thread_name_bytes - 1));
   const uint64_t version = slot.name_version.load_relaxed() + 1;
   slot.name_version.store_relaxed(version);
   __atomic_thread_fence(__ATOMIC_RELEASE);

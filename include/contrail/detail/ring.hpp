@@ -90,10 +90,10 @@ inline constexpr payload_size payload_of = size_of_arguments<form_of<Kind, Args.
 // ---- regions -------------------------------------------------------------------------------------------------
 
 template <class... Args>
-CONTRAIL_DETAIL_COLD open_region begin_cold(call_site& site, unsigned* words, parameter_type<Args>... args) {
+CONTRAIL_DETAIL_COLD frame* begin_cold(call_site& site, unsigned* words, parameter_type<Args>... args) {
   const uint64_t stack_pointer = CONTRAIL_DETAIL_CALLERS_STACK_POINTER();
   const claim free = claim_frame(site, stack_pointer);
-  if (free.at == nullptr) return {nullptr, 0};
+  if (free.at == nullptr) return nullptr;
   frame* const at = free.at;
   next_frame = at + 1;
   signal_fence();
@@ -102,22 +102,28 @@ CONTRAIL_DETAIL_COLD open_region begin_cold(call_site& site, unsigned* words, pa
   const uint64_t start = now_ticks(*joined_process());
   at->start_ticks.store_relaxed(start);
   at->stack_pointer.store_relaxed(stack_pointer);
-  const uint64_t word = (start << duration_shift) - free.word;
-  at->word.store_release(word);
-  return {at, word};
+  at->word.store_release((start << duration_shift) - free.word);
+  return at;
+}
+
+/// The result of begin_cold: only on that path is the frame's word read back, so that both are scalars.
+CONTRAIL_DETAIL_ALWAYS_INLINE open_region opened_at(frame* at) {
+  return {at, at != nullptr ? at->word.load_relaxed() : 0};
 }
 
 /// Opens a region. `words` receives the length of its payload when that is not fixed; else it is null.
 template <class... Args>
 CONTRAIL_DETAIL_ALWAYS_INLINE open_region begin_inline(call_site& site, unsigned* words, const Args&... args) {
-  uint64_t w = site.word.load_relaxed() - own_object().epoch.load_relaxed();
+  const uint64_t w = difference(site.word, own_object().epoch);
   if (__builtin_expect(w >= site_off, 0)) {
     if (w == site_off) return {nullptr, 0};
-    return begin_cold<Args...>(site, words, args...);
+    return opened_at(begin_cold<Args...>(site, words, args...));
   }
   frame* const at = next_frame;
   // One compare: not attached, the stack is full, or a handler inside an end. Their words are above any site's.
-  if (__builtin_expect(w < at->word.load_relaxed(), 0)) return begin_cold<Args...>(site, words, args...);
+  if (__builtin_expect(w < at->word.load_owned(), 0)) {
+    return opened_at(begin_cold<Args...>(site, words, args...));
+  }
   next_frame = at + 1;
   signal_fence();
   if constexpr (sizeof...(Args) != 0) {
@@ -135,7 +141,7 @@ CONTRAIL_DETAIL_ALWAYS_INLINE open_region begin_inline(call_site& site, unsigned
 
 /// Every end that is not the plain one: a new time epoch, another thread, out of order, no chunk. Defined in
 /// detail/threads.hpp.
-void end_cold(open_region region, unsigned words);
+void end_cold(frame* at, uint64_t word, unsigned words);
 
 /// Opens the lane's next chunk at `ticks`; without one the lane drops records until a later try. The lane is busy.
 /// Defined below.
@@ -151,21 +157,20 @@ inline constexpr uint64_t region_multiplier = (1ULL << end_time_shift) + (1ULL <
 
 /// Ends a region: writes its record, one word and `words` of payload from the frame.
 template <bool HasPayload>
-CONTRAIL_DETAIL_ALWAYS_INLINE void end_inline(open_region region, unsigned words) {
-  frame* const at = region.at;
-  if (__builtin_expect(next_frame != at + 1, 0)) return end_cold(region, words);
+CONTRAIL_DETAIL_ALWAYS_INLINE void end_inline(frame* at, uint64_t word, unsigned words) {
+  if (__builtin_expect(next_frame != at + 1, 0)) return end_cold(at, word, words);
   next_frame = at;
   signal_fence();
   const uint64_t end = hardware_ticks();
   lane& writer = *at->owner;
-  if (__builtin_expect(end >= writer.deadline.load_relaxed(), 0)) {
+  if (__builtin_expect(end >= writer.deadline.load_owned(), 0)) {
     next_frame = at + 1;
-    return end_cold(region, words);
+    return end_cold(at, word, words);
   }
   uint64_t multiplier = region_multiplier;
   asm("" : "+r"(multiplier));  // else the compiler turns the multiplication into four dependent instructions
-  const uint64_t record = end * multiplier - region.word;
-  atomic_word* cursor = reinterpret_cast<atomic_word*>(writer.cursor.load_relaxed());
+  const uint64_t record = end * multiplier - word;
+  atomic_word* cursor = reinterpret_cast<atomic_word*>(writer.cursor.load_owned());
   if constexpr (HasPayload) {
     // A site whose id is too large for this form, or a payload that crosses the chunk's end, goes the long way.
     const bool fits = (record & 3) == static_cast<uint64_t>(record_tag::region_payload) &&
@@ -174,9 +179,9 @@ CONTRAIL_DETAIL_ALWAYS_INLINE void end_inline(open_region region, unsigned words
                        ~uint64_t{chunk_bytes - 1}) == 0;
     if (__builtin_expect(!fits, 0)) {
       next_frame = at + 1;
-      return end_cold(region, words);
+      return end_cold(at, word, words);
     }
-    for (unsigned i = 0; i < words; ++i) cursor[1 + i].store_relaxed(at->payload[i].load_relaxed());
+    for (unsigned i = 0; i < words; ++i) cursor[1 + i].store_relaxed(at->payload[i].load_owned());
     writer.extra_words.add_owned(words);
     cursor->store_relaxed(record + (static_cast<uint64_t>(words) << id_shift));
     cursor += words;
@@ -191,15 +196,17 @@ CONTRAIL_DETAIL_ALWAYS_INLINE void end_inline(open_region region, unsigned words
   at->word.store_relaxed(0);
 }
 
-__attribute__((noinline)) CONTRAIL_DETAIL_HIDDEN inline void end_region(open_region region) {
-  end_inline<false>(region, 0);
+// These take scalars: g++ keeps a struct that it passes in memory.
+__attribute__((noinline)) CONTRAIL_DETAIL_HIDDEN inline void end_region(frame* at, uint64_t word) {
+  end_inline<false>(at, word, 0);
 }
 template <unsigned Words>
-__attribute__((noinline)) CONTRAIL_DETAIL_HIDDEN inline void end_region_fixed(open_region region) {
-  end_inline<true>(region, Words);
+__attribute__((noinline)) CONTRAIL_DETAIL_HIDDEN inline void end_region_fixed(frame* at, uint64_t word) {
+  end_inline<true>(at, word, Words);
 }
-__attribute__((noinline)) CONTRAIL_DETAIL_HIDDEN inline void end_region_payload(open_region region, unsigned words) {
-  end_inline<true>(region, words);
+__attribute__((noinline)) CONTRAIL_DETAIL_HIDDEN inline void end_region_payload(frame* at, uint64_t word,
+                                                                                unsigned words) {
+  end_inline<true>(at, word, words);
 }
 
 // ---- points: instants, counters, events, log lines -----------------------------------------------------------
@@ -210,23 +217,23 @@ CONTRAIL_DETAIL_COLD void point_cold(call_site& site, parameter_type<Args>... ar
 /// Records something that happens at one moment.
 template <binding_kind Kind, class... Args>
 CONTRAIL_DETAIL_ALWAYS_INLINE void point_inline(call_site& site, const Args&... args) {
-  const uint64_t w = site.word.load_relaxed() - own_object().epoch.load_relaxed();
+  const uint64_t w = difference(site.word, own_object().epoch);
   if (__builtin_expect(w >= site_off, 0)) {
     if (w == site_off) return;
     return point_cold<Kind, Args...>(site, args...);
   }
   frame* const at = next_frame;
-  if (__builtin_expect(w < at->word.load_relaxed(), 0)) return point_cold<Kind, Args...>(site, args...);
+  if (__builtin_expect(w < at->word.load_owned(), 0)) return point_cold<Kind, Args...>(site, args...);
   lane& writer = *at->owner;
   // The free frame's word is the busy mark here: a handler steps aside to another lane.
   store_stack_pointer(*at);
   at->word.store_relaxed(frame_busy);
   signal_fence();
   const uint64_t now = hardware_ticks();
-  atomic_word* cursor = reinterpret_cast<atomic_word*>(writer.cursor.load_relaxed());
+  atomic_word* cursor = reinterpret_cast<atomic_word*>(writer.cursor.load_owned());
   constexpr payload_size size = payload_of<Kind, Args...>;
   constexpr unsigned most = size.texts == 0 ? size.words() : max_point_words;
-  const bool fits = now < writer.deadline.load_relaxed() &&
+  const bool fits = now < writer.deadline.load_owned() &&
                     ((reinterpret_cast<uint64_t>(cursor + most) ^ reinterpret_cast<uint64_t>(cursor)) &
                      ~uint64_t{chunk_bytes - 1}) == 0;
   if (__builtin_expect(!fits, 0)) {
@@ -265,7 +272,8 @@ inline frame* end_frame_of(thread_slot& slot, unsigned lane_index) {
 /// Regions that are open when an epoch begins outgrow their short form: they take the slow path at their end.
 inline void mark_open_frames(thread_slot& slot, unsigned lane_index) {
   for (frame* at = first_frame_of(slot, lane_index); at != end_frame_of(slot, lane_index); ++at) {
-    if (at->word.load_relaxed() != 0) at->owner = &stale_lane;
+    const uint64_t word = at->word.load_relaxed();
+    if (word != 0 && word != frame_busy) at->owner = &stale_lane;
   }
 }
 

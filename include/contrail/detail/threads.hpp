@@ -269,16 +269,15 @@ inline void write_region(process_state& process, image_view& image, thread_slot&
 
 /// A region that ends on another thread than it began on, as regions of coroutines do: recorded by the thread that ends
 /// it, as an asynchronous slice, since it need not nest with anything there.
-inline void end_elsewhere(process_state& process, image_view& image, open_region region, unsigned words) {
-  frame& origin = *region.at;
-  thread_slot& origin_slot = slot_of(region.at);
+inline void end_elsewhere(process_state& process, image_view& image, frame& origin, uint64_t word, unsigned words) {
+  thread_slot& origin_slot = slot_of(&origin);
   const uint64_t start = origin.start_ticks.load_relaxed();
-  const uint64_t site = ((start << duration_shift) - region.word) & site_off;
+  const uint64_t site = ((start << duration_shift) - word) & site_off;
   uint64_t record[4 + frame_payload_words] = {long_header(long_form::async_region, id_of_site_word(site), 3 + words),
                                               start, 0, tid_of(origin_slot)};
   for (unsigned i = 0; i < words; ++i) record[4 + i] = origin.payload[i].load_relaxed();
   origin.owner = &origin_slot.lanes[lane_index_of(origin_slot, &origin)];
-  uint64_t expected = region.word;
+  uint64_t expected = word;
   if (!origin.word.compare_exchange(expected, 0)) return count_drop(image, drop_reason::misnested);
 
   if (!is_in_image(image, next_frame) && !attach_thread(process, image)) return;
@@ -297,21 +296,20 @@ inline void end_elsewhere(process_state& process, image_view& image, open_region
   if (!at_end) at->word.store_relaxed(0);
 }
 
-inline CONTRAIL_DETAIL_COLD void end_cold(open_region region, unsigned words) {
+inline CONTRAIL_DETAIL_COLD void end_cold(frame* at, uint64_t word, unsigned words) {
   const errno_keeper keep;
   process_state& process = *joined_process();
   image_view& image = *current_image(process);
-  frame* const at = region.at;
   if (!is_in_image(image, at)) {
     // Begun before a start that made another image. Its frame stays busy, so that nothing begins there again.
     if (next_frame == at + 1) next_frame = at;
     at->word.store_relaxed(frame_busy);
     return;
   }
-  if (at->word.load_relaxed() != region.word) return count_drop(image, drop_reason::misnested);
+  if (at->word.load_relaxed() != word) return count_drop(image, drop_reason::misnested);
   frame* const top = next_frame;
   thread_slot& slot = slot_of(at);
-  if (!is_in_image(image, top) || &slot_of(top) != &slot) return end_elsewhere(process, image, region, words);
+  if (!is_in_image(image, top) || &slot_of(top) != &slot) return end_elsewhere(process, image, *at, word, words);
 
   const unsigned lane_index = lane_index_of(slot, at);
   const unsigned top_lane = lane_index_of(slot, top);
@@ -325,7 +323,7 @@ inline CONTRAIL_DETAIL_COLD void end_cold(open_region region, unsigned words) {
     top->word.store_relaxed(frame_busy);
   }
   signal_fence();
-  write_region(process, image, slot, lane_index, region.word, at->start_ticks.load_relaxed(), now_ticks(process),
+  write_region(process, image, slot, lane_index, word, at->start_ticks.load_relaxed(), now_ticks(process),
                at->payload, words);
   at->owner = &slot.lanes[lane_index];
   signal_fence();
@@ -348,6 +346,7 @@ inline CONTRAIL_DETAIL_COLD void roll_chunk(frame* at, uint64_t ticks) {
     return;
   }
   open_chunk(process, image, writer, ticks);
+  at->owner = &writer;  // a new time epoch takes open regions from their lane, this one too
   signal_fence();
   at->word.store_relaxed(0);
 }
