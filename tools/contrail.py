@@ -556,7 +556,12 @@ class Clock:
             expected = (anchor[0] - middle[0]) * 10**9
             return any(abs((anchor[i] - middle[i]) * hz - expected) <= abs(expected) // 2 + 10**6 * hz for i in (1, 3))
 
-        good = [a for a in anchors if fits(a)]
+        def alone(i: int) -> bool:
+            """Whether its time asleep contradicts both neighbours, which agree: only damage undoes a suspend."""
+            before, here, after = (a[3] - a[1] for a in anchors[i - 1:i + 2])
+            return abs(before - after) < Clock.SUSPEND_NS < abs(here - before)
+
+        good = [a for i, a in enumerate(anchors) if fits(a) and not (0 < i < len(anchors) - 1 and alone(i))]
         kept: List[Anchor] = []
         for anchor in good if 2 * len(good) >= len(anchors) else anchors:
             if not kept or (anchor[0] > kept[-1][0] and anchor[1] >= kept[-1][1]):

@@ -254,15 +254,17 @@ class ImageBuilder:
         self.bindings, self.threads, self.chunks = [], [], []
         self.late = set()  # ids of the bindings that were made while the chunks were copied
         self.next_ticket = 0
-        self.monotonic, self.realtime, self.suspended = 5_000_000_000, 1_700_000_000_000_000_000, 0
+        self.monotonic, self.realtime = 5_000_000_000, 1_700_000_000_000_000_000
+        self.suspended, self.suspended_at = 0, start  # ns asleep, and the tick
         self.dropped = [0] * 8
         self.version = (1, 0)
         self.next_id = 0
 
     def anchor(self, ticks):
-        """The four clocks at a moment; ticks 0 stands for no anchor."""
+        """The four clocks at a moment."""
         ns = (ticks - self.start) * 10**9 // self.tick_hz
-        return ticks, self.monotonic + ns, self.realtime + ns, self.monotonic + ns + self.suspended
+        asleep = self.suspended if ticks >= self.suspended_at else 0
+        return ticks, self.monotonic + ns, self.realtime + ns, self.monotonic + ns + asleep
 
     def bind(self, kind, name, id=None, late=False, **more):
         self.next_id = (self.next_id + 1) if id is None else id
