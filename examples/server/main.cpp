@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: MIT
+// A server that does real work and can always say what it did last: it encrypts over HTTP while two teams of threads
+// compete for a channel. Prints where it listens, then serves until SIGINT or SIGTERM.
+//
+//   server --port 8080
+//   curl 'http://127.0.0.1:8080/encrypt?text=hello'
+//   curl -o server.contrail 'http://127.0.0.1:8080/trace?last=5s'
+//   kill -USR2 PID                      writes server-PID-N.contrail
+#include "channel_game.hpp"
+#include "encryption_pool.hpp"
+#include "http_service.hpp"
+#include "trace_events.hpp"
+
+#include <charconv>
+#include <csignal>
+#include <cstdio>
+#include <exception>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unistd.h>
+
+namespace {
+
+struct settings {
+  std::string host = "127.0.0.1";
+  int port = 8080;
+  std::string dump_path = "server-%p-%n.contrail";
+  bool trace = true;
+};
+
+constexpr const char* usage =
+    "usage: server [--port N] [--host ADDRESS] [--dump PATH] [--no-trace]\n"
+    "  --port N        0 takes any free port (default 8080)\n"
+    "  --host ADDRESS  where to listen (default 127.0.0.1: only this machine)\n"
+    "  --dump PATH     what SIGUSR2 writes (default server-%p-%n.contrail: pid and number)\n"
+    "  --no-trace      record nothing, for comparison\n";
+
+/// Nothing: the arguments make no sense.
+std::optional<settings> parse(int count, char** arguments) {
+  settings chosen;
+  for (int i = 1; i < count; ++i) {
+    const std::string_view option = arguments[i];
+    if (option == "--no-trace") {
+      chosen.trace = false;
+      continue;
+    }
+    if (++i == count) return std::nullopt;
+    const std::string_view value = arguments[i];
+    if (option == "--host") {
+      chosen.host = value;
+    } else if (option == "--dump") {
+      chosen.dump_path = value;
+    } else if (option == "--port") {
+      const char* const end = value.data() + value.size();
+      const auto [rest, problem] = std::from_chars(value.data(), end, chosen.port);
+      if (problem != std::errc() || rest != end || chosen.port < 0 || chosen.port > 65535) return std::nullopt;
+    } else {
+      return std::nullopt;
+    }
+  }
+  return chosen;
+}
+
+/// SIGINT and SIGTERM, blocked in this thread and all that it starts, so that main can wait for them.
+sigset_t block_stop_signals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGTERM);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  return signals;
+}
+
+bool start_recorder(const std::string& dump_path) {
+  using contrail::flight_recorder;
+  contrail::error error = flight_recorder::start({.memory = 64 << 20});
+  if (!error) error = flight_recorder::dump_on_signal(SIGUSR2, dump_path.c_str());
+  if (error) std::fprintf(stderr, "server: cannot record: %s\n", error.message());
+  return !error;
+}
+
+int serve(const settings& chosen) {
+  const sigset_t stop_signals = block_stop_signals();
+  if (chosen.trace && !start_recorder(chosen.dump_path)) return 1;
+  TRACE_THREAD_NAME("main");
+
+  crypto::encryption_pool encryption(crypto::random_key(), 4);
+  http::http_service service(encryption);
+  const std::optional<int> port = service.bind(chosen.host, chosen.port);
+  if (!port) {
+    std::fprintf(stderr, "server: cannot listen on %s:%d\n", chosen.host.c_str(), chosen.port);
+    return 1;
+  }
+
+  game::channel_game game;
+  service.start();
+  std::printf("listening on http://%s:%d (pid %d)\n", chosen.host.c_str(), *port, static_cast<int>(getpid()));
+  std::fflush(stdout);
+
+  int signal = 0;
+  sigwait(&stop_signals, &signal);
+  std::printf("stopping\n");
+  service.stop();
+  return 0;
+}
+
+}  // namespace
+
+int main(int argument_count, char** arguments) {
+  const std::optional<settings> chosen = parse(argument_count, arguments);
+  if (!chosen) {
+    std::fputs(usage, stderr);
+    return 2;
+  }
+  try {
+    return serve(*chosen);
+  } catch (const std::exception& problem) {
+    std::fprintf(stderr, "server: %s\n", problem.what());
+    return 1;
+  }
+}

@@ -1,0 +1,202 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Runs the server as its users do, over HTTP and with signals. SERVER names the executable, CONTRAIL_PY the converter."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from email.message import Message
+from pathlib import Path
+from typing import NamedTuple, Optional
+
+SERVER = os.environ.get("SERVER", "server")
+CONTRAIL_PY = os.environ.get("CONTRAIL_PY", "")
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: Message
+    body: bytes
+
+
+class RunningServer:
+    """The server on a free port, with a folder of its own for dumps."""
+
+    def __init__(self, *options: str) -> None:
+        self.folder = tempfile.TemporaryDirectory()
+        self.process = subprocess.Popen(
+            [SERVER, "--port", "0", "--dump", f"{self.folder.name}/signal-%n.contrail", *options],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        greeting = self.process.stdout.readline()
+        match = re.fullmatch(r"listening on (http://127\.0\.0\.1:\d+) \(pid (\d+)\)\n", greeting)
+        assert match, greeting
+        self.url = match[1]
+
+    def ask(self, path: str, body: Optional[bytes] = None, headers: Optional[dict[str, str]] = None) -> Answer:
+        """GET, or POST with a body. Errors of HTTP are answers too."""
+        request = urllib.request.Request(self.url + path, data=body, headers=headers or {})
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return Answer(answer.status, answer.headers, answer.read())
+        except urllib.error.HTTPError as answer:
+            with answer:
+                return Answer(answer.code, answer.headers, answer.read())
+
+    def stop(self, number: int = signal.SIGINT) -> int:
+        """The exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(timeout=30)
+
+    def close(self) -> None:
+        """Whatever happened before."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        self.folder.cleanup()
+
+
+def convert(dump: Path) -> list[dict]:
+    done = subprocess.run([sys.executable, CONTRAIL_PY, "convert", str(dump), "-o", "-"], capture_output=True, check=True)
+    trace = json.loads(done.stdout)
+    return trace["traceEvents"] if isinstance(trace, dict) else trace
+
+
+class ServerTest(unittest.TestCase):
+    server: RunningServer
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.server = RunningServer()
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        cls.server.close()
+
+    def test_the_front_page_explains_the_others(self) -> None:
+        page = self.server.ask("/").body.decode()
+        for path in ("/encrypt", "/decrypt", "/trace"):
+            self.assertIn(path, page)
+
+    def test_a_posted_body_comes_back_from_decrypt(self) -> None:
+        for body in (b"hello", bytes(range(256)) * 40, b"x" * (400 << 10)):
+            sealed = self.server.ask("/encrypt", body)
+            self.assertEqual(sealed.status, 200)
+            text = sealed.body
+            self.assertRegex(text[:60], rb"^[0-9a-f]{24}\.[0-9a-f]{32}\.")
+            opened = self.server.ask("/decrypt", text)
+            self.assertEqual((opened.status, opened.body), (200, body))
+
+    def test_get_encrypts_its_parameter_or_a_default(self) -> None:
+        text = self.server.ask("/encrypt?text=gr%C3%BC%C3%9Fe").body
+        self.assertEqual(self.server.ask("/decrypt", text).body.decode(), "grüße")
+        text = self.server.ask("/encrypt").body
+        self.assertEqual(self.server.ask("/decrypt", text).body, b"Attack at dawn.")
+
+    def test_an_altered_message_is_refused(self) -> None:
+        text = self.server.ask("/encrypt", b"pay 10 to Ann").body.strip()
+        last = b"0" if text[-1:] != b"0" else b"1"
+        self.assertEqual(self.server.ask("/decrypt", text[:-1] + last).status, 400)
+        self.assertEqual(self.server.ask("/decrypt", b"nonsense").status, 400)
+
+    def test_too_long_a_body_is_refused(self) -> None:
+        try:
+            self.assertEqual(self.server.ask("/encrypt", b"x" * (2 << 20)).status, 413)
+        except urllib.error.URLError:
+            pass  # the server may close before it has read the rest
+        self.assertEqual(self.server.ask("/encrypt", b"x").status, 200)
+
+    def test_a_form_is_refused(self) -> None:
+        headers = {"Content-Type": "multipart/form-data; boundary=b"}
+        answer = self.server.ask("/encrypt", b"--b\r\n\r\nx\r\n--b--\r\n", headers)
+        self.assertEqual(answer.status, 415)
+
+    def test_a_bad_window_is_refused(self) -> None:
+        for window in ("5", "soon", "-1s", "0s", ""):
+            answer = self.server.ask(f"/trace?last={window}")
+            self.assertEqual(answer.status, 400, window)
+            self.assertIn(b"such as 5s", answer.body)
+
+    def test_trace_shows_every_stage(self) -> None:
+        with ThreadPoolExecutor(16) as callers:
+            statuses = list(callers.map(lambda i: self.server.ask("/encrypt", b"x" * i).status, range(1, 400)))
+        self.assertEqual(set(statuses), {200})
+
+        answer = self.server.ask("/trace?last=10s")
+        self.assertEqual(answer.headers["Content-Type"], "application/octet-stream")
+        self.assertEqual(answer.headers["Content-Disposition"], 'attachment; filename="server.contrail"')
+        if not CONTRAIL_PY:
+            self.skipTest("no converter")
+        dump = Path(self.server.folder.name, "trace.contrail")
+        dump.write_bytes(answer.body)
+        events = convert(dump)
+        names = {event.get("name") for event in events}
+        threads = {event["args"]["name"] for event in events if event.get("name") == "thread_name"}
+        self.assertLessEqual({"accept", "connection", "POST /encrypt", "read body", "submit job", "wait for worker",
+                              "encrypt", "seal", "to hex", "respond", "http::response_sent",
+                              "game::ball_caught"}, names)
+        self.assertLessEqual({"jobs waiting", "encrypted bytes", "score of red", "score of blue"}, names)
+        self.assertLessEqual({"main", "accept", "encrypt 0", "http 0", "red player 0", "blue player 3"}, threads)
+        statuses = {event["args"].get("status") for event in events
+                    if event.get("name") == "POST /encrypt" and event["ph"] == "X" and "unfinished" not in event["args"]}
+        self.assertIn(200, statuses)
+
+    def test_sigusr2_writes_a_dump_while_requests_run(self) -> None:
+        self.server.ask("/encrypt", b"something to see")
+        self.server.process.send_signal(signal.SIGUSR2)
+        deadline = time.monotonic() + 20
+        dumps: list[Path] = []
+        while not dumps and time.monotonic() < deadline:
+            time.sleep(0.02)
+            dumps = sorted(Path(self.server.folder.name).glob("signal-*.contrail"))
+        self.assertTrue(dumps, "no dump appeared")
+        self.assertEqual(self.server.ask("/encrypt", b"still there?").status, 200)
+        if CONTRAIL_PY:
+            self.assertIn("game::ball_caught", {event.get("name") for event in convert(dumps[0])})
+
+
+class StopTest(unittest.TestCase):
+    def start(self, *options: str) -> RunningServer:
+        server = RunningServer(*options)
+        self.addCleanup(server.close)
+        return server
+
+    def test_sigint_and_sigterm_stop_it_cleanly(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            server = self.start()
+            self.assertEqual(server.ask("/encrypt").status, 200)
+            self.assertEqual(server.stop(number), 0)
+
+    def test_it_stops_at_once_after_starting(self) -> None:
+        self.assertEqual(self.start().stop(), 0)
+
+    def test_without_tracing_the_trace_is_unavailable(self) -> None:
+        server = self.start("--no-trace")
+        answer = server.ask("/trace?last=5s")
+        self.assertEqual(answer.status, 503)
+        self.assertGreater(len(answer.body), 5)
+        self.assertEqual(server.stop(), 0)
+
+    def test_bad_arguments_are_explained(self) -> None:
+        for arguments in (["--port", "80x"], ["--port"], ["--port", "70000"], ["--unknown", "1"]):
+            run = subprocess.run([SERVER, *arguments], capture_output=True, text=True, timeout=30)
+            self.assertEqual((run.returncode, run.stderr[:6]), (2, "usage:"))
+
+
+if __name__ == "__main__":
+    unittest.main()

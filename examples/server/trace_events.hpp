@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: MIT
+// What the server traces: one category per namespace, and the events that carry more than one value. Their fields are
+// found by Boost.PFR, so the structs are all there is to write. Everything else is named where it happens.
+#ifndef SERVER_TRACE_EVENTS_HPP
+#define SERVER_TRACE_EVENTS_HPP
+
+#include <contrail/contrail.hpp>
+#include <contrail/fmt.hpp>
+#include <contrail/pfr.hpp>
+
+#include <chrono>
+#include <cstdint>
+
+namespace http {
+TRACE_CATEGORY("http");
+
+/// A response left the server.
+struct response_sent {
+  const char* path;
+  int status;
+  std::uint64_t received_bytes;
+  std::uint64_t sent_bytes;
+};
+TRACE_EVENT_TYPE(response_sent);
+}  // namespace http
+
+namespace crypto {
+TRACE_CATEGORY("crypto");
+
+/// One message on its way through a worker.
+struct encryption_job {
+  std::uint64_t number;
+  std::uint64_t bytes;
+  std::chrono::nanoseconds queued;
+};
+TRACE_EVENT_TYPE(encryption_job);
+}  // namespace crypto
+
+namespace channels {
+TRACE_CATEGORY("channel");
+}  // namespace channels
+
+namespace game {
+TRACE_CATEGORY("game");
+
+enum class team { red, blue };
+
+/// A player got hold of a ball before all the others.
+struct ball_caught {
+  int player;
+  game::team team;
+  int ball;
+  std::uint64_t passes;
+};
+TRACE_EVENT_TYPE(ball_caught);
+}  // namespace game
+
+#endif
