@@ -1,17 +1,34 @@
 // SPDX-License-Identifier: MIT
-// Built as three plugins: PLUGIN names each.
+// Built as several plugins: PLUGIN names each.
 #include "plugin.hpp"
 
 #include "contrail/contrail.hpp"
 
 #include <pthread.h>
 
+namespace plugins {
+TRACE_CATEGORY("plugins");
+
+enum class colour { red, green };
+
+struct message {
+  int number;
+  colour painted;
+};
+TRACE_EVENT_TYPE(message, number, painted);
+}  // namespace plugins
+
 namespace {
 
 void trace(int count) {
   for (int i = 0; i < count; ++i) {
-    TRACE_REGION(PLUGIN " region", "i", i);
+    TRACE_REGION(PLUGIN " region", "i", i, "colour", plugins::colour::green);
+    TRACE_REGION_VAR(later, PLUGIN " variable");
     TRACE_INSTANT(PLUGIN " instant");
+    TRACE_COUNTER(PLUGIN " counter", i);
+    TRACE_LOG(PLUGIN " log {}", i);
+    TRACE_EMIT(plugins::message{i, plugins::colour::red});
+    later.set("i", i);
   }
 }
 

@@ -28,31 +28,31 @@ CONDITION = re.compile(r"\s*#\s*(if|ifdef|ifndef|elif|else|endif)\b")
 class Amalgamation:
     def __init__(self) -> None:
         self.lines: list[str] = []
-        self.branches: list[tuple[int, int]] = []  # the conditional groups we are in: (group, branch of it)
-        self.groups = 0
-        self.expanded: dict[str, list[list[tuple[int, int]]]] = {}  # header -> where it was expanded
+        self.branches: list[tuple[str, int]] = []  # the conditional groups we are in: (condition, branch of it)
+        self.expanded: dict[str, list[list[tuple[str, int]]]] = {}  # header -> the branches in which it was expanded
 
     def is_visible(self, header: str) -> bool:
-        """Was it expanded in a branch that encloses this place? One in an #else does not count for its #if."""
+        """Was it expanded in a branch that encloses this place? One in an #if does not count for its #else."""
         return any(self.branches[: len(where)] == where for where in self.expanded.get(header, []))
 
-    def follow(self, line: str) -> None:
+    def add(self, line: str) -> None:
+        self.lines.append(line)
         condition = CONDITION.match(line)
         if not condition:
             return
         if condition[1] in ("if", "ifdef", "ifndef"):
-            self.groups += 1
-            self.branches.append((self.groups, 0))
+            self.branches.append((line.strip(), 0))
         elif condition[1] == "endif":
             self.branches.pop()
         else:
-            group, branch = self.branches.pop()
-            self.branches.append((group, branch + 1))
+            text, branch = self.branches.pop()
+            self.branches.append((text, branch + 1))
 
     def expand(self, header: str) -> None:
         if self.is_visible(header):
             return
-        self.expanded.setdefault(header, []).append(list(self.branches))
+        outside = list(self.branches)
+        self.expanded.setdefault(header, []).append(outside)
         text = (INCLUDE / header).read_text(encoding="utf-8").splitlines()
         guard = next((line for line in text if CONDITION.match(line)), "")
         if not re.fullmatch(r"#ifndef CONTRAIL_\w+_HPP", guard):
@@ -62,10 +62,10 @@ class Amalgamation:
             included = OUR_INCLUDE.match(line)
             if included:
                 self.expand(included[1])
-                continue
-            if line != SPDX:
-                self.lines.append(line)
-            self.follow(line)
+            elif line == guard or (line.startswith("#endif") and self.branches == outside):
+                self.lines.append(line)  # a guard is no condition: what is inside can be seen behind it
+            elif line != SPDX:
+                self.add(line)
 
     def result(self) -> str:
         collapsed = re.sub(r"\n{3,}", "\n\n", "\n".join(self.lines))
@@ -85,13 +85,12 @@ def amalgamate() -> str:
     one.lines += [f"// {line}".rstrip() for line in licence]
     one.lines += [""]
     one.expand("contrail/contrail.hpp")
+    one.add("#if CONTRAIL_DETAIL_ENABLED")
     for switch, header in OPT_INS.items():
-        if header not in one.expanded and (INCLUDE / header).exists():
-            one.lines.append(f"#ifdef {switch}")
-            one.follow(f"#ifdef {switch}")
-            one.expand(header)
-            one.lines.append("#endif")
-            one.follow("#endif")
+        one.add(f"#ifdef {switch}")
+        one.expand(header)
+        one.add("#endif")
+    one.add("#endif")
     return one.result()
 
 
