@@ -12,6 +12,11 @@
 #include "contrail/detail/start.hpp"
 #include "contrail/options.hpp"
 
+/// Writes a dump as flight_recorder::dump does, for debuggers (`call contrail_dump("now.contrail")`) and other
+/// languages. Returns 0, or the number of an error_code. Part of every program that calls flight_recorder::start.
+// Async-signal-safe.
+extern "C" int contrail_dump(const char* path);
+
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail {
 
@@ -74,8 +79,11 @@ class flight_recorder {
       }
       if (image == nullptr) {
         pthread_atfork(nullptr, nullptr, after_fork_in_child);
+        // Two functions that others call: the fork hook, and one that only debuggers do, which this keeps in the program.
         pin_object(reinterpret_cast<const void*>(&after_fork_in_child));
+        pin_object(reinterpret_cast<const void*>(&contrail_dump));
         pin_object(process);
+        process->slow_table.store_release(reinterpret_cast<uint64_t>(&slow_functions));
       }
       process->image.store_release(reinterpret_cast<uint64_t>(fresh));
       if (image != nullptr) retire_image(*image);
@@ -122,8 +130,8 @@ class flight_recorder {
     const uint64_t start = image.super->start.ticks;
     uint64_t oldest = now;
     for (uint64_t i = 0; i < image.chunk_count; ++i) count_chunk(image, i, start, oldest, result);
-    const unsigned __int128 ns =
-        static_cast<unsigned __int128>(now - oldest) * 1'000'000'000U / process->tick_hz.load_relaxed();
+    const detail::uint128 ns =
+        static_cast<detail::uint128>(now - oldest) * 1'000'000'000U / process->tick_hz.load_relaxed();
     result.window_ns = static_cast<uint64_t>(ns);
     return result;
   }
@@ -225,10 +233,7 @@ class flight_recorder {
 
 CONTRAIL_DETAIL_NAMESPACE_END
 
-/// Writes a dump as flight_recorder::dump does, for debuggers (`call contrail_dump("now.contrail")`) and other
-/// languages. Returns 0, or the number of an error_code.
-// Async-signal-safe.
-extern "C" __attribute__((used)) inline int contrail_dump(const char* path) {
+extern "C" inline int contrail_dump(const char* path) {
   return static_cast<int>(contrail::flight_recorder::dump(path).code());
 }
 

@@ -4,6 +4,7 @@
 #define CONTRAIL_MACROS_HPP
 
 #include "contrail/detail/call_site.hpp"
+#include "contrail/detail/object.hpp"
 #include "contrail/detail/type_macros.hpp"
 
 #define CONTRAIL_DETAIL_JOIN(a, b) CONTRAIL_DETAIL_JOIN_EXPANDED(a, b)

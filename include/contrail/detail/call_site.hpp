@@ -3,7 +3,7 @@
 #ifndef CONTRAIL_DETAIL_CALL_SITE_HPP
 #define CONTRAIL_DETAIL_CALL_SITE_HPP
 
-#include "contrail/detail/threads.hpp"
+#include "contrail/detail/ring.hpp"
 #include "contrail/log.hpp"
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
@@ -238,22 +238,13 @@ CONTRAIL_DETAIL_ALWAYS_INLINE constexpr void emit(const T& object) {
   }
 }
 
-/// Names the running thread in the recorder, attaching it if it has no slot yet. Cut to 31 bytes.
+/// Names the running thread in the recorder. Cut to 31 bytes, not inside a character.
 // Async-signal-safe.
 inline CONTRAIL_DETAIL_COLD void name_thread(const char* name, size_type size) {
-  const errno_keeper keep;
-  process_state* process = joined_process();
+  const process_state* process = joined_process();
   if (process == nullptr || process->recording.load_acquire() == 0) return;
-  image_view& image = *current_image(*process);
-  if (!is_in_image(image, next_frame) && !attach_thread(*process, image)) return;
-  thread_slot& slot = slot_of(next_frame);
-  uint64_t words[thread_name_bytes / 8] = {};
-  memcpy(words, name, size < thread_name_bytes ? size : cut_text(name, thread_name_bytes - 1));
-  const uint64_t version = slot.name_version.load_relaxed() + 1;
-  slot.name_version.store_relaxed(version);
-  __atomic_thread_fence(__ATOMIC_RELEASE);
-  for (unsigned i = 0; i < thread_name_bytes / 8; ++i) slot.name[i].store_relaxed(words[i]);
-  slot.name_version.store_release(version + 1);
+  const size_type kept = size < thread_name_bytes ? size : cut_text(name, thread_name_bytes - 1);
+  the_slow_half().name_thread(this_caller(), name, kept);
 }
 
 template <class Name>

@@ -55,6 +55,30 @@ struct image_view {
 inline constexpr size_t filter_bytes = 256;
 
 struct object_root;
+struct call_site;
+
+/// What is the running thread's and the calling object's own: handed to the slow half, which another object may hold.
+struct caller {
+  frame** next_frame;
+  object_root* object;
+};
+
+/// A place for a region or a point: `at` is null when there is nothing to record, `word` is the site's id and tag.
+struct claim {
+  frame* at;
+  uint64_t word;
+};
+
+/// The slow half of recording. Only a translation unit that calls flight_recorder::start compiles it, and every object
+/// of the process calls it through this table: a translation unit that only records costs a fraction to compile.
+struct slow_half {
+  claim (*claim_frame)(caller from, call_site& site, uint64_t stack_pointer);
+  void (*end_region)(caller from, frame* at, uint64_t word, unsigned words);
+  void (*roll_chunk)(frame* at, uint64_t ticks);
+  void (*write_point)(frame* at, uint64_t word, uint64_t stack_pointer, uint64_t* record, unsigned words);
+  void (*name_thread)(caller from, const char* name, size_t size);
+  void (*object_loaded)(object_root& object);
+};
 
 /// The state of the recorder. Only the elected object's instance is in use.
 struct process_state {
@@ -68,6 +92,7 @@ struct process_state {
   atomic_word hardware_clock;  ///< 1: ticks are the processor's counter; 0: CLOCK_MONOTONIC
   atomic_word tick_hz;
   atomic_word forked;  ///< 1 in a child that inherited a recording
+  atomic_word slow_table;  ///< const slow_half*, set by the first start, before the epoch that sends anybody there
   object_root* objects;
   char filter_categories[filter_bytes];
   char filter_names[filter_bytes];

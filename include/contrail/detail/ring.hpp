@@ -10,7 +10,7 @@
 #ifndef CONTRAIL_DETAIL_RING_HPP
 #define CONTRAIL_DETAIL_RING_HPP
 
-#include "contrail/detail/pool.hpp"
+#include "contrail/detail/process.hpp"
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail {
@@ -25,9 +25,6 @@ struct call_site {
 /// Stands where a thread has no slot, so that its first begin takes the slow path.
 CONTRAIL_DETAIL_HIDDEN inline constinit frame detached_frame{{frame_busy}, nullptr, {}, {}, {}};
 
-/// Owner of frames that a new time epoch overtook: its deadline has always passed, so they end on the slow path.
-CONTRAIL_DETAIL_HIDDEN inline constinit lane stale_lane{};
-
 /// This thread's next free frame. 8 bytes of static TLS per shared object, and no more: glibc's reserve is small.
 CONTRAIL_DETAIL_HIDDEN inline thread_local constinit frame* next_frame
     __attribute__((tls_model(CONTRAIL_TLS_MODEL))) = &detached_frame;
@@ -38,13 +35,12 @@ struct open_region {
   uint64_t word;
 };
 
-/// Where a region or a point of `site` can go after the quick test failed: attaches the thread, binds the site, steps
-/// around a stack in use. `at` is null when there is nothing to record. Defined in detail/threads.hpp.
-struct claim {
-  frame* at;
-  uint64_t word;
-};
-claim claim_frame(call_site& site, uint64_t stack_pointer);
+inline caller this_caller() { return {&next_frame, &own_object()}; }
+
+/// The slow half; there is one once anything was started, and nothing calls it before.
+inline const slow_half& the_slow_half() {
+  return *reinterpret_cast<const slow_half*>(joined_process()->slow_table.load_acquire());
+}
 
 /// The caller's stack pointer in a function that is not inlined.
 #define CONTRAIL_DETAIL_CALLERS_STACK_POINTER() reinterpret_cast<uint64_t>(__builtin_dwarf_cfa())
@@ -92,7 +88,7 @@ inline constexpr payload_size payload_of = size_of_arguments<form_of<Kind, Args.
 template <class... Args>
 CONTRAIL_DETAIL_COLD frame* begin_cold(call_site& site, unsigned* words, parameter_type<Args>... args) {
   const uint64_t stack_pointer = CONTRAIL_DETAIL_CALLERS_STACK_POINTER();
-  const claim free = claim_frame(site, stack_pointer);
+  const claim free = the_slow_half().claim_frame(this_caller(), site, stack_pointer);
   if (free.at == nullptr) return nullptr;
   frame* const at = free.at;
   next_frame = at + 1;
@@ -139,18 +135,13 @@ CONTRAIL_DETAIL_ALWAYS_INLINE open_region begin_inline(call_site& site, unsigned
   return {at, word};
 }
 
-/// Every end that is not the plain one: a new time epoch, another thread, out of order, no chunk. Defined in
-/// detail/threads.hpp.
-void end_cold(frame* at, uint64_t word, unsigned words);
+/// Every end that is not the plain one: a new time epoch, another thread, out of order, no chunk.
+CONTRAIL_DETAIL_COLD inline void end_cold(frame* at, uint64_t word, unsigned words) {
+  the_slow_half().end_region(this_caller(), at, word, words);
+}
 
-/// Opens the lane's next chunk at `ticks`; without one the lane drops records until a later try. The lane is busy.
-/// Defined below.
-inline bool open_chunk(process_state& process, image_view& image, lane& writer, uint64_t ticks);
-
-/// Rolls to the next chunk and frees the frame. Defined in detail/threads.hpp.
-void roll_chunk(frame* at, uint64_t ticks);
-
-inline chunk* chunk_at(uint64_t address) { return reinterpret_cast<chunk*>(address & ~uint64_t{chunk_bytes - 1}); }
+/// Rolls to the next chunk and frees the frame.
+CONTRAIL_DETAIL_COLD inline void roll_chunk(frame* at, uint64_t ticks) { the_slow_half().roll_chunk(at, ticks); }
 
 /// Multiplying the end time by this and subtracting the frame's word gives the record of a short region.
 inline constexpr uint64_t region_multiplier = (1ULL << end_time_shift) + (1ULL << duration_shift);
@@ -212,7 +203,15 @@ __attribute__((noinline)) CONTRAIL_DETAIL_HIDDEN inline void end_region_payload(
 // ---- points: instants, counters, events, log lines -----------------------------------------------------------
 
 template <binding_kind Kind, class... Args>
-CONTRAIL_DETAIL_COLD void point_cold(call_site& site, parameter_type<Args>... args);
+CONTRAIL_DETAIL_COLD void point_cold(call_site& site, parameter_type<Args>... args) {
+  const uint64_t stack_pointer = CONTRAIL_DETAIL_CALLERS_STACK_POINTER();
+  const claim free = the_slow_half().claim_frame(this_caller(), site, stack_pointer);
+  if (free.at == nullptr) return;
+  constexpr payload_size size = payload_of<Kind, Args...>;
+  atomic_word record[size.texts == 0 ? size.words() + 1 : max_point_words + 1];
+  const unsigned words = encode_arguments<Kind, Args...>(record + 1, max_point_words, args...);
+  the_slow_half().write_point(free.at, free.word, stack_pointer, &record->value, words);
+}
 
 /// Records something that happens at one moment.
 template <binding_kind Kind, class... Args>
@@ -251,155 +250,6 @@ CONTRAIL_DETAIL_ALWAYS_INLINE void point_inline(call_site& site, const Args&... 
   if (__builtin_expect((reinterpret_cast<uint64_t>(cursor) & (chunk_bytes - 1)) == 0, 0)) return roll_chunk(at, now);
   signal_fence();
   at->word.store_relaxed(0);
-}
-
-// ---- the slow half: epochs, anchors, chunks, long forms --------------------------------------------------------
-
-inline thread_slot& slot_of(const frame* at) {
-  return *reinterpret_cast<thread_slot*>(reinterpret_cast<uint64_t>(at) & ~uint64_t{sizeof(thread_slot) - 1});
-}
-
-inline unsigned lane_index_of(const thread_slot& slot, const frame* at) {
-  const long index = at - slot.frames;
-  return index < first_frame[1] ? 0 : index < first_frame[2] ? 1 : 2;
-}
-
-inline frame* first_frame_of(thread_slot& slot, unsigned lane_index) { return &slot.frames[first_frame[lane_index]]; }
-inline frame* end_frame_of(thread_slot& slot, unsigned lane_index) {
-  return &slot.frames[first_frame[lane_index] + lane_depth[lane_index]];
-}
-
-/// Regions that are open when an epoch begins outgrow their short form: they take the slow path at their end.
-inline void mark_open_frames(thread_slot& slot, unsigned lane_index) {
-  for (frame* at = first_frame_of(slot, lane_index); at != end_frame_of(slot, lane_index); ++at) {
-    const uint64_t word = at->word.load_relaxed();
-    if (word != 0 && word != frame_busy) at->owner = &stale_lane;
-  }
-}
-
-inline uint64_t words_in_chunk(const lane& writer) {
-  const uint64_t cursor = writer.cursor.load_relaxed();
-  const uint64_t open = writer.chunk.load_relaxed();
-  return open == 0 ? 0 : (cursor - open - chunk_header_bytes) / 8;
-}
-
-inline void set_epoch(process_state& process, thread_slot& slot, unsigned lane_index, uint64_t base) {
-  lane& writer = slot.lanes[lane_index];
-  mark_open_frames(slot, lane_index);
-  writer.epoch_base.store_relaxed(base);
-  // Without a trusted counter every record takes the slow path, which knows the other clock.
-  writer.deadline.store_relaxed(process.hardware_clock.load_relaxed() != 0 ? base + epoch_ticks : 0);
-}
-
-/// What the system calls the running thread, zero padded.
-// Async-signal-safe.
-void read_system_thread_name(uint64_t (&name)[thread_name_bytes / 8]);
-
-/// Ends the lane's chunk. The lane is busy, or its thread is dead.
-inline void close_chunk(image_view& image, lane& writer, uint64_t ticks) {
-  const uint64_t address = writer.chunk.load_relaxed();
-  if (address == 0) return;
-  chunk& done = *reinterpret_cast<chunk*>(address);
-  const uint64_t end_bytes = writer.cursor.load_relaxed() - address;
-  writer.words_before.add_owned((end_bytes - chunk_header_bytes) / 8);
-  const uint64_t records_now = writer.words_before.load_relaxed() - writer.extra_words.load_relaxed();
-  writer.chunk.store_relaxed(0);
-  writer.deadline.store_relaxed(0);
-  seal_chunk(image, done, end_bytes, records_now - done.records_before.load_relaxed(), ticks);
-}
-
-inline bool open_chunk(process_state& process, image_view& image, lane& writer, uint64_t ticks) {
-  thread_slot& slot = *reinterpret_cast<thread_slot*>(reinterpret_cast<uint64_t>(&writer) &
-                                                      ~uint64_t{sizeof(thread_slot) - 1});
-  const unsigned lane_index = static_cast<unsigned>(&writer - slot.lanes);
-  // A busy thread opens chunks every few microseconds; three system clocks each time would show in its regions.
-  uint64_t anchor[4];
-  const chunk* const before = reinterpret_cast<const chunk*>(writer.chunk.load_relaxed());
-  const bool reuse_anchor =
-      before != nullptr && ticks - writer.anchor_ticks.load_relaxed() < process.tick_hz.load_relaxed() / 1024;
-  if (reuse_anchor) {
-    for (unsigned i = 0; i < 4; ++i) anchor[i] = before->anchor[i].load_relaxed();
-  }
-  close_chunk(image, writer, ticks);
-  if (ticks < image.no_chunk_until.load_relaxed()) return false;
-  if (!reuse_anchor) {
-    const clock_anchor fresh = take_anchor(process);
-    memcpy(anchor, &fresh, sizeof anchor);
-    writer.anchor_ticks.store_relaxed(fresh.ticks);
-    if (slot.name_version.load_relaxed() == 0) {
-      uint64_t name[thread_name_bytes / 8];
-      read_system_thread_name(name);
-      for (unsigned i = 0; i < thread_name_bytes / 8; ++i) slot.name[i].store_relaxed(name[i]);
-    }
-  }
-  const uint64_t base = ticks & ~(epoch_ticks - 1);
-  if (base != writer.epoch_base.load_relaxed()) mark_open_frames(slot, lane_index);
-  const auto header = [&](chunk& fresh) {
-    fresh.writer.store_relaxed(index_of(slot) | generation_of(slot) << 32);
-    fresh.tid_lane.store_relaxed(tid_of(slot) | static_cast<uint64_t>(lane_index) << 32);
-    fresh.words_before.store_relaxed(writer.words_before.load_relaxed());
-    fresh.records_before.store_relaxed(writer.words_before.load_relaxed() - writer.extra_words.load_relaxed());
-    fresh.epoch_base.store_relaxed(base);
-    for (unsigned i = 0; i < 4; ++i) fresh.anchor[i].store_relaxed(anchor[i]);
-    for (unsigned i = 0; i < thread_name_bytes / 8; ++i) fresh.thread_name[i].store_relaxed(slot.name[i].load_relaxed());
-  };
-  const bool keep_floor = image.chunk_count >= 4 * image.super->attached_slots.load_relaxed();
-  chunk* taken = take_chunk(image, keep_floor, header);
-  if (taken == nullptr && reap_dead_slots(process, image, 64) != 0) taken = take_chunk(image, keep_floor, header);
-  if (taken == nullptr) taken = take_chunk(image, false, header);
-  if (taken == nullptr) {
-    // Back off: else every record would search the whole pool again.
-    image.no_chunk_until.store_relaxed(ticks + process.tick_hz.load_relaxed() / 1000);
-    return false;
-  }
-  writer.cursor.store_release(reinterpret_cast<uint64_t>(taken->words));
-  writer.chunk.store_release(reinterpret_cast<uint64_t>(taken));
-  writer.epoch_base.store_relaxed(base);
-  writer.deadline.store_relaxed(process.hardware_clock.load_relaxed() != 0 ? base + epoch_ticks : 0);
-  return true;
-}
-
-/// Makes sure that `words` more fit in the lane's chunk.
-inline bool make_room(process_state& process, image_view& image, lane& writer, unsigned words, uint64_t ticks) {
-  const uint64_t open = writer.chunk.load_relaxed();
-  if (open != 0 && writer.cursor.load_relaxed() + 8 * words <= open + chunk_bytes) return true;
-  return open_chunk(process, image, writer, ticks);
-}
-
-/// Appends `count` words as one record; the caller made room. `bookkeeping` words are not a user's record.
-inline void append(lane& writer, const uint64_t* words, unsigned count, bool bookkeeping) {
-  atomic_word* cursor = reinterpret_cast<atomic_word*>(writer.cursor.load_relaxed());
-  for (unsigned i = 1; i < count; ++i) cursor[i].store_relaxed(words[i]);
-  cursor[0].store_relaxed(words[0]);
-  writer.extra_words.add_owned(bookkeeping ? count : count - 1);
-  writer.cursor.store_release(reinterpret_cast<uint64_t>(cursor + count));
-}
-
-/// Gets the lane ready for a record of up to `words` words at `ticks`: chunk, time epoch, anchor. The lane is busy.
-inline bool prepare_lane(process_state& process, image_view& image, thread_slot& slot, unsigned lane_index,
-                         unsigned words, uint64_t ticks) {
-  lane& writer = slot.lanes[lane_index];
-  constexpr unsigned bookkeeping_words = 6;  // an epoch word and an anchor
-  // The cursor must not rest at a chunk's end, hence one word more.
-  if (!make_room(process, image, writer, words + bookkeeping_words + 1, ticks)) {
-    writer.dropped.add_owned(1);
-    image.super->dropped[static_cast<unsigned>(drop_reason::no_chunk)].fetch_add_relaxed(1);
-    return false;
-  }
-  if (ticks - writer.epoch_base.load_relaxed() >= epoch_ticks) {
-    const uint64_t base = ticks & ~(epoch_ticks - 1);
-    const uint64_t word = epoch_word(base);
-    append(writer, &word, 1, true);
-    set_epoch(process, slot, lane_index, base);
-    if (ticks - writer.anchor_ticks.load_relaxed() > process.tick_hz.load_relaxed()) {
-      const clock_anchor fresh = take_anchor(process);
-      const uint64_t anchor[5] = {long_header(long_form::anchor, 0, 4), fresh.ticks, fresh.monotonic_ns,
-                                  fresh.realtime_ns, fresh.boottime_ns};
-      append(writer, anchor, 5, true);
-      writer.anchor_ticks.store_relaxed(fresh.ticks);
-    }
-  }
-  return true;
 }
 
 }  // namespace detail

@@ -196,7 +196,7 @@ inline bool is_wanted(const image_view& image, uint64_t index, uint64_t cutoff) 
 inline uint64_t window_begin(const process_state& process, const image_view& image, uint64_t now, uint64_t window_ns) {
   const uint64_t start = image.super->start.ticks;
   if (window_ns == 0) return start;
-  const unsigned __int128 ticks = static_cast<unsigned __int128>(window_ns) * process.tick_hz.load_relaxed() / 1'000'000'000U;
+  const uint128 ticks = static_cast<uint128>(window_ns) * process.tick_hz.load_relaxed() / 1'000'000'000U;
   const uint64_t back = ticks > now ? now : static_cast<uint64_t>(ticks);
   return now - back > start ? now - back : start;
 }

@@ -4,6 +4,7 @@
 #define CONTRAIL_DETAIL_START_HPP
 
 #include "contrail/detail/binding.hpp"
+#include "contrail/detail/object.hpp"
 #include "contrail/detail/safe_writer.hpp"
 #include "contrail/detail/storage.hpp"
 #include "contrail/detail/threads.hpp"
@@ -47,7 +48,7 @@ inline bool hardware_clock_is_trusted() {
 inline uint64_t estimate_tick_hz(const clock_anchor& from, const clock_anchor& to) {
   const uint64_t ns = to.monotonic_ns - from.monotonic_ns;
   if (ns == 0) return 1'000'000'000;
-  return static_cast<uint64_t>(static_cast<unsigned __int128>(to.ticks - from.ticks) * 1'000'000'000U / ns);
+  return static_cast<uint64_t>(static_cast<uint128>(to.ticks - from.ticks) * 1'000'000'000U / ns);
 }
 
 // ---- layout --------------------------------------------------------------------------------------------------
@@ -220,46 +221,17 @@ inline void free_slots_of_unloaded_objects(process_state& process, image_view& i
   }
 }
 
-/// Adds this shared object to the process's list, once.
-inline void link_object() {
-  object_root& own = own_object();
-  process_state* process = join_process();
-  if (process == nullptr) return;
-  const control_lock lock(*process);
-  for (const object_root* object = process->objects; object != nullptr; object = object->next) {
-    if (object == &own) return;
-  }
-  own.types = own_type_range();
-  own.next = process->objects;
-  own.types.next = own.next == nullptr ? nullptr : &own.next->types;
-  own.epoch.store_release(process->epoch.load_relaxed() == 0 ? epoch_step : process->epoch.load_relaxed());
-  if (process->epoch.load_relaxed() == 0) process->epoch.store_relaxed(epoch_step);
-  process->objects = &own;
-  if (process->recording.load_relaxed() != 0) {
-    image_view& image = *current_image(*process);
-    bind_types(image, own.types);
-    free_slots_of_unloaded_objects(*process, image);
-  }
+/// Takes in an object that was loaded while a recorder runs. Held: control.
+inline void take_in_object(object_root& object) {
+  process_state& process = *joined_process();
+  image_view& image = *current_image(process);
+  bind_types(image, object.types);
+  free_slots_of_unloaded_objects(process, image);
 }
 
-inline void unlink_object() {
-  object_root& own = own_object();
-  process_state* process = joined_process();
-  // The elected object's memory is the list's own; it is pinned, or nothing else is left to use it.
-  if (process == nullptr || process == &own.process) return;
-  const control_lock lock(*process);
-  for (object_root** link = &process->objects; *link != nullptr; link = &(*link)->next) {
-    if (*link != &own) continue;
-    *link = own.next;
-    break;
-  }
-  for (object_root* object = process->objects; object != nullptr; object = object->next) {
-    object->types.next = object->next == nullptr ? nullptr : &object->next->types;
-  }
-}
-
-__attribute__((constructor(101), used)) CONTRAIL_DETAIL_HIDDEN inline void on_object_loaded() { link_object(); }
-__attribute__((destructor(101), used)) CONTRAIL_DETAIL_HIDDEN inline void on_object_unloaded() { unlink_object(); }
+/// What every object's records call when the quick path does not do.
+CONTRAIL_DETAIL_HIDDEN inline constexpr slow_half slow_functions{
+    claim_frame, end_region_slowly, roll_chunk_slowly, write_point_slowly, name_thread_slowly, take_in_object};
 
 }  // namespace detail
 CONTRAIL_DETAIL_NAMESPACE_END

@@ -5,6 +5,7 @@
 
 #include "contrail/detail/binding.hpp"
 #include "contrail/detail/filter.hpp"
+#include "contrail/detail/lane.hpp"
 #include "contrail/detail/ring.hpp"
 #include "contrail/detail/safe_writer.hpp"
 
@@ -74,11 +75,11 @@ inline void reset(lane& writer) {
 }
 
 /// Takes a slot for the running thread and this object; null when all are in use by live threads.
-inline thread_slot* claim_slot(process_state& process, image_view& image) {
+inline thread_slot* claim_slot(process_state& process, image_view& image, const object_root& owner) {
   const uint64_t now = now_ticks(process);
   if (now < image.no_slot_until.load_relaxed()) return nullptr;
   const uint32_t tid = current_tid();
-  const uint64_t object = reinterpret_cast<uint64_t>(&own_object());
+  const uint64_t object = reinterpret_cast<uint64_t>(&owner);
   // This thread has no slot for this object: one that carries its tid belonged to a thread that ended.
   for (uint64_t i = 0; i < image.slot_count; ++i) {
     thread_slot& slot = image.slots[i];
@@ -124,16 +125,16 @@ inline thread_slot* claim_slot(process_state& process, image_view& image) {
   return nullptr;
 }
 
-/// Gives the running thread a slot in the image and points next_frame at its stack. A handler may attach in between:
+/// Gives the running thread a slot in the image and points its next_frame at the stack. A handler may attach in between:
 /// the pointer is published last, by compare-exchange, and who comes second gives its slot back.
-inline bool attach_thread(process_state& process, image_view& image) {
-  frame* before = next_frame;
-  thread_slot* slot = claim_slot(process, image);
+inline bool attach_thread(process_state& process, image_view& image, caller from) {
+  frame* before = *from.next_frame;
+  thread_slot* slot = claim_slot(process, image, *from.object);
   if (slot == nullptr) {
     count_drop(image, drop_reason::no_slot);
     return false;
   }
-  if (!__atomic_compare_exchange_n(&next_frame, &before, first_frame_of(*slot, 0), false, __ATOMIC_RELAXED,
+  if (!__atomic_compare_exchange_n(from.next_frame, &before, first_frame_of(*slot, 0), false, __ATOMIC_RELAXED,
                                    __ATOMIC_RELAXED)) {
     free_slot(process, image, *slot, slot->state.load_relaxed());
     return true;
@@ -150,9 +151,9 @@ inline bool passes_filters(const process_state& process, const descriptor& what)
 }
 
 /// Resolves a site for the current epoch. Returns its word (id and tag), or site_off.
-inline uint64_t resolve_site(process_state& process, call_site& site) {
+inline uint64_t resolve_site(process_state& process, const object_root& object, call_site& site) {
   // Read first: whatever changes after this makes the word stored below stale at once.
-  const uint64_t epoch = own_object().epoch.load_acquire();
+  const uint64_t epoch = object.epoch.load_acquire();
   image_view* image = current_image(process);
   if (image == nullptr || process.recording.load_acquire() == 0 || !passes_filters(process, *site.what)) {
     site.word.store_relaxed(epoch + site_off);
@@ -205,17 +206,17 @@ inline bool is_in_image(const image_view& image, const frame* at) {
   return address >= begin && address < begin + image.slot_count * sizeof(thread_slot);
 }
 
-inline claim claim_frame(call_site& site, uint64_t stack_pointer) {
+inline claim claim_frame(caller from, call_site& site, uint64_t stack_pointer) {
   const errno_keeper keep;
   process_state* process = joined_process();
   if (process == nullptr) return {nullptr, 0};
-  const uint64_t word = resolve_site(*process, site);
+  const uint64_t word = resolve_site(*process, *from.object, site);
   if (word == site_off) return {nullptr, 0};
   image_view& image = *current_image(*process);
-  frame* at = next_frame;
+  frame* at = *from.next_frame;
   if (!is_in_image(image, at)) {
-    if (!attach_thread(*process, image)) return {nullptr, 0};
-    at = next_frame;
+    if (!attach_thread(*process, image, from)) return {nullptr, 0};
+    at = *from.next_frame;
   }
   if (at->word.load_relaxed() == 0) return {at, word};
 
@@ -269,7 +270,7 @@ inline void write_region(process_state& process, image_view& image, thread_slot&
 
 /// A region that ends on another thread than it began on, as regions of coroutines do: recorded by the thread that ends
 /// it, as an asynchronous slice, since it need not nest with anything there.
-inline void end_elsewhere(process_state& process, image_view& image, frame& origin, uint64_t word, unsigned words) {
+inline void end_elsewhere(process_state& process, image_view& image, caller from, frame& origin, uint64_t word, unsigned words) {
   thread_slot& origin_slot = slot_of(&origin);
   const uint64_t start = origin.start_ticks.load_relaxed();
   const uint64_t site = ((start << duration_shift) - word) & site_off;
@@ -280,8 +281,8 @@ inline void end_elsewhere(process_state& process, image_view& image, frame& orig
   uint64_t expected = word;
   if (!origin.word.compare_exchange(expected, 0)) return count_drop(image, drop_reason::misnested);
 
-  if (!is_in_image(image, next_frame) && !attach_thread(process, image)) return;
-  frame* const at = next_frame;
+  if (!is_in_image(image, *from.next_frame) && !attach_thread(process, image, from)) return;
+  frame* const at = *from.next_frame;
   thread_slot& slot = slot_of(at);
   const unsigned lane_index = lane_index_of(slot, at);
   const bool at_end = at == end_frame_of(slot, lane_index);
@@ -296,20 +297,20 @@ inline void end_elsewhere(process_state& process, image_view& image, frame& orig
   if (!at_end) at->word.store_relaxed(0);
 }
 
-inline CONTRAIL_DETAIL_COLD void end_cold(frame* at, uint64_t word, unsigned words) {
+inline void end_region_slowly(caller from, frame* at, uint64_t word, unsigned words) {
   const errno_keeper keep;
   process_state& process = *joined_process();
   image_view& image = *current_image(process);
   if (!is_in_image(image, at)) {
     // Begun before a start that made another image. Its frame stays busy, so that nothing begins there again.
-    if (next_frame == at + 1) next_frame = at;
+    if (*from.next_frame == at + 1) *from.next_frame = at;
     at->word.store_relaxed(frame_busy);
     return;
   }
   if (at->word.load_relaxed() != word) return count_drop(image, drop_reason::misnested);
-  frame* const top = next_frame;
+  frame* const top = *from.next_frame;
   thread_slot& slot = slot_of(at);
-  if (!is_in_image(image, top) || &slot_of(top) != &slot) return end_elsewhere(process, image, *at, word, words);
+  if (!is_in_image(image, top) || &slot_of(top) != &slot) return end_elsewhere(process, image, from, *at, word, words);
 
   const unsigned lane_index = lane_index_of(slot, at);
   const unsigned top_lane = lane_index_of(slot, top);
@@ -317,7 +318,7 @@ inline CONTRAIL_DETAIL_COLD void end_cold(frame* at, uint64_t word, unsigned wor
   // In order, the frame itself is the busy mark. Else handlers look at the top, which must say so if they would write
   // into the same lane. The end frame of a full stack always does.
   const bool mark_top = !in_order && top_lane == lane_index && top->word.load_relaxed() == 0;
-  if (in_order) next_frame = at;
+  if (in_order) *from.next_frame = at;
   if (mark_top) {
     top->stack_pointer.store_relaxed(CONTRAIL_DETAIL_CALLERS_STACK_POINTER());
     top->word.store_relaxed(frame_busy);
@@ -331,11 +332,11 @@ inline CONTRAIL_DETAIL_COLD void end_cold(frame* at, uint64_t word, unsigned wor
   at->word.store_relaxed(0);
   if (in_order) return;
   if (top_lane == lane_index || top_frame(slot, top_lane) == first_frame_of(slot, top_lane)) {
-    next_frame = top_frame(slot, lane_index);
+    *from.next_frame = top_frame(slot, lane_index);
   }
 }
 
-inline CONTRAIL_DETAIL_COLD void roll_chunk(frame* at, uint64_t ticks) {
+inline void roll_chunk_slowly(frame* at, uint64_t ticks) {
   const errno_keeper keep;
   process_state& process = *joined_process();
   image_view& image = *current_image(process);
@@ -351,29 +352,40 @@ inline CONTRAIL_DETAIL_COLD void roll_chunk(frame* at, uint64_t ticks) {
   at->word.store_relaxed(0);
 }
 
-template <binding_kind Kind, class... Args>
-CONTRAIL_DETAIL_COLD void point_cold(call_site& site, parameter_type<Args>... args) {
+/// Writes a point's record: `record` holds the payload from its second word on.
+inline void write_point_slowly(frame* at, uint64_t word, uint64_t stack_pointer, uint64_t* record, unsigned words) {
   const errno_keeper keep;
-  const uint64_t stack_pointer = CONTRAIL_DETAIL_CALLERS_STACK_POINTER();
-  const claim free = claim_frame(site, stack_pointer);
-  if (free.at == nullptr) return;
   process_state& process = *joined_process();
   image_view& image = *current_image(process);
-  thread_slot& slot = slot_of(free.at);
-  const unsigned lane_index = lane_index_of(slot, free.at);
-  free.at->stack_pointer.store_relaxed(stack_pointer);
-  free.at->word.store_relaxed(frame_busy);
+  thread_slot& slot = slot_of(at);
+  const unsigned lane_index = lane_index_of(slot, at);
+  at->stack_pointer.store_relaxed(stack_pointer);
+  at->word.store_relaxed(frame_busy);
   signal_fence();
-  constexpr payload_size size = payload_of<Kind, Args...>;
-  atomic_word encoded[size.texts == 0 ? size.words() + 1 : max_point_words + 1];
-  const unsigned words = encode_arguments<Kind, Args...>(encoded + 1, max_point_words, args...);
   const uint64_t now = now_ticks(process);
   if (prepare_lane(process, image, slot, lane_index, words + 1, now)) {
-    encoded[0].store_relaxed(now << end_time_shift | static_cast<uint64_t>(words) << duration_shift | free.word);
-    append(slot.lanes[lane_index], &encoded[0].value, words + 1, false);
+    record[0] = now << end_time_shift | static_cast<uint64_t>(words) << duration_shift | word;
+    append(slot.lanes[lane_index], record, words + 1, false);
   }
   signal_fence();
-  free.at->word.store_relaxed(0);
+  at->word.store_relaxed(0);
+}
+
+/// Names the running thread, attaching it if it has no slot yet. `size` is below thread_name_bytes.
+inline void name_thread_slowly(caller from, const char* name, size_t size) {
+  const errno_keeper keep;
+  process_state* process = joined_process();
+  if (process->recording.load_acquire() == 0) return;
+  image_view& image = *current_image(*process);
+  if (!is_in_image(image, *from.next_frame) && !attach_thread(*process, image, from)) return;
+  thread_slot& slot = slot_of(*from.next_frame);
+  uint64_t words[thread_name_bytes / 8] = {};
+  memcpy(words, name, size);
+  const uint64_t version = slot.name_version.load_relaxed() + 1;
+  slot.name_version.store_relaxed(version);
+  __atomic_thread_fence(__ATOMIC_RELEASE);
+  for (unsigned i = 0; i < thread_name_bytes / 8; ++i) slot.name[i].store_relaxed(words[i]);
+  slot.name_version.store_release(version + 1);
 }
 
 }  // namespace detail

@@ -1,0 +1,6052 @@
+// SPDX-License-Identifier: MIT
+// contrail 0.1.0, a flight recorder for C++20 programs, in one header.
+// Made from include/contrail by tools/dev/amalgamate.py: change it there.
+//
+// MIT License
+//
+// Copyright (c) 2026 contrail contributors
+//
+// Permission is hereby granted, free of charge, to any person obtaining a copy
+// of this software and associated documentation files (the "Software"), to deal
+// in the Software without restriction, including without limitation the rights
+// to use, copy, modify, merge, publish, distribute, sublicense, and/or sell
+// copies of the Software, and to permit persons to whom the Software is
+// furnished to do so, subject to the following conditions:
+//
+// The above copyright notice and this permission notice shall be included in all
+// copies or substantial portions of the Software.
+//
+// THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR
+// IMPLIED, INCLUDING BUT NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY,
+// FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE
+// AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER
+// LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM,
+// OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE
+// SOFTWARE.
+
+// ==== contrail/contrail.hpp =========================================================================================
+// contrail: a flight recorder for C++20 programs. Include this.
+//
+//   #include <contrail/contrail.hpp>
+//
+//   int main() {
+//     contrail::flight_recorder::start();
+//     {
+//       TRACE_REGION("work", "items", 3);
+//     }
+//     contrail::flight_recorder::dump("work.contrail");
+//   }
+#ifndef CONTRAIL_CONTRAIL_HPP
+#define CONTRAIL_CONTRAIL_HPP
+
+// ==== contrail/config.hpp ===========================================================================================
+// Version, switches, platform detection, and the inline namespace that carries the ABI version.
+#ifndef CONTRAIL_CONFIG_HPP
+#define CONTRAIL_CONFIG_HPP
+
+#define CONTRAIL_VERSION_MAJOR 0
+#define CONTRAIL_VERSION_MINOR 1
+#define CONTRAIL_VERSION_PATCH 0
+/// The version as one number: major * 10000 + minor * 100 + patch.
+#define CONTRAIL_VERSION 100
+
+// Switches a user may define before the first include, in any translation unit on its own:
+//   CONTRAIL_DISABLED           every macro compiles to nothing; the control functions answer "compiled out"
+//   CONTRAIL_NO_SHORT_MACROS    only CONTRAIL_X macros, no TRACE_X
+//   CONTRAIL_COMPACT            the begin of a region is a call too: smaller call sites, slower regions
+//   CONTRAIL_TLS_MODEL          the thread-local model, "initial-exec" unless defined
+//   CONTRAIL_FORCE_UNSUPPORTED  behave as on a platform that contrail does not support (for tests)
+
+#if __cplusplus < 202002L
+#error "contrail needs C++20: compile with -std=c++20 or newer."
+#endif
+
+#if defined(__linux__) && (defined(__x86_64__) || defined(__aarch64__)) && defined(__GNUC__) && \
+    !defined(CONTRAIL_FORCE_UNSUPPORTED)
+#define CONTRAIL_DETAIL_SUPPORTED 1
+#else
+#define CONTRAIL_DETAIL_SUPPORTED 0
+#endif
+
+#if CONTRAIL_DETAIL_SUPPORTED && !defined(CONTRAIL_DISABLED)
+#define CONTRAIL_DETAIL_ENABLED 1
+#else
+#define CONTRAIL_DETAIL_ENABLED 0
+#endif
+
+#ifndef CONTRAIL_TLS_MODEL
+#define CONTRAIL_TLS_MODEL "initial-exec"
+#endif
+
+// Entities of namespace contrail::detail are hidden: each shared object has its own copies, and the one recorder of
+// the process is found by an ELF note instead of by symbol lookup (detail/process.hpp).
+#define CONTRAIL_DETAIL_HIDDEN __attribute__((visibility("hidden")))
+#define CONTRAIL_DETAIL_COLD __attribute__((noinline, cold))
+#define CONTRAIL_DETAIL_ALWAYS_INLINE __attribute__((always_inline)) inline
+
+/// Everything lives in an inline namespace named after the ABI version, so that two versions never share a symbol.
+#define CONTRAIL_DETAIL_NAMESPACE_BEGIN \
+  namespace contrail {                  \
+  inline namespace v0 {
+#define CONTRAIL_DETAIL_NAMESPACE_END \
+  }                                   \
+  }
+
+#endif
+
+#if CONTRAIL_DETAIL_ENABLED
+// ==== contrail/flight_recorder.hpp ==================================================================================
+// The flight recorder: start, stop, status, dumps, filters.
+//
+//   contrail::flight_recorder::start({.memory = 64 << 20});
+//   ...
+//   if (auto failed = contrail::flight_recorder::dump("app-%p.contrail", {.last = 5s})) puts(failed.message());
+#ifndef CONTRAIL_FLIGHT_RECORDER_HPP
+#define CONTRAIL_FLIGHT_RECORDER_HPP
+
+// ==== contrail/detail/dump.hpp ======================================================================================
+// A dump from request to file: one at a time, in the window that the options allow, with errors in sentences.
+#ifndef CONTRAIL_DETAIL_DUMP_HPP
+#define CONTRAIL_DETAIL_DUMP_HPP
+
+// ==== contrail/detail/dump_file.hpp =================================================================================
+// Dump files: paths with placeholders, and files that appear whole or not at all.
+#ifndef CONTRAIL_DETAIL_DUMP_FILE_HPP
+#define CONTRAIL_DETAIL_DUMP_FILE_HPP
+
+// ==== contrail/detail/safe_writer.hpp ===============================================================================
+// Bytes to a descriptor, and short texts into fixed buffers, without the heap, locks or stdio.
+#ifndef CONTRAIL_DETAIL_SAFE_WRITER_HPP
+#define CONTRAIL_DETAIL_SAFE_WRITER_HPP
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <unistd.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail {
+
+/// Puts errno back when a scope ends, so that a signal handler leaves no trace of its system calls.
+class errno_keeper {
+ public:
+  errno_keeper() : saved_(errno) {}
+  ~errno_keeper() { errno = saved_; }
+  errno_keeper(const errno_keeper&) = delete;
+  errno_keeper& operator=(const errno_keeper&) = delete;
+
+ private:
+  int saved_;
+};
+
+/// Writes all of it, however often the kernel takes only a part or a signal interrupts. Returns 0 or an errno value.
+// Async-signal-safe.
+inline int write_all(int descriptor, const void* bytes, size_t size) {
+  const char* at = static_cast<const char*>(bytes);
+  while (size != 0) {
+    const ssize_t taken = write(descriptor, at, size);
+    if (taken < 0) {
+      if (errno == EINTR) continue;
+      return errno;
+    }
+    // A descriptor that takes nothing and reports nothing would make this loop endless.
+    if (taken == 0) return EIO;
+    at += taken;
+    size -= static_cast<size_t>(taken);
+  }
+  return 0;
+}
+
+/// Appends to a caller's buffer, always terminated; what does not fit is cut and `cut()` says so.
+// Async-signal-safe.
+class text_writer {
+ public:
+  text_writer(char* buffer, size_t capacity) : buffer_(buffer), capacity_(capacity) { buffer_[0] = '\0'; }
+
+  text_writer& add(char c) {
+    if (size_ + 1 < capacity_) {
+      buffer_[size_++] = c;
+      buffer_[size_] = '\0';
+    } else {
+      cut_ = true;
+    }
+    return *this;
+  }
+  text_writer& add(const char* text) {
+    while (*text != '\0') add(*text++);
+    return *this;
+  }
+  text_writer& add(uint64_t number) {
+    char digits[20];
+    int count = 0;
+    do {
+      digits[count++] = static_cast<char>('0' + number % 10);
+      number /= 10;
+    } while (number != 0);
+    while (count != 0) add(digits[--count]);
+    return *this;
+  }
+
+  bool cut() const { return cut_; }
+  size_t size() const { return size_; }
+
+ private:
+  char* buffer_;
+  size_t capacity_;
+  size_t size_ = 0;
+  bool cut_ = false;
+};
+
+/// The system's word for an errno value: strerror is not async-signal-safe.
+// Async-signal-safe.
+inline const char* errno_text(int number) {
+  switch (number) {
+    case ENOENT: return "no such file or directory";
+    case EACCES: return "permission denied";
+    case EPERM: return "operation not permitted";
+    case EEXIST: return "it exists already";
+    case EISDIR: return "it is a directory";
+    case ENOTDIR: return "a part of the path is no directory";
+    case ELOOP: return "it is a symbolic link, or too many of them";
+    case ENOSPC: return "no space left on the device";
+    case EDQUOT: return "the disk quota is used up";
+    case EROFS: return "the file system is read-only";
+    case ENAMETOOLONG: return "the name is too long";
+    case EMFILE: return "the process has too many open files";
+    case ENFILE: return "the system has too many open files";
+    case ENOMEM: return "out of memory";
+    case EIO: return "input/output error";
+    case EFBIG: return "the file would be too large";
+    case EPIPE: return "nobody reads the other end";
+    case EBADF: return "the descriptor is not open for writing";
+    case EAGAIN: return "the descriptor is non-blocking and full";
+    case EINVAL: return "invalid argument";
+    default: return nullptr;
+  }
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/error.hpp ============================================================================================
+// How functions of contrail say that they failed, and durations as they take them.
+#ifndef CONTRAIL_ERROR_HPP
+#define CONTRAIL_ERROR_HPP
+
+#include <stddef.h>
+#include <stdint.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+
+enum class error_code {
+  none = 0,
+  already_running,   ///< a recorder runs; stop it first, or use it
+  not_running,       ///< nothing records; call start
+  not_supported,     ///< contrail does not support this platform
+  compiled_out,      ///< this translation unit was compiled with CONTRAIL_DISABLED
+  incompatible,      ///< another shared object of the process carries an incompatible contrail
+  bad_option,        ///< an option or argument cannot be used
+  out_of_memory,     ///< the system gave no memory for the image
+  busy,              ///< another dump is being written
+  path,              ///< the path is too long or has an unknown placeholder
+  file               ///< the system refused to open, write or rename a file
+};
+
+/// What went wrong, or nothing: `if (auto failed = flight_recorder::dump(path)) puts(failed.message());`
+/// Owns no memory but its own; safe to make and copy in a signal handler.
+class error {
+ public:
+  constexpr error() = default;
+  /// Copies `message`, cut to fit.
+  constexpr error(error_code code, const char* message) : code_(code) {
+    size_t i = 0;
+    for (; message[i] != '\0' && i + 1 < sizeof message_; ++i) message_[i] = message[i];
+    message_[i] = '\0';
+  }
+
+  /// True when something failed.
+  constexpr explicit operator bool() const { return code_ != error_code::none; }
+  constexpr error_code code() const { return code_; }
+  /// One sentence that says what failed and what to do; empty when nothing failed. Lives as long as this object.
+  constexpr const char* message() const { return message_; }
+
+ private:
+  error_code code_ = error_code::none;
+  char message_[252] = {};
+};
+
+/// A length of time in nanoseconds. Takes any std::chrono::duration by its shape, so that this header needs no <chrono>:
+/// `{.last = 200ms}`.
+struct duration {
+  int64_t ns = 0;
+
+  constexpr duration() = default;
+  constexpr explicit duration(int64_t nanoseconds) : ns(nanoseconds) {}
+  template <class Chrono>
+    requires requires(const Chrono& from) {
+      from.count();
+      Chrono::period::num;
+      Chrono::period::den;
+    }
+  constexpr duration(const Chrono& from)  // NOLINT(google-explicit-constructor): `{.last = 5s}` has to read like that
+      : ns(static_cast<int64_t>(static_cast<long double>(from.count()) * Chrono::period::num * 1'000'000'000 /
+                                Chrono::period::den)) {}
+};
+
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail {
+
+inline constexpr size_t longest_path_bytes = 1024;
+
+/// What the placeholders of a dump's path stand for.
+struct path_values {
+  uint64_t pid;
+  uint64_t seconds;         ///< since 1970, for %t
+  uint64_t sequence;        ///< for %n
+  const char* executable;   ///< its file name without folders, for %e
+};
+
+inline error path_error(error_code code, const char* what, const char* path, const char* why) {
+  char message[sizeof(error)];
+  text_writer(message, sizeof message).add(what).add(path).add(why);
+  return {code, message};
+}
+
+/// Expands %p, %t, %n, %e and %% of `pattern`.
+// Async-signal-safe.
+inline error expand_path(const char* pattern, const path_values& values, char (&path)[longest_path_bytes]) {
+  if (pattern == nullptr || *pattern == '\0') return {error_code::path, "The path of the dump is empty: name a file."};
+  text_writer writer(path, sizeof path);
+  for (const char* at = pattern; *at != '\0'; ++at) {
+    if (*at != '%') {
+      writer.add(*at);
+      continue;
+    }
+    switch (*++at) {
+      case 'p': writer.add(values.pid); break;
+      case 't': writer.add(values.seconds); break;
+      case 'n': writer.add(values.sequence); break;
+      case 'e': writer.add(values.executable); break;
+      case '%': writer.add('%'); break;
+      default:
+        return path_error(error_code::path, "The path ", pattern,
+                          " has an unknown placeholder: %p, %t, %n, %e and %% exist.");
+    }
+  }
+  // The name of the temporary file beside it is 24 bytes longer.
+  if (writer.cut() || writer.size() + 32 > sizeof path) {
+    return {error_code::path, "The path of the dump is longer than 991 bytes once expanded: use a shorter one."};
+  }
+  return {};
+}
+
+/// A file that is written under a temporary name and takes its own name when it is complete. An older file of that name
+/// stays whole until then. Mode 0600, never through a symbolic link.
+// Async-signal-safe.
+class replacing_file {
+ public:
+  replacing_file(const char* path, uint64_t pid, uint64_t sequence) : path_(path) {
+    // A crashed process of the same id may have left a temporary file behind: step over a few.
+    for (uint64_t attempt = 0; attempt < 16 && descriptor_ < 0; ++attempt) {
+      text_writer(temporary_, sizeof temporary_).add(path).add(".tmp-").add(pid).add('-').add(sequence + attempt);
+      descriptor_ = open(temporary_, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+      error_ = descriptor_ < 0 ? errno : 0;
+      if (error_ != EEXIST) return;
+    }
+  }
+  ~replacing_file() {
+    if (descriptor_ >= 0) {
+      close(descriptor_);
+      unlink(temporary_);
+    }
+  }
+  replacing_file(const replacing_file&) = delete;
+  replacing_file& operator=(const replacing_file&) = delete;
+
+  bool is_open() const { return descriptor_ >= 0; }
+  int descriptor() const { return descriptor_; }
+  int error() const { return error_; }
+
+  /// Gives the file its name; 0 or an errno value.
+  int commit() {
+    const int closed = close(descriptor_);
+    descriptor_ = -1;
+    // close may report a write that failed late (quota, network file systems); EINTR leaves the file closed on Linux.
+    if (closed != 0 && errno != EINTR) error_ = errno;
+    if (error_ == 0 && rename(temporary_, path_) != 0) error_ = errno;
+    if (error_ != 0) unlink(temporary_);
+    return error_;
+  }
+
+ private:
+  const char* path_;
+  char temporary_[longest_path_bytes];
+  int descriptor_ = -1;
+  int error_ = 0;
+};
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/detail/snapshot.hpp ==================================================================================
+// From the live image to a validated dump. It runs beside the writers and never makes one wait.
+//
+// Order: stacks of open regions, bindings known so far, chunks, bindings made meanwhile. Stacks before chunks, so that
+// a region that ends in between is in both and the reader drops the unfinished one, instead of in neither. Bindings
+// once more after the chunks, so that every id in a chunk resolves; and once before, so that a dump cut short has names.
+#ifndef CONTRAIL_DETAIL_SNAPSHOT_HPP
+#define CONTRAIL_DETAIL_SNAPSHOT_HPP
+
+// ==== contrail/detail/threads.hpp ===================================================================================
+// Threads and their slots: attach, liveness, and the slow half of begin and end that needs them.
+#ifndef CONTRAIL_DETAIL_THREADS_HPP
+#define CONTRAIL_DETAIL_THREADS_HPP
+
+// ==== contrail/detail/binding.hpp ===================================================================================
+// Binds call sites and registered types to short ids inside the image: at a site's first hit its descriptor is copied
+// into the image, so that neither dlclose nor the end of the process can make a record unreadable.
+#ifndef CONTRAIL_DETAIL_BINDING_HPP
+#define CONTRAIL_DETAIL_BINDING_HPP
+
+// ==== contrail/detail/process.hpp ===================================================================================
+// The one recorder of the process. Inline variables are not process-wide: an executable linked without -rdynamic and
+// plugins opened with RTLD_LOCAL each get their own. So every shared object has a hidden root and an ELF note that says
+// where it is, and all of them join the first root that dl_iterate_phdr meets, the executable's before any other.
+#ifndef CONTRAIL_DETAIL_PROCESS_HPP
+#define CONTRAIL_DETAIL_PROCESS_HPP
+
+// ==== contrail/detail/clock.hpp =====================================================================================
+// Ticks now. They become nanoseconds only in the decoder, by the clock anchors.
+#ifndef CONTRAIL_DETAIL_CLOCK_HPP
+#define CONTRAIL_DETAIL_CLOCK_HPP
+
+#include <stdint.h>
+#include <time.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail {
+
+/// The processor's counter. Not fenced: neighbouring instructions may move across it by some nanoseconds, and a fence
+/// would double the price of a region. Always inline; no header is needed for it (<x86intrin.h> costs 500 ms).
+// Async-signal-safe.
+CONTRAIL_DETAIL_ALWAYS_INLINE uint64_t hardware_ticks() {
+#if defined(__x86_64__)
+  return __builtin_ia32_rdtsc();
+#elif defined(__aarch64__)
+  uint64_t ticks;
+  asm volatile("mrs %0, cntvct_el0" : "=r"(ticks));
+  return ticks;
+#else
+  return 0;
+#endif
+}
+
+/// Nanoseconds of one of the kernel's clocks, read through the vDSO.
+// Async-signal-safe.
+inline uint64_t kernel_clock_ns(clockid_t clock) {
+  timespec now{};
+  clock_gettime(clock, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000U + static_cast<uint64_t>(now.tv_nsec);
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/detail/image.hpp =====================================================================================
+// Every byte of the image: the recorder's memory, which is also the file format of a dump. docs/format.md is the
+// prose of this header; tools/contrail.py mirrors it. No other C++ code knows an offset.
+#ifndef CONTRAIL_DETAIL_IMAGE_HPP
+#define CONTRAIL_DETAIL_IMAGE_HPP
+
+// ==== contrail/detail/atomic.hpp ====================================================================================
+// The one atomic word type, over the compilers' builtins: <atomic> alone would cost each translation unit 220 ms.
+#ifndef CONTRAIL_DETAIL_ATOMIC_HPP
+#define CONTRAIL_DETAIL_ATOMIC_HPP
+
+#include <stdint.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail {
+
+/// A 64-bit word that threads, signal handlers and readers of the image share. Same size and layout as uint64_t.
+// Async-signal-safe.
+struct alignas(8) atomic_word {
+  uint64_t value = 0;
+
+  CONTRAIL_DETAIL_ALWAYS_INLINE uint64_t load_relaxed() const { return __atomic_load_n(&value, __ATOMIC_RELAXED); }
+  CONTRAIL_DETAIL_ALWAYS_INLINE uint64_t load_acquire() const { return __atomic_load_n(&value, __ATOMIC_ACQUIRE); }
+  /// Loads a word that only the running thread writes while it matters. Compilers fold this into the instruction that
+  /// uses it, which they do not do with atomic loads; several per region.
+  CONTRAIL_DETAIL_ALWAYS_INLINE uint64_t load_owned() const {
+#if defined(__SANITIZE_THREAD__)
+    return load_relaxed();
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+    return load_relaxed();
+#else
+    return value;
+#endif
+#else
+    return value;
+#endif
+  }
+  CONTRAIL_DETAIL_ALWAYS_INLINE void store_relaxed(uint64_t v) { __atomic_store_n(&value, v, __ATOMIC_RELAXED); }
+  CONTRAIL_DETAIL_ALWAYS_INLINE void store_release(uint64_t v) { __atomic_store_n(&value, v, __ATOMIC_RELEASE); }
+  CONTRAIL_DETAIL_ALWAYS_INLINE uint64_t fetch_add_relaxed(uint64_t v) {
+    return __atomic_fetch_add(&value, v, __ATOMIC_RELAXED);
+  }
+  /// Strong compare-exchange, acquire and release on success; `expected` receives the value found.
+  CONTRAIL_DETAIL_ALWAYS_INLINE bool compare_exchange(uint64_t& expected, uint64_t desired) {
+    return __atomic_compare_exchange_n(&value, &expected, desired, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+  }
+  /// Adds with a plain load and store, for words that only their own thread changes and others may read.
+  CONTRAIL_DETAIL_ALWAYS_INLINE void add_owned(uint64_t v) {
+#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
+    asm("addq %1, %0" : "+m"(value) : "er"(v) : "cc");
+#else
+    store_relaxed(load_relaxed() + v);
+#endif
+  }
+};
+
+static_assert(sizeof(atomic_word) == 8 && __atomic_always_lock_free(8, nullptr),
+              "contrail needs lock-free 64-bit atomics.");
+
+/// The difference of two words, `b` read anew each time, in one instruction where the compiler would take two.
+CONTRAIL_DETAIL_ALWAYS_INLINE uint64_t difference(const atomic_word& a, const atomic_word& b) {
+  uint64_t result = a.load_relaxed();
+#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
+  asm volatile("subq %1, %0" : "+r"(result) : "m"(b.value) : "cc");
+#else
+  result -= b.load_relaxed();
+#endif
+  return result;
+}
+
+/// Orders this thread against its own signal handlers; emits no instruction.
+CONTRAIL_DETAIL_ALWAYS_INLINE void signal_fence() { __atomic_signal_fence(__ATOMIC_SEQ_CST); }
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+
+/// How a field's value is stored in a payload. An enumeration has its underlying type.
+enum class field_type : uint8_t {
+  boolean = 1,
+  character = 2,  ///< char and char8_t, 1 byte
+  int8 = 3,
+  uint8 = 4,
+  int16 = 5,
+  uint16 = 6,
+  int32 = 7,
+  uint32 = 8,
+  int64 = 9,
+  uint64 = 10,
+  int128 = 11,   ///< 16 bytes, aligned to 8
+  uint128 = 12,
+  float32 = 13,
+  float64 = 14,  ///< also long double, rounded
+  pointer = 15,  ///< 8 bytes
+  string = 16,   ///< 2 bytes: bits [14:0] its bytes in the tail, bit 15 set when it was cut
+  duration = 17,  ///< std::chrono durations, int64 nanoseconds, saturated
+  code_point = 18  ///< wchar_t, char16_t, char32_t, as uint32
+};
+
+namespace detail {
+
+/// Stored complemented, so that scanning a core file for the magic does not find this constant in the binary.
+/// The file begins with the bytes 89 43 54 52 4c 0d 0a 1a ("\x89CTRL\r\n\x1a").
+inline constexpr uint64_t complement_of_image_magic = ~0x1a0a'0d4c'5254'4389ULL;
+inline constexpr uint16_t format_major = 1;  ///< a reader refuses another major version
+inline constexpr uint16_t format_minor = 0;  ///< a reader accepts any minor version and skips what it does not know
+
+// ---- time ----------------------------------------------------------------------------------------------------
+
+enum class clock_source : uint32_t { tsc = 1, cntvct = 2, monotonic = 3 };
+
+/// One moment on four clocks; the decoder turns ticks into nanoseconds between two of these.
+struct clock_anchor {
+  uint64_t ticks;
+  uint64_t monotonic_ns;
+  uint64_t realtime_ns;
+  uint64_t boottime_ns;
+};
+
+inline constexpr unsigned epoch_bits = 23;  ///< a time epoch is 2^23 ticks; short forms hold times within it
+inline constexpr uint64_t epoch_ticks = 1ULL << epoch_bits;
+
+// ---- records -------------------------------------------------------------------------------------------------
+// A record is a header word and 0 or more payload words. Its length follows from the header word alone.
+//
+//   tag 0  point, short      [1:0]=0 [17:2]=id [25:18]=payload words [40:26]=0      [63:41]=time
+//   tag 1  region, plain     [1:0]=1 [17:2]=id [40:18]=duration                     [63:41]=end time
+//   tag 2  region, payload   [1:0]=2 [5:2]=payload words [17:6]=id [40:18]=duration [63:41]=end time
+//   tag 3  long form         [1:0]=3 [5:2]=form [15:6]=words after the header [31:16]=id [63:32]=0
+//
+// Times are ticks modulo 2^23 within the epoch whose base the chunk's header or the last epoch word states.
+
+enum class record_tag : unsigned { point = 0, region = 1, region_payload = 2, long_form = 3 };
+
+enum class long_form : unsigned {
+  epoch = 0,         ///< no further words; bits [63:23] are the base of the epoch that starts here
+  anchor = 1,        ///< 4 words: a clock_anchor
+  region = 2,        ///< start ticks, end ticks, payload
+  point = 3,         ///< ticks, payload
+  async_region = 4,  ///< start ticks, end ticks, tid of the thread that began it, payload
+};
+
+inline constexpr unsigned id_shift = 2;
+inline constexpr unsigned payload_region_id_shift = 6;
+inline constexpr unsigned duration_shift = 18;
+inline constexpr unsigned end_time_shift = 41;
+inline constexpr uint64_t max_payload_region_id = 0xfff;
+inline constexpr uint64_t max_id = 0xfffd;
+inline constexpr uint64_t overflow_id = 0xfffe;  ///< what call sites bind to when ids or binding space ran out
+inline constexpr unsigned max_short_region_words = 15;
+inline constexpr unsigned max_point_words = 255;
+
+inline constexpr uint64_t long_header(long_form form, uint64_t id, unsigned words) {
+  return id << 16 | static_cast<uint64_t>(words) << 6 | static_cast<uint64_t>(form) << 2 | 3;
+}
+inline constexpr uint64_t epoch_word(uint64_t base) { return base | static_cast<uint64_t>(long_form::epoch) << 2 | 3; }
+
+// ---- payloads ------------------------------------------------------------------------------------------------
+// Fixed part: the fields in order, each aligned to min(its size, 8), as binding_field::offset says; arrays are `count`
+// elements in a row. Then the tail: the bytes of all strings in field order, without padding. Then zeros up to a whole
+// word. Then, if the binding has binding_flag_dynamic, fields set at run time: a word
+//   [7:0] field_type  [31:16] bytes of the key  [47:32] bytes of the value  [48] set when the value was cut
+// followed by the key's and the value's bytes, padded with zeros to whole words; a zero word or the payload's end ends
+// them.
+
+inline constexpr uint16_t string_cut = 0x8000;
+
+// ---- chunks --------------------------------------------------------------------------------------------------
+
+inline constexpr unsigned chunk_bytes = 8192;
+inline constexpr unsigned chunk_header_bytes = 128;
+inline constexpr unsigned chunk_words = (chunk_bytes - chunk_header_bytes) / 8;
+inline constexpr unsigned thread_name_bytes = 32;
+
+struct chunk {
+  atomic_word ticket;          ///< unique and increasing over the process; 0 while the header is rewritten
+  atomic_word extent;          ///< bytes from the chunk's start to the end of its last record; 0 while it is open.
+                               ///< In a live image the number of its records stands above bit 32
+  atomic_word writer;          ///< index of the thread slot that writes it, and above bit 32 the slot's generation
+  atomic_word tid_lane;        ///< the system's thread id, and above bit 32 the lane
+  atomic_word words_before;    ///< words this lane wrote before this chunk: a gap here is an exact loss
+  atomic_word records_before;  ///< records this lane wrote before this chunk
+  atomic_word epoch_base;      ///< the time epoch at the chunk's first record
+  atomic_word sealed_ticks;    ///< when it was sealed; 0 while it is open
+  atomic_word anchor[4];       ///< a clock_anchor from when it was opened, or up to a millisecond earlier
+  atomic_word thread_name[thread_name_bytes / 8];  ///< UTF-8, zero padded, as known when it was opened
+  atomic_word words[chunk_words];
+};
+static_assert(sizeof(chunk) == chunk_bytes && __builtin_offsetof(chunk, words) == chunk_header_bytes);
+
+/// An entry of the chunk state table: ticket << 2 | state.
+enum class chunk_state : unsigned { free = 0, open = 1, sealed = 2, taking = 3 };
+
+// ---- thread slots --------------------------------------------------------------------------------------------
+
+struct lane;
+
+inline constexpr unsigned frame_payload_words = 20;
+
+/// One entry of a thread's open-region stack. Free while `word` is 0.
+struct alignas(64) frame {
+  atomic_word word;           ///< (start ticks << 18) - site word; 0 free; ~0 busy or the stack's end: never a region
+  lane* owner;                ///< where its record goes
+  atomic_word start_ticks;
+  atomic_word stack_pointer;  ///< of the code that began the region, to recognise frames that were jumped over
+  atomic_word payload[frame_payload_words];
+};
+static_assert(sizeof(frame) == 192);
+inline constexpr uint64_t frame_busy = ~0ULL;
+
+/// One write position of a thread. Only its own thread writes it; dumps and the recycler read it.
+struct lane {
+  atomic_word cursor;       ///< address of the next word to write; released after the words before it
+  atomic_word deadline;     ///< end of the time epoch; records at or past it take the slow path
+  atomic_word epoch_base;
+  atomic_word chunk;        ///< address of the open chunk; 0 when there is none
+  atomic_word extra_words;  ///< words written that are no record's header: records = words - extra words
+  atomic_word words_before; ///< words in chunks before the open one
+  atomic_word anchor_ticks; ///< of the newest clock anchor
+  atomic_word dropped;      ///< records this lane lost for want of a chunk
+};
+static_assert(sizeof(lane) == 64);
+
+inline constexpr unsigned lane_count = 3;
+inline constexpr unsigned lane_depth[lane_count] = {64, 8, 8};  ///< open regions; one frame more ends each stack
+inline constexpr unsigned frame_count = 64 + 8 + 8 + lane_count;
+inline constexpr unsigned first_frame[lane_count] = {0, 65, 74};
+
+enum class slot_state : uint64_t { free = 0, claimed = 1, live = 2, sealing = 3 };
+
+struct alignas(64) thread_slot {
+  atomic_word state;       ///< slot_state in the low 8 bits, generation above
+  atomic_word tid_index;     ///< the system's thread id, and above bit 32 the index of this slot
+  atomic_word owner_object;  ///< which shared object of the process this slot serves
+  atomic_word attach_ticks;
+  atomic_word name_version;  ///< odd while the name changes; 0: never named by TRACE_THREAD_NAME
+  atomic_word name[thread_name_bytes / 8];
+  atomic_word reserved[23];
+  lane lanes[lane_count];
+  frame frames[frame_count];
+};
+static_assert(sizeof(thread_slot) == 16384 && __builtin_offsetof(thread_slot, lanes) == 256 &&
+              __builtin_offsetof(thread_slot, frames) == 448);
+
+// ---- bindings ------------------------------------------------------------------------------------------------
+
+enum class binding_kind : uint8_t {
+  region = 1,
+  instant = 2,
+  counter = 3,
+  log = 4,        ///< the name is the format string
+  event_type = 5,
+  overflow = 6,
+  end_of_dump = 255
+};
+
+inline constexpr uint8_t binding_flag_cut = 1;      ///< a string or the schema was cut to fit
+inline constexpr uint8_t binding_flag_dynamic = 2;  ///< records may carry fields set at run time after the payload
+
+/// Followed by `field_count` binding_field, `enumerator_count` binding_enumerator, then the strings without
+/// terminators: name, category, file, function, each field's name, each enumerator's name; padded to 8 bytes.
+struct binding {
+  uint32_t bytes;  ///< of the whole entry, a multiple of 8
+  uint16_t id;
+  binding_kind kind;
+  uint8_t flags;
+  uint64_t type_id;  ///< the stable id of the registered type, 0 if none
+  uint32_t line;
+  uint16_t field_count;
+  uint16_t enumerator_count;
+  uint16_t name_bytes;
+  uint16_t category_bytes;
+  uint16_t file_bytes;
+  uint16_t function_bytes;
+};
+static_assert(sizeof(binding) == 32);
+
+struct binding_field {
+  uint16_t name_bytes;
+  uint8_t type;  ///< contrail::field_type
+  uint8_t flags;
+  uint16_t offset;            ///< in the payload's fixed part, bytes
+  uint16_t count;             ///< 1, or the number of elements of an array
+  uint16_t first_enumerator;  ///< index into the entry's enumerators
+  uint16_t enumerator_count;  ///< 0: not an enumeration, or its names are not known
+  uint16_t is_array;
+  uint16_t reserved;
+};
+static_assert(sizeof(binding_field) == 16);
+
+struct binding_enumerator {
+  int64_t value;
+  uint16_t name_bytes;
+  uint16_t reserved[3];
+};
+static_assert(sizeof(binding_enumerator) == 16);
+
+/// The last 64 bytes of a complete dump; laid out so that a reader of bindings meets it as one more entry.
+struct end_of_dump {
+  uint32_t bytes = 64;
+  uint16_t id = 0;
+  binding_kind kind = binding_kind::end_of_dump;
+  uint8_t flags = 0;
+  uint64_t total_bytes = 0;   ///< of the whole dump
+  uint64_t chunks_written = 0;
+  uint64_t chunks_torn = 0;   ///< recycled while they were copied: written with ticket 0
+  clock_anchor anchor{};
+};
+static_assert(sizeof(end_of_dump) == 64);
+
+// ---- superblock ----------------------------------------------------------------------------------------------
+
+enum class image_kind : uint32_t { live = 1, dump = 2 };
+
+enum class drop_reason : unsigned {
+  no_chunk,      ///< the pool had no chunk to give
+  no_slot,       ///< more threads than slots
+  no_lane,       ///< a signal handler found all lanes of its thread in use
+  too_deep,      ///< more open regions than a lane's stack holds
+  misnested,     ///< a region whose frame was taken away before it ended
+  count
+};
+
+struct superblock {
+  uint64_t magic;
+  uint16_t version_major;
+  uint16_t version_minor;
+  uint32_t superblock_bytes;
+  image_kind kind;
+  clock_source source;
+  uint64_t image_bytes;   ///< live: of the mapping
+  uint64_t base_address;  ///< live: where it is mapped in the process; cursors are absolute addresses
+  // 40
+  uint64_t slots_offset;
+  uint32_t slot_bytes;
+  uint32_t slot_count;
+  uint64_t chunk_states_offset;  ///< live only; one word per chunk
+  uint64_t chunks_offset;
+  uint32_t chunk_bytes;
+  uint32_t chunk_count;
+  uint64_t binding_index_offset;  ///< live only; per id the offset of its entry in the arena plus 1, as uint32_t
+  uint64_t binding_index_count;
+  uint64_t bindings_offset;       ///< live: the arena; dump: entries known before the chunks were copied
+  uint64_t bindings_bytes;
+  uint64_t late_bindings_offset;  ///< dump only: entries made meanwhile, ended by end_of_dump
+  uint64_t scratch_offset;        ///< live only: work space of the dump
+  uint64_t scratch_bytes;
+  // 136
+  uint32_t pid;
+  uint32_t lane_count;
+  uint32_t frame_bytes;
+  uint32_t frame_count;
+  uint32_t lane_first_frame[4];
+  uint64_t tick_hz;    ///< nominal ticks per second; anchors are better
+  clock_anchor start;  ///< when recording started; earlier records are no part of this recording
+  clock_anchor ready;  ///< a little later
+  char executable[256];
+  char host[64];
+  // 560
+  atomic_word next_ticket;
+  atomic_word next_id;
+  atomic_word arena_used;
+  atomic_word attached;        ///< threads that ever attached
+  atomic_word attached_slots;  ///< slots in use
+  atomic_word dropped[8];
+  atomic_word reserved_counters[3];
+  // 688: only in dumps
+  clock_anchor dump;       ///< when the dump began
+  uint64_t window_ns;      ///< asked for; 0: all
+  uint64_t cutoff_ticks;   ///< records that ended before are outside the window
+  uint32_t dump_sequence;
+  uint32_t dump_signal;    ///< the signal that asked for it, 0: the program did
+  uint32_t dump_tid;
+  uint32_t reserved0;
+  uint8_t reserved[4096 - 752];
+};
+static_assert(sizeof(superblock) == 4096 && __builtin_offsetof(superblock, pid) == 136 &&
+              __builtin_offsetof(superblock, next_ticket) == 560 && __builtin_offsetof(superblock, dump) == 688);
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/registry.hpp =========================================================================================
+// Descriptors: what contrail knows at compile time about event types and call sites; and the list of all event types.
+//
+//   struct point { int x, y; };
+//   TRACE_EVENT_TYPE(point, x, y);
+//
+//   using info = contrail::event_info<point>;
+//   static_assert(info::name == "point" && info::size == 8 && info::fields[1].name == "y");
+//
+//   for (const contrail::descriptor& type : contrail::registry()) puts_text(type.name);
+#ifndef CONTRAIL_REGISTRY_HPP
+#define CONTRAIL_REGISTRY_HPP
+
+// ==== contrail/detail/payload.hpp ===================================================================================
+// Writes argument values into the words of a record, as detail/image.hpp lays a payload out.
+#ifndef CONTRAIL_DETAIL_PAYLOAD_HPP
+#define CONTRAIL_DETAIL_PAYLOAD_HPP
+
+// ==== contrail/detail/schema.hpp ====================================================================================
+// From argument types and registered types to constexpr fields: what can be recorded, as what, and at which offset.
+#ifndef CONTRAIL_DETAIL_SCHEMA_HPP
+#define CONTRAIL_DETAIL_SCHEMA_HPP
+
+// ==== contrail/detail/enum_names.hpp ================================================================================
+// The names of an enumeration's values, read from what the compiler calls a template over them.
+#ifndef CONTRAIL_DETAIL_ENUM_NAMES_HPP
+#define CONTRAIL_DETAIL_ENUM_NAMES_HPP
+
+// ==== contrail/detail/text.hpp ======================================================================================
+// Constant text, and the names of types as the compiler spells them.
+#ifndef CONTRAIL_DETAIL_TEXT_HPP
+#define CONTRAIL_DETAIL_TEXT_HPP
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+
+/// Characters of static storage duration; not terminated by a NUL, since it may be a part of a longer literal.
+struct text {
+  const char* data = "";
+  uint32_t size = 0;
+
+  constexpr text() = default;
+  constexpr text(const char* literal) : data(literal), size(static_cast<uint32_t>(__builtin_strlen(literal))) {}
+  constexpr text(const char* characters, uint32_t count) : data(characters), size(count) {}
+
+  constexpr const char* begin() const { return data; }
+  constexpr const char* end() const { return data + size; }
+  constexpr char operator[](uint32_t i) const { return data[i]; }
+
+  friend constexpr bool operator==(text a, text b) {
+    if (a.size != b.size) return false;
+    for (uint32_t i = 0; i < a.size; ++i)
+      if (a.data[i] != b.data[i]) return false;
+    return true;
+  }
+};
+
+namespace detail {
+
+using size_type = decltype(sizeof 0);
+
+constexpr text part(text t, uint32_t begin, uint32_t end) { return {t.data + begin, end - begin}; }
+constexpr bool is_digit(char c) { return c >= '0' && c <= '9'; }
+constexpr bool is_identifier(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || is_digit(c) || c == '_' || c == '$' || c < 0;
+}
+/// Whether `pattern` stands in `t` at `at`.
+constexpr bool stands_at(text t, uint32_t at, text pattern) {
+  return at + pattern.size <= t.size && part(t, at, at + pattern.size) == pattern;
+}
+
+/// FNV-1a, 64 bits: the stable ids of types are made of it.
+struct hash {
+  uint64_t value = 0xcbf29ce484222325ULL;
+
+  constexpr void add(text t) {
+    for (char c : t) value = (value ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
+  }
+  constexpr void add(uint64_t number) {
+    for (int i = 0; i < 8; ++i, number >>= 8) value = (value ^ (number & 0xff)) * 0x100000001b3ULL;
+  }
+};
+
+template <class T>
+constexpr text pretty_function_of() {
+  return __PRETTY_FUNCTION__;
+}
+
+/// The qualified name of a type. Compilers agree on plain names, and differ in anonymous and inline namespaces and in
+/// template arguments ("unsigned long", "long unsigned int").
+template <class T>
+constexpr text type_name() {
+  constexpr text probe = pretty_function_of<void>();
+  constexpr uint32_t before = probe.size - 5;  // of "void]", which ends the text on both compilers
+  text pretty = pretty_function_of<T>();
+  return part(pretty, before, pretty.size - 1);
+}
+
+template <class T> struct without_qualifiers { using type = T; };
+template <class T> struct without_qualifiers<const T> { using type = T; };
+template <class T> struct without_qualifiers<volatile T> { using type = T; };
+template <class T> struct without_qualifiers<const volatile T> { using type = T; };
+template <class T, decltype(sizeof 0) N> struct without_qualifiers<const T[N]> { using type = T[N]; };
+template <class T> struct without_qualifiers<T&> : without_qualifiers<T> {};
+template <class T> struct without_qualifiers<T&&> : without_qualifiers<T> {};
+
+/// The type of a value: no reference, const or volatile.
+template <class T>
+using bare = typename without_qualifiers<T>::type;
+
+template <class A, class B> inline constexpr bool is_same = false;
+template <class A> inline constexpr bool is_same<A, A> = true;
+
+/// Passes a type as a value, so that functions can be found by it.
+template <class T> struct type_tag { using type = T; };
+template <class... T> struct type_list {};
+
+#if defined(__clang__)
+template <class T, T... I> struct integer_pack { using type = integer_pack; };
+template <class T, T N> using make_integer_pack = __make_integer_seq<integer_pack, T, N>;
+#else
+template <class T, T... I> struct integer_pack {};
+template <class T, T N> using make_integer_pack = integer_pack<T, __integer_pack(N)...>;
+#endif
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+
+/// A value of an enumeration and its unqualified name.
+struct enumerator {
+  int64_t value = 0;
+  text name;
+};
+
+namespace detail {
+
+// Values that are tried for a name. One template over all of them costs a tenth of a template for each.
+inline constexpr int first_probed_value = -8;
+inline constexpr int last_probed_value = 119;
+inline constexpr int first_probed_bit = 7;  // 1 << 7 and above, for flags
+inline constexpr int last_probed_bit = 30;
+
+template <class E, int Value>
+concept converts_in_constant = requires { typename type_tag<char[static_cast<E>(Value) == static_cast<E>(0) ? 1 : 2]>; };
+
+/// The greatest value that may be converted to E in a constant expression: newer clang refuses those outside the range
+/// of an enumeration without a fixed underlying type.
+template <class E, int Bits = 7>
+constexpr int last_value_to_probe() {
+  if constexpr (requires { E{0}; }) {
+    return sizeof(E) == 1 && is_same<__underlying_type(E), bool> ? 1 : last_probed_value;
+  } else if constexpr (converts_in_constant<E, (1 << Bits) - 1>) {
+    return Bits == 7 ? last_probed_value : (1 << Bits) - 1;
+  } else if constexpr (Bits > 1) {
+    return last_value_to_probe<E, Bits - 1>();
+  } else {
+    return 0;
+  }
+}
+
+template <class E>
+constexpr int first_value_to_probe() {
+  using underlying = __underlying_type(E);
+  if constexpr (static_cast<underlying>(-1) > underlying{}) {
+    return 0;
+  } else if constexpr (requires { E{0}; } || converts_in_constant<E, -8>) {
+    return first_probed_value;
+  } else {
+    return 0;
+  }
+}
+
+template <class E>
+constexpr int bits_to_probe() {
+  constexpr int top = static_cast<int>(sizeof(E) * 8) - 2;
+  constexpr int last = top < last_probed_bit ? top : last_probed_bit;
+  if constexpr (last < first_probed_bit) {
+    return 0;
+  } else if constexpr (requires { E{0}; } || converts_in_constant<E, 1 << last>) {
+    return last - first_probed_bit + 1;
+  } else {
+    return 0;
+  }
+}
+
+template <class E, E... Values>
+constexpr text pretty_function_of_values() {
+  return __PRETTY_FUNCTION__;
+}
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wconversion"  // g++ warns of values outside the range of an enumeration
+template <class E, int First, int... I>
+constexpr text pretty_values(integer_pack<int, I...>) {
+  return pretty_function_of_values<E, static_cast<E>(First + I)...>();
+}
+template <class E, int... I>
+constexpr text pretty_bits(integer_pack<int, I...>) {
+  return pretty_function_of_values<E, static_cast<E>(1 << (first_probed_bit + I))...>();
+}
+#pragma GCC diagnostic pop
+
+/// A value of an enumeration that has a name, as it stands in a list that a compiler wrote.
+struct named_value {
+  int64_t value = 0;
+  const char* name = nullptr;
+  uint32_t size = 0;
+};
+
+template <uint32_t Most>
+struct named_values {
+  uint32_t count = 0;
+  uint32_t characters = 0;
+  named_value values[Most];
+};
+
+/// Past the bracket group at `at`.
+constexpr const char* past_group(const char* at) {
+  int depth = 0;
+  do {
+    if (*at == '(' || *at == '<' || *at == '{') ++depth;
+    if (*at == ')' || *at == '>' || *at == '}') --depth;
+    ++at;
+  } while (depth != 0);
+  return at;
+}
+constexpr bool starts_number(char c) { return is_digit(c) || c == '-'; }
+
+/// Reads a list such as "ns::red, (ns::color)1, ns::blue}]". Most values have no name, and their cast is as long every
+/// time, so that it is stepped over: constant evaluation takes a microsecond for each character it looks at.
+template <uint32_t Most, class Value>
+constexpr void find_named_values(named_values<Most>& found, const char* at, int count, Value value_at) {
+  long cast = 0;  // length of "(ns::color)"
+  for (int i = 0; i < count; ++i) {
+    if (*at == '(') {
+      if (cast == 0) {
+        const char* const after = past_group(at);
+        if (starts_number(*after)) cast = after - at;
+      }
+      if (cast != 0 && at[cast - 1] == ')' && starts_number(at[cast])) {
+        at += cast + 1;
+        while (*at != ',' && *at != '}' && *at != '>') ++at;
+        at += 2;
+        continue;
+      }
+    }
+    const char* name = at;
+    while (*at != ',' && *at != '}' && *at != '>') {
+      if (*at == '(' || *at == '<' || *at == '{') {
+        at = past_group(at);
+      } else if (*at++ == ':') {
+        name = at;
+      }
+    }
+    const uint32_t size = static_cast<uint32_t>(at - name);
+    found.values[found.count++] = {value_at(i), name, size};
+    found.characters += size;
+    at += 2;
+  }
+}
+
+template <class E>
+constexpr auto find_enumerators() {
+  constexpr int first = first_value_to_probe<E>();
+  constexpr int count = last_value_to_probe<E>() - first + 1;
+  constexpr int bits = bits_to_probe<E>();
+  constexpr uint32_t before_list = pretty_function_of_values<E>().size - 2;  // of "}]" or ">]"
+  named_values<count + bits> found;
+  find_named_values(found, pretty_values<E, first>(make_integer_pack<int, count>{}).data + before_list, count,
+                    [](int i) { return int64_t{first} + i; });
+  if constexpr (bits > 0)
+    find_named_values(found, pretty_bits<E>(make_integer_pack<int, bits>{}).data + before_list, bits,
+                      [](int i) { return int64_t{1} << (first_probed_bit + i); });
+  return found;
+}
+
+/// The names are copied: the texts they stand in have some 3000 characters.
+template <uint32_t Count, uint32_t Characters>
+struct enumerator_storage {
+  enumerator values[Count + 1]{};
+  char names[Characters + 1]{};
+
+  template <uint32_t Most>
+  constexpr explicit enumerator_storage(const named_values<Most>& found) {
+    char* next = names;
+    for (uint32_t i = 0; i < Count; ++i) {
+      const named_value& v = found.values[i];
+      values[i] = {v.value, {next, v.size}};
+      for (uint32_t k = 0; k < v.size; ++k) *next++ = v.name[k];
+    }
+  }
+};
+
+/// All named enumerators of E that could be found, in increasing order.
+template <class E>
+struct CONTRAIL_DETAIL_HIDDEN enumerators_of {
+  static constexpr auto found = find_enumerators<E>();
+  static constexpr uint32_t count = found.count;
+  static constexpr enumerator_storage<found.count, found.characters> storage{found};
+};
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+
+/// One value of an event: how a reader finds it in a record's payload.
+struct field {
+  text name;                   ///< members of nested aggregates are flattened: "pos.x", "corners[0].x"
+  field_type type{};
+  uint16_t offset = 0;         ///< in the payload's fixed part, bytes
+  uint16_t count = 1;          ///< elements of an array, else 1
+  bool is_array = false;
+  const enumerator* enumerators = nullptr;  ///< of an enumeration whose names could be found, else null
+  uint16_t enumerator_count = 0;
+};
+
+namespace detail {
+
+__extension__ typedef __int128 int128;
+__extension__ typedef unsigned __int128 uint128;
+
+/// What kind of value a type is to the recorder; `leaf` kinds are one field, the others several.
+enum class value_kind : unsigned char {
+  none,  ///< cannot be recorded
+  scalar, enumeration, pointer, function, duration, c_string, char_array, sized_text,  // leaves
+  array, array_object, aggregate
+};
+constexpr bool is_leaf(value_kind kind) { return kind != value_kind::none && kind < value_kind::array; }
+constexpr bool is_text(value_kind kind) { return kind >= value_kind::c_string && kind <= value_kind::sized_text; }
+
+template <class T> inline constexpr field_type scalar_type{};
+template <> inline constexpr field_type scalar_type<bool> = field_type::boolean;
+template <> inline constexpr field_type scalar_type<char> = field_type::character;
+template <> inline constexpr field_type scalar_type<char8_t> = field_type::character;
+template <> inline constexpr field_type scalar_type<signed char> = field_type::int8;
+template <> inline constexpr field_type scalar_type<unsigned char> = field_type::uint8;
+template <> inline constexpr field_type scalar_type<short> = field_type::int16;
+template <> inline constexpr field_type scalar_type<unsigned short> = field_type::uint16;
+template <> inline constexpr field_type scalar_type<int> = field_type::int32;
+template <> inline constexpr field_type scalar_type<unsigned> = field_type::uint32;
+template <> inline constexpr field_type scalar_type<long> = sizeof(long) == 8 ? field_type::int64 : field_type::int32;
+template <>
+inline constexpr field_type scalar_type<unsigned long> = sizeof(long) == 8 ? field_type::uint64 : field_type::uint32;
+template <> inline constexpr field_type scalar_type<long long> = field_type::int64;
+template <> inline constexpr field_type scalar_type<unsigned long long> = field_type::uint64;
+template <> inline constexpr field_type scalar_type<int128> = field_type::int128;
+template <> inline constexpr field_type scalar_type<uint128> = field_type::uint128;
+template <> inline constexpr field_type scalar_type<float> = field_type::float32;
+template <> inline constexpr field_type scalar_type<double> = field_type::float64;
+template <> inline constexpr field_type scalar_type<long double> = field_type::float64;
+template <> inline constexpr field_type scalar_type<wchar_t> = field_type::code_point;
+template <> inline constexpr field_type scalar_type<char16_t> = field_type::code_point;
+template <> inline constexpr field_type scalar_type<char32_t> = field_type::code_point;
+
+/// Bytes of one element in a payload's fixed part.
+constexpr uint32_t bytes_of(field_type type) {
+  constexpr unsigned char bytes[] = {0, 1, 1, 1, 1, 2, 2, 4, 4, 8, 8, 16, 16, 4, 8, 8, 2, 8, 4};
+  return bytes[static_cast<unsigned>(type)];
+}
+
+template <class T> inline constexpr bool is_char = is_same<bare<T>, char> || is_same<bare<T>, char8_t>;
+
+template <class T> struct element { using type = void; };
+template <class T, size_type N> struct element<T[N]> {
+  using type = T;
+  static constexpr size_type count = N;
+};
+// std::array by its shape; span<T, N> differs in that a const span gives mutable elements.
+template <template <class, size_type> class Array, class T, size_type N> struct element<Array<T, N>> {
+  using type = T;
+  static constexpr size_type count = N;
+};
+template <class T>
+concept array_shaped = sizeof(T) != 0 && requires(const T& t) {
+  typename type_tag<char[element<T>::count]>;
+  requires is_same<decltype(t.data()), const typename element<T>::type*>;
+  requires sizeof(T) == element<T>::count * sizeof(typename element<T>::type);
+};
+template <class T>
+concept text_shaped = requires(const T& t) {
+  t.size();
+  requires is_char<decltype(*t.data())>;
+};
+template <class T>
+concept duration_shaped = requires(const T& t) {
+  T::period::num;
+  T::period::den;
+  requires scalar_type<bare<decltype(t.count())>> != field_type{};
+};
+/// Registered by CONTRAIL_EVENT_TYPE, which declares this function in the namespace of T.
+template <class T>
+concept registered = requires { contrail_event_type(type_tag<T>{}); };
+
+template <class T> struct pointer_kind { static constexpr value_kind value = value_kind::none; };
+template <class T> struct pointer_kind<T*> {
+  static constexpr value_kind value = is_same<T, bare<T>> || is_same<T, const bare<T>>
+                                          ? (is_char<T> ? value_kind::c_string : value_kind::pointer)
+                                          : value_kind::pointer;
+};
+template <> struct pointer_kind<decltype(nullptr)> { static constexpr value_kind value = value_kind::pointer; };
+template <class T, size_type N> struct pointer_kind<T[N]> {
+  static constexpr value_kind value = is_char<T> ? value_kind::char_array : value_kind::array;
+};
+
+template <class T>
+constexpr value_kind find_kind() {
+  if constexpr (scalar_type<T> != field_type{}) return value_kind::scalar;
+  else if constexpr (__is_enum(T)) return value_kind::enumeration;
+  else if constexpr (is_same<T, const T>) return value_kind::function;  // only functions cannot be const
+  else if constexpr (!__is_class(T) && !__is_union(T)) return pointer_kind<T>::value;
+  else if constexpr (registered<T>) return value_kind::aggregate;
+  else if constexpr (array_shaped<T>)
+    return is_char<typename element<T>::type> ? value_kind::char_array : value_kind::array_object;
+  else if constexpr (text_shaped<T>) return value_kind::sized_text;
+  else if constexpr (duration_shaped<T>) return value_kind::duration;
+  else return value_kind::none;
+}
+/// T is a bare type.
+template <class T> inline constexpr value_kind kind_of = find_kind<T>();
+
+template <class T>
+constexpr bool can_record() {
+  if constexpr (kind_of<T> == value_kind::array || kind_of<T> == value_kind::array_object)
+    return can_record<bare<typename element<T>::type>>();
+  else
+    return kind_of<T> != value_kind::none;
+}
+/// Whether a value of type T can be an argument of an event.
+template <class T> inline constexpr bool is_recordable = can_record<bare<T>>();
+
+template <class T>
+constexpr field_type leaf_type() {
+  constexpr value_kind kind = kind_of<T>;
+  if constexpr (kind == value_kind::scalar) return scalar_type<T>;
+  else if constexpr (kind == value_kind::enumeration) return scalar_type<__underlying_type(T)>;
+  else if constexpr (kind == value_kind::duration) return field_type::duration;
+  else if constexpr (is_text(kind)) return field_type::string;
+  else return field_type::pointer;
+}
+
+/// What knows the members of a registered type: their types and names, and how to visit those of an object.
+template <class T>
+using fields_of = typename decltype(contrail_event_type(type_tag<T>{}))::fields;
+
+/// Where a field stands inside an argument: a member's name, or an array's index, below what holds it.
+struct field_path {
+  const field_path* parent = nullptr;
+  text name;
+  uint32_t index = 0;  ///< meant when `name` is empty
+
+  constexpr uint32_t digits() const { return index < 10 ? 1 : index < 100 ? 2 : index < 1000 ? 3 : index < 10000 ? 4 : 5; }
+  constexpr uint32_t size() const {
+    const uint32_t before = parent != nullptr ? parent->size() : 0;
+    if (name.size == 0) return before + digits() + 2;
+    return before + name.size + (before != 0 ? 1 : 0);
+  }
+  constexpr char* write(char* out) const {
+    char* const first = out;
+    if (parent != nullptr) out = parent->write(out);
+    if (name.size != 0) {
+      if (parent != nullptr && out != first) *out++ = '.';
+      for (char c : name) *out++ = c;
+      return out;
+    }
+    *out++ = '[';
+    out += digits();
+    uint32_t rest = index;
+    for (uint32_t i = 1; i <= digits(); ++i, rest /= 10) out[-static_cast<int>(i)] = static_cast<char>('0' + rest % 10);
+    *out++ = ']';
+    return out;
+  }
+};
+
+/// A walk over the fields of some values, which counts them, and writes them down where it is given room.
+struct schema_walk {
+  uint32_t bytes = 0;       ///< of the fixed part so far
+  uint32_t fields = 0;
+  uint32_t texts = 0;       ///< strings, elements of arrays of strings counted each
+  uint32_t characters = 0;  ///< of names that are not a part of a literal
+  field* field_room = nullptr;
+  char* name_room = nullptr;
+
+  template <class T>
+  constexpr void leaf(const field_path& path, size_type count, bool is_array) {
+    constexpr field_type type = leaf_type<T>();
+    constexpr uint32_t element_bytes = bytes_of(type);
+    constexpr uint32_t alignment = element_bytes < 8 ? element_bytes : 8;
+    bytes = (bytes + alignment - 1) & ~(alignment - 1);
+    const bool composed = path.parent != nullptr || path.name.size == 0;
+    if (field_room != nullptr) {
+      field& f = field_room[fields];
+      f.type = type;
+      f.offset = static_cast<uint16_t>(bytes);
+      f.count = static_cast<uint16_t>(count);
+      f.is_array = is_array;
+      f.name = path.name;
+      if (composed) {
+        f.name = {name_room + characters, path.size()};
+        path.write(name_room + characters);
+      }
+      if constexpr (kind_of<T> == value_kind::enumeration) {
+        if constexpr (enumerators_of<T>::count != 0) {
+          f.enumerators = enumerators_of<T>::storage.values;
+          f.enumerator_count = static_cast<uint16_t>(enumerators_of<T>::count);
+        }
+      }
+    }
+    ++fields;
+    if (composed) characters += path.size();
+    if (type == field_type::string) texts += static_cast<uint32_t>(count);
+    bytes += element_bytes * static_cast<uint32_t>(count);
+  }
+
+  template <class T>
+  constexpr void value(const field_path& path) {
+    using type = bare<T>;
+    constexpr value_kind kind = kind_of<type>;
+    if constexpr (is_leaf(kind)) {
+      leaf<type>(path, 1, false);
+    } else if constexpr (kind == value_kind::array || kind == value_kind::array_object) {
+      using item = bare<typename element<type>::type>;
+      constexpr size_type count = element<type>::count;
+      if constexpr (is_leaf(kind_of<item>)) {
+        leaf<item>(path, count, true);
+      } else {
+        for (uint32_t i = 0; i < count; ++i) value<item>(field_path{&path, {}, i});
+      }
+    } else if constexpr (kind == value_kind::aggregate) {
+      members<type>(&path, typename fields_of<type>::types{});
+    }
+  }
+
+  template <class T, class... Members>
+  constexpr void members(const field_path* path, type_list<Members...>) {
+    uint32_t i = 0;
+    (value<Members>(field_path{path, fields_of<T>::member_name(i++), 0}), ...);
+    static_cast<void>(path);
+    static_cast<void>(i);
+  }
+};
+
+/// The size of values' payload, without their names.
+struct payload_size {
+  uint32_t fields = 0;
+  uint32_t bytes = 0;
+  uint32_t texts = 0;
+  uint32_t characters = 0;  ///< of composed names, were the arguments' own names one character long
+
+  constexpr uint32_t words() const { return (bytes + 7) / 8; }
+};
+
+template <class... Args>
+constexpr payload_size measure() {
+  schema_walk walk;
+  (walk.value<Args>(field_path{nullptr, "x", 0}), ...);
+  return {walk.fields, walk.bytes, walk.texts, walk.characters};
+}
+
+/// How values of these types are laid out in a record: a fixed part, and a tail that holds the bytes of strings.
+template <class... Args>
+struct payload {
+  static constexpr payload_size size = measure<Args...>();
+  static constexpr unsigned field_count = size.fields;
+  static constexpr unsigned fixed_bytes = size.bytes;
+  static constexpr unsigned fixed_words = size.words();
+  static constexpr unsigned text_count = size.texts;
+  static constexpr bool is_fixed = size.texts == 0;
+};
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail {
+
+struct text_piece {
+  const char* data;
+  uint32_t size;
+};
+
+constexpr int128 greatest_common_divisor(int128 a, int128 b) { return b == 0 ? a : greatest_common_divisor(b, a % b); }
+
+/// Signed nanoseconds, saturated, rounded towards zero as duration_cast does.
+template <class Duration>
+constexpr int64_t nanoseconds_of(const Duration& d) {
+  constexpr int64_t max = 0x7fff'ffff'ffff'ffff;
+  constexpr int64_t min = -max - 1;
+  using rep = bare<decltype(d.count())>;
+  const rep count = d.count();
+  constexpr int128 ns_per_period_times_den = static_cast<int128>(Duration::period::num) * 1'000'000'000;
+  constexpr int128 divisor = greatest_common_divisor(ns_per_period_times_den, Duration::period::den);
+  constexpr int128 num = ns_per_period_times_den / divisor;
+  constexpr int128 den = Duration::period::den / divisor;
+  if constexpr (scalar_type<rep> >= field_type::float32) {
+    const double ns = static_cast<double>(count) * (static_cast<double>(num) / static_cast<double>(den));
+    return ns >= 0x1p63 ? max : ns <= -0x1p63 ? min : ns != ns ? 0 : static_cast<int64_t>(ns);
+  } else {
+    int64_t periods = static_cast<int64_t>(count);
+    if constexpr (rep(-1) > rep{} || sizeof(rep) > 8) {
+      if (count > static_cast<rep>(max)) periods = max;
+      if constexpr (rep(-1) < rep{}) {
+        if (count < static_cast<rep>(min)) periods = min;
+      }
+    }
+    if constexpr (num > max) {
+      return periods > 0 ? max : periods < 0 ? min : 0;
+    } else if constexpr (den == 1) {
+      int64_t ns = 0;
+      if (!__builtin_mul_overflow(periods, static_cast<int64_t>(num), &ns)) return ns;
+      return periods > 0 ? max : min;
+    } else if constexpr (num == 1) {
+      return periods / static_cast<int64_t>(den);
+    } else {  // 64 by 64 bits cannot overflow 128, and needs no function that only compiler-rt has
+      const int128 ns = static_cast<int128>(periods) * num / den;
+      return ns > max ? max : ns < min ? min : static_cast<int64_t>(ns);
+    }
+  }
+}
+
+/// Characters before the first NUL, at most `limit`.
+CONTRAIL_DETAIL_ALWAYS_INLINE uint32_t bounded_length(const char* s, uint32_t limit) {
+  const void* const nul = __builtin_memchr(s, 0, limit);
+  return nul != nullptr ? static_cast<uint32_t>(static_cast<const char*>(nul) - s) : limit;
+}
+
+/// How much to keep of a text that is longer than the `room` for it: no broken UTF-8 sequence at its end.
+// Async-signal-safe.
+CONTRAIL_DETAIL_HIDDEN CONTRAIL_DETAIL_COLD inline uint32_t cut_text(const char* data, uint32_t room) {
+  uint32_t size = room;
+  while (size != 0 && room - size < 3 && (static_cast<unsigned char>(data[size]) & 0xc0) == 0x80) --size;
+  return (static_cast<unsigned char>(data[size]) & 0xc0) == 0x80 ? room : size;
+}
+
+/// Appends the tail to a fixed part of `used` bytes, whose last, unfinished word is `word`; returns words in all.
+// Async-signal-safe.
+CONTRAIL_DETAIL_HIDDEN __attribute__((noinline)) inline unsigned append_texts(atomic_word* out, unsigned used,
+                                                                             uint64_t word, const text_piece* pieces,
+                                                                             unsigned count) {
+  for (unsigned i = 0; i < count; ++i) {
+    const char* from = pieces[i].data;
+    uint32_t left = pieces[i].size;
+    while (left != 0) {
+      const unsigned filled = used % 8;
+      const unsigned taken = left < 8 ? left : 8;
+      uint64_t next = 0;
+      if (taken == 8) {
+        __builtin_memcpy(&next, from, 8);
+      } else {
+        for (unsigned k = taken; k != 0; --k) next = next << 8 | static_cast<unsigned char>(from[k - 1]);
+      }
+      word |= next << (8 * filled);
+      if (filled + taken >= 8) {
+        out[used / 8].store_relaxed(word);
+        word = filled != 0 ? next >> (64 - 8 * filled) : 0;
+      }
+      used += taken;
+      from += taken;
+      left -= taken;
+    }
+  }
+  if (used % 8 != 0) out[used / 8].store_relaxed(word);
+  return (used + 7) / 8;
+}
+
+/// Puts values into words one after the other. Every offset is a constant once this is inlined, so that two ints
+/// become one shift, one or, one store; going through memory would cost a failed store forwarding.
+struct payload_writer {
+  atomic_word* out;
+  text_piece* pieces = nullptr;
+  uint32_t room = 0;  ///< bytes left for texts, less than string_cut
+  uint32_t used = 0;  ///< bytes of the fixed part so far
+  uint64_t word = 0;  ///< the word at used / 8, as far as it is filled
+
+  CONTRAIL_DETAIL_ALWAYS_INLINE void align(uint32_t bytes) {
+    const uint32_t at = (used + bytes - 1) & ~(bytes - 1);
+    if (at / 8 != used / 8) flush();
+    used = at;
+  }
+  CONTRAIL_DETAIL_ALWAYS_INLINE void flush() {
+    if (used % 8 != 0) {
+      out[used / 8].store_relaxed(word);
+      word = 0;
+    }
+  }
+  template <uint32_t Bytes>
+  CONTRAIL_DETAIL_ALWAYS_INLINE void put_bits(uint64_t bits) {
+    align(Bytes);
+    if constexpr (Bytes == 8) {
+      out[used / 8].store_relaxed(bits);
+      used += 8;
+    } else {
+      word |= bits << (8 * (used % 8));
+      used += Bytes;
+      if (used % 8 == 0) {
+        out[used / 8 - 1].store_relaxed(word);
+        word = 0;
+      }
+    }
+  }
+
+  CONTRAIL_DETAIL_ALWAYS_INLINE void put_text(const char* data, size_type size) {
+    uint32_t kept = static_cast<uint32_t>(size);
+    uint32_t cut = 0;
+    if (__builtin_expect(size > room, 0)) {
+      kept = cut_text(data, room);
+      cut = string_cut;
+    }
+    room -= kept;
+    *pieces++ = {data, kept};
+    put_bits<2>(kept | cut);
+  }
+  CONTRAIL_DETAIL_ALWAYS_INLINE void put_c_string(const char* data) {
+    if (data == nullptr) return put_text("(null)", 6);
+    put_text(data, bounded_length(data, room + 1));  // one more than there is room for shows that it was cut
+  }
+
+  template <class T>
+  CONTRAIL_DETAIL_ALWAYS_INLINE void put_scalar(T value) {
+    constexpr field_type type = scalar_type<T>;
+    if constexpr (type == field_type::float32) {
+      put_bits<4>(__builtin_bit_cast(uint32_t, value));
+    } else if constexpr (type == field_type::float64) {
+      put_bits<8>(__builtin_bit_cast(uint64_t, static_cast<double>(value)));
+    } else if constexpr (type == field_type::int128 || type == field_type::uint128) {
+      put_bits<8>(static_cast<uint64_t>(value));
+      put_bits<8>(static_cast<uint64_t>(value >> 64));
+    } else if constexpr (type == field_type::code_point) {
+      put_bits<4>(static_cast<uint32_t>(value));
+    } else if constexpr (sizeof(T) == 1) {
+      put_bits<1>(static_cast<uint8_t>(value));
+    } else if constexpr (sizeof(T) == 2) {
+      put_bits<2>(static_cast<uint16_t>(value));
+    } else if constexpr (sizeof(T) == 4) {
+      put_bits<4>(static_cast<uint32_t>(value));
+    } else {
+      put_bits<8>(static_cast<uint64_t>(value));
+    }
+  }
+
+  struct member_writer {
+    payload_writer& writer;
+    template <class... Members>
+    CONTRAIL_DETAIL_ALWAYS_INLINE void operator()(const Members&... members) const {
+      (writer.put(members), ...);
+    }
+  };
+
+  template <class T>
+  CONTRAIL_DETAIL_ALWAYS_INLINE void put(const T& value) {
+    using type = bare<T>;
+    constexpr value_kind kind = kind_of<type>;
+    if constexpr (kind == value_kind::scalar) {
+      put_scalar<type>(value);
+    } else if constexpr (kind == value_kind::enumeration) {
+      put_scalar(static_cast<__underlying_type(type)>(value));
+    } else if constexpr (kind == value_kind::duration) {
+      put_bits<8>(static_cast<uint64_t>(nanoseconds_of(value)));
+    } else if constexpr (kind == value_kind::function) {
+      put_bits<8>(reinterpret_cast<uintptr_t>(&value));
+    } else if constexpr (is_same<type, decltype(nullptr)>) {
+      put_bits<8>(0);
+    } else if constexpr (kind == value_kind::pointer) {
+      put_bits<8>(reinterpret_cast<uintptr_t>(value));
+    } else if constexpr (kind == value_kind::c_string) {
+      put_c_string(reinterpret_cast<const char*>(value));
+    } else if constexpr (kind == value_kind::char_array) {
+      const char* const data = reinterpret_cast<const char*>(&value);
+      put_text(data, bounded_length(data, sizeof(type)));
+    } else if constexpr (kind == value_kind::sized_text) {
+      put_text(reinterpret_cast<const char*>(value.data()), static_cast<size_type>(value.size()));
+    } else if constexpr (kind == value_kind::array) {
+      put_array<typename element<type>::type, element<type>::count>(value);
+    } else if constexpr (kind == value_kind::array_object) {
+      put_array<typename element<type>::type, element<type>::count>(value.data());
+    } else if constexpr (kind == value_kind::aggregate) {
+      fields_of<type>::visit(value, member_writer{*this});
+    }
+  }
+
+  template <class Item, size_type Count>
+  CONTRAIL_DETAIL_ALWAYS_INLINE void put_array(const Item* items) {
+    if constexpr (is_leaf(kind_of<bare<Item>>)) {
+      constexpr uint32_t bytes = bytes_of(leaf_type<bare<Item>>());
+      align(bytes < 8 ? bytes : 8);
+      const uint32_t after = used + bytes * static_cast<uint32_t>(Count);
+      for (size_type i = 0; i < Count; ++i) put(items[i]);
+      used = after;  // says again what is constant, which the loop has hidden from the compiler
+    } else {
+      for (size_type i = 0; i < Count; ++i) put(items[i]);
+    }
+  }
+
+  CONTRAIL_DETAIL_ALWAYS_INLINE unsigned finish() {
+    flush();
+    return (used + 7) / 8;
+  }
+};
+
+/// Writes the values' payload to `out`, which holds `capacity_words`: at least payload<Args...>::fixed_words, at
+/// most max_point_words. Returns the words used. Texts are cut to the room that is left.
+// Async-signal-safe.
+template <class... Args>
+CONTRAIL_DETAIL_ALWAYS_INLINE unsigned encode(atomic_word* out, unsigned capacity_words, const Args&... args) {
+  using layout = payload<Args...>;
+  if constexpr (layout::is_fixed) {
+    payload_writer writer{out};
+    (writer.put(args), ...);
+    static_cast<void>(capacity_words);
+    return writer.finish();
+  } else {
+    text_piece pieces[layout::text_count];
+    payload_writer writer{out, pieces, capacity_words * 8 - layout::fixed_bytes};
+    (writer.put(args), ...);
+    return append_texts(out, layout::fixed_bytes, writer.word, pieces, layout::text_count);
+  }
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/detail/site_text.hpp =================================================================================
+// Reads a call site's macro arguments as the preprocessor spelled them: the name, the keys, the enclosing function.
+#ifndef CONTRAIL_DETAIL_SITE_TEXT_HPP
+#define CONTRAIL_DETAIL_SITE_TEXT_HPP
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail {
+
+/// What a macro knows of its call site. A lambda without captures returns it, and so carries it as a type: names are
+/// constants even though they come as ordinary macro arguments, which may be anything.
+struct site_text {
+  text arguments;  ///< all macro arguments, expanded, as source text
+  text category;
+  text file;
+  uint32_t line;
+  text pretty_function;  ///< of the lambda
+};
+
+/// The first macro argument of a site that is named after its function.
+struct function_name_tag {};
+#define CONTRAIL_DETAIL_FUNCTION_NAME \
+  ::contrail::detail::function_name_tag {}
+
+#define CONTRAIL_DETAIL_STRINGIZE(...) CONTRAIL_DETAIL_STRINGIZE_EXPANDED(__VA_ARGS__)
+#define CONTRAIL_DETAIL_STRINGIZE_EXPANDED(...) #__VA_ARGS__
+
+#define CONTRAIL_DETAIL_SITE_TEXT(...)                                                                             \
+  ::contrail::detail::site_text {                                                                                  \
+    CONTRAIL_DETAIL_STRINGIZE(__VA_ARGS__), decltype(contrail_category(0))::name(), __FILE__, __LINE__, __PRETTY_FUNCTION__ \
+  }
+
+// ---- categories ----------------------------------------------------------------------------------------------
+
+/// A literal as a template argument.
+template <size_type N>
+struct fixed_text {
+  char characters[N]{};
+  constexpr fixed_text(const char (&literal)[N]) {
+    for (size_type i = 0; i < N; ++i) characters[i] = literal[i];
+  }
+};
+
+/// CONTRAIL_CATEGORY declares `category<"name"> contrail_category(int)` and never defines it, so that the headers of
+/// one namespace may repeat it; unqualified lookup finds the nearest.
+template <fixed_text Name>
+struct CONTRAIL_DETAIL_HIDDEN category {
+  static constexpr fixed_text storage = Name;
+  static constexpr text name() { return {storage.characters, sizeof storage.characters - 1}; }
+};
+
+// ---- string literals -----------------------------------------------------------------------------------------
+
+/// One or more adjacent string literals in the text of macro arguments.
+struct literal {
+  uint32_t begin = 0;
+  uint32_t end = 0;  ///< equal to begin: no literal
+};
+
+/// Steps over C++ tokens, as far as needed to tell commas between arguments from others.
+struct token_scanner {
+  text source;
+  uint32_t at = 0;
+
+  constexpr bool done() const { return at >= source.size; }
+  constexpr char peek(uint32_t ahead = 0) const { return at + ahead < source.size ? source[at + ahead] : '\0'; }
+  constexpr void skip_spaces() {
+    while (!done() && (peek() == ' ' || peek() == '\t' || peek() == '\n')) ++at;
+  }
+  /// Whether a string literal that can be a name starts here: "…", R"…", u8"…", u8R"…".
+  constexpr bool at_name_literal() const {
+    uint32_t ahead = peek() == 'u' && peek(1) == '8' ? 2 : 0;
+    if (peek(ahead) == 'R') ++ahead;
+    return peek(ahead) == '"';
+  }
+  /// Past the quoted literal whose quote stands here.
+  constexpr void skip_quoted() {
+    const char quote = source[at++];
+    while (!done() && source[at] != quote) at += source[at] == '\\' ? 2 : 1;
+    ++at;
+  }
+  /// Past R"x(…)x", from its quote.
+  constexpr void skip_raw() {
+    uint32_t delimiter = ++at;
+    while (!done() && source[at] != '(') ++at;
+    const text end = part(source, delimiter, at);
+    for (; !done(); ++at) {
+      if (source[at] == ')' && stands_at(source, at + 1, end) && peek(1 + end.size) == '"') break;
+    }
+    at += end.size + 2;
+  }
+  constexpr void skip_literal() {
+    if (peek() == 'u') at += 2;
+    if (peek() == 'R') {
+      ++at;
+      skip_raw();
+    } else {
+      skip_quoted();
+    }
+  }
+  /// One or more literals in a row, and the spaces around them.
+  constexpr literal take_literals() {
+    skip_spaces();
+    literal found{at, at};
+    while (at_name_literal()) {
+      skip_literal();
+      found.end = at;
+      if (is_identifier(peek())) return {at, at};  // "…"sv is a value
+      skip_spaces();
+    }
+    return found;
+  }
+  /// Past one token that is no bracket.
+  constexpr void skip_token() {
+    const char c = peek();
+    if (c == '"' || c == '\'') return skip_quoted();
+    if (!is_identifier(c)) {
+      ++at;
+      return;
+    }
+    const bool number = is_digit(c);
+    const uint32_t first = at;
+    while (is_identifier(peek()) || (number && (peek() == '\'' || peek() == '.') && is_identifier(peek(1)))) ++at;
+    if (peek() == '"' && source[at - 1] == 'R' && at - first <= 3) skip_raw();
+  }
+  /// Past a value: to the end, or past a comma outside brackets before a string literal. Commas of template arguments
+  /// are not followed by one.
+  constexpr void skip_value() {
+    skip_spaces();
+    for (int depth = 0; !done();) {
+      const char c = peek();
+      if (c == '(' || c == '[' || c == '{') ++depth;
+      if (c == ')' || c == ']' || c == '}') --depth;
+      if (c == ',' && depth == 0) {
+        ++at;
+        skip_spaces();
+        if (at_name_literal()) return;
+      } else {
+        skip_token();
+      }
+    }
+  }
+};
+
+constexpr unsigned hex_digit(char c) {
+  return is_digit(c) ? static_cast<unsigned>(c - '0') : static_cast<unsigned>((c | 0x20) - 'a') + 10;
+}
+constexpr bool is_hex_digit(char c) { return is_digit(c) || ((c | 0x20) >= 'a' && (c | 0x20) <= 'f'); }
+
+/// Where decoded characters go; only counts them while `out` is null.
+struct character_sink {
+  char* out = nullptr;
+  uint32_t size = 0;
+
+  constexpr void put(unsigned byte) {
+    if (out != nullptr) out[size] = static_cast<char>(byte);
+    ++size;
+  }
+  constexpr void put_code_point(uint32_t c) {
+    if (c < 0x80) return put(c);
+    if (c < 0x800) {
+      put(0xc0 | c >> 6);
+    } else {
+      if (c < 0x10000) {
+        put(0xe0 | c >> 12);
+      } else {
+        put(0xf0 | c >> 18);
+        put(0x80 | (c >> 12 & 0x3f));
+      }
+      put(0x80 | (c >> 6 & 0x3f));
+    }
+    put(0x80 | (c & 0x3f));
+  }
+  constexpr void put(text t) {
+    for (char c : t) put(static_cast<unsigned char>(c));
+  }
+};
+
+/// Decodes the escape sequence after the backslash before `at`; returns where it ends.
+constexpr uint32_t decode_escape(text source, uint32_t at, character_sink& sink) {
+  const char kind = source[at++];
+  const bool braced = source[at] == '{' && (kind == 'x' || kind == 'o' || kind == 'u');
+  if (braced) ++at;
+  uint32_t value = 0;
+  if (kind == 'x' || kind == 'u' || kind == 'U') {
+    const uint32_t most = braced || kind == 'x' ? source.size : kind == 'u' ? 4 : 8;
+    for (uint32_t i = 0; i < most && is_hex_digit(source[at]); ++i) value = value << 4 | hex_digit(source[at++]);
+    if (braced) ++at;
+    kind == 'x' ? sink.put(value) : sink.put_code_point(value);
+  } else if (braced || (kind >= '0' && kind <= '7')) {
+    if (!braced) --at;
+    for (int i = 0; (braced || i < 3) && source[at] >= '0' && source[at] <= '7'; ++i)
+      value = value << 3 | static_cast<uint32_t>(source[at++] - '0');
+    if (braced) ++at;
+    sink.put(value);
+  } else {
+    constexpr text letters = "abfnrtve";
+    constexpr text meanings = "\a\b\f\n\r\t\v\033";
+    char meant = kind;
+    for (uint32_t i = 0; i < letters.size; ++i)
+      if (letters[i] == kind) meant = meanings[i];
+    sink.put(static_cast<unsigned char>(meant));
+  }
+  return at;
+}
+
+/// What the compiler makes of adjacent string literals, without the terminating NUL.
+constexpr void decode(text source, literal l, character_sink& sink) {
+  token_scanner scanner{source, l.begin};
+  while (scanner.at < l.end) {
+    const uint32_t first = scanner.at;
+    scanner.skip_literal();
+    uint32_t at = first;
+    bool raw = false;
+    for (; source[at] != '"'; ++at) raw = source[at] == 'R';
+    ++at;
+    uint32_t end = scanner.at - 1;
+    if (raw) {
+      const uint32_t delimiter = at;
+      while (source[at] != '(') ++at;
+      end -= at - delimiter + 1;
+      ++at;
+      sink.put(part(source, at, end));
+    } else {
+      while (at < end) {
+        if (source[at] == '\\') at = decode_escape(source, at + 1, sink);
+        else sink.put(static_cast<unsigned char>(source[at++]));
+      }
+    }
+    scanner.skip_spaces();
+  }
+}
+
+// ---- functions -----------------------------------------------------------------------------------------------
+
+/// Where the bracket group that ends before `end` begins.
+constexpr uint32_t group_begin(text t, uint32_t end) {
+  int depth = 0;
+  while (end != 0) {
+    --end;
+    const char c = t[end];
+    if (c == ')' || c == ']' || c == '}' || (c == '>' && (end == 0 || t[end - 1] != '-'))) ++depth;
+    if (c == '(' || c == '[' || c == '{' || c == '<') --depth;
+    if (depth == 0) break;
+  }
+  return end;
+}
+
+/// Where the last lambda that `t` names as a scope begins, "::" included; `end` if there is none.
+constexpr uint32_t lambda_begin(text t, uint32_t end) {
+  constexpr text gcc = "<lambda(";
+  constexpr text clang = "(anonymous class)::operator()(";
+  int depth = 0;  // a lambda in template arguments is no scope
+  for (uint32_t at = end; at-- > 0;) {
+    const char c = t[at];
+    if (c == ')' || c == '>' || c == ']' || c == '}') ++depth;
+    if (c == '(' || c == '<' || c == '[' || c == '{') --depth;
+    if (depth == 0 && (stands_at(t, at, gcc) || stands_at(t, at, clang))) return at >= 2 && t[at - 1] == ':' ? at - 2 : at;
+  }
+  return end;
+}
+
+/// "Class::method" out of __PRETTY_FUNCTION__ as a lambda in that function sees it: qualified by namespaces, without
+/// return type and parameters. Lambdas inside the function count as the function. Empty where there is none.
+constexpr text function_name(text pretty) {
+  uint32_t end = lambda_begin(pretty, pretty.size);
+  if (end == pretty.size) return {};
+  for (uint32_t outer = lambda_begin(pretty, end); outer != end; outer = lambda_begin(pretty, end)) end = outer;
+  while (end != 0 && pretty[end - 1] != ')') --end;  // qualifiers
+  if (end == 0) return {};
+  end = group_begin(pretty, end);  // parameters
+  uint32_t begin = end;
+  // The name of an operator may hold brackets and spaces.
+  for (uint32_t at = end; at-- > 0 && !stands_at(pretty, at, ")::");) {
+    if (stands_at(pretty, at, "operator") && !is_identifier(pretty[at + 8]) &&
+        (at == 0 || !is_identifier(pretty[at - 1]))) {
+      begin = at;
+      break;
+    }
+  }
+  while (begin != 0 && pretty[begin - 1] != ' ') {
+    const char c = pretty[begin - 1];
+    begin = c == ')' || c == '}' || c == '>' ? group_begin(pretty, begin) : begin - 1;
+  }
+  while (begin != end && (pretty[begin] == '*' || pretty[begin] == '&')) ++begin;
+  return part(pretty, begin, end);
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+/// The category of code that names none.
+::contrail::detail::category<""> contrail_category(...);
+
+#endif
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+
+/// An event type or a call site. All of it has static storage duration; texts are not terminated by NUL.
+struct descriptor {
+  detail::binding_kind kind{};
+  uint8_t flags = 0;
+  text name;
+  text category;
+  text file;
+  text function;
+  uint32_t line = 0;
+  uint64_t type_id = 0;  ///< of the registered type whose fields these are, 0 if there is none
+  const field* fields = nullptr;
+  uint16_t field_count = 0;
+};
+
+/// A constant range of fields.
+struct field_list {
+  const field* first = nullptr;
+  uint32_t count = 0;
+
+  constexpr const field* begin() const { return first; }
+  constexpr const field* end() const { return first + count; }
+  constexpr uint32_t size() const { return count; }
+  constexpr const field& operator[](uint32_t i) const { return first[i]; }
+};
+
+namespace detail {
+
+// ---- registered types ----------------------------------------------------------------------------------------
+
+/// What contrail_event_type(type_tag<T>) returns: how to know T's members, and the lambda that knows the macro's place.
+template <class Fields, class Site>
+struct event_type {
+  using fields = Fields;
+  using site = Site;
+};
+template <class Fields, class Site>
+constexpr event_type<Fields, Site> make_event_type(type_tag<Fields>, Site) {
+  return {};
+}
+
+/// The members of an aggregate by Boost.PFR; contrail/pfr.hpp defines it.
+template <class T>
+struct aggregate_fields;
+
+struct member_types {
+  template <class... Members>
+  constexpr type_list<Members...> operator()(const Members&...) const { return {}; }
+};
+
+/// An explicit list of members. `Visit` passes an object's members to a function; `Names` returns their list as text.
+template <class T, class Visit, class Names>
+struct listed_fields {
+  using types = decltype(Visit{}(*static_cast<const T*>(nullptr), member_types{}));
+
+  template <class Visitor>
+  CONTRAIL_DETAIL_ALWAYS_INLINE static void visit(const T& object, const Visitor& visitor) {
+    Visit{}(object, visitor);
+  }
+  static constexpr text member_name(uint32_t index) {
+    const text names = Names{}();
+    uint32_t at = 0;
+    while (true) {
+      while (names[at] == ' ' || names[at] == ',') ++at;
+      uint32_t end = at;
+      while (end != names.size && names[end] != ',' && names[end] != ' ') ++end;
+      if (index-- == 0) return part(names, at, end);
+      at = end;
+    }
+  }
+};
+
+template <class T, class Visit, class Names>
+constexpr type_tag<listed_fields<T, Visit, Names>> list_fields(Visit, Names) {
+  return {};
+}
+
+template <uint32_t Fields, uint32_t Characters>
+struct schema_storage {
+  field fields[Fields + 1]{};
+  char characters[Characters + 1]{};
+};
+
+template <class T>
+constexpr schema_walk walk_members(field* fields, char* characters) {
+  schema_walk walk;
+  walk.field_room = fields;
+  walk.name_room = characters;
+  walk.members<T>(nullptr, typename fields_of<T>::types{});
+  return walk;
+}
+
+/// The descriptor of a registered type, with the storage that it points to.
+template <class T>
+struct CONTRAIL_DETAIL_HIDDEN type_table {
+  static constexpr schema_walk size = walk_members<T>(nullptr, nullptr);
+
+  struct storage : schema_storage<size.fields, size.characters> {
+    descriptor description;
+    constexpr storage() {
+      walk_members<T>(this->fields, this->characters);
+      constexpr site_text site = typename decltype(contrail_event_type(type_tag<T>{}))::site{}();
+      description = {binding_kind::event_type, 0, type_name<T>(), site.category, site.file, {}, site.line, 0,
+                     this->fields, static_cast<uint16_t>(size.fields)};
+      hash id;
+      id.add(description.name);
+      for (uint32_t i = 0; i < size.fields; ++i) {
+        const field& f = this->fields[i];
+        id.add(f.name);
+        id.add(static_cast<uint64_t>(f.type) << 40 | uint64_t{f.is_array} << 32 | uint64_t{f.offset} << 16 | f.count);
+      }
+      description.type_id = id.value != 0 ? id.value : 1;
+    }
+  };
+  static constexpr storage value{};
+};
+
+template <class T>
+inline constexpr const descriptor& type_descriptor = type_table<T>::value.description;
+
+template <class Event, class Member>
+constexpr bool check_member() {
+  static_assert(is_recordable<Member>,
+                "contrail: a member of this event type cannot be recorded: register the member's type too, before, with "
+                "TRACE_EVENT_TYPE(type, field, ...), or list the other members only.");
+  return is_recordable<Member>;
+}
+template <class Event, class... Members>
+constexpr bool check_members(type_list<Members...>) {
+  bool good = true;
+  ((good = check_member<Event, Members>() && good), ...);
+  return good;
+}
+
+/// What CONTRAIL_EVENT_TYPE puts into the linker's section.
+template <class T>
+constexpr const descriptor* registration() {
+  static_assert(registered<T>, "contrail: write TRACE_EVENT_TYPE in the namespace of the type, after its definition.");
+  if constexpr (registered<T>) {
+    constexpr bool complete = requires { sizeof(fields_of<T>); };
+    static_assert(complete, "contrail: to register a type without a list of its fields, include <contrail/pfr.hpp> "
+                            "(Boost.PFR) before; or list them: TRACE_EVENT_TYPE(type, field, ...).");
+    if constexpr (complete) {
+      if constexpr (check_members<T>(typename fields_of<T>::types{})) {
+        constexpr uint32_t bytes = type_table<T>::size.bytes;
+        static_assert(bytes <= max_point_words * 8, "contrail: this event type is larger than a record, 2040 bytes.");
+        return &type_descriptor<T>;
+      }
+    }
+  }
+  return nullptr;
+}
+
+}  // namespace detail
+
+/// What is known of a registered type; all members are constants.
+template <class T>
+struct event_info {
+  static_assert(detail::registered<T>, "contrail: this type is not registered: write TRACE_EVENT_TYPE(type, field, ...) "
+                                       "in its namespace.");
+  /// Qualified by its namespaces.
+  static constexpr text name = detail::type_descriptor<T>.name;
+  /// A stable hash of the name and of all fields' names, types and offsets: equal in all builds by one compiler.
+  static constexpr uint64_t id = detail::type_descriptor<T>.type_id;
+  /// Bytes of the fixed part of its payload; strings add their characters behind it.
+  static constexpr uint32_t size = detail::type_table<T>::size.bytes;
+  /// With nested aggregates flattened; offsets are those in the payload.
+  static constexpr field_list fields{detail::type_descriptor<T>.fields, detail::type_descriptor<T>.field_count};
+  static constexpr text category = detail::type_descriptor<T>.category;
+  static constexpr text file = detail::type_descriptor<T>.file;
+  static constexpr uint32_t line = detail::type_descriptor<T>.line;
+};
+
+namespace detail {
+
+// ---- call sites ----------------------------------------------------------------------------------------------
+
+/// What the arguments after a site's name are.
+enum class argument_form : unsigned char { none, object, pairs, values };
+
+template <binding_kind Kind, class... Args>
+constexpr argument_form form_of() {
+  if constexpr (sizeof...(Args) == 0) return argument_form::none;
+  else if constexpr (Kind == binding_kind::counter || Kind == binding_kind::log) return argument_form::values;
+  else if constexpr (sizeof...(Args) == 1) return argument_form::object;
+  else return argument_form::pairs;
+}
+
+/// Folds over alternating keys and values without a template for each key:
+/// `(key_turn<W>{w} << ... << type_tag<Args>{})` calls w.key() and w.template value<T>() in turn.
+struct any_argument {};
+template <class T> struct argument : any_argument {};
+template <class Walk> struct value_turn;
+template <class Walk>
+struct key_turn {
+  Walk& walk;
+  constexpr value_turn<Walk> operator<<(any_argument) const;
+};
+template <class Walk>
+struct value_turn {
+  Walk& walk;
+  template <class T>
+  constexpr key_turn<Walk> operator<<(argument<T>) const {
+    walk.template value<T>();
+    return {walk};
+  }
+};
+template <class Walk>
+constexpr value_turn<Walk> key_turn<Walk>::operator<<(any_argument) const {
+  return {walk};
+}
+
+struct pair_measure {
+  schema_walk sizes;
+  bool recordable = true;
+  template <class T>
+  constexpr void value() {
+    recordable = recordable && is_recordable<T>;
+    sizes.value<T>(field_path{nullptr, "x", 0});
+  }
+};
+
+/// The same turns over arguments themselves.
+struct value_to_put;
+struct key_of_value {
+  payload_writer& writer;
+  CONTRAIL_DETAIL_ALWAYS_INLINE value_to_put operator<<(const char*) const;
+  CONTRAIL_DETAIL_ALWAYS_INLINE value_to_put operator<<(const char8_t*) const;
+};
+struct value_to_put {
+  payload_writer& writer;
+  template <class T>
+  CONTRAIL_DETAIL_ALWAYS_INLINE key_of_value operator<<(const T& value) const {
+    writer.put(value);
+    return {writer};
+  }
+};
+CONTRAIL_DETAIL_ALWAYS_INLINE value_to_put key_of_value::operator<<(const char*) const { return {writer}; }
+CONTRAIL_DETAIL_ALWAYS_INLINE value_to_put key_of_value::operator<<(const char8_t*) const { return {writer}; }
+
+struct argument_size : payload_size {
+  bool recordable = true;
+};
+
+/// The payload of a site's arguments after its name.
+template <argument_form Form, class... Args>
+constexpr argument_size measure_arguments() {
+  pair_measure m;
+  if constexpr (Form == argument_form::pairs) {
+    if constexpr (sizeof...(Args) % 2 == 0) static_cast<void>((key_turn<pair_measure>{m} << ... << argument<Args>{}));
+  } else {
+    (m.value<Args>(), ...);
+  }
+  return {{m.sizes.fields, m.sizes.bytes, m.sizes.texts, m.sizes.characters}, m.recordable};
+}
+template <argument_form Form, class... Args>
+inline constexpr argument_size size_of_arguments = measure_arguments<Form, Args...>();
+
+template <class T>
+constexpr bool is_counted() {
+  if constexpr (!is_leaf(kind_of<T>)) return false;
+  else return leaf_type<T>() <= field_type::float64 || leaf_type<T>() == field_type::duration;
+}
+
+enum class site_mistake : unsigned char { none, name, keys };
+
+/// Where the name and the keys of a site stand in its text.
+template <uint32_t Keys>
+struct parsed_site {
+  site_mistake mistake = site_mistake::none;
+  bool named_after_function = false;
+  uint32_t characters = 0;  ///< of name and keys, decoded
+  literal name;
+  literal keys[Keys + 1];
+};
+
+template <uint32_t Keys>
+constexpr parsed_site<Keys> parse_site(text arguments) {
+  parsed_site<Keys> site;
+  token_scanner scanner{arguments};
+  character_sink count;
+  scanner.skip_spaces();
+  if (scanner.peek() == ':' && stands_at(arguments, scanner.at, "::contrail::detail::function_name_tag")) {
+    site.named_after_function = true;
+    while (!scanner.done() && scanner.peek() != ',') ++scanner.at;
+  } else {
+    site.name = scanner.take_literals();
+    if (site.name.begin == site.name.end || (!scanner.done() && scanner.peek() != ',')) {
+      site.mistake = site_mistake::name;
+      return site;
+    }
+    decode(arguments, site.name, count);
+  }
+  ++scanner.at;
+  for (uint32_t i = 0; i < Keys; ++i) {
+    site.keys[i] = scanner.take_literals();
+    if (site.keys[i].begin == site.keys[i].end || scanner.peek() != ',') {
+      site.mistake = site_mistake::keys;
+      return site;
+    }
+    decode(arguments, site.keys[i], count);
+    ++scanner.at;
+    scanner.skip_value();
+  }
+  if (Keys != 0 && !scanner.done()) site.mistake = site_mistake::keys;
+  site.characters = count.size;
+  return site;
+}
+
+/// The names of TRACE_LOG's arguments.
+inline constexpr char log_argument_digits[] =
+    "0123456789101112131415161718192021222324252627282930313233343536373839404142434445464748495051525354555657585960616263";
+constexpr text log_argument_name(uint32_t index) {
+  return index < 10 ? text{log_argument_digits + index, 1} : text{log_argument_digits + 10 + (index - 10) * 2, 2};
+}
+
+/// Fills in fields under the names of their arguments.
+struct site_walk {
+  schema_walk sizes;
+  text* names = nullptr;
+
+  template <class T>
+  constexpr void value() {
+    sizes.value<T>(field_path{nullptr, *names++, 0});
+  }
+};
+
+/// All constants of one call site: the descriptor with the storage it points to. `Args` are the types after the name.
+template <class Site, binding_kind Kind, class... Args>
+struct CONTRAIL_DETAIL_HIDDEN site_table {
+  static constexpr argument_form form = form_of<Kind, Args...>();
+  static constexpr uint32_t key_count = form == argument_form::pairs ? sizeof...(Args) / 2 : 0;
+  static constexpr argument_size size = size_of_arguments<form, Args...>;
+  static constexpr parsed_site<key_count> parsed = parse_site<key_count>(Site{}().arguments);
+  static constexpr bool object = form == argument_form::object && (... && (kind_of<bare<Args>> == value_kind::aggregate));
+  static constexpr bool valid = parsed.mistake == site_mistake::none && size.recordable &&
+                                (object || form != argument_form::object);
+
+  template <class T>
+  static constexpr const descriptor& object_descriptor() {
+    return type_descriptor<bare<T>>;
+  }
+  /// Names of arguments are in place of names[]; walks all fields, into `fields` if it is not null.
+  static constexpr schema_walk walk(text* names, field* fields, char* characters) {
+    site_walk w{{}, names};
+    w.sizes.field_room = fields;
+    w.sizes.name_room = characters;
+    if constexpr (form == argument_form::pairs) {
+      static_cast<void>((key_turn<site_walk>{w} << ... << argument<Args>{}));
+    } else {
+      (w.value<Args>(), ...);
+    }
+    return w.sizes;
+  }
+  static constexpr void name_arguments(text* names, character_sink& sink) {
+    if constexpr (form == argument_form::pairs) {
+      for (uint32_t i = 0; i < key_count; ++i) {
+        const uint32_t first = sink.size;
+        decode(Site{}().arguments, parsed.keys[i], sink);
+        names[i] = {sink.out + first, sink.size - first};
+      }
+    } else if constexpr (Kind == binding_kind::log) {
+      for (uint32_t i = 0; i < sizeof...(Args); ++i) names[i] = log_argument_name(i);
+    } else {
+      names[0] = "value";
+    }
+  }
+  /// Characters of composed names: none unless an argument is an aggregate.
+  static constexpr uint32_t composed_characters() {
+    if constexpr (!valid || form == argument_form::object || size.characters == 0) {
+      return 0;
+    } else {
+      text names[sizeof...(Args) + 1];
+      char decoded[parsed.characters + 1]{};
+      character_sink sink{decoded};
+      name_arguments(names, sink);
+      return walk(names, nullptr, nullptr).characters;
+    }
+  }
+
+  static constexpr bool own_fields = valid && (form == argument_form::pairs || form == argument_form::values);
+  static constexpr uint32_t own_field_count = own_fields ? size.fields : 0;
+
+  struct storage : schema_storage<own_field_count, parsed.characters + composed_characters()> {
+    descriptor description;
+
+    constexpr storage() {
+      constexpr site_text site = Site{}();
+      character_sink sink{this->characters};
+      description.kind = Kind;
+      description.category = site.category;
+      description.file = site.file;
+      description.function = function_name(site.pretty_function);
+      description.line = site.line;
+      if constexpr (valid) {
+        description.name = description.function;
+        if (!parsed.named_after_function) {
+          decode(site.arguments, parsed.name, sink);
+          description.name = {this->characters, sink.size};
+        }
+        if constexpr (own_fields) {
+          text names[sizeof...(Args) + 1];
+          name_arguments(names, sink);
+          walk(names, this->fields, this->characters + sink.size);
+          description.fields = this->fields;
+          description.field_count = static_cast<uint16_t>(own_field_count);
+        } else if constexpr (form == argument_form::object) {
+          const descriptor& type = (object_descriptor<Args>(), ...);
+          description.type_id = type.type_id;
+          description.fields = type.fields;
+          description.field_count = type.field_count;
+        }
+      }
+    }
+  };
+  static constexpr storage value{};
+};
+
+template <class Site, binding_kind Kind, class... Args>
+inline constexpr const descriptor& site_descriptor = site_table<Site, Kind, Args...>::value.description;
+
+/// Refuses an argument that cannot be recorded; the type stands in the compiler's "required from".
+template <class Argument>
+constexpr bool check_argument() {
+  static_assert(is_recordable<Argument>,
+                "contrail: an argument of this type cannot be recorded: register the type with TRACE_EVENT_TYPE(type, "
+                "field, ...), or pass a number, a text or a member of it instead.");
+  return is_recordable<Argument>;
+}
+struct argument_check {
+  bool good = true;
+  template <class T>
+  constexpr void value() {
+    good = check_argument<T>() && good;
+  }
+};
+
+constexpr uint32_t capacity_words_of(binding_kind kind) {
+  return kind == binding_kind::region ? frame_payload_words : max_point_words;
+}
+
+/// Refuses a call site with a mistake, in a sentence. False: do not go on, or the sentence drowns in other errors.
+template <class Site, binding_kind Kind, class... Args>
+constexpr bool check_site() {
+  using table = site_table<Site, Kind, Args...>;
+  constexpr bool name = table::parsed.mistake != site_mistake::name;
+  static_assert(name || Kind != binding_kind::region,
+                "contrail: the name of a region must be a string literal; put a run-time name in an argument, as in "
+                "TRACE_REGION(\"request\", \"path\", path).");
+  static_assert(name || Kind != binding_kind::instant,
+                "contrail: the name of an instant must be a string literal; put a run-time name in an argument, as in "
+                "TRACE_INSTANT(\"request\", \"path\", path).");
+  static_assert(name || Kind != binding_kind::counter, "contrail: the name of a counter must be a string literal.");
+  static_assert(name || Kind != binding_kind::log,
+                "contrail: the format of a log line must be a string literal; put a run-time text in an argument, as in "
+                "TRACE_LOG(\"{}\", text).");
+  constexpr bool keys = !name || table::parsed.mistake != site_mistake::keys;
+  constexpr bool even = table::form != argument_form::pairs || sizeof...(Args) % 2 == 0;
+  static_assert(even, "contrail: a key or a value is missing: arguments after the name are \"key\", value, ...");
+  static_assert(keys || !even,
+                "contrail: a key must be a string literal: arguments after the name are \"key\", value, ... (If all keys "
+                "are, put the value that holds a comma before a string literal in parentheses.)");
+  constexpr bool object = table::form != argument_form::object || table::object;
+  static_assert(object, "contrail: a single argument after the name must be an object of a type registered with "
+                        "TRACE_EVENT_TYPE; other values need a key before them: \"key\", value.");
+  constexpr bool one_value = Kind != binding_kind::counter || sizeof...(Args) == 1;
+  static_assert(one_value, "contrail: a counter takes its name and one value: TRACE_COUNTER(\"name\", value).");
+  if constexpr (!(name && keys && even && object && one_value)) {
+    return false;
+  } else {
+    argument_check check;
+    if constexpr (table::form == argument_form::pairs) {
+      static_cast<void>((key_turn<argument_check>{check} << ... << argument<Args>{}));
+    } else {
+      (check.value<Args>(), ...);
+    }
+    constexpr bool is_number = Kind != binding_kind::counter || (... && is_counted<bare<Args>>());
+    static_assert(is_number || !table::size.recordable, "contrail: the value of a counter must be a number.");
+    constexpr bool is_small = table::size.words() <= capacity_words_of(Kind);
+    static_assert(is_small || Kind != binding_kind::region,
+                  "contrail: the arguments of this region are too large: 160 bytes fit. Record a part of them, or all of "
+                  "them with TRACE_INSTANT, which takes 2040.");
+    static_assert(is_small || Kind == binding_kind::region,
+                  "contrail: the arguments are too large for a record: 2040 bytes fit.");
+    return table::valid && is_number && is_small;
+  }
+}
+
+/// Writes the payload of a site's arguments, which check_site has accepted: those after the name, keys and all.
+/// Returns the words used, 0 to `capacity_words`, which is no less than capacity_words_of(Kind).
+// Async-signal-safe.
+template <binding_kind Kind, class... Args>
+CONTRAIL_DETAIL_ALWAYS_INLINE unsigned encode_arguments(atomic_word* out, unsigned capacity_words, const Args&... args) {
+  constexpr argument_form form = form_of<Kind, Args...>();
+  constexpr payload_size size = size_of_arguments<form, Args...>;
+  text_piece pieces[size.texts + 1];
+  payload_writer writer{out, pieces, capacity_words * 8 - size.bytes};
+  if constexpr (form == argument_form::pairs) {
+    static_cast<void>((key_of_value{writer} << ... << args));
+  } else {
+    (writer.put(args), ...);
+  }
+  if constexpr (size.texts == 0) {
+    return writer.finish();
+  } else {
+    return append_texts(out, size.bytes, writer.word, pieces, size.texts);
+  }
+}
+
+// ---- all event types of the program --------------------------------------------------------------------------
+
+/// The event types that one shared object registers. Its constructor links it into the process's list.
+struct type_range {
+  const descriptor* const* begin = nullptr;
+  const descriptor* const* end = nullptr;
+  type_range* next = nullptr;
+};
+
+/// Head of the process's list of type_ranges; null while it is empty. Defined in detail/process.hpp.
+type_range* first_type_range();
+
+// The linker defines these around the section; weak, since an object without event types has no such section.
+extern const descriptor* const first_registered_type[] __asm__("__start_contrail_types")
+    __attribute__((weak, visibility("hidden")));
+extern const descriptor* const end_of_registered_types[] __asm__("__stop_contrail_types")
+    __attribute__((weak, visibility("hidden")));
+
+/// Of the shared object that this is linked into.
+CONTRAIL_DETAIL_HIDDEN inline type_range own_type_range() {
+  return {first_registered_type, end_of_registered_types, nullptr};
+}
+
+}  // namespace detail
+
+/// All event types of the program: of the executable and of all shared objects loaded now, each once. Usable before
+/// main. Do not iterate while another thread unloads a shared object.
+class registry {
+ public:
+  class iterator {
+   public:
+    explicit iterator(const detail::type_range* range) : range_(range), at_(range != nullptr ? range->begin : nullptr) {
+      skip();
+    }
+    const descriptor& operator*() const { return **at_; }
+    const descriptor* operator->() const { return *at_; }
+    iterator& operator++() {
+      ++at_;
+      skip();
+      return *this;
+    }
+    bool operator==(const iterator& other) const { return range_ == other.range_ && at_ == other.at_; }
+    bool operator!=(const iterator& other) const { return !(*this == other); }
+
+   private:
+    void skip() {
+      while (range_ != nullptr) {
+        if (at_ == range_->end) {
+          range_ = range_->next;
+          at_ = range_ != nullptr ? range_->begin : nullptr;
+        } else if (*at_ == nullptr || was_before()) {
+          ++at_;
+        } else {
+          return;
+        }
+      }
+    }
+    bool was_before() const {
+      for (const detail::type_range* r = detail::first_type_range(); r != nullptr; r = r->next) {
+        for (const descriptor* const* d = r->begin; d != r->end; ++d) {
+          if (d == at_) return false;
+          if (*d != nullptr && (*d)->type_id == (*at_)->type_id) return true;
+        }
+      }
+      return false;
+    }
+
+    const detail::type_range* range_;
+    const descriptor* const* at_;
+  };
+
+  iterator begin() const { return iterator(detail::first_type_range()); }
+  iterator end() const { return iterator(nullptr); }
+};
+
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+#include <dlfcn.h>
+#include <link.h>
+#include <sched.h>
+#include <stddef.h>
+#include <string.h>
+#include <unistd.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail {
+
+/// Of the structures in this header and in image.hpp, which all objects of a process share. Objects with another
+/// number do not join.
+inline constexpr uint64_t layout_version = 1;
+
+/// A call site's cached word is epoch << 18 | id and tag while it is bound and enabled in that epoch, and
+/// epoch << 18 | site_off while it is known to be off. One subtraction and one compare tell.
+inline constexpr uint64_t site_off = 0x3ffff;
+inline constexpr uint64_t epoch_step = 1ULL << 18;
+
+/// Where everything of one image is in memory; it stands in the image's second page.
+struct image_view {
+  superblock* super;
+  thread_slot* slots;
+  uint64_t slot_count;
+  atomic_word* chunk_states;
+  chunk* chunks;
+  uint64_t chunk_count;
+  uint32_t* binding_index;  ///< by id: offset in the arena plus 1; entry 0 is the overflow binding's
+  uint64_t id_count;
+  char* arena;
+  uint64_t arena_bytes;
+  atomic_word* binding_hashes;  ///< open addressing: content hash with the id in its low 16 bits
+  uint64_t hash_count;          ///< a power of two
+  char* scratch;
+  uint64_t scratch_bytes;
+  uint64_t image_bytes;
+  uint64_t generation;    ///< of this image in the process, from 1
+  atomic_word retired;    ///< 1 once another image took over
+  atomic_word slot_hand;  ///< where the next attach begins to look
+  atomic_word no_slot_until;   ///< ticks before which looking for a slot again is pointless
+  atomic_word no_chunk_until;  ///< the same for chunks
+};
+
+inline constexpr size_t filter_bytes = 256;
+
+struct object_root;
+struct call_site;
+
+/// What is the running thread's and the calling object's own: handed to the slow half, which another object may hold.
+struct caller {
+  frame** next_frame;
+  object_root* object;
+};
+
+/// A place for a region or a point: `at` is null when there is nothing to record, `word` is the site's id and tag.
+struct claim {
+  frame* at;
+  uint64_t word;
+};
+
+/// The slow half of recording. Only a translation unit that calls flight_recorder::start compiles it, and every object
+/// of the process calls it through this table: a translation unit that only records costs a fraction to compile.
+struct slow_half {
+  claim (*claim_frame)(caller from, call_site& site, uint64_t stack_pointer);
+  void (*end_region)(caller from, frame* at, uint64_t word, unsigned words);
+  void (*roll_chunk)(frame* at, uint64_t ticks);
+  void (*write_point)(frame* at, uint64_t word, uint64_t stack_pointer, uint64_t* record, unsigned words);
+  void (*name_thread)(caller from, const char* name, size_t size);
+  void (*object_loaded)(object_root& object);
+};
+
+/// The state of the recorder. Only the elected object's instance is in use.
+struct process_state {
+  atomic_word image;      ///< image_view*; stays after stop, since threads may still hold frames in it
+  atomic_word recording;  ///< 1 between start and stop
+  atomic_word epoch;      ///< multiples of epoch_step; changes with start, stop, fork and filters
+  atomic_word control;    ///< lock of start, stop, set_filter and the linking of objects; never taken while recording
+  atomic_word dumping;    ///< 1 while a dump runs
+  atomic_word dump_count;
+  atomic_word window_ns;
+  atomic_word hardware_clock;  ///< 1: ticks are the processor's counter; 0: CLOCK_MONOTONIC
+  atomic_word tick_hz;
+  atomic_word forked;  ///< 1 in a child that inherited a recording
+  atomic_word slow_table;  ///< const slow_half*, set by the first start, before the epoch that sends anybody there
+  object_root* objects;
+  char filter_categories[filter_bytes];
+  char filter_names[filter_bytes];
+};
+
+/// What every shared object that uses contrail has one of.
+struct object_root {
+  uint64_t layout = layout_version;
+  atomic_word epoch{epoch_step};  ///< copy of process_state::epoch, near the code that compares with it
+  atomic_word joined;             ///< process_state*; 0 before the election
+  object_root* next = nullptr;
+  type_range types{};
+  process_state process{};
+};
+
+extern "C" {
+CONTRAIL_DETAIL_HIDDEN __attribute__((used)) inline constinit object_root contrail_v0_object_root{};
+}
+
+// One note per object, whatever its number of translation units; the linker keeps notes, also with --gc-sections.
+asm(".pushsection .note.contrail,\"aG\",%note,contrail_v0_note,comdat\n"
+    ".balign 4\n"
+    ".long 9, 4, 1\n"
+    ".asciz \"contrail\"\n"
+    ".balign 4\n"
+    ".long contrail_v0_object_root - .\n"
+    ".popsection\n");
+
+inline object_root& own_object() { return contrail_v0_object_root; }
+
+// ---- election ------------------------------------------------------------------------------------------------
+
+/// dl_iterate_phdr's callback: stops at the first object with a contrail note and stores its root.
+inline int find_root(dl_phdr_info* object, size_t, void* found) {
+  for (int i = 0; i < object->dlpi_phnum; ++i) {
+    const auto& segment = object->dlpi_phdr[i];
+    if (segment.p_type != PT_NOTE) continue;
+    const char* at = reinterpret_cast<const char*>(object->dlpi_addr + segment.p_vaddr);
+    const char* const end = at + segment.p_memsz;
+    const size_t alignment = segment.p_align == 8 ? 8 : 4;
+    while (static_cast<size_t>(end - at) >= 12) {
+      uint32_t header[3];  // name size, descriptor size, type
+      memcpy(header, at, sizeof header);
+      const size_t name_size = (header[0] + alignment - 1) & ~(alignment - 1);
+      const size_t descriptor_size = (header[1] + alignment - 1) & ~(alignment - 1);
+      if (name_size + descriptor_size > static_cast<size_t>(end - at) - 12) break;
+      const char* name = at + 12;
+      if (header[0] == 9 && header[1] == 4 && memcmp(name, "contrail", 9) == 0) {
+        const char* descriptor_at = name + 12;
+        int32_t offset = 0;
+        memcpy(&offset, descriptor_at, sizeof offset);
+        *static_cast<const char**>(found) = descriptor_at + offset;
+        return 1;
+      }
+      at = name + name_size + descriptor_size;
+    }
+  }
+  return 0;
+}
+
+/// The process's state, electing it at the first call. Null when the elected object has another layout version.
+/// Not async-signal-safe at the first call (dl_iterate_phdr), which the ELF constructor makes.
+inline process_state* join_process() {
+  object_root& own = own_object();
+  if (const uint64_t joined = own.joined.load_acquire()) return reinterpret_cast<process_state*>(joined);
+  object_root* root = nullptr;
+  dl_iterate_phdr(find_root, &root);
+  if (root == nullptr) root = &own;  // a linker that dropped the note: alone, but working
+  if (root->layout != layout_version) return nullptr;
+  own.joined.store_release(reinterpret_cast<uint64_t>(&root->process));
+  return &root->process;
+}
+
+/// The process's state if this object has joined it, else null.
+// Async-signal-safe.
+inline process_state* joined_process() { return reinterpret_cast<process_state*>(own_object().joined.load_acquire()); }
+
+/// Keeps the shared object that holds `address` loaded for the rest of the process.
+inline void pin_object(const void* address) {
+  Dl_info object{};
+  if (dladdr(address, &object) == 0 || object.dli_fname == nullptr) return;
+  dlopen(object.dli_fname, RTLD_NOW | RTLD_NOLOAD | RTLD_NODELETE);
+}
+
+// ---- control -------------------------------------------------------------------------------------------------
+
+/// Holds the lock of start, stop, set_filter, and of objects that come and go. Nothing that records, attaches, binds or
+/// dumps takes it.
+class control_lock {
+ public:
+  explicit control_lock(process_state& process) : process_(process) {
+    uint64_t expected = 0;
+    while (!process_.control.compare_exchange(expected, 1)) {
+      expected = 0;
+      sched_yield();
+    }
+  }
+  ~control_lock() { process_.control.store_release(0); }
+  control_lock(const control_lock&) = delete;
+  control_lock& operator=(const control_lock&) = delete;
+
+ private:
+  process_state& process_;
+};
+
+/// Makes every call site of every object ask again whether it is on. Regions in flight are not touched. Held: control.
+inline void begin_epoch(process_state& process) {
+  const uint64_t epoch = process.epoch.load_relaxed() + epoch_step;
+  process.epoch.store_release(epoch);
+  for (object_root* object = process.objects; object != nullptr; object = object->next) {
+    object->epoch.store_release(epoch);
+  }
+}
+
+inline image_view* current_image(const process_state& process) {
+  return reinterpret_cast<image_view*>(process.image.load_acquire());
+}
+
+// ---- time ----------------------------------------------------------------------------------------------------
+
+/// Ticks now, by the clock this process uses: the processor's counter only where the kernel trusts it.
+// Async-signal-safe.
+inline uint64_t now_ticks(const process_state& process) {
+  return process.hardware_clock.load_relaxed() != 0 ? hardware_ticks() : kernel_clock_ns(CLOCK_MONOTONIC);
+}
+
+/// The same moment on four clocks, the first two within some 50 ns.
+// Async-signal-safe.
+inline clock_anchor take_anchor(const process_state& process) {
+  clock_anchor anchor{};
+  const uint64_t before = now_ticks(process);
+  anchor.monotonic_ns = kernel_clock_ns(CLOCK_MONOTONIC);
+  const uint64_t after = now_ticks(process);
+  anchor.ticks = before + (after - before) / 2;
+  anchor.realtime_ns = kernel_clock_ns(CLOCK_REALTIME);
+  anchor.boottime_ns = kernel_clock_ns(CLOCK_BOOTTIME);
+  return anchor;
+}
+
+// ---- registered types ----------------------------------------------------------------------------------------
+
+/// All objects' registered types, for contrail::registry.
+inline type_range* first_type_range() {
+  process_state* process = join_process();
+  return process == nullptr || process->objects == nullptr ? nullptr : &process->objects->types;
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail {
+
+inline constexpr uint32_t longest_name_bytes = 1023;  ///< longer strings of a descriptor are cut
+inline constexpr uint32_t most_fields = 512;
+inline constexpr uint32_t most_enumerators = 4096;
+
+/// Where a serialised binding goes: counted, compared with bytes, or written. One pass of `serialise` serves all three,
+/// so that what is hashed, compared and stored cannot differ.
+class binding_output {
+ public:
+  binding_output() = default;
+  explicit binding_output(char* to) : to_(to) {}
+  static binding_output comparing(const char* with) {
+    binding_output output;
+    output.with_ = with;
+    return output;
+  }
+
+  void add(const void* bytes, size_t size) {
+    const char* from = static_cast<const char*>(bytes);
+    for (size_t i = 0; i < size; ++i) {
+      hash_ = (hash_ ^ static_cast<uint8_t>(from[i])) * 0x100'0000'01b3ULL;  // FNV-1a
+      if (to_ != nullptr) to_[size_ + i] = from[i];
+      // An entry's length and id, its first 6 bytes, are no part of its content.
+      if (with_ != nullptr && size_ + i >= 6 && with_[size_ + i] != from[i]) equal_ = false;
+    }
+    size_ += size;
+  }
+
+  uint64_t hash() const { return hash_; }
+  size_t size() const { return size_; }
+  bool equal() const { return equal_; }
+
+ private:
+  char* to_ = nullptr;
+  const char* with_ = nullptr;
+  size_t size_ = 0;
+  uint64_t hash_ = 0xcbf2'9ce4'8422'2325ULL;
+  bool equal_ = true;
+};
+
+inline uint16_t cut_size(const text& name, uint8_t& flags) {
+  if (name.size <= longest_name_bytes) return static_cast<uint16_t>(name.size);
+  flags |= binding_flag_cut;
+  return longest_name_bytes;
+}
+
+/// Writes a binding as image.hpp specifies it, without its length and id (both 0).
+inline void serialise(const descriptor& what, binding_output& output) {
+  binding entry{};
+  entry.kind = what.kind;
+  entry.flags = what.flags;
+  entry.type_id = what.type_id;
+  entry.line = what.line;
+  entry.field_count = what.field_count < most_fields ? what.field_count : most_fields;
+  if (entry.field_count != what.field_count) entry.flags |= binding_flag_cut;
+  uint32_t enumerators = 0;
+  for (unsigned i = 0; i < entry.field_count; ++i) enumerators += what.fields[i].enumerator_count;
+  const bool with_enumerators = enumerators <= most_enumerators;
+  entry.enumerator_count = static_cast<uint16_t>(with_enumerators ? enumerators : 0);
+  entry.name_bytes = cut_size(what.name, entry.flags);
+  entry.category_bytes = cut_size(what.category, entry.flags);
+  entry.file_bytes = cut_size(what.file, entry.flags);
+  entry.function_bytes = cut_size(what.function, entry.flags);
+  output.add(&entry, sizeof entry);
+
+  uint8_t ignored = 0;
+  uint16_t first = 0;
+  for (unsigned i = 0; i < entry.field_count; ++i) {
+    const field& from = what.fields[i];
+    binding_field to{};
+    to.name_bytes = cut_size(from.name, ignored);
+    to.type = static_cast<uint8_t>(from.type);
+    to.offset = from.offset;
+    to.count = from.count;
+    to.is_array = from.is_array;
+    to.first_enumerator = first;
+    to.enumerator_count = with_enumerators ? from.enumerator_count : 0;
+    first = static_cast<uint16_t>(first + to.enumerator_count);
+    output.add(&to, sizeof to);
+  }
+  if (with_enumerators) {
+    for (unsigned i = 0; i < entry.field_count; ++i) {
+      for (unsigned k = 0; k < what.fields[i].enumerator_count; ++k) {
+        binding_enumerator to{};
+        to.value = what.fields[i].enumerators[k].value;
+        to.name_bytes = cut_size(what.fields[i].enumerators[k].name, ignored);
+        output.add(&to, sizeof to);
+      }
+    }
+  }
+  output.add(what.name.data, entry.name_bytes);
+  output.add(what.category.data, entry.category_bytes);
+  output.add(what.file.data, entry.file_bytes);
+  output.add(what.function.data, entry.function_bytes);
+  for (unsigned i = 0; i < entry.field_count; ++i) {
+    output.add(what.fields[i].name.data, cut_size(what.fields[i].name, ignored));
+  }
+  if (with_enumerators) {
+    for (unsigned i = 0; i < entry.field_count; ++i) {
+      for (unsigned k = 0; k < what.fields[i].enumerator_count; ++k) {
+        const text& name = what.fields[i].enumerators[k].name;
+        output.add(name.data, cut_size(name, ignored));
+      }
+    }
+  }
+  constexpr char zeros[8] = {};
+  output.add(zeros, (8 - output.size() % 8) % 8);
+}
+
+/// A published binding, or null.
+inline const binding* binding_of(const image_view& image, uint64_t id) {
+  const uint64_t index = id == overflow_id ? 0 : id;
+  if (index > image.id_count) return nullptr;
+  // Acquire pairs with the release in publish_binding: the entry is whole before its offset can be seen.
+  const uint32_t offset = __atomic_load_n(&image.binding_index[index], __ATOMIC_ACQUIRE);
+  return offset == 0 ? nullptr : reinterpret_cast<const binding*>(image.arena + (offset - 1));
+}
+
+/// Stores a binding under an id of its own; 0 when ids or space ran out.
+inline uint64_t publish_binding(image_view& image, const descriptor& what, size_t bytes, uint64_t id) {
+  superblock& super = *image.super;
+  const uint64_t at = super.arena_used.fetch_add_relaxed(bytes);
+  if (at + bytes > image.arena_bytes) return 0;
+  if (id == 0) id = super.next_id.fetch_add_relaxed(1);
+  if (id != overflow_id && (id > image.id_count || id > max_id)) return 0;
+  binding_output output(image.arena + at);
+  serialise(what, output);
+  binding& entry = *reinterpret_cast<binding*>(image.arena + at);
+  entry.bytes = static_cast<uint32_t>(bytes);
+  entry.id = static_cast<uint16_t>(id);
+  __atomic_store_n(&image.binding_index[id == overflow_id ? 0 : id], static_cast<uint32_t>(at + 1), __ATOMIC_RELEASE);
+  return id;
+}
+
+/// The id of a descriptor's content in this image, the same for equal descriptors, so that a library which is opened
+/// and closed in a loop does not use ids up. Two threads that bind the same content at the same time may both publish
+/// it, under two ids; readers merge them. Nobody waits.
+// Async-signal-safe.
+inline uint64_t bind(image_view& image, const descriptor& what) {
+  binding_output content;
+  serialise(what, content);
+  const uint64_t mask = image.hash_count - 1;
+  // The low 16 bits of an entry are the id; a hash of 0 would look like a free entry.
+  const uint64_t hash = (content.hash() & ~0xffffULL) | 0x10000;
+  uint64_t place = (content.hash() >> 16) & mask;
+  uint64_t id = 0;
+  for (uint64_t probes = 0; probes < image.hash_count; ++probes, place = (place + 1) & mask) {
+    uint64_t found = image.binding_hashes[place].load_acquire();
+    if (found == 0) {
+      if (id == 0) id = publish_binding(image, what, content.size(), 0);
+      if (id == 0) return overflow_id;
+      if (image.binding_hashes[place].compare_exchange(found, hash | id)) return id;
+    }
+    if ((found & ~0xffffULL) != hash) continue;
+    const binding* entry = binding_of(image, found & 0xffff);
+    if (entry == nullptr || entry->bytes != content.size()) continue;
+    binding_output compare = binding_output::comparing(reinterpret_cast<const char*>(entry));
+    serialise(what, compare);
+    if (compare.equal()) return found & 0xffff;
+  }
+  return id != 0 ? id : overflow_id;
+}
+
+/// The word of a site bound to `id`: what its records carry in their low 18 bits.
+inline uint64_t site_word(const descriptor& what, uint64_t id) {
+  if (what.kind != binding_kind::region) return id << id_shift | static_cast<uint64_t>(record_tag::point);
+  const bool has_payload = what.field_count != 0 || (what.flags & binding_flag_dynamic) != 0;
+  if (!has_payload) return id << id_shift | static_cast<uint64_t>(record_tag::region);
+  if (id > max_payload_region_id) return id << id_shift | static_cast<uint64_t>(record_tag::long_form);
+  return id << payload_region_id_shift | static_cast<uint64_t>(record_tag::region_payload);
+}
+
+/// The id in a site's word.
+inline uint64_t id_of_site_word(uint64_t word) {
+  return (word & 3) == static_cast<uint64_t>(record_tag::region_payload) ? word >> payload_region_id_shift
+                                                                          : word >> id_shift;
+}
+
+/// Binds all registered types of an object, so that every dump lists them, also those that never fired.
+inline void bind_types(image_view& image, const type_range& types) {
+  for (const descriptor* const* type = types.begin; type != types.end; ++type) {
+    if (*type != nullptr) bind(image, **type);
+  }
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/detail/filter.hpp ====================================================================================
+// Filters by category and name: comma separated globs.
+#ifndef CONTRAIL_DETAIL_FILTER_HPP
+#define CONTRAIL_DETAIL_FILTER_HPP
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail {
+
+/// Whether `name` matches one glob of [glob, glob_end): `*` is any run of characters, `?` any one.
+constexpr bool matches_glob(const char* glob, const char* glob_end, const char* name, const char* name_end) {
+  const char* star = nullptr;     // after the last '*' met,
+  const char* resume = nullptr;  // and where in the name that star's next try begins
+  while (name != name_end) {
+    if (glob != glob_end && *glob == '*') {
+      star = ++glob;
+      resume = name;
+    } else if (glob != glob_end && (*glob == '?' || *glob == *name)) {
+      ++glob;
+      ++name;
+    } else if (star != nullptr) {
+      glob = star;
+      name = ++resume;
+    } else {
+      return false;
+    }
+  }
+  while (glob != glob_end && *glob == '*') ++glob;
+  return glob == glob_end;
+}
+
+/// Whether `name` passes a list such as "net,db*,-db.noise": the last glob that matches decides, '-' excludes; a list
+/// that begins with an exclusion, or is empty, lets through what no glob matches.
+constexpr bool passes_globs(const char* list, const text& name) {
+  const auto skip_spaces = [](const char*& at) {
+    while (*at == ' ' || *at == ',') ++at;
+  };
+  skip_spaces(list);
+  bool passes = *list == '\0' || *list == '-';
+  while (*list != '\0') {
+    const bool excludes = *list == '-';
+    if (excludes) ++list;
+    const char* end = list;
+    while (*end != '\0' && *end != ',') ++end;
+    const char* trimmed = end;
+    while (trimmed != list && trimmed[-1] == ' ') --trimmed;
+    if (matches_glob(list, trimmed, name.data, name.data + name.size)) passes = !excludes;
+    list = end;
+    skip_spaces(list);
+  }
+  return passes;
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/detail/lane.hpp ======================================================================================
+// The slow half of a lane: chunks, time epochs, clock anchors, and records in any form.
+#ifndef CONTRAIL_DETAIL_LANE_HPP
+#define CONTRAIL_DETAIL_LANE_HPP
+
+// ==== contrail/detail/pool.hpp ======================================================================================
+// The pool of chunks: take one by ticket, seal it, recycle the oldest. Lock-free; nobody waits.
+//
+//   FREE --take--> TAKING --header written--> OPEN --seal--> SEALED --take--> TAKING ...
+//
+// A state word is ticket << 2 | state. Tickets are unique and increase, so a state word never repeats and a
+// compare-exchange on it cannot be fooled. A reader remembers the ticket before it copies and compares it afterwards.
+#ifndef CONTRAIL_DETAIL_POOL_HPP
+#define CONTRAIL_DETAIL_POOL_HPP
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail {
+
+inline chunk_state state_of(uint64_t word) { return static_cast<chunk_state>(word & 3); }
+inline uint64_t ticket_of(uint64_t word) { return word >> 2; }
+inline uint64_t extent_bytes(uint64_t extent) { return extent & 0xffff'ffff; }
+inline uint64_t extent_records(uint64_t extent) { return extent >> 32; }
+inline uint64_t state_word(uint64_t ticket, chunk_state state) { return ticket << 2 | static_cast<uint64_t>(state); }
+
+inline slot_state state_of(const thread_slot& slot) { return static_cast<slot_state>(slot.state.load_acquire() & 0xff); }
+inline uint64_t generation_of(const thread_slot& slot) { return slot.state.load_acquire() >> 8; }
+
+inline uint32_t tid_of(const thread_slot& slot) { return static_cast<uint32_t>(slot.tid_index.load_relaxed()); }
+inline uint64_t index_of(const thread_slot& slot) { return slot.tid_index.load_relaxed() >> 32; }
+
+/// The lane that wrote a chunk, or null if its header makes no sense (it may be changing).
+inline lane* lane_of(const image_view& image, const chunk& written) {
+  const uint64_t index = written.writer.load_relaxed() & 0xffff'ffff;
+  const uint64_t lane_index = written.tid_lane.load_relaxed() >> 32;
+  if (index >= image.slot_count || lane_index >= lane_count) return nullptr;
+  return &image.slots[index].lanes[lane_index];
+}
+
+/// Whether a sealed chunk is the newest history of a live thread, which a noisy thread must not take from a quiet one.
+/// What it reads may be recycled meanwhile; then the caller's compare-exchange fails.
+inline bool is_floored(const image_view& image, const chunk& candidate) {
+  const lane* writer = lane_of(image, candidate);
+  if (writer == nullptr) return false;
+  const uint64_t identity = candidate.writer.load_relaxed();
+  const thread_slot& slot = image.slots[identity & 0xffff'ffff];
+  if (state_of(slot) != slot_state::live || generation_of(slot) != identity >> 32) return false;
+  const uint64_t words = (extent_bytes(candidate.extent.load_relaxed()) - chunk_header_bytes) / 8;
+  return candidate.words_before.load_relaxed() + words == writer->words_before.load_relaxed();
+}
+
+/// Declares threads dead that ended, so that their chunks can be recycled. Defined in detail/threads.hpp.
+inline unsigned reap_dead_slots(process_state& process, image_view& image, unsigned probes);
+
+/// Takes a chunk, the oldest that may be had, and opens it with its ticket; null when there is none.
+/// `header` is called between, to write the chunk's header.
+template <class WriteHeader>
+inline chunk* take_chunk(image_view& image, bool keep_floor, WriteHeader&& header) {
+  superblock& super = *image.super;
+  for (uint64_t tries = 0; tries < image.chunk_count; ++tries) {
+    // Relaxed: the ticket only has to be unique; the state word orders everything else.
+    const uint64_t ticket = super.next_ticket.fetch_add_relaxed(1);
+    const uint64_t index = ticket % image.chunk_count;
+    atomic_word& state = image.chunk_states[index];
+    chunk& candidate = image.chunks[index];
+    // Acquire pairs with the release in seal_chunk: its records are written before ours replace them.
+    uint64_t found = state.load_acquire();
+    if (state_of(found) == chunk_state::open || state_of(found) == chunk_state::taking) continue;
+    // A thread that was preempted here for a whole round would otherwise put an old ticket over a newer one.
+    if (ticket_of(found) >= ticket) continue;
+    if (keep_floor && state_of(found) == chunk_state::sealed && is_floored(image, candidate)) continue;
+    if (!state.compare_exchange(found, state_word(ticket, chunk_state::taking))) continue;
+    // A reader that sees any word of the new header also sees TAKING or later when it re-reads the state, behind its
+    // acquire fence: this fence pairs with that one.
+    __atomic_thread_fence(__ATOMIC_RELEASE);
+    candidate.ticket.store_relaxed(0);
+    header(candidate);
+    candidate.extent.store_relaxed(0);
+    candidate.sealed_ticks.store_relaxed(0);
+    candidate.ticket.store_release(ticket);
+    state.store_release(state_word(ticket, chunk_state::open));
+    return &candidate;
+  }
+  return nullptr;
+}
+
+/// Ends a chunk that this thread owns (or whose owner is dead): its extent is final and it may be recycled.
+inline void seal_chunk(image_view& image, chunk& done, uint64_t end_bytes, uint64_t records, uint64_t ticks) {
+  const uint64_t index = static_cast<uint64_t>(&done - image.chunks);
+  done.sealed_ticks.store_relaxed(ticks);
+  done.extent.store_release(end_bytes | records << 32);
+  image.chunk_states[index].store_release(state_word(done.ticket.load_relaxed(), chunk_state::sealed));
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail {
+
+/// Owner of frames that a new time epoch overtook: its deadline has always passed, so they end on the slow path.
+CONTRAIL_DETAIL_HIDDEN inline constinit lane stale_lane{};
+
+inline thread_slot& slot_of(const frame* at) {
+  return *reinterpret_cast<thread_slot*>(reinterpret_cast<uint64_t>(at) & ~uint64_t{sizeof(thread_slot) - 1});
+}
+
+inline unsigned lane_index_of(const thread_slot& slot, const frame* at) {
+  const long index = at - slot.frames;
+  return index < first_frame[1] ? 0 : index < first_frame[2] ? 1 : 2;
+}
+
+inline frame* first_frame_of(thread_slot& slot, unsigned lane_index) { return &slot.frames[first_frame[lane_index]]; }
+inline frame* end_frame_of(thread_slot& slot, unsigned lane_index) {
+  return &slot.frames[first_frame[lane_index] + lane_depth[lane_index]];
+}
+
+/// Regions that are open when an epoch begins outgrow their short form: they take the slow path at their end.
+inline void mark_open_frames(thread_slot& slot, unsigned lane_index) {
+  for (frame* at = first_frame_of(slot, lane_index); at != end_frame_of(slot, lane_index); ++at) {
+    const uint64_t word = at->word.load_relaxed();
+    if (word != 0 && word != frame_busy) at->owner = &stale_lane;
+  }
+}
+
+inline uint64_t words_in_chunk(const lane& writer) {
+  const uint64_t cursor = writer.cursor.load_relaxed();
+  const uint64_t open = writer.chunk.load_relaxed();
+  return open == 0 ? 0 : (cursor - open - chunk_header_bytes) / 8;
+}
+
+inline void set_epoch(process_state& process, thread_slot& slot, unsigned lane_index, uint64_t base) {
+  lane& writer = slot.lanes[lane_index];
+  mark_open_frames(slot, lane_index);
+  writer.epoch_base.store_relaxed(base);
+  // Without a trusted counter every record takes the slow path, which knows the other clock.
+  writer.deadline.store_relaxed(process.hardware_clock.load_relaxed() != 0 ? base + epoch_ticks : 0);
+}
+
+/// What the system calls the running thread, zero padded.
+// Async-signal-safe.
+void read_system_thread_name(uint64_t (&name)[thread_name_bytes / 8]);
+
+/// Ends the lane's chunk. The lane is busy, or its thread is dead.
+inline void close_chunk(image_view& image, lane& writer, uint64_t ticks) {
+  const uint64_t address = writer.chunk.load_relaxed();
+  if (address == 0) return;
+  chunk& done = *reinterpret_cast<chunk*>(address);
+  const uint64_t end_bytes = writer.cursor.load_relaxed() - address;
+  writer.words_before.add_owned((end_bytes - chunk_header_bytes) / 8);
+  const uint64_t records_now = writer.words_before.load_relaxed() - writer.extra_words.load_relaxed();
+  writer.chunk.store_relaxed(0);
+  writer.deadline.store_relaxed(0);
+  seal_chunk(image, done, end_bytes, records_now - done.records_before.load_relaxed(), ticks);
+}
+
+inline bool open_chunk(process_state& process, image_view& image, lane& writer, uint64_t ticks) {
+  thread_slot& slot = *reinterpret_cast<thread_slot*>(reinterpret_cast<uint64_t>(&writer) &
+                                                      ~uint64_t{sizeof(thread_slot) - 1});
+  const unsigned lane_index = static_cast<unsigned>(&writer - slot.lanes);
+  // A busy thread opens chunks every few microseconds; three system clocks each time would show in its regions.
+  uint64_t anchor[4];
+  const chunk* const before = reinterpret_cast<const chunk*>(writer.chunk.load_relaxed());
+  const bool reuse_anchor =
+      before != nullptr && ticks - writer.anchor_ticks.load_relaxed() < process.tick_hz.load_relaxed() / 1024;
+  if (reuse_anchor) {
+    for (unsigned i = 0; i < 4; ++i) anchor[i] = before->anchor[i].load_relaxed();
+  }
+  close_chunk(image, writer, ticks);
+  if (ticks < image.no_chunk_until.load_relaxed()) return false;
+  if (!reuse_anchor) {
+    const clock_anchor fresh = take_anchor(process);
+    memcpy(anchor, &fresh, sizeof anchor);
+    writer.anchor_ticks.store_relaxed(fresh.ticks);
+    if (slot.name_version.load_relaxed() == 0) {
+      uint64_t name[thread_name_bytes / 8];
+      read_system_thread_name(name);
+      for (unsigned i = 0; i < thread_name_bytes / 8; ++i) slot.name[i].store_relaxed(name[i]);
+    }
+  }
+  const uint64_t base = ticks & ~(epoch_ticks - 1);
+  if (base != writer.epoch_base.load_relaxed()) mark_open_frames(slot, lane_index);
+  const auto header = [&](chunk& fresh) {
+    fresh.writer.store_relaxed(index_of(slot) | generation_of(slot) << 32);
+    fresh.tid_lane.store_relaxed(tid_of(slot) | static_cast<uint64_t>(lane_index) << 32);
+    fresh.words_before.store_relaxed(writer.words_before.load_relaxed());
+    fresh.records_before.store_relaxed(writer.words_before.load_relaxed() - writer.extra_words.load_relaxed());
+    fresh.epoch_base.store_relaxed(base);
+    for (unsigned i = 0; i < 4; ++i) fresh.anchor[i].store_relaxed(anchor[i]);
+    for (unsigned i = 0; i < thread_name_bytes / 8; ++i) fresh.thread_name[i].store_relaxed(slot.name[i].load_relaxed());
+  };
+  const bool keep_floor = image.chunk_count >= 4 * image.super->attached_slots.load_relaxed();
+  chunk* taken = take_chunk(image, keep_floor, header);
+  if (taken == nullptr && reap_dead_slots(process, image, 64) != 0) taken = take_chunk(image, keep_floor, header);
+  if (taken == nullptr) taken = take_chunk(image, false, header);
+  if (taken == nullptr) {
+    // Back off: else every record would search the whole pool again.
+    image.no_chunk_until.store_relaxed(ticks + process.tick_hz.load_relaxed() / 1000);
+    return false;
+  }
+  writer.cursor.store_release(reinterpret_cast<uint64_t>(taken->words));
+  writer.chunk.store_release(reinterpret_cast<uint64_t>(taken));
+  writer.epoch_base.store_relaxed(base);
+  writer.deadline.store_relaxed(process.hardware_clock.load_relaxed() != 0 ? base + epoch_ticks : 0);
+  return true;
+}
+
+/// Makes sure that `words` more fit in the lane's chunk.
+inline bool make_room(process_state& process, image_view& image, lane& writer, unsigned words, uint64_t ticks) {
+  const uint64_t open = writer.chunk.load_relaxed();
+  if (open != 0 && writer.cursor.load_relaxed() + 8 * words <= open + chunk_bytes) return true;
+  return open_chunk(process, image, writer, ticks);
+}
+
+/// Appends `count` words as one record; the caller made room. `bookkeeping` words are not a user's record.
+inline void append(lane& writer, const uint64_t* words, unsigned count, bool bookkeeping) {
+  atomic_word* cursor = reinterpret_cast<atomic_word*>(writer.cursor.load_relaxed());
+  for (unsigned i = 1; i < count; ++i) cursor[i].store_relaxed(words[i]);
+  cursor[0].store_relaxed(words[0]);
+  writer.extra_words.add_owned(bookkeeping ? count : count - 1);
+  writer.cursor.store_release(reinterpret_cast<uint64_t>(cursor + count));
+}
+
+/// Gets the lane ready for a record of up to `words` words at `ticks`: chunk, time epoch, anchor. The lane is busy.
+inline bool prepare_lane(process_state& process, image_view& image, thread_slot& slot, unsigned lane_index,
+                         unsigned words, uint64_t ticks) {
+  lane& writer = slot.lanes[lane_index];
+  constexpr unsigned bookkeeping_words = 6;  // an epoch word and an anchor
+  // The cursor must not rest at a chunk's end, hence one word more.
+  if (!make_room(process, image, writer, words + bookkeeping_words + 1, ticks)) {
+    writer.dropped.add_owned(1);
+    image.super->dropped[static_cast<unsigned>(drop_reason::no_chunk)].fetch_add_relaxed(1);
+    return false;
+  }
+  if (ticks - writer.epoch_base.load_relaxed() >= epoch_ticks) {
+    const uint64_t base = ticks & ~(epoch_ticks - 1);
+    const uint64_t word = epoch_word(base);
+    append(writer, &word, 1, true);
+    set_epoch(process, slot, lane_index, base);
+    if (ticks - writer.anchor_ticks.load_relaxed() > process.tick_hz.load_relaxed()) {
+      const clock_anchor fresh = take_anchor(process);
+      const uint64_t anchor[5] = {long_header(long_form::anchor, 0, 4), fresh.ticks, fresh.monotonic_ns,
+                                  fresh.realtime_ns, fresh.boottime_ns};
+      append(writer, anchor, 5, true);
+      writer.anchor_ticks.store_relaxed(fresh.ticks);
+    }
+  }
+  return true;
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/detail/ring.hpp ======================================================================================
+// One thread's writing: its lanes, its open-region stack, and the records themselves. The hot path of contrail.
+//
+// begin:  frame = next free one          the stack's pointer moves first, so that a handler takes the next frame
+//         frame.word = start << 18 - w   from here the region is open and dumps show it
+// end:    next free one = frame          a handler that arrives now finds the frame's word nonzero: the busy mark
+//         *cursor = record               invisible
+//         cursor += 1, release           visible, whole
+//         frame.word = 0                 free
+#ifndef CONTRAIL_DETAIL_RING_HPP
+#define CONTRAIL_DETAIL_RING_HPP
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail {
+
+/// What a macro leaves at its call site.
+struct call_site {
+  atomic_word word{epoch_step + site_off};  ///< see site_off
+  const descriptor* what;
+  atomic_word bound{};  ///< image generation << 18 | id and tag, 0: not bound yet
+};
+
+/// Stands where a thread has no slot, so that its first begin takes the slow path.
+CONTRAIL_DETAIL_HIDDEN inline constinit frame detached_frame{{frame_busy}, nullptr, {}, {}, {}};
+
+/// This thread's next free frame. 8 bytes of static TLS per shared object, and no more: glibc's reserve is small.
+CONTRAIL_DETAIL_HIDDEN inline thread_local constinit frame* next_frame
+    __attribute__((tls_model(CONTRAIL_TLS_MODEL))) = &detached_frame;
+
+/// An open region as its owner holds it: the frame, and the word that the frame had then.
+struct open_region {
+  frame* at;
+  uint64_t word;
+};
+
+inline caller this_caller() { return {&next_frame, &own_object()}; }
+
+/// The slow half; there is one once anything was started, and nothing calls it before.
+inline const slow_half& the_slow_half() {
+  return *reinterpret_cast<const slow_half*>(joined_process()->slow_table.load_acquire());
+}
+
+/// The caller's stack pointer in a function that is not inlined.
+#define CONTRAIL_DETAIL_CALLERS_STACK_POINTER() reinterpret_cast<uint64_t>(__builtin_dwarf_cfa())
+
+CONTRAIL_DETAIL_ALWAYS_INLINE void store_stack_pointer(frame& at) {
+#if defined(__x86_64__)
+  asm volatile("movq %%rsp, %0" : "=m"(at.stack_pointer.value));
+#elif defined(__aarch64__)
+  uint64_t pointer;
+  asm volatile("mov %0, sp" : "=r"(pointer));
+  at.stack_pointer.store_relaxed(pointer);
+#endif
+}
+
+template <class T>
+inline constexpr bool is_array_type = false;
+template <class T, size_t Size>
+inline constexpr bool is_array_type<T[Size]> = true;
+
+template <class T>
+constexpr bool passes_by_value() {
+  if constexpr (__is_trivially_copyable(T)) return !is_array_type<T> && sizeof(T) <= 16;
+  else return false;
+}
+template <class T, bool ByValue = passes_by_value<T>()>
+struct parameter {
+  using type = const T&;
+};
+template <class T>
+struct parameter<T, true> {
+  using type = T;
+};
+
+/// How an argument travels into a function that is not inlined: small plain ones by value, so that the caller's
+/// variable may stay in a register on the quick path.
+template <class T>
+using parameter_type = typename parameter<T>::type;
+
+/// The payload of a site whose arguments after the name are `Args`, keys and all.
+template <binding_kind Kind, class... Args>
+inline constexpr payload_size payload_of = size_of_arguments<form_of<Kind, Args...>(), Args...>;
+
+// ---- regions -------------------------------------------------------------------------------------------------
+
+template <class... Args>
+CONTRAIL_DETAIL_COLD frame* begin_cold(call_site& site, unsigned* words, parameter_type<Args>... args) {
+  const uint64_t stack_pointer = CONTRAIL_DETAIL_CALLERS_STACK_POINTER();
+  const claim free = the_slow_half().claim_frame(this_caller(), site, stack_pointer);
+  if (free.at == nullptr) return nullptr;
+  frame* const at = free.at;
+  next_frame = at + 1;
+  signal_fence();
+  const unsigned used = encode_arguments<binding_kind::region, Args...>(at->payload, frame_payload_words, args...);
+  if (words != nullptr) *words = used;
+  const uint64_t start = now_ticks(*joined_process());
+  at->start_ticks.store_relaxed(start);
+  at->stack_pointer.store_relaxed(stack_pointer);
+  at->word.store_release((start << duration_shift) - free.word);
+  return at;
+}
+
+/// The result of begin_cold: only on that path is the frame's word read back, so that both are scalars.
+CONTRAIL_DETAIL_ALWAYS_INLINE open_region opened_at(frame* at) {
+  return {at, at != nullptr ? at->word.load_relaxed() : 0};
+}
+
+/// Opens a region. `words` receives the length of its payload when that is not fixed; else it is null.
+template <class... Args>
+CONTRAIL_DETAIL_ALWAYS_INLINE open_region begin_inline(call_site& site, unsigned* words, const Args&... args) {
+  const uint64_t w = difference(site.word, own_object().epoch);
+  if (__builtin_expect(w >= site_off, 0)) {
+    if (w == site_off) return {nullptr, 0};
+    return opened_at(begin_cold<Args...>(site, words, args...));
+  }
+  frame* const at = next_frame;
+  // One compare: not attached, the stack is full, or a handler inside an end. Their words are above any site's.
+  if (__builtin_expect(w < at->word.load_owned(), 0)) {
+    return opened_at(begin_cold<Args...>(site, words, args...));
+  }
+  next_frame = at + 1;
+  signal_fence();
+  if constexpr (sizeof...(Args) != 0) {
+    const unsigned used = encode_arguments<binding_kind::region, Args...>(at->payload, frame_payload_words, args...);
+    if (words != nullptr) *words = used;
+  }
+  store_stack_pointer(*at);
+  const uint64_t start = hardware_ticks();
+  at->start_ticks.store_relaxed(start);
+  const uint64_t word = (start << duration_shift) - w;
+  // Release: a reader that sees the word sees the payload.
+  at->word.store_release(word);
+  return {at, word};
+}
+
+/// Every end that is not the plain one: a new time epoch, another thread, out of order, no chunk.
+CONTRAIL_DETAIL_COLD inline void end_cold(frame* at, uint64_t word, unsigned words) {
+  the_slow_half().end_region(this_caller(), at, word, words);
+}
+
+/// Rolls to the next chunk and frees the frame.
+CONTRAIL_DETAIL_COLD inline void roll_chunk(frame* at, uint64_t ticks) { the_slow_half().roll_chunk(at, ticks); }
+
+/// Multiplying the end time by this and subtracting the frame's word gives the record of a short region.
+inline constexpr uint64_t region_multiplier = (1ULL << end_time_shift) + (1ULL << duration_shift);
+
+/// Ends a region: writes its record, one word and `words` of payload from the frame.
+template <bool HasPayload>
+CONTRAIL_DETAIL_ALWAYS_INLINE void end_inline(frame* at, uint64_t word, unsigned words) {
+  if (__builtin_expect(next_frame != at + 1, 0)) return end_cold(at, word, words);
+  next_frame = at;
+  signal_fence();
+  const uint64_t end = hardware_ticks();
+  lane& writer = *at->owner;
+  if (__builtin_expect(end >= writer.deadline.load_owned(), 0)) {
+    next_frame = at + 1;
+    return end_cold(at, word, words);
+  }
+  uint64_t multiplier = region_multiplier;
+  asm("" : "+r"(multiplier));  // else the compiler turns the multiplication into four dependent instructions
+  const uint64_t record = end * multiplier - word;
+  atomic_word* cursor = reinterpret_cast<atomic_word*>(writer.cursor.load_owned());
+  if constexpr (HasPayload) {
+    // A site whose id is too large for this form, or a payload that crosses the chunk's end, goes the long way.
+    const bool fits = (record & 3) == static_cast<uint64_t>(record_tag::region_payload) &&
+                      words <= max_short_region_words &&
+                      ((reinterpret_cast<uint64_t>(cursor + words) ^ reinterpret_cast<uint64_t>(cursor)) &
+                       ~uint64_t{chunk_bytes - 1}) == 0;
+    if (__builtin_expect(!fits, 0)) {
+      next_frame = at + 1;
+      return end_cold(at, word, words);
+    }
+    for (unsigned i = 0; i < words; ++i) cursor[1 + i].store_relaxed(at->payload[i].load_owned());
+    writer.extra_words.add_owned(words);
+    cursor->store_relaxed(record + (static_cast<uint64_t>(words) << id_shift));
+    cursor += words;
+  } else {
+    cursor->store_relaxed(record);
+  }
+  ++cursor;
+  // Release: the record is whole before it is visible. Pairs with the acquire in copy_chunk.
+  writer.cursor.store_release(reinterpret_cast<uint64_t>(cursor));
+  if (__builtin_expect((reinterpret_cast<uint64_t>(cursor) & (chunk_bytes - 1)) == 0, 0)) return roll_chunk(at, end);
+  signal_fence();
+  at->word.store_relaxed(0);
+}
+
+// These take scalars: g++ keeps a struct that it passes in memory.
+__attribute__((noinline)) CONTRAIL_DETAIL_HIDDEN inline void end_region(frame* at, uint64_t word) {
+  end_inline<false>(at, word, 0);
+}
+template <unsigned Words>
+__attribute__((noinline)) CONTRAIL_DETAIL_HIDDEN inline void end_region_fixed(frame* at, uint64_t word) {
+  end_inline<true>(at, word, Words);
+}
+__attribute__((noinline)) CONTRAIL_DETAIL_HIDDEN inline void end_region_payload(frame* at, uint64_t word,
+                                                                                unsigned words) {
+  end_inline<true>(at, word, words);
+}
+
+// ---- points: instants, counters, events, log lines -----------------------------------------------------------
+
+template <binding_kind Kind, class... Args>
+CONTRAIL_DETAIL_COLD void point_cold(call_site& site, parameter_type<Args>... args) {
+  const uint64_t stack_pointer = CONTRAIL_DETAIL_CALLERS_STACK_POINTER();
+  const claim free = the_slow_half().claim_frame(this_caller(), site, stack_pointer);
+  if (free.at == nullptr) return;
+  constexpr payload_size size = payload_of<Kind, Args...>;
+  atomic_word record[size.texts == 0 ? size.words() + 1 : max_point_words + 1];
+  const unsigned words = encode_arguments<Kind, Args...>(record + 1, max_point_words, args...);
+  the_slow_half().write_point(free.at, free.word, stack_pointer, &record->value, words);
+}
+
+/// Records something that happens at one moment.
+template <binding_kind Kind, class... Args>
+CONTRAIL_DETAIL_ALWAYS_INLINE void point_inline(call_site& site, const Args&... args) {
+  const uint64_t w = difference(site.word, own_object().epoch);
+  if (__builtin_expect(w >= site_off, 0)) {
+    if (w == site_off) return;
+    return point_cold<Kind, Args...>(site, args...);
+  }
+  frame* const at = next_frame;
+  if (__builtin_expect(w < at->word.load_owned(), 0)) return point_cold<Kind, Args...>(site, args...);
+  lane& writer = *at->owner;
+  // The free frame's word is the busy mark here: a handler steps aside to another lane.
+  store_stack_pointer(*at);
+  at->word.store_relaxed(frame_busy);
+  signal_fence();
+  const uint64_t now = hardware_ticks();
+  atomic_word* cursor = reinterpret_cast<atomic_word*>(writer.cursor.load_owned());
+  constexpr payload_size size = payload_of<Kind, Args...>;
+  constexpr unsigned most = size.texts == 0 ? size.words() : max_point_words;
+  const bool fits = now < writer.deadline.load_owned() &&
+                    ((reinterpret_cast<uint64_t>(cursor + most) ^ reinterpret_cast<uint64_t>(cursor)) &
+                     ~uint64_t{chunk_bytes - 1}) == 0;
+  if (__builtin_expect(!fits, 0)) {
+    at->word.store_relaxed(0);
+    return point_cold<Kind, Args...>(site, args...);
+  }
+  unsigned words = 0;
+  if constexpr (sizeof...(Args) != 0) {
+    words = encode_arguments<Kind, Args...>(cursor + 1, max_point_words, args...);
+    writer.extra_words.add_owned(words);
+  }
+  cursor->store_relaxed(now << end_time_shift | static_cast<uint64_t>(words) << duration_shift | w);
+  cursor += words + 1;
+  writer.cursor.store_release(reinterpret_cast<uint64_t>(cursor));
+  if (__builtin_expect((reinterpret_cast<uint64_t>(cursor) & (chunk_bytes - 1)) == 0, 0)) return roll_chunk(at, now);
+  signal_fence();
+  at->word.store_relaxed(0);
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail {
+
+inline uint32_t current_tid() { return static_cast<uint32_t>(syscall(SYS_gettid)); }
+
+inline void read_system_thread_name(uint64_t (&name)[thread_name_bytes / 8]) {
+  memset(name, 0, sizeof name);
+  prctl(PR_GET_NAME, name, 0, 0, 0);
+}
+
+/// Asks the kernel, not a destructor: pthread keys and C++ thread_local destructors allocate.
+// Async-signal-safe.
+inline bool is_thread_alive(uint32_t tid) {
+  const errno_keeper keep;
+  return syscall(SYS_tgkill, getpid(), tid, 0) == 0 || errno != ESRCH;
+}
+
+inline void count_drop(image_view& image, drop_reason reason) {
+  image.super->dropped[static_cast<unsigned>(reason)].fetch_add_relaxed(1);
+}
+
+// ---- slots ---------------------------------------------------------------------------------------------------
+
+inline uint64_t slot_word(uint64_t generation, slot_state state) {
+  return generation << 8 | static_cast<uint64_t>(state);
+}
+
+/// Seals what a dead thread, or one of an unloaded object, left behind and frees its slot. `found` is the state word by
+/// which the caller knew that it is dead; whoever exchanges it first does the work.
+// Async-signal-safe.
+inline bool free_slot(process_state& process, image_view& image, thread_slot& slot, uint64_t found) {
+  const uint64_t generation = found >> 8;
+  if (!slot.state.compare_exchange(found, slot_word(generation, slot_state::sealing))) return false;
+  for (lane& writer : slot.lanes) close_chunk(image, writer, now_ticks(process));
+  image.super->attached_slots.fetch_add_relaxed(~uint64_t{0});
+  slot.state.store_release(slot_word(generation, slot_state::free));
+  return true;
+}
+
+inline unsigned reap_dead_slots(process_state& process, image_view& image, unsigned probes) {
+  unsigned freed = 0;
+  for (unsigned i = 0; i < probes && i < image.slot_count; ++i) {
+    thread_slot& slot = image.slots[image.slot_hand.fetch_add_relaxed(1) % image.slot_count];
+    const uint64_t found = slot.state.load_acquire();
+    if (static_cast<slot_state>(found & 0xff) != slot_state::live) continue;
+    if (!is_thread_alive(tid_of(slot))) freed += free_slot(process, image, slot, found);
+  }
+  return freed;
+}
+
+inline void reset(lane& writer) {
+  writer.cursor.store_relaxed(0);
+  writer.deadline.store_relaxed(0);
+  writer.epoch_base.store_relaxed(0);
+  writer.chunk.store_relaxed(0);
+  writer.extra_words.store_relaxed(0);
+  writer.words_before.store_relaxed(0);
+  writer.anchor_ticks.store_relaxed(0);
+  writer.dropped.store_relaxed(0);
+}
+
+/// Takes a slot for the running thread and this object; null when all are in use by live threads.
+inline thread_slot* claim_slot(process_state& process, image_view& image, const object_root& owner) {
+  const uint64_t now = now_ticks(process);
+  if (now < image.no_slot_until.load_relaxed()) return nullptr;
+  const uint32_t tid = current_tid();
+  const uint64_t object = reinterpret_cast<uint64_t>(&owner);
+  // This thread has no slot for this object: one that carries its tid belonged to a thread that ended.
+  for (uint64_t i = 0; i < image.slot_count; ++i) {
+    thread_slot& slot = image.slots[i];
+    const uint64_t found = slot.state.load_acquire();
+    if (static_cast<slot_state>(found & 0xff) == slot_state::live && tid_of(slot) == tid &&
+        slot.owner_object.load_relaxed() == object) {
+      free_slot(process, image, slot, found);
+    }
+  }
+  for (uint64_t i = 0; i < 2 * image.slot_count; ++i) {
+    thread_slot& slot = image.slots[i % image.slot_count];
+    uint64_t found = slot.state.load_acquire();
+    // The second round looks for threads that ended without a word.
+    if (i >= image.slot_count && static_cast<slot_state>(found & 0xff) == slot_state::live &&
+        !is_thread_alive(tid_of(slot))) {
+      free_slot(process, image, slot, found);
+      found = slot.state.load_acquire();
+    }
+    if (static_cast<slot_state>(found & 0xff) != slot_state::free) continue;
+    const uint64_t generation = (found >> 8) + 1;
+    if (!slot.state.compare_exchange(found, slot_word(generation, slot_state::claimed))) continue;
+    slot.tid_index.store_relaxed(tid | (i % image.slot_count) << 32);
+    slot.owner_object.store_relaxed(object);
+    slot.attach_ticks.store_relaxed(now);
+    slot.name_version.store_relaxed(0);
+    uint64_t name[thread_name_bytes / 8];
+    read_system_thread_name(name);
+    for (unsigned k = 0; k < thread_name_bytes / 8; ++k) slot.name[k].store_relaxed(name[k]);
+    for (unsigned k = 0; k < lane_count; ++k) {
+      lane& writer = slot.lanes[k];
+      reset(writer);
+      for (frame* at = first_frame_of(slot, k); at != end_frame_of(slot, k); ++at) {
+        at->owner = &writer;
+        at->word.store_relaxed(0);
+      }
+      end_frame_of(slot, k)->word.store_relaxed(frame_busy);
+    }
+    image.super->attached_slots.fetch_add_relaxed(1);
+    slot.state.store_release(slot_word(generation, slot_state::live));
+    return &slot;
+  }
+  image.no_slot_until.store_relaxed(now + process.tick_hz.load_relaxed() / 1000);
+  return nullptr;
+}
+
+/// Gives the running thread a slot in the image and points its next_frame at the stack. A handler may attach in between:
+/// the pointer is published last, by compare-exchange, and who comes second gives its slot back.
+inline bool attach_thread(process_state& process, image_view& image, caller from) {
+  frame* before = *from.next_frame;
+  thread_slot* slot = claim_slot(process, image, *from.object);
+  if (slot == nullptr) {
+    count_drop(image, drop_reason::no_slot);
+    return false;
+  }
+  if (!__atomic_compare_exchange_n(from.next_frame, &before, first_frame_of(*slot, 0), false, __ATOMIC_RELAXED,
+                                   __ATOMIC_RELAXED)) {
+    free_slot(process, image, *slot, slot->state.load_relaxed());
+    return true;
+  }
+  image.super->attached.fetch_add_relaxed(1);
+  return true;
+}
+
+// ---- call sites ----------------------------------------------------------------------------------------------
+
+/// Whether the filters let this descriptor through.
+inline bool passes_filters(const process_state& process, const descriptor& what) {
+  return passes_globs(process.filter_categories, what.category) && passes_globs(process.filter_names, what.name);
+}
+
+/// Resolves a site for the current epoch. Returns its word (id and tag), or site_off.
+inline uint64_t resolve_site(process_state& process, const object_root& object, call_site& site) {
+  // Read first: whatever changes after this makes the word stored below stale at once.
+  const uint64_t epoch = object.epoch.load_acquire();
+  image_view* image = current_image(process);
+  if (image == nullptr || process.recording.load_acquire() == 0 || !passes_filters(process, *site.what)) {
+    site.word.store_relaxed(epoch + site_off);
+    return site_off;
+  }
+  const uint64_t generation = image->generation << 18;
+  uint64_t bound = site.bound.load_relaxed();
+  if ((bound & ~site_off) != generation) {
+    bound = generation | site_word(*site.what, bind(*image, *site.what));
+    site.bound.store_relaxed(bound);
+  }
+  site.word.store_relaxed(epoch + (bound & site_off));
+  return bound & site_off;
+}
+
+// ---- the slow begin ------------------------------------------------------------------------------------------
+
+/// Whether the running code is on an alternate signal stack, whose addresses say nothing about nesting.
+inline bool on_alternate_stack() {
+  const errno_keeper keep;
+  stack_t stack{};
+  return sigaltstack(nullptr, &stack) == 0 && (stack.ss_flags & SS_ONSTACK) != 0;
+}
+
+/// Frees frames of code that was jumped over by longjmp: they were begun deeper in the stack than the running code is.
+/// Returns how many.
+inline unsigned purge_frames(thread_slot& slot, unsigned lane_index, uint64_t stack_pointer) {
+  if (on_alternate_stack()) return 0;
+  unsigned purged = 0;
+  for (frame* at = first_frame_of(slot, lane_index); at != end_frame_of(slot, lane_index); ++at) {
+    const uint64_t word = at->word.load_relaxed();
+    if (word == 0 || word == frame_busy || at->stack_pointer.load_relaxed() >= stack_pointer) continue;
+    at->word.store_relaxed(0);
+    ++purged;
+  }
+  return purged;
+}
+
+/// The first frame of a lane above all frames in use.
+inline frame* top_frame(thread_slot& slot, unsigned lane_index) {
+  frame* at = end_frame_of(slot, lane_index);
+  while (at != first_frame_of(slot, lane_index) && (at - 1)->word.load_relaxed() == 0) --at;
+  return at;
+}
+
+/// Whether a frame is in this image: detached_frame and frames of an image that was retired are not.
+inline bool is_in_image(const image_view& image, const frame* at) {
+  const uint64_t address = reinterpret_cast<uint64_t>(at);
+  const uint64_t begin = reinterpret_cast<uint64_t>(image.slots);
+  return address >= begin && address < begin + image.slot_count * sizeof(thread_slot);
+}
+
+inline claim claim_frame(caller from, call_site& site, uint64_t stack_pointer) {
+  const errno_keeper keep;
+  process_state* process = joined_process();
+  if (process == nullptr) return {nullptr, 0};
+  const uint64_t word = resolve_site(*process, *from.object, site);
+  if (word == site_off) return {nullptr, 0};
+  image_view& image = *current_image(*process);
+  frame* at = *from.next_frame;
+  if (!is_in_image(image, at)) {
+    if (!attach_thread(*process, image, from)) return {nullptr, 0};
+    at = *from.next_frame;
+  }
+  if (at->word.load_relaxed() == 0) return {at, word};
+
+  thread_slot& slot = slot_of(at);
+  const unsigned lane_index = lane_index_of(slot, at);
+  if (at == end_frame_of(slot, lane_index)) {
+    if (purge_frames(slot, lane_index, stack_pointer) != 0) {
+      at = top_frame(slot, lane_index);
+      if (at != end_frame_of(slot, lane_index)) return {at, word};
+    }
+    count_drop(image, drop_reason::too_deep);
+    return {nullptr, 0};
+  }
+  // The next free frame is not free: an end (or a point) was interrupted on it. Either this is a handler above it, or a
+  // handler has jumped out of it for good. A handler runs deeper in the stack than the code that it interrupted.
+  if (!on_alternate_stack() && stack_pointer >= at->stack_pointer.load_relaxed()) {
+    at->word.store_relaxed(0);
+    return {at, word};
+  }
+  for (unsigned k = 0; k < lane_count; ++k) {
+    if (k == lane_index || top_frame(slot, k) != first_frame_of(slot, k)) continue;
+    return {first_frame_of(slot, k), word};
+  }
+  count_drop(image, drop_reason::no_lane);
+  return {nullptr, 0};
+}
+
+// ---- the slow end --------------------------------------------------------------------------------------------
+
+/// Writes a region's record in its shortest form. The lane is busy.
+inline void write_region(process_state& process, image_view& image, thread_slot& slot, unsigned lane_index,
+                         uint64_t word, uint64_t start, uint64_t end, const atomic_word* payload, unsigned words) {
+  if (!prepare_lane(process, image, slot, lane_index, words + 3, end)) return;
+  // The region's 18 low bits come back out of its frame's word.
+  const uint64_t site = ((start << duration_shift) - word) & site_off;
+  const bool is_short = end - start < epoch_ticks && (site & 3) != static_cast<uint64_t>(record_tag::long_form) &&
+                        words <= max_short_region_words;
+  uint64_t record[3 + frame_payload_words];
+  unsigned count = 0;
+  if (is_short) {
+    const uint64_t length = words << id_shift;
+    record[count++] = end << end_time_shift | (end - start) << duration_shift | (site + length);
+  } else {
+    record[count++] = long_header(long_form::region, id_of_site_word(site), 2 + words);
+    record[count++] = start;
+    record[count++] = end;
+  }
+  for (unsigned i = 0; i < words; ++i) record[count++] = payload[i].load_relaxed();
+  append(slot.lanes[lane_index], record, count, false);
+}
+
+/// A region that ends on another thread than it began on, as regions of coroutines do: recorded by the thread that ends
+/// it, as an asynchronous slice, since it need not nest with anything there.
+inline void end_elsewhere(process_state& process, image_view& image, caller from, frame& origin, uint64_t word, unsigned words) {
+  thread_slot& origin_slot = slot_of(&origin);
+  const uint64_t start = origin.start_ticks.load_relaxed();
+  const uint64_t site = ((start << duration_shift) - word) & site_off;
+  uint64_t record[4 + frame_payload_words] = {long_header(long_form::async_region, id_of_site_word(site), 3 + words),
+                                              start, 0, tid_of(origin_slot)};
+  for (unsigned i = 0; i < words; ++i) record[4 + i] = origin.payload[i].load_relaxed();
+  origin.owner = &origin_slot.lanes[lane_index_of(origin_slot, &origin)];
+  uint64_t expected = word;
+  if (!origin.word.compare_exchange(expected, 0)) return count_drop(image, drop_reason::misnested);
+
+  if (!is_in_image(image, *from.next_frame) && !attach_thread(process, image, from)) return;
+  frame* const at = *from.next_frame;
+  thread_slot& slot = slot_of(at);
+  const unsigned lane_index = lane_index_of(slot, at);
+  const bool at_end = at == end_frame_of(slot, lane_index);
+  if (!at_end && at->word.load_relaxed() != 0) return count_drop(image, drop_reason::no_lane);
+  at->word.store_relaxed(frame_busy);
+  signal_fence();
+  record[2] = now_ticks(process);
+  if (prepare_lane(process, image, slot, lane_index, 4 + words, record[2])) {
+    append(slot.lanes[lane_index], record, 4 + words, false);
+  }
+  signal_fence();
+  if (!at_end) at->word.store_relaxed(0);
+}
+
+inline void end_region_slowly(caller from, frame* at, uint64_t word, unsigned words) {
+  const errno_keeper keep;
+  process_state& process = *joined_process();
+  image_view& image = *current_image(process);
+  if (!is_in_image(image, at)) {
+    // Begun before a start that made another image. Its frame stays busy, so that nothing begins there again.
+    if (*from.next_frame == at + 1) *from.next_frame = at;
+    at->word.store_relaxed(frame_busy);
+    return;
+  }
+  if (at->word.load_relaxed() != word) return count_drop(image, drop_reason::misnested);
+  frame* const top = *from.next_frame;
+  thread_slot& slot = slot_of(at);
+  if (!is_in_image(image, top) || &slot_of(top) != &slot) return end_elsewhere(process, image, from, *at, word, words);
+
+  const unsigned lane_index = lane_index_of(slot, at);
+  const unsigned top_lane = lane_index_of(slot, top);
+  const bool in_order = top == at + 1;
+  // In order, the frame itself is the busy mark. Else handlers look at the top, which must say so if they would write
+  // into the same lane. The end frame of a full stack always does.
+  const bool mark_top = !in_order && top_lane == lane_index && top->word.load_relaxed() == 0;
+  if (in_order) *from.next_frame = at;
+  if (mark_top) {
+    top->stack_pointer.store_relaxed(CONTRAIL_DETAIL_CALLERS_STACK_POINTER());
+    top->word.store_relaxed(frame_busy);
+  }
+  signal_fence();
+  write_region(process, image, slot, lane_index, word, at->start_ticks.load_relaxed(), now_ticks(process),
+               at->payload, words);
+  at->owner = &slot.lanes[lane_index];
+  signal_fence();
+  if (mark_top) top->word.store_relaxed(0);
+  at->word.store_relaxed(0);
+  if (in_order) return;
+  if (top_lane == lane_index || top_frame(slot, top_lane) == first_frame_of(slot, top_lane)) {
+    *from.next_frame = top_frame(slot, lane_index);
+  }
+}
+
+inline void roll_chunk_slowly(frame* at, uint64_t ticks) {
+  const errno_keeper keep;
+  process_state& process = *joined_process();
+  image_view& image = *current_image(process);
+  lane& writer = *at->owner;
+  if (!is_in_image(image, at)) {
+    writer.deadline.store_relaxed(0);
+    at->word.store_relaxed(frame_busy);
+    return;
+  }
+  open_chunk(process, image, writer, ticks);
+  at->owner = &writer;  // a new time epoch takes open regions from their lane, this one too
+  signal_fence();
+  at->word.store_relaxed(0);
+}
+
+/// Writes a point's record: `record` holds the payload from its second word on.
+inline void write_point_slowly(frame* at, uint64_t word, uint64_t stack_pointer, uint64_t* record, unsigned words) {
+  const errno_keeper keep;
+  process_state& process = *joined_process();
+  image_view& image = *current_image(process);
+  thread_slot& slot = slot_of(at);
+  const unsigned lane_index = lane_index_of(slot, at);
+  at->stack_pointer.store_relaxed(stack_pointer);
+  at->word.store_relaxed(frame_busy);
+  signal_fence();
+  const uint64_t now = now_ticks(process);
+  if (prepare_lane(process, image, slot, lane_index, words + 1, now)) {
+    record[0] = now << end_time_shift | static_cast<uint64_t>(words) << duration_shift | word;
+    append(slot.lanes[lane_index], record, words + 1, false);
+  }
+  signal_fence();
+  at->word.store_relaxed(0);
+}
+
+/// Names the running thread, attaching it if it has no slot yet. `size` is below thread_name_bytes.
+inline void name_thread_slowly(caller from, const char* name, size_t size) {
+  const errno_keeper keep;
+  process_state* process = joined_process();
+  if (process->recording.load_acquire() == 0) return;
+  image_view& image = *current_image(*process);
+  if (!is_in_image(image, *from.next_frame) && !attach_thread(*process, image, from)) return;
+  thread_slot& slot = slot_of(*from.next_frame);
+  uint64_t words[thread_name_bytes / 8] = {};
+  memcpy(words, name, size);
+  const uint64_t version = slot.name_version.load_relaxed() + 1;
+  slot.name_version.store_relaxed(version);
+  __atomic_thread_fence(__ATOMIC_RELEASE);
+  for (unsigned i = 0; i < thread_name_bytes / 8; ++i) slot.name[i].store_relaxed(words[i]);
+  slot.name_version.store_release(version + 1);
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+#include <fcntl.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail {
+
+/// Where a dump goes. `write` returns 0 or an errno value.
+struct dump_sink {
+  int (*write)(void* context, const void* bytes, size_t size);
+  void* context;
+};
+
+struct dump_request {
+  uint64_t window_ns;  ///< 0: all
+  uint32_t signal;     ///< that asked for it, or 0
+};
+
+/// Collects small writes into the image's scratch space. Remembers the first error and the bytes written.
+class dump_output {
+ public:
+  dump_output(const dump_sink& sink, char* buffer, size_t capacity)
+      : sink_(sink), buffer_(buffer), capacity_(capacity) {}
+
+  void add(const void* bytes, size_t size) {
+    const char* from = static_cast<const char*>(bytes);
+    while (size != 0) {
+      if (used_ == capacity_) flush();
+      const size_t part = size < capacity_ - used_ ? size : capacity_ - used_;
+      memcpy(buffer_ + used_, from, part);
+      used_ += part;
+      from += part;
+      size -= part;
+      total_ += part;
+    }
+  }
+  /// Room for `size` bytes in the buffer, to be filled by the caller at once.
+  char* reserve(size_t size) {
+    if (capacity_ - used_ < size) flush();
+    char* at = buffer_ + used_;
+    used_ += size;
+    total_ += size;
+    return at;
+  }
+  void flush() {
+    if (used_ != 0 && error_ == 0) error_ = sink_.write(sink_.context, buffer_, used_);
+    used_ = 0;
+  }
+  int error() const { return error_; }
+  uint64_t total() const { return total_; }
+
+ private:
+  const dump_sink& sink_;
+  char* buffer_;
+  size_t capacity_;
+  size_t used_ = 0;
+  uint64_t total_ = 0;
+  int error_ = 0;
+};
+
+// ---- slots ---------------------------------------------------------------------------------------------------
+
+/// Copies a frame only if it held one open region during the whole copy; else the copy is free.
+inline void copy_frame(frame& to, const frame& from) {
+  to.word.store_relaxed(0);
+  // Acquire: a word that is seen comes with the payload that was stored before it.
+  const uint64_t word = from.word.load_acquire();
+  if (word == 0 || word == frame_busy) return;
+  to.start_ticks.store_relaxed(from.start_ticks.load_acquire());
+  to.stack_pointer.store_relaxed(from.stack_pointer.load_acquire());
+  // In order and each with acquire: a field that is set later is published by its first word, which is stored last.
+  for (unsigned i = 0; i < frame_payload_words; ++i) to.payload[i].store_relaxed(from.payload[i].load_acquire());
+  // The loads above stay above this one.
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);
+  if (from.word.load_relaxed() == word) to.word.store_relaxed(word);
+}
+
+/// A thread's name as the system has it now, for threads that were not named by TRACE_THREAD_NAME.
+inline bool read_thread_name(uint32_t tid, char (&name)[thread_name_bytes]) {
+  char path[64];
+  text_writer(path, sizeof path).add("/proc/self/task/").add(uint64_t{tid}).add("/comm");
+  const int file = open(path, O_RDONLY | O_CLOEXEC);
+  if (file < 0) return false;
+  ssize_t size = read(file, name, thread_name_bytes - 1);
+  close(file);
+  if (size <= 0) return false;
+  if (name[size - 1] == '\n') --size;
+  memset(name + size, 0, thread_name_bytes - static_cast<size_t>(size));
+  return true;
+}
+
+inline void copy_slot(thread_slot& to, const thread_slot& from, uint64_t state) {
+  memset(static_cast<void*>(&to), 0, sizeof to);
+  to.state.store_relaxed(state);
+  to.tid_index.store_relaxed(from.tid_index.load_relaxed());
+  to.owner_object.store_relaxed(from.owner_object.load_relaxed());
+  to.attach_ticks.store_relaxed(from.attach_ticks.load_relaxed());
+  char system_name[thread_name_bytes] = {};
+  const uint64_t version = from.name_version.load_acquire();
+  for (unsigned i = 0; i < thread_name_bytes / 8; ++i) to.name[i].store_relaxed(from.name[i].load_acquire());
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);
+  if (version == 0 && read_thread_name(tid_of(to), system_name)) {
+    memcpy(static_cast<void*>(to.name), system_name, sizeof system_name);
+    to.name_version.store_relaxed(2);
+  } else if (version == from.name_version.load_relaxed()) {
+    to.name_version.store_relaxed(version);
+  }
+  for (unsigned k = 0; k < lane_count; ++k) {
+    const lane& writer = from.lanes[k];
+    lane& copy = to.lanes[k];
+    copy.cursor.store_relaxed(writer.cursor.load_acquire());
+    copy.epoch_base.store_relaxed(writer.epoch_base.load_relaxed());
+    copy.chunk.store_relaxed(writer.chunk.load_relaxed());
+    copy.extra_words.store_relaxed(writer.extra_words.load_relaxed());
+    copy.words_before.store_relaxed(writer.words_before.load_relaxed());
+    copy.anchor_ticks.store_relaxed(writer.anchor_ticks.load_relaxed());
+    copy.dropped.store_relaxed(writer.dropped.load_relaxed());
+  }
+  for (unsigned i = 0; i < frame_count; ++i) copy_frame(to.frames[i], from.frames[i]);
+  // The slot went to another thread meanwhile: nothing of this copy can be trusted.
+  if (from.state.load_acquire() != state) {
+    to.state.store_relaxed(0);
+    for (frame& at : to.frames) at.word.store_relaxed(0);
+  }
+}
+
+inline bool is_listed(uint64_t state) {
+  return static_cast<slot_state>(state & 0xff) == slot_state::live;
+}
+
+// ---- chunks --------------------------------------------------------------------------------------------------
+
+/// Copies one chunk with its extent filled in; false, and the copy empty with ticket 0, when it was recycled meanwhile.
+inline bool copy_chunk(chunk& to, const image_view& image, uint64_t index) {
+  const chunk& from = image.chunks[index];
+  const atomic_word& state = image.chunk_states[index];
+  atomic_word* const words = reinterpret_cast<atomic_word*>(&to);
+  const auto invalid = [&] {
+    memset(static_cast<void*>(&to), 0, sizeof to);
+    return false;
+  };
+  // Acquire pairs with the release that opened or sealed it: the header is whole.
+  const uint64_t before = state.load_acquire();
+  if (state_of(before) != chunk_state::open && state_of(before) != chunk_state::sealed) return invalid();
+
+  // The extent comes first: the words below it were released before it was.
+  uint64_t end_bytes = extent_bytes(from.extent.load_acquire());
+  if (end_bytes == 0) {
+    const lane* writer = lane_of(image, from);
+    if (writer == nullptr) return invalid();
+    const uint64_t cursor = writer->cursor.load_acquire();
+    const uint64_t begin = reinterpret_cast<uint64_t>(&from);
+    if (cursor >= begin + chunk_header_bytes && cursor <= begin + chunk_bytes) {
+      end_bytes = cursor - begin;
+    } else {
+      // The writer's cursor is elsewhere: the chunk was sealed just now, or is not written to yet.
+      end_bytes = extent_bytes(from.extent.load_acquire());
+      if (end_bytes == 0) end_bytes = chunk_header_bytes;
+    }
+  }
+  if (end_bytes < chunk_header_bytes || end_bytes > chunk_bytes) return invalid();
+
+  const atomic_word* const source = reinterpret_cast<const atomic_word*>(&from);
+  const uint64_t count = end_bytes / 8;
+  for (uint64_t i = 0; i < count; ++i) words[i].value = source[i].load_relaxed();
+  memset(static_cast<void*>(words + count), 0, chunk_bytes - end_bytes);
+  // Pairs with the release fence in take_chunk: if any word above came from the next owner, its state is seen below.
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);
+  const uint64_t after = state.load_relaxed();
+  if (ticket_of(after) != ticket_of(before) || state_of(after) == chunk_state::taking) return invalid();
+  to.ticket.value = ticket_of(before);
+  to.extent.value = end_bytes;
+  return true;
+}
+
+/// Whether a chunk may hold records that ended at or after `cutoff`.
+inline bool is_wanted(const image_view& image, uint64_t index, uint64_t cutoff) {
+  const uint64_t state = image.chunk_states[index].load_acquire();
+  if (state_of(state) == chunk_state::open) return true;
+  return state_of(state) == chunk_state::sealed && image.chunks[index].sealed_ticks.load_relaxed() >= cutoff;
+}
+
+// ---- the dump ------------------------------------------------------------------------------------------------
+
+/// The tick before which nothing belongs to a window of `window_ns` that ends now; 0 for no window.
+inline uint64_t window_begin(const process_state& process, const image_view& image, uint64_t now, uint64_t window_ns) {
+  const uint64_t start = image.super->start.ticks;
+  if (window_ns == 0) return start;
+  const uint128 ticks = static_cast<uint128>(window_ns) * process.tick_hz.load_relaxed() / 1'000'000'000U;
+  const uint64_t back = ticks > now ? now : static_cast<uint64_t>(ticks);
+  return now - back > start ? now - back : start;
+}
+
+/// Writes the dump. One at a time: the caller holds process.dumping. Returns 0 or an errno value.
+// Async-signal-safe.
+inline int write_dump(process_state& process, image_view& image, const dump_request& request, const dump_sink& sink) {
+  const superblock& live = *image.super;
+  char* at = image.scratch;
+  uint32_t* const chosen = reinterpret_cast<uint32_t*>(at);
+  at += (image.chunk_count * sizeof(uint32_t) + 63) & ~uint64_t{63};
+  superblock& super = *reinterpret_cast<superblock*>(at);
+  at += sizeof(superblock);
+  const size_t capacity = static_cast<size_t>(image.scratch + image.scratch_bytes - at);
+  dump_output output(sink, at, capacity);
+
+  const clock_anchor now = take_anchor(process);
+  const uint64_t cutoff = window_begin(process, image, now.ticks, request.window_ns);
+
+  // Frozen before the superblock is written, since it states the counts: which slots, how many bindings, which chunks.
+  // What is in them is copied later, so a slot may be free and a chunk torn by then.
+  uint64_t slots = 0;
+  for (uint64_t i = 0; i < image.slot_count; ++i) slots += is_listed(image.slots[i].state.load_acquire());
+  const binding& overflow = *binding_of(image, overflow_id);
+  uint64_t early_end = 1;
+  uint64_t early_bytes = overflow.bytes;
+  for (const binding* entry; (entry = binding_of(image, early_end)) != nullptr; ++early_end) early_bytes += entry->bytes;
+  uint64_t chunks = 0;
+  for (uint64_t i = 0; i < image.chunk_count; ++i) {
+    if (is_wanted(image, i, cutoff)) chosen[chunks++] = static_cast<uint32_t>(i);
+  }
+
+  memcpy(static_cast<void*>(&super), &live, __builtin_offsetof(superblock, next_ticket));
+  super.next_ticket.store_relaxed(live.next_ticket.load_relaxed());
+  super.next_id.store_relaxed(live.next_id.load_relaxed());
+  super.arena_used.store_relaxed(live.arena_used.load_relaxed());
+  super.attached.store_relaxed(live.attached.load_relaxed());
+  super.attached_slots.store_relaxed(live.attached_slots.load_relaxed());
+  for (unsigned i = 0; i < 8; ++i) super.dropped[i].store_relaxed(live.dropped[i].load_relaxed());
+  memset(static_cast<void*>(&super.reserved_counters), 0, sizeof super.reserved_counters);
+  super.kind = image_kind::dump;
+  super.base_address = reinterpret_cast<uint64_t>(image.super);
+  super.slots_offset = sizeof(superblock);
+  super.slot_count = static_cast<uint32_t>(slots);
+  super.chunk_states_offset = 0;
+  super.bindings_offset = super.slots_offset + slots * sizeof(thread_slot);
+  super.bindings_bytes = early_bytes;
+  super.binding_index_offset = 0;
+  super.binding_index_count = 0;
+  super.chunks_offset = super.bindings_offset + early_bytes;
+  super.chunk_count = static_cast<uint32_t>(chunks);
+  super.late_bindings_offset = super.chunks_offset + chunks * chunk_bytes;
+  super.scratch_offset = 0;
+  super.scratch_bytes = 0;
+  super.image_bytes = live.image_bytes;
+  super.dump = now;
+  super.window_ns = request.window_ns;
+  super.cutoff_ticks = cutoff;
+  super.dump_sequence = static_cast<uint32_t>(process.dump_count.load_relaxed());
+  super.dump_signal = request.signal;
+  super.dump_tid = current_tid();
+  super.reserved0 = 0;
+  memset(super.reserved, 0, sizeof super.reserved);
+  output.add(&super, sizeof super);
+
+  uint64_t copied = 0;
+  for (uint64_t i = 0; i < image.slot_count && copied < slots; ++i) {
+    const uint64_t state = image.slots[i].state.load_acquire();
+    if (!is_listed(state)) continue;
+    copy_slot(*reinterpret_cast<thread_slot*>(output.reserve(sizeof(thread_slot))), image.slots[i], state);
+    ++copied;
+  }
+  for (; copied < slots; ++copied) memset(output.reserve(sizeof(thread_slot)), 0, sizeof(thread_slot));
+
+  output.add(&overflow, overflow.bytes);
+  for (uint64_t id = 1; id < early_end; ++id) {
+    const binding* entry = binding_of(image, id);
+    output.add(entry, entry->bytes);
+  }
+
+  end_of_dump end;
+  for (uint64_t i = 0; i < chunks && output.error() == 0; ++i) {
+    if (copy_chunk(*reinterpret_cast<chunk*>(output.reserve(chunk_bytes)), image, chosen[i])) {
+      ++end.chunks_written;
+    } else {
+      ++end.chunks_torn;
+    }
+  }
+  // Acquire, as everywhere: an id that a copied chunk carries was published before the record was.
+  const uint64_t next_id = image.super->next_id.load_acquire();
+  for (uint64_t id = early_end; id < next_id && id <= image.id_count; ++id) {
+    if (const binding* entry = binding_of(image, id)) output.add(entry, entry->bytes);
+  }
+  end.anchor = take_anchor(process);
+  end.total_bytes = output.total() + sizeof end;
+  output.add(&end, sizeof end);
+  output.flush();
+  return output.error();
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/options.hpp ==========================================================================================
+// What flight_recorder takes and tells: plain aggregates for designated initialisers. New members are only appended.
+#ifndef CONTRAIL_OPTIONS_HPP
+#define CONTRAIL_OPTIONS_HPP
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+
+/// Which call sites record. Both lists are comma separated globs, the last one that matches decides, '-' excludes:
+/// `{.categories = "net,db*,-db.noise"}`. Null or empty lets everything through. The strings are copied.
+struct filter_options {
+  const char* categories = nullptr;
+  const char* names = nullptr;
+};
+
+/// Options of flight_recorder::start.
+struct options {
+  /// Bytes of the whole recorder, everything included; a hard bound. At least 1 MiB.
+  uint64_t memory = 32U << 20;
+  /// How far back every dump reaches at most, also those by signal. 0: all that memory holds.
+  duration window{};
+  /// Touch all memory at start, some 0.3 ms a MiB, instead of at first use, some 5 us per 8 KiB.
+  bool prefault = false;
+  filter_options filter{};
+};
+
+/// Options of one dump.
+struct dump_options {
+  /// How far back it reaches; 0: as far as `options::window` says.
+  duration last{};
+};
+
+enum class recorder_state { off, recording };
+
+/// What flight_recorder::status tells. Counts are of this moment and may be changing.
+struct recorder_status {
+  recorder_state state = recorder_state::off;
+  uint64_t window_ns = 0;      ///< how far back the oldest record in memory reaches
+  uint64_t memory_bytes = 0;   ///< of the recorder, everything included
+  uint64_t used_bytes = 0;     ///< in chunks that hold records
+  uint64_t records = 0;        ///< in memory now
+  uint64_t dropped = 0;        ///< lost since start, other than by being overwritten; 0 unless memory is too small
+  uint64_t threads = 0;        ///< that have a place in the recorder
+  uint64_t call_sites = 0;     ///< and event types bound so far
+};
+
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail {
+
+inline error not_running() {
+  return {error_code::not_running, "No flight recorder runs: call contrail::flight_recorder::start() first."};
+}
+
+/// One dump at a time; a second one gets an error instead of waiting.
+class dump_turn {
+ public:
+  explicit dump_turn(process_state& process) : process_(process) {
+    uint64_t expected = 0;
+    taken_ = process_.dumping.compare_exchange(expected, 1);
+    if (taken_) process_.dump_count.fetch_add_relaxed(1);
+  }
+  ~dump_turn() {
+    if (taken_) process_.dumping.store_release(0);
+  }
+  dump_turn(const dump_turn&) = delete;
+  dump_turn& operator=(const dump_turn&) = delete;
+  bool taken() const { return taken_; }
+
+ private:
+  process_state& process_;
+  bool taken_;
+};
+
+inline uint64_t window_ns(const process_state& process, duration last) {
+  const uint64_t limit = process.window_ns.load_relaxed();
+  const uint64_t wanted = last.ns > 0 ? static_cast<uint64_t>(last.ns) : 0;
+  return limit != 0 && (wanted == 0 || wanted > limit) ? limit : wanted;
+}
+
+inline error file_error(const char* what, const char* path, int number) {
+  char message[sizeof(error)];
+  text_writer writer(message, sizeof message);
+  writer.add(what).add(path).add(": ");
+  if (const char* known = errno_text(number)) {
+    writer.add(known);
+  } else {
+    writer.add("system error ").add(static_cast<uint64_t>(number));
+  }
+  writer.add('.');
+  return {error_code::file, message};
+}
+
+inline int write_to_descriptor(void* context, const void* bytes, size_t size) {
+  return write_all(*static_cast<int*>(context), bytes, size);
+}
+
+/// Every dump goes through here. `write` is called with pieces of the dump, in order.
+// Async-signal-safe, as far as `sink` is.
+inline error dump_to(const dump_sink& sink, uint64_t last_ns, uint32_t signal, const char* where) {
+  process_state* process = joined_process();
+  if (process == nullptr || process->recording.load_acquire() == 0) return not_running();
+  const dump_turn turn(*process);
+  if (!turn.taken()) {
+    return {error_code::busy, "Another dump is being written; try again when it is done."};
+  }
+  if (const int failed = write_dump(*process, *current_image(*process), {last_ns, signal}, sink)) {
+    return file_error("Could not write the dump to ", where, failed);
+  }
+  return {};
+}
+
+// Async-signal-safe.
+inline error dump_to_path(const char* pattern, uint64_t last_ns, uint32_t signal) {
+  const errno_keeper keep;
+  process_state* process = joined_process();
+  if (process == nullptr || process->recording.load_acquire() == 0) return not_running();
+  const char* executable = current_image(*process)->super->executable;
+  for (const char* at = executable; *at != '\0'; ++at) {
+    if (*at == '/') executable = at + 1;
+  }
+  const uint64_t pid = static_cast<uint64_t>(getpid());
+  const uint64_t sequence = process->dump_count.load_relaxed() + 1;
+  char path[longest_path_bytes];
+  const path_values values{pid, kernel_clock_ns(CLOCK_REALTIME) / 1'000'000'000U, sequence, executable};
+  if (error failed = expand_path(pattern, values, path)) return failed;
+
+  replacing_file file(path, pid, sequence);
+  if (!file.is_open()) return file_error("Could not create the dump beside ", path, file.error());
+  int descriptor = file.descriptor();
+  if (error failed = dump_to({write_to_descriptor, &descriptor}, last_ns, signal, path)) return failed;
+  if (const int failed = file.commit()) return file_error("Could not finish the dump ", path, failed);
+  return {};
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/detail/dump_signal.hpp ===============================================================================
+// Dumps on a signal.
+#ifndef CONTRAIL_DETAIL_DUMP_SIGNAL_HPP
+#define CONTRAIL_DETAIL_DUMP_SIGNAL_HPP
+
+#include <signal.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail {
+
+inline constexpr unsigned most_signal_dumps = 8;
+
+/// What to do at one signal. Written before the handler is installed, constant afterwards but for the path's place.
+struct signal_dump {
+  atomic_word signal;  ///< 0: unused
+  atomic_word last_ns;
+  struct sigaction before;
+  char path[2][longest_path_bytes];
+  atomic_word path_in_use;  ///< which of the two; a new path goes into the other one first
+};
+
+CONTRAIL_DETAIL_HIDDEN inline constinit signal_dump signal_dumps[most_signal_dumps]{};
+
+/// Dumps, then does what the program would have done without contrail. A failure is told on stderr, since a handler has
+/// nobody to return it to.
+// Async-signal-safe.
+inline void on_dump_signal(int signal, siginfo_t* info, void* context) {
+  const errno_keeper keep;
+  for (signal_dump& wanted : signal_dumps) {
+    if (wanted.signal.load_acquire() != static_cast<uint64_t>(signal)) continue;
+    process_state* process = joined_process();
+    const uint64_t last = wanted.last_ns.load_relaxed();
+    const uint64_t window =
+        process == nullptr ? 0 : window_ns(*process, duration{static_cast<int64_t>(last)});
+    if (error failed = dump_to_path(wanted.path[wanted.path_in_use.load_acquire()], window,
+                                    static_cast<uint32_t>(signal))) {
+      char line[sizeof(error) + 16];
+      text_writer text(line, sizeof line);
+      text.add("contrail: ").add(failed.message()).add('\n');
+      write_all(STDERR_FILENO, line, text.size());
+    }
+    if ((wanted.before.sa_flags & SA_SIGINFO) != 0 && wanted.before.sa_sigaction != nullptr) {
+      wanted.before.sa_sigaction(signal, info, context);
+    } else if (wanted.before.sa_handler != SIG_DFL && wanted.before.sa_handler != SIG_IGN) {
+      wanted.before.sa_handler(signal);
+    }
+    return;
+  }
+}
+
+inline error install_signal_dump(int signal, const char* path, uint64_t last_ns) {
+  char ignored[longest_path_bytes];
+  if (error failed = expand_path(path, {1, 1, 1, "e"}, ignored)) return failed;
+  signal_dump* place = nullptr;
+  for (signal_dump& at : signal_dumps) {
+    const uint64_t used_for = at.signal.load_relaxed();
+    if (used_for == static_cast<uint64_t>(signal)) {
+      place = &at;
+      break;
+    }
+    if (used_for == 0 && place == nullptr) place = &at;
+  }
+  if (place == nullptr) {
+    return {error_code::bad_option, "Eight signals have a dump already: contrail has no room for another one."};
+  }
+  const uint64_t other = 1 - place->path_in_use.load_relaxed();
+  text_writer(place->path[other], longest_path_bytes).add(path);
+  place->last_ns.store_relaxed(last_ns);
+  place->path_in_use.store_release(other);
+  if (place->signal.load_relaxed() != 0) return {};
+
+  struct sigaction action {};
+  action.sa_sigaction = on_dump_signal;
+  action.sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK;
+  sigemptyset(&action.sa_mask);
+  if (sigaction(signal, nullptr, &place->before) != 0) {
+    return {error_code::bad_option, "The system takes no handler for that signal: use another one, such as SIGUSR2."};
+  }
+  place->signal.store_release(static_cast<uint64_t>(signal));
+  if (sigaction(signal, &action, nullptr) != 0) {
+    place->signal.store_release(0);
+    return {error_code::bad_option, "The system takes no handler for that signal: use another one, such as SIGUSR2."};
+  }
+  // The handler's code must outlive dlclose of the library that asked for it.
+  pin_object(reinterpret_cast<const void*>(&on_dump_signal));
+  return {};
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/detail/start.hpp =====================================================================================
+// Makes an image: how the memory is divided, and what stands in the superblock.
+#ifndef CONTRAIL_DETAIL_START_HPP
+#define CONTRAIL_DETAIL_START_HPP
+
+// ==== contrail/detail/object.hpp ====================================================================================
+// Shared objects that come and go: each links itself into the process when it is loaded.
+#ifndef CONTRAIL_DETAIL_OBJECT_HPP
+#define CONTRAIL_DETAIL_OBJECT_HPP
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail {
+
+/// Adds this shared object to the process's list, once.
+inline void link_object() {
+  object_root& own = own_object();
+  process_state* process = join_process();
+  if (process == nullptr) return;
+  const control_lock lock(*process);
+  for (const object_root* object = process->objects; object != nullptr; object = object->next) {
+    if (object == &own) return;
+  }
+  own.types = own_type_range();
+  own.next = process->objects;
+  own.types.next = own.next == nullptr ? nullptr : &own.next->types;
+  own.epoch.store_release(process->epoch.load_relaxed() == 0 ? epoch_step : process->epoch.load_relaxed());
+  if (process->epoch.load_relaxed() == 0) process->epoch.store_relaxed(epoch_step);
+  process->objects = &own;
+  if (process->recording.load_relaxed() != 0) {
+    reinterpret_cast<const slow_half*>(process->slow_table.load_relaxed())->object_loaded(own);
+  }
+}
+
+inline void unlink_object() {
+  object_root& own = own_object();
+  process_state* process = joined_process();
+  // The elected object's memory is the list's own; it is pinned, or nothing else is left to use it.
+  if (process == nullptr || process == &own.process) return;
+  const control_lock lock(*process);
+  for (object_root** link = &process->objects; *link != nullptr; link = &(*link)->next) {
+    if (*link != &own) continue;
+    *link = own.next;
+    break;
+  }
+  for (object_root* object = process->objects; object != nullptr; object = object->next) {
+    object->types.next = object->next == nullptr ? nullptr : &object->next->types;
+  }
+}
+
+__attribute__((constructor(101), used)) CONTRAIL_DETAIL_HIDDEN inline void on_object_loaded() { link_object(); }
+__attribute__((destructor(101), used)) CONTRAIL_DETAIL_HIDDEN inline void on_object_unloaded() { unlink_object(); }
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/detail/storage.hpp ===================================================================================
+// The image's pages.
+#ifndef CONTRAIL_DETAIL_STORAGE_HPP
+#define CONTRAIL_DETAIL_STORAGE_HPP
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/mman.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail {
+
+/// Maps `bytes` of zeroed private memory whose address is a multiple of `alignment` (a power of two); null when the
+/// system has none, with errno saying why. Private, so that a forked child writes to its own copy.
+inline void* map_image(uint64_t bytes, uint64_t alignment, bool prefault) {
+  const size_t reserved = bytes + alignment;
+  void* raw = mmap(nullptr, reserved, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (raw == MAP_FAILED) return nullptr;
+  const uintptr_t begin = reinterpret_cast<uintptr_t>(raw);
+  const uintptr_t aligned = (begin + alignment - 1) & ~(alignment - 1);
+  if (aligned != begin) munmap(raw, aligned - begin);
+  if (const size_t rest = begin + reserved - (aligned + bytes)) {
+    munmap(reinterpret_cast<void*>(aligned + bytes), rest);
+  }
+  char* image = reinterpret_cast<char*>(aligned);
+  if (prefault) {
+    // Written, not only read: a read would map the shared zero page and fault again at the first record.
+    for (uint64_t at = 0; at < bytes; at += 4096) *static_cast<volatile char*>(image + at) = 0;
+  }
+  return image;
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+#include <fcntl.h>
+#include <pthread.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail {
+
+inline constexpr uint64_t smallest_image_bytes = 1U << 20;
+inline constexpr uint64_t largest_image_bytes = 1ULL << 34;  ///< 34 bits of offsets stay far from every field's limit
+
+// ---- clock ---------------------------------------------------------------------------------------------------
+
+/// Whether the processor's counter runs at a constant rate through sleep states, and the kernel still offers it as a
+/// clock: it withdraws the TSC when it finds the cores' counters apart.
+inline bool hardware_clock_is_trusted() {
+#if defined(__x86_64__)
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  if (__get_cpuid(0x8000'0007, &eax, &ebx, &ecx, &edx) == 0 || (edx & 1U << 8) == 0) return false;
+  const int file =
+      open("/sys/devices/system/clocksource/clocksource0/available_clocksource", O_RDONLY | O_CLOEXEC);
+  if (file < 0) return false;
+  char sources[256];
+  const ssize_t size = read(file, sources, sizeof sources - 1);
+  close(file);
+  if (size <= 0) return false;
+  sources[size] = '\0';
+  return strstr(sources, "tsc") != nullptr;
+#else
+  return true;
+#endif
+}
+
+/// Nominal ticks per second, measured between two anchors some 50 us apart; anchors in the chunks are far better.
+inline uint64_t estimate_tick_hz(const clock_anchor& from, const clock_anchor& to) {
+  const uint64_t ns = to.monotonic_ns - from.monotonic_ns;
+  if (ns == 0) return 1'000'000'000;
+  return static_cast<uint64_t>(static_cast<uint128>(to.ticks - from.ticks) * 1'000'000'000U / ns);
+}
+
+// ---- layout --------------------------------------------------------------------------------------------------
+
+/// How an image of some size is divided. Everything counts: the chunks get what the rest leaves.
+struct image_layout {
+  uint64_t image_bytes;
+  uint64_t slots_offset, slot_count;
+  uint64_t index_offset, id_count;
+  uint64_t hashes_offset, hash_count;
+  uint64_t arena_offset, arena_bytes;
+  uint64_t scratch_offset, scratch_bytes;
+  uint64_t states_offset;
+  uint64_t chunks_offset, chunk_count;
+};
+
+inline constexpr uint64_t round_up(uint64_t value, uint64_t to) { return (value + to - 1) / to * to; }
+
+inline constexpr image_layout divide(uint64_t bytes) {
+  image_layout layout{};
+  layout.image_bytes = bytes & ~uint64_t{sizeof(thread_slot) - 1};
+  uint64_t at = sizeof(thread_slot);  // the superblock, the view, and padding up to the slots' alignment
+  layout.slots_offset = at;
+  // An eighth for threads, 252 of them in 32 MiB; the rest of the first eighth of ids and their strings is a thirtieth.
+  layout.slot_count = layout.image_bytes / 8 / sizeof(thread_slot);
+  at += layout.slot_count * sizeof(thread_slot);
+  layout.id_count = layout.image_bytes / 4096;
+  if (layout.id_count > max_id) layout.id_count = max_id;
+  layout.index_offset = at;
+  at += round_up((layout.id_count + 1) * 4, 64);
+  layout.hash_count = 1;
+  while (layout.hash_count < layout.id_count * 3 / 2) layout.hash_count *= 2;
+  layout.hashes_offset = at;
+  at += layout.hash_count * 8;
+  layout.arena_offset = at;
+  layout.arena_bytes = layout.id_count * 128;
+  at += layout.arena_bytes;
+  const uint64_t most_chunks = layout.image_bytes / chunk_bytes;
+  layout.states_offset = at;
+  at += round_up(most_chunks * 8, 64);
+  layout.scratch_offset = at;
+  layout.scratch_bytes = round_up(most_chunks * 4, 64) + sizeof(superblock) + 4 * sizeof(thread_slot);
+  at += layout.scratch_bytes;
+  layout.chunks_offset = round_up(at, chunk_bytes);
+  layout.chunk_count = (layout.image_bytes - layout.chunks_offset) / chunk_bytes;
+  return layout;
+}
+
+/// Copies a string into a field of the superblock, cut to fit and zero padded.
+template <size_t Size>
+inline void copy_text(char (&to)[Size], const char* from) {
+  size_t i = 0;
+  for (; from[i] != '\0' && i + 1 < Size; ++i) to[i] = from[i];
+  memset(to + i, 0, Size - i);
+}
+
+/// Who this process is, where the recording began: everything a reader needs that no record says.
+inline void identify(process_state& process, superblock& super) {
+  super.pid = static_cast<uint32_t>(getpid());
+  char path[256] = {};
+  const ssize_t size = readlink("/proc/self/exe", path, sizeof path - 1);
+  copy_text(super.executable, size > 0 ? path : "");
+  char host[64] = {};
+  if (gethostname(host, sizeof host - 1) != 0) host[0] = '\0';
+  copy_text(super.host, host);
+  super.source = process.hardware_clock.load_relaxed() == 0 ? clock_source::monotonic
+#if defined(__aarch64__)
+                                                            : clock_source::cntvct;
+#else
+                                                            : clock_source::tsc;
+#endif
+  super.start = take_anchor(process);
+  do {
+    super.ready = take_anchor(process);
+  } while (super.ready.monotonic_ns - super.start.monotonic_ns < 50'000);
+  super.tick_hz = estimate_tick_hz(super.start, super.ready);
+  process.tick_hz.store_relaxed(super.tick_hz);
+}
+
+/// The overflow binding's descriptor: what call sites bind to when there is no room for theirs.
+inline constexpr descriptor overflow_descriptor{
+    binding_kind::overflow, 0, text{"(more call sites than contrail has room for)"}, {}, {}, {}, 0, 0, nullptr, 0};
+
+/// Maps and fills an image; null when there is no memory.
+inline image_view* make_image(process_state& process, const options& wanted, uint64_t generation) {
+  const image_layout layout = divide(wanted.memory);
+  char* const base = static_cast<char*>(map_image(layout.image_bytes, sizeof(thread_slot), wanted.prefault));
+  if (base == nullptr) return nullptr;
+  superblock& super = *reinterpret_cast<superblock*>(base);
+  image_view& view = *reinterpret_cast<image_view*>(base + sizeof(superblock));
+  view.super = &super;
+  view.slots = reinterpret_cast<thread_slot*>(base + layout.slots_offset);
+  view.slot_count = layout.slot_count;
+  view.chunk_states = reinterpret_cast<atomic_word*>(base + layout.states_offset);
+  view.chunks = reinterpret_cast<chunk*>(base + layout.chunks_offset);
+  view.chunk_count = layout.chunk_count;
+  view.binding_index = reinterpret_cast<uint32_t*>(base + layout.index_offset);
+  view.id_count = layout.id_count;
+  view.arena = base + layout.arena_offset;
+  view.arena_bytes = layout.arena_bytes;
+  view.binding_hashes = reinterpret_cast<atomic_word*>(base + layout.hashes_offset);
+  view.hash_count = layout.hash_count;
+  view.scratch = base + layout.scratch_offset;
+  view.scratch_bytes = layout.scratch_bytes;
+  view.image_bytes = layout.image_bytes;
+  view.generation = generation;
+
+  super.version_major = format_major;
+  super.version_minor = format_minor;
+  super.superblock_bytes = sizeof(superblock);
+  super.kind = image_kind::live;
+  super.image_bytes = layout.image_bytes;
+  super.base_address = reinterpret_cast<uint64_t>(base);
+  super.slots_offset = layout.slots_offset;
+  super.slot_bytes = sizeof(thread_slot);
+  super.slot_count = static_cast<uint32_t>(layout.slot_count);
+  super.chunk_states_offset = layout.states_offset;
+  super.chunks_offset = layout.chunks_offset;
+  super.chunk_bytes = chunk_bytes;
+  super.chunk_count = static_cast<uint32_t>(layout.chunk_count);
+  super.binding_index_offset = layout.index_offset;
+  super.binding_index_count = layout.id_count + 1;
+  super.bindings_offset = layout.arena_offset;
+  super.bindings_bytes = layout.arena_bytes;
+  super.scratch_offset = layout.scratch_offset;
+  super.scratch_bytes = layout.scratch_bytes;
+  super.lane_count = lane_count;
+  super.frame_bytes = sizeof(frame);
+  super.frame_count = frame_count;
+  for (unsigned i = 0; i < lane_count; ++i) super.lane_first_frame[i] = first_frame[i];
+  // Ticket modulo count is the chunk; the first ticket is above the 0 of a chunk that was never taken.
+  super.next_ticket.store_relaxed(layout.chunk_count);
+  super.next_id.store_relaxed(1);
+  identify(process, super);
+  binding_output overflow;
+  serialise(overflow_descriptor, overflow);
+  publish_binding(view, overflow_descriptor, overflow.size(), overflow_id);
+  // Last: whoever scans memory for the magic finds a whole superblock.
+  __atomic_store_n(&super.magic, ~complement_of_image_magic, __ATOMIC_RELEASE);
+  return &view;
+}
+
+/// Makes threads leave an image that another one replaces: their next begin there takes the slow path and attaches anew.
+/// The image stays mapped, since a thread may hold a frame in it for as long as it likes; its chunks' memory is given
+/// back to the system.
+inline void retire_image(image_view& image) {
+  for (uint64_t i = 0; i < image.slot_count; ++i) {
+    thread_slot& slot = image.slots[i];
+    for (lane& writer : slot.lanes) writer.deadline.store_relaxed(0);
+    for (frame& at : slot.frames) {
+      uint64_t free = 0;
+      at.word.compare_exchange(free, frame_busy);
+    }
+  }
+  madvise(image.chunks, image.chunk_count * chunk_bytes, MADV_DONTNEED);
+}
+
+// ---- objects that come and go --------------------------------------------------------------------------------
+
+/// Slots of objects that were unloaded: no thread can be in their code any more. Held: control.
+inline void free_slots_of_unloaded_objects(process_state& process, image_view& image) {
+  for (uint64_t i = 0; i < image.slot_count; ++i) {
+    const uint64_t found = image.slots[i].state.load_acquire();
+    if (static_cast<slot_state>(found & 0xff) != slot_state::live) continue;
+    const object_root* object = process.objects;
+    while (object != nullptr && reinterpret_cast<uint64_t>(object) != image.slots[i].owner_object.load_relaxed()) {
+      object = object->next;
+    }
+    if (object == nullptr) free_slot(process, image, image.slots[i], found);
+  }
+}
+
+/// Takes in an object that was loaded while a recorder runs. Held: control.
+inline void take_in_object(object_root& object) {
+  process_state& process = *joined_process();
+  image_view& image = *current_image(process);
+  bind_types(image, object.types);
+  free_slots_of_unloaded_objects(process, image);
+}
+
+/// What every object's records call when the quick path does not do.
+CONTRAIL_DETAIL_HIDDEN inline constexpr slow_half slow_functions{
+    claim_frame, end_region_slowly, roll_chunk_slowly, write_point_slowly, name_thread_slowly, take_in_object};
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+/// Writes a dump as flight_recorder::dump does, for debuggers (`call contrail_dump("now.contrail")`) and other
+/// languages. Returns 0, or the number of an error_code. Part of every program that calls flight_recorder::start.
+// Async-signal-safe.
+extern "C" int contrail_dump(const char* path);
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail {
+
+/// In a forked child: nothing records until it calls start, since the parent's threads do not exist here.
+inline void after_fork_in_child() {
+  process_state* process = joined_process();
+  if (process == nullptr) return;
+  process->control.store_relaxed(0);
+  process->dumping.store_relaxed(0);
+  process->recording.store_relaxed(0);
+  process->forked.store_relaxed(1);
+  begin_epoch(*process);
+}
+
+}  // namespace detail
+
+/// The flight recorder of this process: there is one, whichever shared object asks.
+///
+/// All functions may be called from any thread. `start`, `stop` and `set_filter` take a short lock and may allocate
+/// address space: not in signal handlers. The dump functions are async-signal-safe, and never make a thread that records
+/// wait.
+class flight_recorder {
+ public:
+  flight_recorder() = delete;
+
+  /// Begins to record. Fails with already_running when a recorder runs, with bad_option, out_of_memory or incompatible.
+  /// Creates no thread and no file. A second start after stop with the same memory goes on in the same image.
+  static error start(const options& wanted = {}) {
+    using namespace detail;
+    link_object();
+    process_state* process = join_process();
+    if (process == nullptr) {
+      return {error_code::incompatible,
+              "Another shared object of this process carries an incompatible version of contrail: build both with the "
+              "same version."};
+    }
+    const control_lock lock(*process);
+    if (process->recording.load_relaxed() != 0) {
+      return {error_code::already_running,
+              "A flight recorder runs already: stop it first, or use set_filter to change what it records."};
+    }
+    if (wanted.memory < smallest_image_bytes || wanted.memory > largest_image_bytes) {
+      return {error_code::bad_option, "options.memory must lie between 1 MiB and 16 GiB."};
+    }
+    if (wanted.window.ns < 0) return {error_code::bad_option, "options.window must not be negative."};
+    if (error failed = store_filter(*process, wanted.filter)) return failed;
+
+    image_view* image = current_image(*process);
+    const bool reuse = image != nullptr && process->forked.load_relaxed() == 0 &&
+                       image->image_bytes == divide(wanted.memory).image_bytes;
+    if (reuse) {
+      identify(*process, *image->super);
+      for (atomic_word& count : image->super->dropped) count.store_relaxed(0);
+    } else {
+      process->hardware_clock.store_relaxed(hardware_clock_is_trusted());
+      image_view* fresh = make_image(*process, wanted, image == nullptr ? 1 : image->generation + 1);
+      if (fresh == nullptr) {
+        return {error_code::out_of_memory,
+                "The system gave no memory for the flight recorder: ask for less with options.memory."};
+      }
+      if (image == nullptr) {
+        pthread_atfork(nullptr, nullptr, after_fork_in_child);
+        // Two functions that others call: the fork hook, and one that only debuggers do, which this keeps in the program.
+        pin_object(reinterpret_cast<const void*>(&after_fork_in_child));
+        pin_object(reinterpret_cast<const void*>(&contrail_dump));
+        pin_object(process);
+        process->slow_table.store_release(reinterpret_cast<uint64_t>(&slow_functions));
+      }
+      process->image.store_release(reinterpret_cast<uint64_t>(fresh));
+      if (image != nullptr) retire_image(*image);
+      process->forked.store_relaxed(0);
+      image = fresh;
+    }
+    for (const object_root* object = process->objects; object != nullptr; object = object->next) {
+      bind_types(*image, object->types);
+    }
+    process->window_ns.store_relaxed(static_cast<uint64_t>(wanted.window.ns));
+    process->recording.store_release(1);
+    begin_epoch(*process);
+    return {};
+  }
+
+  /// Ends recording; call sites cost as much as filtered ones from now on. What was recorded can no longer be dumped.
+  /// Memory stays mapped for the next start. Fails with not_running.
+  static error stop() {
+    using namespace detail;
+    process_state* process = join_process();
+    if (process == nullptr) return not_running();
+    const control_lock lock(*process);
+    if (process->recording.load_relaxed() == 0) return not_running();
+    process->recording.store_release(0);
+    begin_epoch(*process);
+    return {};
+  }
+
+  /// What the recorder holds. Never fails; all zero when nothing records.
+  // Async-signal-safe.
+  static recorder_status status() {
+    using namespace detail;
+    recorder_status result;
+    process_state* process = joined_process();
+    if (process == nullptr || process->recording.load_acquire() == 0) return result;
+    const image_view& image = *current_image(*process);
+    result.state = recorder_state::recording;
+    result.memory_bytes = image.image_bytes;
+    result.threads = image.super->attached_slots.load_relaxed();
+    const uint64_t bound = image.super->next_id.load_relaxed() - 1;
+    result.call_sites = bound < image.id_count ? bound : image.id_count;
+    for (const atomic_word& count : image.super->dropped) result.dropped += count.load_relaxed();
+    const uint64_t now = now_ticks(*process);
+    const uint64_t start = image.super->start.ticks;
+    uint64_t oldest = now;
+    for (uint64_t i = 0; i < image.chunk_count; ++i) count_chunk(image, i, start, oldest, result);
+    const detail::uint128 ns =
+        static_cast<detail::uint128>(now - oldest) * 1'000'000'000U / process->tick_hz.load_relaxed();
+    result.window_ns = static_cast<uint64_t>(ns);
+    return result;
+  }
+
+  /// Writes a dump to a file. The path may hold %p (pid), %t (seconds since 1970), %n (number of the dump),
+  /// %e (executable's name) and %%. The file appears complete or not at all; an older one of that name stays whole until
+  /// then. Mode 0600. Fails with not_running, busy, path or file.
+  // Async-signal-safe.
+  static error dump(const char* path, const dump_options& wanted = {}) {
+    detail::process_state* process = detail::joined_process();
+    if (process == nullptr) return detail::not_running();
+    return detail::dump_to_path(path, detail::window_ns(*process, wanted.last), 0);
+  }
+
+  /// Writes a dump to an open descriptor: a file, a pipe, a socket. What a failed dump wrote is no dump.
+  // Async-signal-safe.
+  static error dump(int descriptor, const dump_options& wanted = {}) {
+    const detail::errno_keeper keep;
+    detail::process_state* process = detail::joined_process();
+    if (process == nullptr) return detail::not_running();
+    return detail::dump_to({detail::write_to_descriptor, &descriptor}, detail::window_ns(*process, wanted.last), 0,
+                           "the descriptor");
+  }
+
+  /// Appends a dump to a container of bytes such as std::string or std::vector<char>. Allocates: not in signal handlers.
+  template <class Bytes>
+    requires requires(Bytes& bytes) {
+      bytes.resize(bytes.size());
+      bytes.data();
+    }
+  static error dump(Bytes& bytes, const dump_options& wanted = {}) {
+    static_assert(sizeof(*bytes.data()) == 1, "contrail: a dump goes into a container of bytes.");
+    detail::process_state* process = detail::joined_process();
+    if (process == nullptr) return detail::not_running();
+    const auto append = [](void* context, const void* from, size_t size) {
+      Bytes& to = *static_cast<Bytes*>(context);
+      const size_t before = to.size();
+      to.resize(before + size);
+      memcpy(to.data() + before, from, size);
+      return 0;
+    };
+    return detail::dump_to({append, &bytes}, detail::window_ns(*process, wanted.last), 0, "memory");
+  }
+
+  /// Writes a dump to `path` whenever the process receives `signal`, such as SIGUSR2. The handler that was installed
+  /// before is called afterwards. At most 8 signals; the path is copied. Fails with bad_option, path or file.
+  static error dump_on_signal(int signal, const char* path, const dump_options& wanted = {}) {
+    return detail::install_signal_dump(signal, path, wanted.last.ns > 0 ? static_cast<uint64_t>(wanted.last.ns) : 0);
+  }
+
+  /// Replaces the filter. Takes effect at each call site's next hit; regions in flight end as they began.
+  static error set_filter(const filter_options& wanted) {
+    using namespace detail;
+    process_state* process = join_process();
+    if (process == nullptr) return not_running();
+    const control_lock lock(*process);
+    if (process->recording.load_relaxed() == 0) return not_running();
+    if (error failed = store_filter(*process, wanted)) return failed;
+    begin_epoch(*process);
+    return {};
+  }
+
+ private:
+  static error store_filter(detail::process_state& process, const filter_options& wanted) {
+    const char* const categories = wanted.categories == nullptr ? "" : wanted.categories;
+    const char* const names = wanted.names == nullptr ? "" : wanted.names;
+    if (strlen(categories) >= detail::filter_bytes || strlen(names) >= detail::filter_bytes) {
+      return {error_code::bad_option, "A filter is longer than 255 bytes: use fewer or shorter globs."};
+    }
+    detail::copy_text(process.filter_categories, categories);
+    detail::copy_text(process.filter_names, names);
+    return {};
+  }
+
+  /// Adds what one chunk holds to the status.
+  static void count_chunk(const detail::image_view& image, uint64_t index, uint64_t start, uint64_t& oldest,
+                          recorder_status& result) {
+    using namespace detail;
+    const uint64_t before = image.chunk_states[index].load_acquire();
+    if (state_of(before) != chunk_state::open && state_of(before) != chunk_state::sealed) return;
+    const chunk& at = image.chunks[index];
+    const uint64_t sealed = at.sealed_ticks.load_relaxed();
+    if (sealed != 0 && sealed < start) return;
+    const uint64_t opened = at.anchor[0].load_relaxed();
+    uint64_t records = extent_records(at.extent.load_relaxed());
+    if (state_of(before) == chunk_state::open) {
+      const lane* owner = lane_of(image, at);
+      if (owner == nullptr || owner->chunk.load_relaxed() != reinterpret_cast<uint64_t>(&at)) return;
+      records = owner->words_before.load_relaxed() + words_in_chunk(*owner) - owner->extra_words.load_relaxed() -
+                at.records_before.load_relaxed();
+    }
+    if (image.chunk_states[index].load_acquire() != before) return;
+    result.used_bytes += chunk_bytes;
+    result.records += records;
+    const uint64_t first = opened > start ? opened : start;
+    if (first < oldest) oldest = first;
+  }
+};
+
+CONTRAIL_DETAIL_NAMESPACE_END
+
+extern "C" inline int contrail_dump(const char* path) {
+  return static_cast<int>(contrail::flight_recorder::dump(path).code());
+}
+
+#endif
+// ==== contrail/macros.hpp ===========================================================================================
+// The public macros, without logic: each captures its call site in a lambda's type and calls a function.
+#ifndef CONTRAIL_MACROS_HPP
+#define CONTRAIL_MACROS_HPP
+
+// ==== contrail/detail/call_site.hpp =================================================================================
+// What the macros call: a call site's storage, the scope objects, and the arguments' way into the ring.
+#ifndef CONTRAIL_DETAIL_CALL_SITE_HPP
+#define CONTRAIL_DETAIL_CALL_SITE_HPP
+
+// ==== contrail/log.hpp ==============================================================================================
+// TRACE_LOG's format strings: their placeholders are counted at compile time. contrail/fmt.hpp checks them fully.
+#ifndef CONTRAIL_LOG_HPP
+#define CONTRAIL_LOG_HPP
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail {
+
+enum class format_mistake : unsigned char { none, unclosed, unopened, mixed, named, too_few_arguments, too_many_arguments };
+
+/// Reads a format string of fmt's syntax as far as needed to know which arguments it uses.
+struct format_scanner {
+  text format;
+  uint32_t at = 0;
+  uint32_t automatic = 0;  ///< placeholders without an index
+  uint32_t manual = 0;     ///< greatest index + 1
+  bool used[64]{};
+  format_mistake mistake = format_mistake::none;
+
+  /// Past the index after a brace, to the colon or brace behind it.
+  constexpr void take_index() {
+    if (at >= format.size) {
+      mistake = format_mistake::unclosed;
+    } else if (format[at] == '}' || format[at] == ':') {
+      if (automatic < 64) used[automatic] = true;
+      ++automatic;
+    } else if (is_digit(format[at])) {
+      uint32_t index = 0;
+      while (at < format.size && is_digit(format[at]) && index < 1000) {
+        index = index * 10 + static_cast<uint32_t>(format[at++] - '0');
+      }
+      if (index < 64) used[index] = true;
+      if (index >= manual) manual = index + 1;
+    } else {
+      mistake = format_mistake::named;
+    }
+  }
+  /// Past a placeholder's closing brace, from behind its opening one.
+  constexpr void take_placeholder() {
+    take_index();
+    while (mistake == format_mistake::none && at < format.size && format[at] != '}') {
+      if (format[at++] == '{') take_placeholder();  // a width or precision that is an argument
+    }
+    if (mistake == format_mistake::none && at >= format.size) mistake = format_mistake::unclosed;
+    ++at;
+  }
+};
+
+constexpr format_mistake find_format_mistake(text format, uint32_t arguments) {
+  format_scanner scanner{format};
+  while (scanner.at < format.size && scanner.mistake == format_mistake::none) {
+    const char c = format[scanner.at++];
+    const bool doubled = scanner.at < format.size && format[scanner.at] == c;
+    if ((c == '{' || c == '}') && doubled) {
+      ++scanner.at;
+    } else if (c == '}') {
+      return format_mistake::unopened;
+    } else if (c == '{') {
+      scanner.take_placeholder();
+    }
+  }
+  if (scanner.mistake != format_mistake::none) return scanner.mistake;
+  if (scanner.automatic != 0 && scanner.manual != 0) return format_mistake::mixed;
+  if (scanner.automatic > arguments || scanner.manual > arguments) return format_mistake::too_few_arguments;
+  for (uint32_t i = 0; i < arguments && i < 64; ++i)
+    if (!scanner.used[i]) return format_mistake::too_many_arguments;
+  return format_mistake::none;
+}
+
+/// How TRACE_LOG checks its format. contrail/fmt.hpp puts its own in place of this one by redefining the macro below:
+/// as a template argument, so that translation units with and without it may meet in one program.
+struct count_placeholders {
+  template <class Site, class... Args>
+  static constexpr bool check() {
+    return true;
+  }
+};
+#define CONTRAIL_DETAIL_LOG_CHECKER ::contrail::detail::count_placeholders
+
+/// Refuses a TRACE_LOG whose format and arguments do not belong together. `Args` are the types after the format.
+template <class Checker, class Site, class... Args>
+constexpr bool check_log() {
+  if constexpr (!check_site<Site, binding_kind::log, Args...>()) {
+    return false;
+  } else {
+    constexpr bool few = sizeof...(Args) <= 64;
+    static_assert(few, "contrail: TRACE_LOG takes up to 64 arguments.");
+    constexpr bool flat = (... && (kind_of<bare<Args>> != value_kind::aggregate));
+    static_assert(flat, "contrail: TRACE_LOG prints numbers, texts, enumerations, pointers and durations: pass the "
+                        "members of this object one by one, or use TRACE_EMIT(object).");
+    constexpr format_mistake mistake =
+        find_format_mistake(site_descriptor<Site, binding_kind::log, Args...>.name, sizeof...(Args));
+    static_assert(mistake != format_mistake::unclosed, "contrail: a '{' in this format has no '}'; write {{ for a brace.");
+    static_assert(mistake != format_mistake::unopened, "contrail: a '}' in this format has no '{'; write }} for a brace.");
+    static_assert(mistake != format_mistake::mixed, "contrail: this format mixes {} and {0}: use one of both.");
+    static_assert(mistake != format_mistake::named,
+                  "contrail: a placeholder is {}, {0} or {:spec}; arguments have no names here.");
+    static_assert(mistake != format_mistake::too_few_arguments,
+                  "contrail: this format has more placeholders than there are arguments.");
+    static_assert(mistake != format_mistake::too_many_arguments,
+                  "contrail: this format does not use all arguments: write a {} for each.");
+    if constexpr (few && flat && mistake == format_mistake::none) {
+      return Checker::template check<Site, Args...>();
+    } else {
+      return false;
+    }
+  }
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail {
+
+/// The one call_site object of a macro: `Site` is its lambda's type, `Args` are the types after the name.
+template <uint8_t Flags, class Site, binding_kind Kind, class... Args>
+struct CONTRAIL_DETAIL_HIDDEN site_storage {
+  static constexpr descriptor with_flags() {
+    descriptor copy = site_descriptor<Site, Kind, Args...>;
+    copy.flags = static_cast<uint8_t>(copy.flags | Flags);
+    return copy;
+  }
+  static constexpr descriptor what = with_flags();
+  static inline constinit call_site value{{epoch_step + site_off}, &what, {}};
+};
+
+// ---- regions -------------------------------------------------------------------------------------------------
+
+/// A region without arguments. What TRACE_REGION puts into its scope.
+class [[nodiscard]] plain_region {
+ public:
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr plain_region() = default;
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr explicit plain_region(open_region opened) : at_(opened.at), word_(opened.word) {}
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr ~plain_region() {
+    if (__builtin_expect(at_ != nullptr, 1)) end_region(at_, word_);
+  }
+  plain_region(const plain_region&) = delete;
+  plain_region& operator=(const plain_region&) = delete;
+
+ private:
+  frame* at_ = nullptr;
+  uint64_t word_ = 0;
+};
+
+/// A region whose arguments all have a fixed size: `Words` words.
+template <unsigned Words>
+class [[nodiscard]] fixed_region {
+ public:
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr fixed_region() = default;
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr explicit fixed_region(open_region opened) : at_(opened.at), word_(opened.word) {}
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr ~fixed_region() {
+    if (__builtin_expect(at_ != nullptr, 1)) end_region_fixed<Words>(at_, word_);
+  }
+  fixed_region(const fixed_region&) = delete;
+  fixed_region& operator=(const fixed_region&) = delete;
+
+ private:
+  frame* at_ = nullptr;
+  uint64_t word_ = 0;
+};
+
+/// A region with strings among its arguments.
+class [[nodiscard]] payload_region {
+ public:
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr payload_region() = default;
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr payload_region(open_region opened, unsigned words)
+      : at_(opened.at), word_(opened.word), words_(words) {}
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr ~payload_region() {
+    if (__builtin_expect(at_ != nullptr, 1)) end_region_payload(at_, word_, words_);
+  }
+  payload_region(const payload_region&) = delete;
+  payload_region& operator=(const payload_region&) = delete;
+
+ private:
+  frame* at_ = nullptr;
+  uint64_t word_ = 0;
+  unsigned words_ = 0;
+};
+
+template <bool Any, bool Fixed, unsigned Words>
+struct region_for {
+  using type = payload_region;
+};
+template <unsigned Words>
+struct region_for<false, true, Words> {
+  using type = plain_region;
+};
+template <unsigned Words>
+struct region_for<true, true, Words> {
+  using type = fixed_region<Words>;
+};
+
+/// A value as it stands in a dynamic field.
+template <class T>
+constexpr bool is_dynamic_value = kind_of<bare<T>> != value_kind::none && is_leaf(kind_of<bare<T>>);
+
+}  // namespace detail
+
+/// The region of TRACE_REGION_VAR: for what is known only later. Belongs to the thread that made it.
+class [[nodiscard]] region {
+ public:
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr region() = default;
+  CONTRAIL_DETAIL_ALWAYS_INLINE region(detail::open_region opened, unsigned words)
+      : at_(opened.at), word_(opened.word), words_(words) {}
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr ~region() { end(); }
+  region(const region&) = delete;
+  region& operator=(const region&) = delete;
+
+  /// Adds a field: a number, bool, enumeration, pointer, string or duration. `key` is a string literal. Strings are cut
+  /// to the room left in the region (160 bytes for all arguments); a field without any room is left out.
+  // Async-signal-safe.
+  template <detail::size_type Size, class Value>
+  constexpr void set(const char (&key)[Size], const Value& value) {
+    static_assert(detail::is_dynamic_value<Value>,
+                  "contrail: region.set takes a number, bool, enumeration, pointer, string or duration.");
+    if (at_ != nullptr) add(key, Size - 1, value);
+  }
+
+  /// Ends the region now instead of at the end of its scope. Harmless when it has ended.
+  // Async-signal-safe.
+  constexpr void end() {
+    if (at_ == nullptr) return;
+    detail::end_region_payload(at_, word_, words_);
+    at_ = nullptr;
+  }
+
+ private:
+  template <class Value>
+  void add(const char* key, detail::size_type key_bytes, const Value& value) {
+    using namespace detail;
+    using layout = payload<Value>;
+    constexpr unsigned capacity = frame_payload_words;
+    if (at_->word.load_relaxed() != word_) return;
+    // One word stays 0 behind the fields: it ends them for whoever looks while the region is open.
+    const unsigned key_words = static_cast<unsigned>((key_bytes + 7) / 8);
+    const unsigned most = capacity - 1;
+    if (words_ + 1 + key_words + layout::fixed_words > most) return;
+    atomic_word encoded[capacity];
+    const unsigned room = most - words_ - 1 - key_words;
+    const unsigned value_words = encode(encoded, room, value);
+    constexpr bool is_string = !layout::is_fixed;
+    const uint64_t string_header = is_string ? encoded[0].value & 0xffff : 0;
+    const uint64_t value_bytes = is_string ? string_header & ~uint64_t{string_cut} : layout::fixed_bytes;
+    // A string's length stands in the field's own header: its characters follow without it.
+    const char* const from = reinterpret_cast<const char*>(encoded) + (is_string ? 2 : 0);
+    static_cast<void>(value_words);
+    char bytes[capacity * 8] = {};
+    memcpy(bytes, key, key_bytes);
+    memcpy(bytes + key_bytes, from, value_bytes);
+    const unsigned words = static_cast<unsigned>((key_bytes + value_bytes + 7) / 8);
+    if (words_ + 1 + words > most) return;
+    atomic_word* const to = at_->payload + words_;
+    for (unsigned i = 0; i < words; ++i) {
+      uint64_t word;
+      memcpy(&word, bytes + 8 * i, 8);
+      to[1 + i].store_relaxed(word);
+    }
+    to[1 + words].store_relaxed(0);
+    const uint64_t cut = (string_header & string_cut) != 0 ? 1 : 0;
+    const uint64_t type = static_cast<uint64_t>(leaf_type<bare<Value>>());
+    // Release: a dump that sees this word sees the key and the value.
+    to->store_release(type | key_bytes << 16 | value_bytes << 32 | cut << 48);
+    words_ += 1 + words;
+  }
+
+  detail::frame* at_ = nullptr;
+  uint64_t word_ = 0;
+  unsigned words_ = 0;
+};
+
+namespace detail {
+
+// ---- what the macros call ------------------------------------------------------------------------------------
+
+template <class... Args>
+using region_of = typename region_for<sizeof...(Args) != 0, payload_of<binding_kind::region, Args...>.texts == 0,
+                                      payload_of<binding_kind::region, Args...>.words()>::type;
+
+template <class Site, class Name, class... Args>
+CONTRAIL_DETAIL_ALWAYS_INLINE constexpr auto begin_region(Site, const Name&, const Args&... args) {
+  if constexpr (!check_site<Site, binding_kind::region, Args...>()) {
+    return plain_region();
+  } else {
+    using storage = site_storage<0, Site, binding_kind::region, Args...>;
+    if constexpr (payload_of<binding_kind::region, Args...>.texts == 0) {
+      return region_of<Args...>(__builtin_is_constant_evaluated() ? open_region{}
+                                                                  : begin_inline(storage::value, nullptr, args...));
+    } else {
+      unsigned words = 0;
+      const open_region opened =
+          __builtin_is_constant_evaluated() ? open_region{} : begin_inline(storage::value, &words, args...);
+      return region_of<Args...>(opened, words);
+    }
+  }
+}
+
+template <class Site, class Name, class... Args>
+CONTRAIL_DETAIL_ALWAYS_INLINE constexpr region begin_region_var(Site, const Name&, const Args&... args) {
+  if constexpr (check_site<Site, binding_kind::region, Args...>()) {
+    if (__builtin_is_constant_evaluated()) return region();
+    unsigned words = 0;
+    const open_region opened =
+        begin_inline(site_storage<binding_flag_dynamic, Site, binding_kind::region, Args...>::value, &words, args...);
+    // Ends the fields for whoever looks before the first set.
+    if (opened.at != nullptr && words < frame_payload_words) opened.at->payload[words].store_relaxed(0);
+    return region(opened, words);
+  } else {
+    return region();
+  }
+}
+
+/// Records an instant, a counter's value or a log line.
+template <binding_kind Kind, class Site, class Name, class... Args>
+CONTRAIL_DETAIL_ALWAYS_INLINE constexpr void point(Site, const Name&, const Args&... args) {
+  if constexpr (check_site<Site, Kind, Args...>()) {
+    if (!__builtin_is_constant_evaluated()) point_inline<Kind>(site_storage<0, Site, Kind, Args...>::value, args...);
+  }
+}
+
+/// A log line, after `Checker` has looked at its format: contrail's own, or fmt's with contrail/fmt.hpp.
+template <class Checker, class Site, class Name, class... Args>
+CONTRAIL_DETAIL_ALWAYS_INLINE constexpr void log_line(Site site, const Name& name, const Args&... args) {
+  if constexpr (check_log<Checker, Site, Args...>()) point<binding_kind::log>(site, name, args...);
+}
+
+/// The call site of TRACE_EMIT is its type: one id however many places emit it.
+template <class T>
+struct CONTRAIL_DETAIL_HIDDEN event_storage {
+  static inline constinit call_site value{{epoch_step + site_off}, &type_descriptor<T>, {}};
+};
+
+template <class T>
+CONTRAIL_DETAIL_ALWAYS_INLINE constexpr void emit(const T& object) {
+  static_assert(registered<T>,
+                "contrail: TRACE_EMIT takes an object of a registered type: write TRACE_EVENT_TYPE(type, field, ...) in "
+                "the type's namespace.");
+  if constexpr (registered<T>) {
+    static_assert(payload_of<binding_kind::event_type, T>.words() <= max_point_words,
+                  "contrail: the values of one event take at most 2040 bytes: record less at once.");
+    if (!__builtin_is_constant_evaluated()) point_inline<binding_kind::event_type>(event_storage<T>::value, object);
+  }
+}
+
+/// Names the running thread in the recorder. Cut to 31 bytes, not inside a character.
+// Async-signal-safe.
+inline CONTRAIL_DETAIL_COLD void name_thread(const char* name, size_type size) {
+  const process_state* process = joined_process();
+  if (process == nullptr || process->recording.load_acquire() == 0) return;
+  const size_type kept = size < thread_name_bytes ? size : cut_text(name, thread_name_bytes - 1);
+  the_slow_half().name_thread(this_caller(), name, kept);
+}
+
+template <class Name>
+constexpr void name_thread(const Name& name) {
+  static_assert(kind_of<bare<Name>> != value_kind::none && is_text(kind_of<bare<Name>>),
+                "contrail: TRACE_THREAD_NAME takes a string.");
+  if (__builtin_is_constant_evaluated()) return;
+  if constexpr (kind_of<bare<Name>> == value_kind::sized_text) {
+    name_thread(name.data(), static_cast<size_type>(name.size()));
+  } else {
+    const char* const characters = name;
+    if (characters != nullptr) name_thread(characters, bounded_length(characters, thread_name_bytes));
+  }
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/detail/type_macros.hpp ===============================================================================
+// The macros at namespace scope: event types and categories.
+#ifndef CONTRAIL_DETAIL_TYPE_MACROS_HPP
+#define CONTRAIL_DETAIL_TYPE_MACROS_HPP
+
+/// Names the category of all sites in this namespace, for this translation unit, below this line:
+/// CONTRAIL_CATEGORY("net"); — the nearest enclosing namespace's category counts.
+#define CONTRAIL_CATEGORY(name) ::contrail::detail::category<name> contrail_category(int)
+
+/// Registers a type as an event type, in the type's own namespace, after its definition:
+///
+///   CONTRAIL_EVENT_TYPE(point, x, y);   // these members, in this order
+///   CONTRAIL_EVENT_TYPE(point);         // all members of an aggregate; needs contrail/pfr.hpp
+#define CONTRAIL_EVENT_TYPE(type, ...)                                                                          \
+  [[maybe_unused]] constexpr auto contrail_event_type(::contrail::detail::type_tag<type>) {                     \
+    return ::contrail::detail::make_event_type(CONTRAIL_DETAIL_FIELDS_OF(type __VA_OPT__(, ) __VA_ARGS__),      \
+                                               [] { return CONTRAIL_DETAIL_SITE_TEXT(__VA_ARGS__); });          \
+  }                                                                                                             \
+  CONTRAIL_DETAIL_REGISTER_TYPE(type, __COUNTER__)
+
+#if __has_attribute(retain)
+#define CONTRAIL_DETAIL_RETAIN used, retain
+#else
+#define CONTRAIL_DETAIL_RETAIN used
+#endif
+
+#define CONTRAIL_DETAIL_REGISTER_TYPE(type, number) CONTRAIL_DETAIL_REGISTER_TYPE_NUMBERED(type, number)
+#define CONTRAIL_DETAIL_REGISTER_TYPE_NUMBERED(type, number)                                             \
+  __attribute__((CONTRAIL_DETAIL_RETAIN, section("contrail_types"))) static const ::contrail::descriptor* \
+      const contrail_type_##number = ::contrail::detail::registration<type>()
+
+#define CONTRAIL_DETAIL_FIELDS_OF(type, ...) \
+  CONTRAIL_DETAIL_FIELDS_##__VA_OPT__(LISTED)(type __VA_OPT__(, ) __VA_ARGS__)
+#define CONTRAIL_DETAIL_FIELDS_(type) \
+  ::contrail::detail::type_tag<::contrail::detail::aggregate_fields<type>> {}
+#define CONTRAIL_DETAIL_FIELDS_LISTED(type, ...)                                              \
+  ::contrail::detail::list_fields<type>(                                                      \
+      [](const type& contrail_object, const auto& contrail_visit) __attribute__((always_inline)) { \
+        return contrail_visit(CONTRAIL_DETAIL_REPEAT(CONTRAIL_DETAIL_MEMBERS(__VA_ARGS__)));  \
+      },                                                                                      \
+      [] { return ::contrail::text(#__VA_ARGS__); })
+
+// Expands to contrail_object.a, contrail_object.b, ... for up to 256 members.
+#define CONTRAIL_DETAIL_PARENTHESES ()
+#define CONTRAIL_DETAIL_MEMBERS(member, ...) \
+  contrail_object.member __VA_OPT__(, CONTRAIL_DETAIL_MEMBERS_AGAIN CONTRAIL_DETAIL_PARENTHESES(__VA_ARGS__))
+#define CONTRAIL_DETAIL_MEMBERS_AGAIN() CONTRAIL_DETAIL_MEMBERS
+#define CONTRAIL_DETAIL_REPEAT(...) \
+  CONTRAIL_DETAIL_REPEAT64(CONTRAIL_DETAIL_REPEAT64(CONTRAIL_DETAIL_REPEAT64(CONTRAIL_DETAIL_REPEAT64(__VA_ARGS__))))
+#define CONTRAIL_DETAIL_REPEAT64(...) \
+  CONTRAIL_DETAIL_REPEAT16(CONTRAIL_DETAIL_REPEAT16(CONTRAIL_DETAIL_REPEAT16(CONTRAIL_DETAIL_REPEAT16(__VA_ARGS__))))
+#define CONTRAIL_DETAIL_REPEAT16(...) \
+  CONTRAIL_DETAIL_REPEAT4(CONTRAIL_DETAIL_REPEAT4(CONTRAIL_DETAIL_REPEAT4(CONTRAIL_DETAIL_REPEAT4(__VA_ARGS__))))
+#define CONTRAIL_DETAIL_REPEAT4(...) \
+  CONTRAIL_DETAIL_REPEAT1(CONTRAIL_DETAIL_REPEAT1(CONTRAIL_DETAIL_REPEAT1(CONTRAIL_DETAIL_REPEAT1(__VA_ARGS__))))
+#define CONTRAIL_DETAIL_REPEAT1(...) __VA_ARGS__
+
+#endif
+
+#define CONTRAIL_DETAIL_JOIN(a, b) CONTRAIL_DETAIL_JOIN_EXPANDED(a, b)
+#define CONTRAIL_DETAIL_JOIN_EXPANDED(a, b) a##b
+#define CONTRAIL_DETAIL_UNIQUE(prefix) CONTRAIL_DETAIL_JOIN(prefix, __COUNTER__)
+#define CONTRAIL_DETAIL_SITE(...) [] { return CONTRAIL_DETAIL_SITE_TEXT(__VA_ARGS__); }
+
+/// Records the time from here to the end of the scope: CONTRAIL_REGION("name"), CONTRAIL_REGION("name", "key", value, …),
+/// or CONTRAIL_REGION("name", object) with an object of a registered type.
+// The variable is not const: g++ 12 keeps const objects in memory, which costs a store and two loads per region.
+// Async-signal-safe.
+#define CONTRAIL_REGION(...)                                                        \
+  [[maybe_unused]] auto CONTRAIL_DETAIL_UNIQUE(contrail_region_) =                 \
+      ::contrail::detail::begin_region(CONTRAIL_DETAIL_SITE(__VA_ARGS__), __VA_ARGS__)
+
+/// A synonym of CONTRAIL_REGION.
+#define CONTRAIL_SCOPE(...) CONTRAIL_REGION(__VA_ARGS__)
+
+/// CONTRAIL_REGION under the enclosing function's name: CONTRAIL_FUNCTION(), CONTRAIL_FUNCTION("key", value, …).
+#define CONTRAIL_FUNCTION(...) CONTRAIL_REGION(CONTRAIL_DETAIL_FUNCTION_NAME __VA_OPT__(, ) __VA_ARGS__)
+
+/// A region held by a variable, of type contrail::region: CONTRAIL_REGION_VAR(r, "name", …), then r.set("key", value),
+/// r.end().
+#define CONTRAIL_REGION_VAR(variable, ...) \
+  auto variable = ::contrail::detail::begin_region_var(CONTRAIL_DETAIL_SITE(__VA_ARGS__), __VA_ARGS__)
+
+/// Records that something happened now.
+// Async-signal-safe.
+#define CONTRAIL_INSTANT(...)                                                         \
+  ::contrail::detail::point<::contrail::detail::binding_kind::instant>(CONTRAIL_DETAIL_SITE(__VA_ARGS__), __VA_ARGS__)
+
+/// Records a number that changes over time: CONTRAIL_COUNTER("name", value).
+// Async-signal-safe.
+#define CONTRAIL_COUNTER(...)                                                         \
+  ::contrail::detail::point<::contrail::detail::binding_kind::counter>(CONTRAIL_DETAIL_SITE(__VA_ARGS__), __VA_ARGS__)
+
+/// Records a line of text in fmt's syntax; the arguments are kept as values and formatted by the reader.
+// Async-signal-safe.
+#define CONTRAIL_LOG(...) \
+  ::contrail::detail::log_line<CONTRAIL_DETAIL_LOG_CHECKER>(CONTRAIL_DETAIL_SITE(__VA_ARGS__), __VA_ARGS__)
+
+/// Records an object of a registered type; variadic, so that braces need no parentheses: CONTRAIL_EMIT(point{1, 2}).
+// Async-signal-safe.
+#define CONTRAIL_EMIT(...) ::contrail::detail::emit(__VA_ARGS__)
+
+/// Names the running thread in traces; 31 bytes are kept.
+// Async-signal-safe.
+#define CONTRAIL_THREAD_NAME(name) ::contrail::detail::name_thread(name)
+
+#endif
+#else
+// ==== contrail/disabled.hpp =========================================================================================
+// What is left where nothing can be recorded: under CONTRAIL_DISABLED, and on platforms that contrail does not support.
+// Macros type-check their arguments and never evaluate them. The functions that control the recorder exist, in an inline
+// namespace of their own so that translation units may differ, and say why they do nothing.
+#ifndef CONTRAIL_DISABLED_HPP
+#define CONTRAIL_DISABLED_HPP
+
+// ==== contrail/options.hpp ==========================================================================================
+// What flight_recorder takes and tells: plain aggregates for designated initialisers. New members are only appended.
+#ifndef CONTRAIL_OPTIONS_HPP
+#define CONTRAIL_OPTIONS_HPP
+
+// ==== contrail/error.hpp ============================================================================================
+// How functions of contrail say that they failed, and durations as they take them.
+#ifndef CONTRAIL_ERROR_HPP
+#define CONTRAIL_ERROR_HPP
+
+#include <stddef.h>
+#include <stdint.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+
+enum class error_code {
+  none = 0,
+  already_running,   ///< a recorder runs; stop it first, or use it
+  not_running,       ///< nothing records; call start
+  not_supported,     ///< contrail does not support this platform
+  compiled_out,      ///< this translation unit was compiled with CONTRAIL_DISABLED
+  incompatible,      ///< another shared object of the process carries an incompatible contrail
+  bad_option,        ///< an option or argument cannot be used
+  out_of_memory,     ///< the system gave no memory for the image
+  busy,              ///< another dump is being written
+  path,              ///< the path is too long or has an unknown placeholder
+  file               ///< the system refused to open, write or rename a file
+};
+
+/// What went wrong, or nothing: `if (auto failed = flight_recorder::dump(path)) puts(failed.message());`
+/// Owns no memory but its own; safe to make and copy in a signal handler.
+class error {
+ public:
+  constexpr error() = default;
+  /// Copies `message`, cut to fit.
+  constexpr error(error_code code, const char* message) : code_(code) {
+    size_t i = 0;
+    for (; message[i] != '\0' && i + 1 < sizeof message_; ++i) message_[i] = message[i];
+    message_[i] = '\0';
+  }
+
+  /// True when something failed.
+  constexpr explicit operator bool() const { return code_ != error_code::none; }
+  constexpr error_code code() const { return code_; }
+  /// One sentence that says what failed and what to do; empty when nothing failed. Lives as long as this object.
+  constexpr const char* message() const { return message_; }
+
+ private:
+  error_code code_ = error_code::none;
+  char message_[252] = {};
+};
+
+/// A length of time in nanoseconds. Takes any std::chrono::duration by its shape, so that this header needs no <chrono>:
+/// `{.last = 200ms}`.
+struct duration {
+  int64_t ns = 0;
+
+  constexpr duration() = default;
+  constexpr explicit duration(int64_t nanoseconds) : ns(nanoseconds) {}
+  template <class Chrono>
+    requires requires(const Chrono& from) {
+      from.count();
+      Chrono::period::num;
+      Chrono::period::den;
+    }
+  constexpr duration(const Chrono& from)  // NOLINT(google-explicit-constructor): `{.last = 5s}` has to read like that
+      : ns(static_cast<int64_t>(static_cast<long double>(from.count()) * Chrono::period::num * 1'000'000'000 /
+                                Chrono::period::den)) {}
+};
+
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+
+/// Which call sites record. Both lists are comma separated globs, the last one that matches decides, '-' excludes:
+/// `{.categories = "net,db*,-db.noise"}`. Null or empty lets everything through. The strings are copied.
+struct filter_options {
+  const char* categories = nullptr;
+  const char* names = nullptr;
+};
+
+/// Options of flight_recorder::start.
+struct options {
+  /// Bytes of the whole recorder, everything included; a hard bound. At least 1 MiB.
+  uint64_t memory = 32U << 20;
+  /// How far back every dump reaches at most, also those by signal. 0: all that memory holds.
+  duration window{};
+  /// Touch all memory at start, some 0.3 ms a MiB, instead of at first use, some 5 us per 8 KiB.
+  bool prefault = false;
+  filter_options filter{};
+};
+
+/// Options of one dump.
+struct dump_options {
+  /// How far back it reaches; 0: as far as `options::window` says.
+  duration last{};
+};
+
+enum class recorder_state { off, recording };
+
+/// What flight_recorder::status tells. Counts are of this moment and may be changing.
+struct recorder_status {
+  recorder_state state = recorder_state::off;
+  uint64_t window_ns = 0;      ///< how far back the oldest record in memory reaches
+  uint64_t memory_bytes = 0;   ///< of the recorder, everything included
+  uint64_t used_bytes = 0;     ///< in chunks that hold records
+  uint64_t records = 0;        ///< in memory now
+  uint64_t dropped = 0;        ///< lost since start, other than by being overwritten; 0 unless memory is too small
+  uint64_t threads = 0;        ///< that have a place in the recorder
+  uint64_t call_sites = 0;     ///< and event types bound so far
+};
+
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+namespace contrail {
+inline namespace disabled_v0 {
+
+namespace detail {
+
+/// Declared only: in an unevaluated operand it checks that every argument is an expression.
+template <class... Args>
+constexpr char checked(const Args&...) noexcept;
+
+constexpr error nothing_records() {
+#ifdef CONTRAIL_DISABLED
+  return {error_code::compiled_out, "contrail was compiled out of this translation unit by CONTRAIL_DISABLED."};
+#else
+  return {error_code::not_supported, "contrail is not supported here: it records on Linux, x86-64 and arm64, with g++ "
+                                     "or clang."};
+#endif
+}
+
+}  // namespace detail
+
+/// See contrail/flight_recorder.hpp. Everything fails here, with error_code::compiled_out or not_supported.
+class flight_recorder {
+ public:
+  flight_recorder() = delete;
+  static error start(const options& = {}) { return detail::nothing_records(); }
+  static error stop() { return detail::nothing_records(); }
+  static recorder_status status() { return {}; }
+  static error dump(const char*, const dump_options& = {}) { return detail::nothing_records(); }
+  static error dump(int, const dump_options& = {}) { return detail::nothing_records(); }
+  template <class Bytes>
+    requires requires(Bytes& bytes) { bytes.resize(bytes.size()); }
+  static error dump(Bytes&, const dump_options& = {}) {
+    return detail::nothing_records();
+  }
+  static error dump_on_signal(int, const char*, const dump_options& = {}) { return detail::nothing_records(); }
+  static error set_filter(const filter_options&) { return detail::nothing_records(); }
+};
+
+/// The variable of CONTRAIL_REGION_VAR. Its arguments are ordinary function arguments: they are evaluated.
+class region {
+ public:
+  template <class Value>
+  constexpr void set(const char*, const Value&) {}
+  constexpr void end() {}
+};
+
+}  // namespace disabled_v0
+}  // namespace contrail
+
+#define CONTRAIL_DETAIL_CHECK(...) static_cast<void>(sizeof(::contrail::detail::checked(__VA_ARGS__)))
+
+#define CONTRAIL_REGION(...) CONTRAIL_DETAIL_CHECK(__VA_ARGS__)
+#define CONTRAIL_SCOPE(...) CONTRAIL_DETAIL_CHECK(__VA_ARGS__)
+#define CONTRAIL_FUNCTION(...) CONTRAIL_DETAIL_CHECK(__VA_ARGS__)
+#define CONTRAIL_REGION_VAR(variable, ...) \
+  CONTRAIL_DETAIL_CHECK(__VA_ARGS__);      \
+  [[maybe_unused]] ::contrail::region variable
+#define CONTRAIL_INSTANT(...) CONTRAIL_DETAIL_CHECK(__VA_ARGS__)
+#define CONTRAIL_COUNTER(...) CONTRAIL_DETAIL_CHECK(__VA_ARGS__)
+#define CONTRAIL_LOG(...) CONTRAIL_DETAIL_CHECK(__VA_ARGS__)
+#define CONTRAIL_EMIT(...) CONTRAIL_DETAIL_CHECK(__VA_ARGS__)
+#define CONTRAIL_THREAD_NAME(name) CONTRAIL_DETAIL_CHECK(name)
+#define CONTRAIL_EVENT_TYPE(type, ...) static_assert(sizeof(type) != 0)
+#define CONTRAIL_CATEGORY(name) static_assert(sizeof(name) != 0)
+
+#endif
+#endif
+
+// ==== contrail/short_macros.hpp =====================================================================================
+// The one list of short names. CONTRAIL_NO_SHORT_MACROS leaves them out.
+#ifndef CONTRAIL_SHORT_MACROS_HPP
+#define CONTRAIL_SHORT_MACROS_HPP
+
+#ifndef CONTRAIL_NO_SHORT_MACROS
+
+#if defined(TRACE_REGION) || defined(TRACE_SCOPE) || defined(TRACE_FUNCTION) || defined(TRACE_REGION_VAR) ||    \
+    defined(TRACE_INSTANT) || defined(TRACE_COUNTER) || defined(TRACE_LOG) || defined(TRACE_EMIT) ||            \
+    defined(TRACE_EVENT_TYPE) || defined(TRACE_CATEGORY) || defined(TRACE_THREAD_NAME)
+#error "contrail: another header defines a TRACE_ macro already. Define CONTRAIL_NO_SHORT_MACROS before including contrail and write CONTRAIL_REGION and so on."
+#endif
+
+#define TRACE_REGION(...) CONTRAIL_REGION(__VA_ARGS__)
+#define TRACE_SCOPE(...) CONTRAIL_SCOPE(__VA_ARGS__)
+#define TRACE_FUNCTION(...) CONTRAIL_FUNCTION(__VA_ARGS__)
+#define TRACE_REGION_VAR(...) CONTRAIL_REGION_VAR(__VA_ARGS__)
+#define TRACE_INSTANT(...) CONTRAIL_INSTANT(__VA_ARGS__)
+#define TRACE_COUNTER(...) CONTRAIL_COUNTER(__VA_ARGS__)
+#define TRACE_LOG(...) CONTRAIL_LOG(__VA_ARGS__)
+#define TRACE_EMIT(...) CONTRAIL_EMIT(__VA_ARGS__)
+#define TRACE_EVENT_TYPE(...) CONTRAIL_EVENT_TYPE(__VA_ARGS__)
+#define TRACE_CATEGORY(...) CONTRAIL_CATEGORY(__VA_ARGS__)
+#define TRACE_THREAD_NAME(...) CONTRAIL_THREAD_NAME(__VA_ARGS__)
+
+#endif
+
+#endif
+
+#endif
+#if CONTRAIL_DETAIL_ENABLED
+#ifdef CONTRAIL_WITH_PFR
+// ==== contrail/pfr.hpp ==============================================================================================
+// Opt-in: lets plain aggregates register without a list of their fields, by Boost.PFR. The only includer of it.
+//
+//   #include <contrail/contrail.hpp>
+//   #include <contrail/pfr.hpp>
+//
+//   struct point { int x, y; };
+//   TRACE_EVENT_TYPE(point);
+//
+// Limits, which an explicit list does not have: the type is an aggregate of at most some 100 members without base
+// classes; members are no C arrays (std::array is fine), no references and no bit-fields.
+#ifndef CONTRAIL_PFR_HPP
+#define CONTRAIL_PFR_HPP
+
+#include <boost/pfr/core.hpp>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail {
+
+/// An object that is declared and never made: only addresses of its members are taken, as constants.
+template <class T>
+struct never_made {
+  const T value;
+};
+#if defined(__clang__)
+#pragma clang diagnostic push
+#pragma clang diagnostic ignored "-Wundefined-var-template"
+#pragma clang diagnostic ignored "-Wundefined-internal"
+#endif
+template <class T>
+extern const never_made<T> never_made_object;
+
+/// A pointer to a member of an object is a valid template argument on g++; clang before 18 takes it inside a class only.
+template <class Member>
+struct member_address {
+  const Member* address;
+};
+
+template <class T, size_type Index>
+constexpr auto address_of_member() {
+  const auto& member = boost::pfr::get<Index>(never_made_object<T>.value);
+  return member_address<bare<decltype(member)>>{&member};
+}
+#if defined(__clang__)
+#pragma clang diagnostic pop
+#endif
+
+template <auto Address>
+constexpr text pretty_function_of_member() {
+  return __PRETTY_FUNCTION__;
+}
+
+/// The name of an aggregate's member, out of "… {& never_made_object<ns::point>.value.ns::point::x)}]". PFR names members
+/// itself from 2.2 on, by the same means; this works with 2.0 and 2.1 as well.
+template <class T, size_type Index>
+constexpr text aggregate_member_name() {
+  text pretty = pretty_function_of_member<address_of_member<T, Index>()>();
+  uint32_t end = pretty.size;
+  while (end != 0 && !is_identifier(pretty[end - 1])) --end;
+  uint32_t begin = end;
+  while (begin != 0 && is_identifier(pretty[begin - 1])) --begin;
+  return part(pretty, begin, end);
+}
+
+template <class T, class Indices>
+struct aggregate_names;
+template <class T, size_type... Index>
+struct aggregate_names<T, integer_pack<size_type, Index...>> {
+  using types = type_list<boost::pfr::tuple_element_t<Index, T>...>;
+  static constexpr text names[sizeof...(Index) + 1] = {aggregate_member_name<T, Index>()...};
+
+  template <class Visitor>
+  CONTRAIL_DETAIL_ALWAYS_INLINE static void visit(const T& object, const Visitor& visitor) {
+    visitor(boost::pfr::get<Index>(object)...);
+  }
+};
+
+template <class T>
+struct aggregate_fields : aggregate_names<T, make_integer_pack<size_type, boost::pfr::tuple_size_v<T>>> {
+  static constexpr text member_name(uint32_t index) { return aggregate_fields::names[index]; }
+};
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+#endif
+#ifdef CONTRAIL_WITH_FMT
+// ==== contrail/fmt.hpp ==============================================================================================
+// Opt-in: checks TRACE_LOG's format strings fully at compile time, and prints records as text in the process. The only
+// includer of fmt.
+//
+//   #include <contrail/contrail.hpp>
+//   #include <contrail/fmt.hpp>
+//
+//   TRACE_LOG("{:d}", "five");                     // an error now: no integer
+//   std::string s = contrail::to_text(point{1, 2});  // "point{x: 1, y: 2}"
+#ifndef CONTRAIL_FMT_HPP
+#define CONTRAIL_FMT_HPP
+
+#include <fmt/args.h>
+#include <fmt/format.h>
+
+#include <string>
+#include <vector>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail {
+
+constexpr fmt::string_view view_of(text t) { return {t.data, t.size}; }
+
+/// An enumeration's value: its name, or its number where a format asks for one.
+struct enumeration_value {
+  int64_t value = 0;
+  text name;
+};
+
+/// What fmt is told that an argument is; as the converter formats it.
+template <class T>
+constexpr auto fmt_argument_of() {
+  using type = bare<T>;
+  constexpr value_kind kind = kind_of<type>;
+  if constexpr (kind == value_kind::enumeration) {
+    return type_tag<enumeration_value>{};
+  } else if constexpr (kind == value_kind::pointer || kind == value_kind::function) {
+    return type_tag<const void*>{};
+  } else if constexpr (kind != value_kind::scalar) {
+    return type_tag<fmt::string_view>{};
+  } else if constexpr (leaf_type<type>() == field_type::code_point || leaf_type<type>() == field_type::character) {
+    return type_tag<char>{};
+  } else if constexpr (is_same<type, long double>) {
+    return type_tag<double>{};
+  } else {
+    return type_tag<type>{};
+  }
+}
+
+/// In place of count_placeholders. fmt's own errors run to a hundred lines, so that only its verdict is taken.
+struct check_with_fmt {
+  template <class Site, class... Args>
+  static constexpr bool check() {
+    constexpr bool fits =
+        accepts<format_of<Site, Args...>, typename decltype(fmt_argument_of<Args>())::type...>(nullptr);
+    static_assert(fits, "contrail: fmt refuses this format for these arguments: the part of a {} after its colon does "
+                        "not suit the argument's type.");
+    return fits;
+  }
+
+ private:
+  template <class Site, class... Args>
+  struct format_of {
+    static constexpr fmt::string_view value = view_of(site_descriptor<Site, binding_kind::log, Args...>.name);
+  };
+  template <int>
+  struct constant {};
+  template <class Format, class... Types>
+  static constexpr bool accepts(constant<(static_cast<void>(fmt::format_string<Types...>(Format::value)), 0)>*) {
+    return true;
+  }
+  template <class Format, class... Types>
+  static constexpr bool accepts(...) {
+    return false;
+  }
+};
+
+/// One record's payload, read field by field.
+class payload_reader {
+ public:
+  payload_reader(const descriptor& what, const uint64_t* payload, size_type words)
+      : what_(what), bytes_(reinterpret_cast<const char*>(payload)), size_(words * 8) {
+    for (uint32_t i = 0; i < what.field_count; ++i) {
+      const field& f = what.fields[i];
+      tail_ = static_cast<size_type>(f.offset) + bytes_of(f.type) * f.count;
+    }
+  }
+
+  /// Calls use(field, element index, value) for each element in order; value is of a type that fmt formats. A payload
+  /// that ends too early gives no more.
+  template <class Use>
+  void for_each(Use&& use) {
+    for (uint32_t i = 0; i < what_.field_count; ++i) {
+      const field& f = what_.fields[i];
+      for (uint32_t k = 0; k < f.count; ++k) {
+        const size_type at = f.offset + static_cast<size_type>(bytes_of(f.type)) * k;
+        if (at + bytes_of(f.type) > size_) return;
+        read(f, bytes_ + at, [&](const auto& value) { use(f, k, value); });
+      }
+    }
+  }
+
+ private:
+  template <class T>
+  static T load(const char* from) {
+    T value;
+    __builtin_memcpy(&value, from, sizeof value);
+    return value;
+  }
+  template <class T, class Use>
+  static void use_integer(const field& f, T value, Use&& use) {
+    if (f.enumerator_count == 0) return use(value);
+    for (uint32_t i = 0; i < f.enumerator_count; ++i) {
+      if (static_cast<T>(f.enumerators[i].value) == value) {
+        return use(enumeration_value{f.enumerators[i].value, f.enumerators[i].name});
+      }
+    }
+    use(value);
+  }
+  template <class Use>
+  void read(const field& f, const char* from, Use&& use) {
+    switch (f.type) {
+      case field_type::boolean: return use_integer(f, load<uint8_t>(from) != 0, use);
+      case field_type::character: return use_integer(f, load<char>(from), use);
+      case field_type::int8: return use_integer(f, load<int8_t>(from), use);
+      case field_type::uint8: return use_integer(f, load<uint8_t>(from), use);
+      case field_type::int16: return use_integer(f, load<int16_t>(from), use);
+      case field_type::uint16: return use_integer(f, load<uint16_t>(from), use);
+      case field_type::int32: return use_integer(f, load<int32_t>(from), use);
+      case field_type::uint32: return use_integer(f, load<uint32_t>(from), use);
+      case field_type::int64: return use_integer(f, load<int64_t>(from), use);
+      case field_type::uint64: return use_integer(f, load<uint64_t>(from), use);
+      case field_type::int128: return use(load<int128>(from));
+      case field_type::uint128: return use(load<uint128>(from));
+      case field_type::float32: return use(load<float>(from));
+      case field_type::float64: return use(load<double>(from));
+      case field_type::pointer: return use(load<const void*>(from));
+      case field_type::duration: return use(fmt::format("{}ns", load<int64_t>(from)));
+      case field_type::code_point: return use(utf8(load<uint32_t>(from)));
+      case field_type::string: {
+        const size_type size = load<uint16_t>(from) & ~string_cut & 0xffff;
+        const size_type begin = tail_;
+        if (begin + size > size_) return;
+        tail_ += size;
+        return use(std::string(bytes_ + begin, size) + ((load<uint16_t>(from) & string_cut) != 0 ? "\u2026" : ""));
+      }
+    }
+  }
+  static std::string utf8(uint32_t c) {
+    char bytes[4];
+    character_sink sink{bytes};
+    sink.put_code_point(c < 0x110000 ? c : 0xfffd);
+    return {bytes, sink.size};
+  }
+
+  const descriptor& what_;
+  const char* bytes_;
+  size_type size_;
+  size_type tail_ = 0;
+};
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+/// Takes what either of its two forms takes; a type letter of integers asks for the number.
+template <>
+struct fmt::formatter<contrail::detail::enumeration_value> {
+  constexpr auto parse(fmt::format_parse_context& context) {
+    auto end = context.begin();
+    for (int depth = 0; end != context.end() && (depth != 0 || *end != '}'); ++end) {
+      if (*end == '{') ++depth;
+      if (*end == '}') --depth;
+    }
+    const char letter = end != context.begin() ? *(end - 1) : '\0';
+    as_number_ = letter == 'd' || letter == 'x' || letter == 'X' || letter == 'b' || letter == 'B' || letter == 'o';
+    return as_number_ ? number_.parse(context) : name_.parse(context);
+  }
+  template <class Context>
+  auto format(const contrail::detail::enumeration_value& e, Context& context) const {
+    return as_number_ ? number_.format(e.value, context) : name_.format({e.name.data, e.name.size}, context);
+  }
+
+ private:
+  fmt::formatter<fmt::string_view> name_;
+  fmt::formatter<int64_t> number_;
+  bool as_number_ = false;
+};
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+
+/// One record as text: a log line as TRACE_LOG meant it, anything else as "name{key: value, key: value}". `payload` are
+/// the `words` words after the record's header and times. Allocates; not for signal handlers.
+inline std::string format_record(const descriptor& what, const uint64_t* payload, detail::size_type words) {
+  detail::payload_reader reader(what, payload, words);
+  if (what.kind == detail::binding_kind::log) {
+    fmt::dynamic_format_arg_store<fmt::format_context> arguments;
+    std::string list;
+    reader.for_each([&](const field& f, uint32_t index, const auto& value) {
+      if (!f.is_array) return arguments.push_back(value);
+      list += fmt::format("{}{}", index == 0 ? "[" : ", ", value);
+      if (index + 1U == f.count) arguments.push_back(list + "]");
+      if (index + 1U == f.count) list.clear();
+    });
+    return fmt::vformat(detail::view_of(what.name), arguments);
+  }
+  std::string out(what.name.data, what.name.size);
+  const char* separator = "{";
+  reader.for_each([&](const field& f, uint32_t index, const auto& value) {
+    if (index == 0) out += fmt::format("{}{}: {}", separator, detail::view_of(f.name), f.is_array ? "[" : "");
+    out += fmt::format("{}{}", index == 0 ? "" : ", ", value);
+    if (f.is_array && index + 1U == f.count) out += "]";
+    separator = ", ";
+  });
+  if (separator[0] == ',') out += "}";
+  return out;
+}
+
+/// An object of a registered type as contrail would record it, as text: "point{x: 1, y: 2}".
+template <class T>
+std::string to_text(const T& object) {
+  static_assert(detail::registered<T>, "contrail: to_text takes an object of a type registered with TRACE_EVENT_TYPE.");
+  detail::atomic_word words[detail::max_point_words];
+  const unsigned used = detail::encode(words, detail::max_point_words, object);
+  return format_record(detail::type_descriptor<T>, &words[0].value, used);
+}
+
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#undef CONTRAIL_DETAIL_LOG_CHECKER
+#define CONTRAIL_DETAIL_LOG_CHECKER ::contrail::detail::check_with_fmt
+
+#endif
+#endif
+#endif
