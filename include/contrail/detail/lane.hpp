@@ -4,6 +4,11 @@
 #define CONTRAIL_DETAIL_LANE_HPP
 
 #include "contrail/detail/pool.hpp"
+#include "contrail/detail/safe_writer.hpp"
+
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail {
@@ -47,10 +52,6 @@ inline void set_epoch(process_state& process, thread_slot& slot, unsigned lane_i
   writer.deadline.store_relaxed(process.hardware_clock.load_relaxed() != 0 ? base + epoch_ticks : 0);
 }
 
-/// What the system calls the running thread, zero padded.
-// Async-signal-safe.
-void read_system_thread_name(uint64_t (&name)[thread_name_bytes / 8]);
-
 /// Ends the lane's chunk. The lane is busy, or its thread is dead.
 inline void close_chunk(image_view& image, lane& writer, uint64_t ticks) {
   const uint64_t address = writer.chunk.load_relaxed();
@@ -64,6 +65,52 @@ inline void close_chunk(image_view& image, lane& writer, uint64_t ticks) {
   seal_chunk(image, done, end_bytes, records_now - done.records_before.load_relaxed(), ticks);
 }
 
+// ---- dead threads ---------------------------------------------------------------------------------------------
+
+/// Asks the kernel, not a destructor: pthread keys and C++ thread_local destructors allocate.
+// Async-signal-safe.
+inline bool is_thread_alive(uint32_t tid) {
+  const errno_keeper keep;
+  return syscall(SYS_tgkill, getpid(), tid, 0) == 0 || errno != ESRCH;
+}
+
+inline uint64_t slot_word(uint64_t generation, slot_state state) {
+  return generation << 8 | static_cast<uint64_t>(state);
+}
+
+/// Seals what a dead thread, or one of an unloaded object, left behind and frees its slot. `found` is the state word by
+/// which the caller knew that it is dead; whoever exchanges it first does the work.
+// Async-signal-safe.
+inline bool free_slot(process_state& process, image_view& image, thread_slot& slot, uint64_t found) {
+  const uint64_t generation = found >> 8;
+  if (!slot.state.compare_exchange(found, slot_word(generation, slot_state::sealing))) return false;
+  for (lane& writer : slot.lanes) close_chunk(image, writer, now_ticks(process));
+  image.super->attached_slots.fetch_add_relaxed(~uint64_t{0});
+  slot.state.store_release(slot_word(generation, slot_state::free));
+  return true;
+}
+
+inline unsigned reap_dead_slots(process_state& process, image_view& image, unsigned probes) {
+  unsigned freed = 0;
+  for (unsigned i = 0; i < probes && i < image.slot_count; ++i) {
+    thread_slot& slot = image.slots[image.slot_hand.fetch_add_relaxed(1) % image.slot_count];
+    const uint64_t found = slot.state.load_acquire();
+    if (static_cast<slot_state>(found & 0xff) != slot_state::live) continue;
+    if (!is_thread_alive(tid_of(slot))) freed += free_slot(process, image, slot, found);
+  }
+  return freed;
+}
+
+// ---- opening a chunk --------------------------------------------------------------------------------------------
+
+/// What the system calls the running thread, zero padded.
+// Async-signal-safe.
+inline void read_system_thread_name(uint64_t (&name)[thread_name_bytes / 8]) {
+  memset(name, 0, sizeof name);
+  prctl(PR_GET_NAME, name, 0, 0, 0);
+}
+
+/// Opens the lane's next chunk at `ticks`; without one the lane drops records until a later try. The lane is busy.
 inline bool open_chunk(process_state& process, image_view& image, lane& writer, uint64_t ticks) {
   thread_slot& slot = *reinterpret_cast<thread_slot*>(reinterpret_cast<uint64_t>(&writer) &
                                                       ~uint64_t{sizeof(thread_slot) - 1});

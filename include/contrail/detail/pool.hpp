@@ -45,9 +45,6 @@ inline bool is_floored(const image_view& image, const chunk& candidate) {
   return candidate.words_before.load_relaxed() + words == writer->words_before.load_relaxed();
 }
 
-/// Declares threads dead that ended, so that their chunks can be recycled. Defined in detail/threads.hpp.
-inline unsigned reap_dead_slots(process_state& process, image_view& image, unsigned probes);
-
 /// Takes a chunk, the oldest that may be had, and opens it with its ticket; null when there is none.
 /// `header` is called between, to write the chunk's header.
 template <class WriteHeader>

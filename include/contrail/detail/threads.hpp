@@ -10,7 +10,6 @@
 #include "contrail/detail/safe_writer.hpp"
 
 #include <signal.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
@@ -18,50 +17,11 @@ namespace detail {
 
 inline uint32_t current_tid() { return static_cast<uint32_t>(syscall(SYS_gettid)); }
 
-inline void read_system_thread_name(uint64_t (&name)[thread_name_bytes / 8]) {
-  memset(name, 0, sizeof name);
-  prctl(PR_GET_NAME, name, 0, 0, 0);
-}
-
-/// Asks the kernel, not a destructor: pthread keys and C++ thread_local destructors allocate.
-// Async-signal-safe.
-inline bool is_thread_alive(uint32_t tid) {
-  const errno_keeper keep;
-  return syscall(SYS_tgkill, getpid(), tid, 0) == 0 || errno != ESRCH;
-}
-
 inline void count_drop(image_view& image, drop_reason reason) {
   image.super->dropped[static_cast<unsigned>(reason)].fetch_add_relaxed(1);
 }
 
 // ---- slots ---------------------------------------------------------------------------------------------------
-
-inline uint64_t slot_word(uint64_t generation, slot_state state) {
-  return generation << 8 | static_cast<uint64_t>(state);
-}
-
-/// Seals what a dead thread, or one of an unloaded object, left behind and frees its slot. `found` is the state word by
-/// which the caller knew that it is dead; whoever exchanges it first does the work.
-// Async-signal-safe.
-inline bool free_slot(process_state& process, image_view& image, thread_slot& slot, uint64_t found) {
-  const uint64_t generation = found >> 8;
-  if (!slot.state.compare_exchange(found, slot_word(generation, slot_state::sealing))) return false;
-  for (lane& writer : slot.lanes) close_chunk(image, writer, now_ticks(process));
-  image.super->attached_slots.fetch_add_relaxed(~uint64_t{0});
-  slot.state.store_release(slot_word(generation, slot_state::free));
-  return true;
-}
-
-inline unsigned reap_dead_slots(process_state& process, image_view& image, unsigned probes) {
-  unsigned freed = 0;
-  for (unsigned i = 0; i < probes && i < image.slot_count; ++i) {
-    thread_slot& slot = image.slots[image.slot_hand.fetch_add_relaxed(1) % image.slot_count];
-    const uint64_t found = slot.state.load_acquire();
-    if (static_cast<slot_state>(found & 0xff) != slot_state::live) continue;
-    if (!is_thread_alive(tid_of(slot))) freed += free_slot(process, image, slot, found);
-  }
-  return freed;
-}
 
 inline void reset(lane& writer) {
   writer.cursor.store_relaxed(0);
