@@ -1915,27 +1915,41 @@ constexpr void decode(text source, literal l, character_sink& sink) {
 
 /// Where the bracket group that ends before `end` begins.
 constexpr uint32_t group_begin(text t, uint32_t end) {
+  const char* at = t.data + end;
   int depth = 0;
-  while (end != 0) {
-    --end;
-    const char c = t[end];
-    if (c == ')' || c == ']' || c == '}' || (c == '>' && (end == 0 || t[end - 1] != '-'))) ++depth;
-    if (c == '(' || c == '[' || c == '{' || c == '<') --depth;
-    if (depth == 0) break;
-  }
-  return end;
-}
-
-/// Where the last lambda that `t` names as a scope begins, "::" included; `end` if there is none.
-constexpr uint32_t lambda_begin(text t, uint32_t end) {
-  constexpr text gcc = "<lambda(";
-  constexpr text clang = "(anonymous class)::operator()(";
-  int depth = 0;  // a lambda in template arguments is no scope
-  for (uint32_t at = end; at-- > 0;) {
-    const char c = t[at];
+  while (at != t.data) {
+    const char c = *--at;
     if (c == ')' || c == '>' || c == ']' || c == '}') ++depth;
     if (c == '(' || c == '<' || c == '[' || c == '{') --depth;
-    if (depth == 0 && (stands_at(t, at, gcc) || stands_at(t, at, clang))) return at >= 2 && t[at - 1] == ':' ? at - 2 : at;
+    if (depth == 0) break;
+  }
+  return static_cast<uint32_t>(at - t.data);
+}
+
+/// Where the text of a function ends without the lambda at its end and the "::" before it; `end` if there is none.
+constexpr uint32_t without_lambda(text t, uint32_t end) {
+  uint32_t last = end;
+  if (last != 0 && t[last - 1] == ']') last = group_begin(t, last);  // "[T = int]"
+  while (last != 0 && t[last - 1] != ')' && t[last - 1] != '>') --last;  // "const"
+  if (last == 0) return end;
+  const uint32_t group = group_begin(t, last);
+  if (t[last - 1] == '>') {  // g++: "f(int)::<lambda()>"
+    if (!stands_at(t, group, "<lambda(")) return end;
+    return group < 2 ? 0 : group - 2;
+  }
+  constexpr text clang = "(anonymous class)::operator()";  // clang: "auto f(int)::(anonymous class)::operator()() const"
+  if (group < clang.size || !stands_at(t, group - clang.size, clang)) return end;
+  const uint32_t begin = group - clang.size;
+  return begin < 2 ? 0 : t[begin - 1] == ':' ? begin - 2 : begin;
+}
+
+/// Where the name of an operator that ends before `end` begins, as in "operator()" or "operator bool"; else `end`.
+constexpr uint32_t operator_begin(text t, uint32_t end) {
+  for (uint32_t at = end; at-- > 0;) {
+    if (t[at] == ')' && stands_at(t, at, ")::")) break;
+    if (t[at] == 'o' && stands_at(t, at, "operator") && !is_identifier(t[at + 8]) &&
+        (at == 0 || !is_identifier(t[at - 1])))
+      return at;
   }
   return end;
 }
@@ -1943,26 +1957,27 @@ constexpr uint32_t lambda_begin(text t, uint32_t end) {
 /// "Class::method" out of __PRETTY_FUNCTION__ as a lambda in that function sees it: qualified by namespaces, without
 /// return type and parameters. Lambdas inside the function count as the function. Empty where there is none.
 constexpr text function_name(text pretty) {
-  uint32_t end = lambda_begin(pretty, pretty.size);
+  uint32_t end = without_lambda(pretty, pretty.size);
   if (end == pretty.size) return {};
-  for (uint32_t outer = lambda_begin(pretty, end); outer != end; outer = lambda_begin(pretty, end)) end = outer;
+  for (uint32_t outer = without_lambda(pretty, end); outer != end; outer = without_lambda(pretty, end)) end = outer;
   while (end != 0 && pretty[end - 1] != ')') --end;  // qualifiers
   if (end == 0) return {};
   end = group_begin(pretty, end);  // parameters
-  uint32_t begin = end;
-  // The name of an operator may hold brackets and spaces.
-  for (uint32_t at = end; at-- > 0 && !stands_at(pretty, at, ")::");) {
-    if (stands_at(pretty, at, "operator") && !is_identifier(pretty[at + 8]) &&
-        (at == 0 || !is_identifier(pretty[at - 1]))) {
-      begin = at;
-      break;
+  if (end == 0) return {};
+  uint32_t begin = is_identifier(pretty[end - 1]) ? end : operator_begin(pretty, end);
+  for (bool again = true; again;) {
+    while (begin != 0 && pretty[begin - 1] != ' ') {
+      const char c = pretty[begin - 1];
+      begin = c == ')' || c == '}' || c == '>' ? group_begin(pretty, begin) : begin - 1;
+    }
+    // What ends in a space is a return type ("auto" on clang), or the name is one like "operator unsigned int".
+    again = false;
+    if (begin != 0 && !(begin == 5 && pretty[0] == 'a' && pretty[1] == 'u')) {
+      const uint32_t name = operator_begin(pretty, begin);
+      again = name != begin;
+      begin = name;
     }
   }
-  while (begin != 0 && pretty[begin - 1] != ' ') {
-    const char c = pretty[begin - 1];
-    begin = c == ')' || c == '}' || c == '>' ? group_begin(pretty, begin) : begin - 1;
-  }
-  while (begin != end && (pretty[begin] == '*' || pretty[begin] == '&')) ++begin;
   return part(pretty, begin, end);
 }
 
@@ -2291,10 +2306,10 @@ constexpr text log_argument_name(uint32_t index) {
   return index < 10 ? text{log_argument_digits + index, 1} : text{log_argument_digits + 10 + (index - 10) * 2, 2};
 }
 
-/// Fills in fields under the names of their arguments.
+/// Walks arguments under their own names.
 struct site_walk {
   schema_walk sizes;
-  text* names = nullptr;
+  const text* names = nullptr;
 
   template <class T>
   constexpr void value() {
@@ -2302,95 +2317,105 @@ struct site_walk {
   }
 };
 
-/// All constants of one call site: the descriptor with the storage it points to. `Args` are the types after the name.
+template <argument_form Form, class... Args>
+constexpr schema_walk walk_arguments(const text* names, field* fields, char* characters) {
+  site_walk w{{}, names};
+  w.sizes.field_room = fields;
+  w.sizes.name_room = characters;
+  if constexpr (Form == argument_form::pairs) {
+    static_cast<void>((key_turn<site_walk>{w} << ... << argument<Args>{}));
+  } else {
+    (w.value<Args>(), ...);
+  }
+  return w.sizes;
+}
+
+constexpr void decode_keys(text arguments, const literal* keys, uint32_t count, text* names, character_sink& sink) {
+  for (uint32_t i = 0; i < count; ++i) {
+    const uint32_t first = sink.size;
+    decode(arguments, keys[i], sink);
+    names[i] = {sink.out + first, sink.size - first};
+  }
+}
+
+/// A descriptor with the fields and characters it points to. Few types, shared by many sites: a class of its own for
+/// each site would cost 2 ms of compile time.
+template <uint32_t Fields, uint32_t Characters>
+struct site_constants {
+  field fields[Fields + 1]{};
+  char characters[Characters + 1]{};
+  descriptor description;
+
+  template <class Table>
+  constexpr explicit site_constants(type_tag<Table>) {
+    const site_text site = typename Table::site{}();
+    character_sink sink{characters};
+    description.kind = Table::kind;
+    description.category = site.category;
+    description.file = site.file;
+    description.function = function_name(site.pretty_function);
+    description.line = site.line;
+    if (Table::parsed.named_after_function) {
+      description.name = description.function;
+    } else {
+      decode(site.arguments, Table::parsed.name, sink);
+      description.name = {characters, sink.size};
+    }
+    if constexpr (Fields != 0) {
+      Table::fill(fields, site.arguments, sink);
+      description.fields = fields;
+      description.field_count = static_cast<uint16_t>(Fields);
+    }
+    if constexpr (Table::form == argument_form::object) {
+      const descriptor& type = Table::object_type();
+      description.type_id = type.type_id;
+      description.fields = type.fields;
+      description.field_count = type.field_count;
+    }
+  }
+};
+
+/// All constants of one call site. `Args` are the types after the name. Made only of sites without a mistake.
 template <class Site, binding_kind Kind, class... Args>
 struct CONTRAIL_DETAIL_HIDDEN site_table {
+  using site = Site;
+  static constexpr binding_kind kind = Kind;
   static constexpr argument_form form = form_of<Kind, Args...>();
   static constexpr uint32_t key_count = form == argument_form::pairs ? sizeof...(Args) / 2 : 0;
-  static constexpr argument_size size = size_of_arguments<form, Args...>;
   static constexpr parsed_site<key_count> parsed = parse_site<key_count>(Site{}().arguments);
-  static constexpr bool object = form == argument_form::object && (... && (kind_of<bare<Args>> == value_kind::aggregate));
-  static constexpr bool valid = parsed.mistake == site_mistake::none && size.recordable &&
-                                (object || form != argument_form::object);
 
-  template <class T>
-  static constexpr const descriptor& object_descriptor() {
-    return type_descriptor<bare<T>>;
-  }
-  /// Names of arguments are in place of names[]; walks all fields, into `fields` if it is not null.
-  static constexpr schema_walk walk(text* names, field* fields, char* characters) {
-    site_walk w{{}, names};
-    w.sizes.field_room = fields;
-    w.sizes.name_room = characters;
+  static constexpr const descriptor& object_type() { return (type_descriptor<bare<Args>>, ...); }
+
+  static constexpr schema_walk fill(field* fields, text arguments, character_sink& sink) {
+    text names[sizeof...(Args) + 1];
     if constexpr (form == argument_form::pairs) {
-      static_cast<void>((key_turn<site_walk>{w} << ... << argument<Args>{}));
-    } else {
-      (w.value<Args>(), ...);
-    }
-    return w.sizes;
-  }
-  static constexpr void name_arguments(text* names, character_sink& sink) {
-    if constexpr (form == argument_form::pairs) {
-      for (uint32_t i = 0; i < key_count; ++i) {
-        const uint32_t first = sink.size;
-        decode(Site{}().arguments, parsed.keys[i], sink);
-        names[i] = {sink.out + first, sink.size - first};
-      }
+      decode_keys(arguments, parsed.keys, key_count, names, sink);
     } else if constexpr (Kind == binding_kind::log) {
       for (uint32_t i = 0; i < sizeof...(Args); ++i) names[i] = log_argument_name(i);
     } else {
       names[0] = "value";
     }
+    return walk_arguments<form, Args...>(names, fields, sink.out + sink.size);
   }
-  /// Characters of composed names: none unless an argument is an aggregate.
-  static constexpr uint32_t composed_characters() {
-    if constexpr (!valid || form == argument_form::object || size.characters == 0) {
-      return 0;
+  static constexpr uint32_t field_count() {
+    if constexpr (form == argument_form::pairs || form == argument_form::values) {
+      return size_of_arguments<form, Args...>.fields;
     } else {
-      text names[sizeof...(Args) + 1];
+      return 0;
+    }
+  }
+  /// Rounded up, so that fewer types are needed.
+  static constexpr uint32_t character_count() {
+    uint32_t composed = 0;
+    if constexpr (field_count() != 0 && size_of_arguments<form, Args...>.characters != 0) {
       char decoded[parsed.characters + 1]{};
       character_sink sink{decoded};
-      name_arguments(names, sink);
-      return walk(names, nullptr, nullptr).characters;
+      composed = fill(nullptr, Site{}().arguments, sink).characters;
     }
+    return (parsed.characters + composed) | 15;
   }
 
-  static constexpr bool own_fields = valid && (form == argument_form::pairs || form == argument_form::values);
-  static constexpr uint32_t own_field_count = own_fields ? size.fields : 0;
-
-  struct storage : schema_storage<own_field_count, parsed.characters + composed_characters()> {
-    descriptor description;
-
-    constexpr storage() {
-      constexpr site_text site = Site{}();
-      character_sink sink{this->characters};
-      description.kind = Kind;
-      description.category = site.category;
-      description.file = site.file;
-      description.function = function_name(site.pretty_function);
-      description.line = site.line;
-      if constexpr (valid) {
-        description.name = description.function;
-        if (!parsed.named_after_function) {
-          decode(site.arguments, parsed.name, sink);
-          description.name = {this->characters, sink.size};
-        }
-        if constexpr (own_fields) {
-          text names[sizeof...(Args) + 1];
-          name_arguments(names, sink);
-          walk(names, this->fields, this->characters + sink.size);
-          description.fields = this->fields;
-          description.field_count = static_cast<uint16_t>(own_field_count);
-        } else if constexpr (form == argument_form::object) {
-          const descriptor& type = (object_descriptor<Args>(), ...);
-          description.type_id = type.type_id;
-          description.fields = type.fields;
-          description.field_count = type.field_count;
-        }
-      }
-    }
-  };
-  static constexpr storage value{};
+  static constexpr site_constants<field_count(), character_count()> value{type_tag<site_table>{}};
 };
 
 template <class Site, binding_kind Kind, class... Args>
@@ -2416,11 +2441,36 @@ constexpr uint32_t capacity_words_of(binding_kind kind) {
   return kind == binding_kind::region ? frame_payload_words : max_point_words;
 }
 
+/// The part of check_site that is the same for all sites with these types.
+template <binding_kind Kind, argument_form Form, class... Args>
+constexpr bool check_arguments() {
+  constexpr argument_size size = size_of_arguments<Form, Args...>;
+  argument_check check;
+  if constexpr (!size.recordable) {
+    if constexpr (Form == argument_form::pairs) {
+      static_cast<void>((key_turn<argument_check>{check} << ... << argument<Args>{}));
+    } else {
+      (check.value<Args>(), ...);
+    }
+  }
+  constexpr bool is_number = Kind != binding_kind::counter || !size.recordable || (... && is_counted<bare<Args>>());
+  static_assert(is_number, "contrail: the value of a counter must be a number.");
+  constexpr bool is_small = size.words() <= capacity_words_of(Kind);
+  static_assert(is_small || Kind != binding_kind::region,
+                "contrail: the arguments of this region are too large: 160 bytes fit. Record a part of them, or all of "
+                "them with TRACE_INSTANT, which takes 2040.");
+  static_assert(is_small || Kind == binding_kind::region,
+                "contrail: the arguments are too large for a record: 2040 bytes fit.");
+  return size.recordable && is_number && is_small;
+}
+
 /// Refuses a call site with a mistake, in a sentence. False: do not go on, or the sentence drowns in other errors.
 template <class Site, binding_kind Kind, class... Args>
 constexpr bool check_site() {
   using table = site_table<Site, Kind, Args...>;
-  constexpr bool name = table::parsed.mistake != site_mistake::name;
+  constexpr argument_form form = table::form;
+  constexpr site_mistake mistake = table::parsed.mistake;
+  constexpr bool name = mistake != site_mistake::name;
   static_assert(name || Kind != binding_kind::region,
                 "contrail: the name of a region must be a string literal; put a run-time name in an argument, as in "
                 "TRACE_REGION(\"request\", \"path\", path).");
@@ -2431,13 +2481,14 @@ constexpr bool check_site() {
   static_assert(name || Kind != binding_kind::log,
                 "contrail: the format of a log line must be a string literal; put a run-time text in an argument, as in "
                 "TRACE_LOG(\"{}\", text).");
-  constexpr bool keys = !name || table::parsed.mistake != site_mistake::keys;
-  constexpr bool even = table::form != argument_form::pairs || sizeof...(Args) % 2 == 0;
+  constexpr bool keys = mistake != site_mistake::keys;
+  constexpr bool even = form != argument_form::pairs || sizeof...(Args) % 2 == 0;
   static_assert(even, "contrail: a key or a value is missing: arguments after the name are \"key\", value, ...");
   static_assert(keys || !even,
                 "contrail: a key must be a string literal: arguments after the name are \"key\", value, ... (If all keys "
                 "are, put the value that holds a comma before a string literal in parentheses.)");
-  constexpr bool object = table::form != argument_form::object || table::object;
+  constexpr bool object =
+      form != argument_form::object || (... && (kind_of<bare<Args>> == value_kind::aggregate));
   static_assert(object, "contrail: a single argument after the name must be an object of a type registered with "
                         "TRACE_EVENT_TYPE; other values need a key before them: \"key\", value.");
   constexpr bool one_value = Kind != binding_kind::counter || sizeof...(Args) == 1;
@@ -2445,21 +2496,7 @@ constexpr bool check_site() {
   if constexpr (!(name && keys && even && object && one_value)) {
     return false;
   } else {
-    argument_check check;
-    if constexpr (table::form == argument_form::pairs) {
-      static_cast<void>((key_turn<argument_check>{check} << ... << argument<Args>{}));
-    } else {
-      (check.value<Args>(), ...);
-    }
-    constexpr bool is_number = Kind != binding_kind::counter || (... && is_counted<bare<Args>>());
-    static_assert(is_number || !table::size.recordable, "contrail: the value of a counter must be a number.");
-    constexpr bool is_small = table::size.words() <= capacity_words_of(Kind);
-    static_assert(is_small || Kind != binding_kind::region,
-                  "contrail: the arguments of this region are too large: 160 bytes fit. Record a part of them, or all of "
-                  "them with TRACE_INSTANT, which takes 2040.");
-    static_assert(is_small || Kind == binding_kind::region,
-                  "contrail: the arguments are too large for a record: 2040 bytes fit.");
-    return table::valid && is_number && is_small;
+    return check_arguments<Kind, form, Args...>();
   }
 }
 
@@ -3096,9 +3133,6 @@ inline bool is_floored(const image_view& image, const chunk& candidate) {
   return candidate.words_before.load_relaxed() + words == writer->words_before.load_relaxed();
 }
 
-/// Declares threads dead that ended, so that their chunks can be recycled. Defined in detail/threads.hpp.
-inline unsigned reap_dead_slots(process_state& process, image_view& image, unsigned probes);
-
 /// Takes a chunk, the oldest that may be had, and opens it with its ticket; null when there is none.
 /// `header` is called between, to write the chunk's header.
 template <class WriteHeader>
@@ -3144,6 +3178,10 @@ CONTRAIL_DETAIL_NAMESPACE_END
 
 #endif
 
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail {
 
@@ -3186,10 +3224,6 @@ inline void set_epoch(process_state& process, thread_slot& slot, unsigned lane_i
   writer.deadline.store_relaxed(process.hardware_clock.load_relaxed() != 0 ? base + epoch_ticks : 0);
 }
 
-/// What the system calls the running thread, zero padded.
-// Async-signal-safe.
-void read_system_thread_name(uint64_t (&name)[thread_name_bytes / 8]);
-
 /// Ends the lane's chunk. The lane is busy, or its thread is dead.
 inline void close_chunk(image_view& image, lane& writer, uint64_t ticks) {
   const uint64_t address = writer.chunk.load_relaxed();
@@ -3203,6 +3237,52 @@ inline void close_chunk(image_view& image, lane& writer, uint64_t ticks) {
   seal_chunk(image, done, end_bytes, records_now - done.records_before.load_relaxed(), ticks);
 }
 
+// ---- dead threads ---------------------------------------------------------------------------------------------
+
+/// Asks the kernel, not a destructor: pthread keys and C++ thread_local destructors allocate.
+// Async-signal-safe.
+inline bool is_thread_alive(uint32_t tid) {
+  const errno_keeper keep;
+  return syscall(SYS_tgkill, getpid(), tid, 0) == 0 || errno != ESRCH;
+}
+
+inline uint64_t slot_word(uint64_t generation, slot_state state) {
+  return generation << 8 | static_cast<uint64_t>(state);
+}
+
+/// Seals what a dead thread, or one of an unloaded object, left behind and frees its slot. `found` is the state word by
+/// which the caller knew that it is dead; whoever exchanges it first does the work.
+// Async-signal-safe.
+inline bool free_slot(process_state& process, image_view& image, thread_slot& slot, uint64_t found) {
+  const uint64_t generation = found >> 8;
+  if (!slot.state.compare_exchange(found, slot_word(generation, slot_state::sealing))) return false;
+  for (lane& writer : slot.lanes) close_chunk(image, writer, now_ticks(process));
+  image.super->attached_slots.fetch_add_relaxed(~uint64_t{0});
+  slot.state.store_release(slot_word(generation, slot_state::free));
+  return true;
+}
+
+inline unsigned reap_dead_slots(process_state& process, image_view& image, unsigned probes) {
+  unsigned freed = 0;
+  for (unsigned i = 0; i < probes && i < image.slot_count; ++i) {
+    thread_slot& slot = image.slots[image.slot_hand.fetch_add_relaxed(1) % image.slot_count];
+    const uint64_t found = slot.state.load_acquire();
+    if (static_cast<slot_state>(found & 0xff) != slot_state::live) continue;
+    if (!is_thread_alive(tid_of(slot))) freed += free_slot(process, image, slot, found);
+  }
+  return freed;
+}
+
+// ---- opening a chunk --------------------------------------------------------------------------------------------
+
+/// What the system calls the running thread, zero padded.
+// Async-signal-safe.
+inline void read_system_thread_name(uint64_t (&name)[thread_name_bytes / 8]) {
+  memset(name, 0, sizeof name);
+  prctl(PR_GET_NAME, name, 0, 0, 0);
+}
+
+/// Opens the lane's next chunk at `ticks`; without one the lane drops records until a later try. The lane is busy.
 inline bool open_chunk(process_state& process, image_view& image, lane& writer, uint64_t ticks) {
   thread_slot& slot = *reinterpret_cast<thread_slot*>(reinterpret_cast<uint64_t>(&writer) &
                                                       ~uint64_t{sizeof(thread_slot) - 1});
@@ -3559,7 +3639,6 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #endif
 
 #include <signal.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
@@ -3567,50 +3646,11 @@ namespace detail {
 
 inline uint32_t current_tid() { return static_cast<uint32_t>(syscall(SYS_gettid)); }
 
-inline void read_system_thread_name(uint64_t (&name)[thread_name_bytes / 8]) {
-  memset(name, 0, sizeof name);
-  prctl(PR_GET_NAME, name, 0, 0, 0);
-}
-
-/// Asks the kernel, not a destructor: pthread keys and C++ thread_local destructors allocate.
-// Async-signal-safe.
-inline bool is_thread_alive(uint32_t tid) {
-  const errno_keeper keep;
-  return syscall(SYS_tgkill, getpid(), tid, 0) == 0 || errno != ESRCH;
-}
-
 inline void count_drop(image_view& image, drop_reason reason) {
   image.super->dropped[static_cast<unsigned>(reason)].fetch_add_relaxed(1);
 }
 
 // ---- slots ---------------------------------------------------------------------------------------------------
-
-inline uint64_t slot_word(uint64_t generation, slot_state state) {
-  return generation << 8 | static_cast<uint64_t>(state);
-}
-
-/// Seals what a dead thread, or one of an unloaded object, left behind and frees its slot. `found` is the state word by
-/// which the caller knew that it is dead; whoever exchanges it first does the work.
-// Async-signal-safe.
-inline bool free_slot(process_state& process, image_view& image, thread_slot& slot, uint64_t found) {
-  const uint64_t generation = found >> 8;
-  if (!slot.state.compare_exchange(found, slot_word(generation, slot_state::sealing))) return false;
-  for (lane& writer : slot.lanes) close_chunk(image, writer, now_ticks(process));
-  image.super->attached_slots.fetch_add_relaxed(~uint64_t{0});
-  slot.state.store_release(slot_word(generation, slot_state::free));
-  return true;
-}
-
-inline unsigned reap_dead_slots(process_state& process, image_view& image, unsigned probes) {
-  unsigned freed = 0;
-  for (unsigned i = 0; i < probes && i < image.slot_count; ++i) {
-    thread_slot& slot = image.slots[image.slot_hand.fetch_add_relaxed(1) % image.slot_count];
-    const uint64_t found = slot.state.load_acquire();
-    if (static_cast<slot_state>(found & 0xff) != slot_state::live) continue;
-    if (!is_thread_alive(tid_of(slot))) freed += free_slot(process, image, slot, found);
-  }
-  return freed;
-}
 
 inline void reset(lane& writer) {
   writer.cursor.store_relaxed(0);
