@@ -331,10 +331,10 @@ constexpr text log_argument_name(uint32_t index) {
   return index < 10 ? text{log_argument_digits + index, 1} : text{log_argument_digits + 10 + (index - 10) * 2, 2};
 }
 
-/// Fills in fields under the names of their arguments.
+/// Walks arguments under their own names.
 struct site_walk {
   schema_walk sizes;
-  text* names = nullptr;
+  const text* names = nullptr;
 
   template <class T>
   constexpr void value() {
@@ -342,95 +342,105 @@ struct site_walk {
   }
 };
 
-/// All constants of one call site: the descriptor with the storage it points to. `Args` are the types after the name.
+template <argument_form Form, class... Args>
+constexpr schema_walk walk_arguments(const text* names, field* fields, char* characters) {
+  site_walk w{{}, names};
+  w.sizes.field_room = fields;
+  w.sizes.name_room = characters;
+  if constexpr (Form == argument_form::pairs) {
+    static_cast<void>((key_turn<site_walk>{w} << ... << argument<Args>{}));
+  } else {
+    (w.value<Args>(), ...);
+  }
+  return w.sizes;
+}
+
+constexpr void decode_keys(text arguments, const literal* keys, uint32_t count, text* names, character_sink& sink) {
+  for (uint32_t i = 0; i < count; ++i) {
+    const uint32_t first = sink.size;
+    decode(arguments, keys[i], sink);
+    names[i] = {sink.out + first, sink.size - first};
+  }
+}
+
+/// A descriptor with the fields and characters it points to. Few types, shared by many sites: a class of its own for
+/// each site would cost 2 ms of compile time.
+template <uint32_t Fields, uint32_t Characters>
+struct site_constants {
+  field fields[Fields + 1]{};
+  char characters[Characters + 1]{};
+  descriptor description;
+
+  template <class Table>
+  constexpr explicit site_constants(type_tag<Table>) {
+    const site_text site = typename Table::site{}();
+    character_sink sink{characters};
+    description.kind = Table::kind;
+    description.category = site.category;
+    description.file = site.file;
+    description.function = function_name(site.pretty_function);
+    description.line = site.line;
+    if (Table::parsed.named_after_function) {
+      description.name = description.function;
+    } else {
+      decode(site.arguments, Table::parsed.name, sink);
+      description.name = {characters, sink.size};
+    }
+    if constexpr (Fields != 0) {
+      Table::fill(fields, site.arguments, sink);
+      description.fields = fields;
+      description.field_count = static_cast<uint16_t>(Fields);
+    }
+    if constexpr (Table::form == argument_form::object) {
+      const descriptor& type = Table::object_type();
+      description.type_id = type.type_id;
+      description.fields = type.fields;
+      description.field_count = type.field_count;
+    }
+  }
+};
+
+/// All constants of one call site. `Args` are the types after the name. Made only of sites without a mistake.
 template <class Site, binding_kind Kind, class... Args>
 struct CONTRAIL_DETAIL_HIDDEN site_table {
+  using site = Site;
+  static constexpr binding_kind kind = Kind;
   static constexpr argument_form form = form_of<Kind, Args...>();
   static constexpr uint32_t key_count = form == argument_form::pairs ? sizeof...(Args) / 2 : 0;
-  static constexpr argument_size size = size_of_arguments<form, Args...>;
   static constexpr parsed_site<key_count> parsed = parse_site<key_count>(Site{}().arguments);
-  static constexpr bool object = form == argument_form::object && (... && (kind_of<bare<Args>> == value_kind::aggregate));
-  static constexpr bool valid = parsed.mistake == site_mistake::none && size.recordable &&
-                                (object || form != argument_form::object);
 
-  template <class T>
-  static constexpr const descriptor& object_descriptor() {
-    return type_descriptor<bare<T>>;
-  }
-  /// Names of arguments are in place of names[]; walks all fields, into `fields` if it is not null.
-  static constexpr schema_walk walk(text* names, field* fields, char* characters) {
-    site_walk w{{}, names};
-    w.sizes.field_room = fields;
-    w.sizes.name_room = characters;
+  static constexpr const descriptor& object_type() { return (type_descriptor<bare<Args>>, ...); }
+
+  static constexpr schema_walk fill(field* fields, text arguments, character_sink& sink) {
+    text names[sizeof...(Args) + 1];
     if constexpr (form == argument_form::pairs) {
-      static_cast<void>((key_turn<site_walk>{w} << ... << argument<Args>{}));
-    } else {
-      (w.value<Args>(), ...);
-    }
-    return w.sizes;
-  }
-  static constexpr void name_arguments(text* names, character_sink& sink) {
-    if constexpr (form == argument_form::pairs) {
-      for (uint32_t i = 0; i < key_count; ++i) {
-        const uint32_t first = sink.size;
-        decode(Site{}().arguments, parsed.keys[i], sink);
-        names[i] = {sink.out + first, sink.size - first};
-      }
+      decode_keys(arguments, parsed.keys, key_count, names, sink);
     } else if constexpr (Kind == binding_kind::log) {
       for (uint32_t i = 0; i < sizeof...(Args); ++i) names[i] = log_argument_name(i);
     } else {
       names[0] = "value";
     }
+    return walk_arguments<form, Args...>(names, fields, sink.out + sink.size);
   }
-  /// Characters of composed names: none unless an argument is an aggregate.
-  static constexpr uint32_t composed_characters() {
-    if constexpr (!valid || form == argument_form::object || size.characters == 0) {
-      return 0;
+  static constexpr uint32_t field_count() {
+    if constexpr (form == argument_form::pairs || form == argument_form::values) {
+      return size_of_arguments<form, Args...>.fields;
     } else {
-      text names[sizeof...(Args) + 1];
+      return 0;
+    }
+  }
+  /// Rounded up, so that fewer types are needed.
+  static constexpr uint32_t character_count() {
+    uint32_t composed = 0;
+    if constexpr (field_count() != 0 && size_of_arguments<form, Args...>.characters != 0) {
       char decoded[parsed.characters + 1]{};
       character_sink sink{decoded};
-      name_arguments(names, sink);
-      return walk(names, nullptr, nullptr).characters;
+      composed = fill(nullptr, Site{}().arguments, sink).characters;
     }
+    return (parsed.characters + composed) | 15;
   }
 
-  static constexpr bool own_fields = valid && (form == argument_form::pairs || form == argument_form::values);
-  static constexpr uint32_t own_field_count = own_fields ? size.fields : 0;
-
-  struct storage : schema_storage<own_field_count, parsed.characters + composed_characters()> {
-    descriptor description;
-
-    constexpr storage() {
-      constexpr site_text site = Site{}();
-      character_sink sink{this->characters};
-      description.kind = Kind;
-      description.category = site.category;
-      description.file = site.file;
-      description.function = function_name(site.pretty_function);
-      description.line = site.line;
-      if constexpr (valid) {
-        description.name = description.function;
-        if (!parsed.named_after_function) {
-          decode(site.arguments, parsed.name, sink);
-          description.name = {this->characters, sink.size};
-        }
-        if constexpr (own_fields) {
-          text names[sizeof...(Args) + 1];
-          name_arguments(names, sink);
-          walk(names, this->fields, this->characters + sink.size);
-          description.fields = this->fields;
-          description.field_count = static_cast<uint16_t>(own_field_count);
-        } else if constexpr (form == argument_form::object) {
-          const descriptor& type = (object_descriptor<Args>(), ...);
-          description.type_id = type.type_id;
-          description.fields = type.fields;
-          description.field_count = type.field_count;
-        }
-      }
-    }
-  };
-  static constexpr storage value{};
+  static constexpr site_constants<field_count(), character_count()> value{type_tag<site_table>{}};
 };
 
 template <class Site, binding_kind Kind, class... Args>
@@ -456,11 +466,36 @@ constexpr uint32_t capacity_words_of(binding_kind kind) {
   return kind == binding_kind::region ? frame_payload_words : max_point_words;
 }
 
+/// The part of check_site that is the same for all sites with these types.
+template <binding_kind Kind, argument_form Form, class... Args>
+constexpr bool check_arguments() {
+  constexpr argument_size size = size_of_arguments<Form, Args...>;
+  argument_check check;
+  if constexpr (!size.recordable) {
+    if constexpr (Form == argument_form::pairs) {
+      static_cast<void>((key_turn<argument_check>{check} << ... << argument<Args>{}));
+    } else {
+      (check.value<Args>(), ...);
+    }
+  }
+  constexpr bool is_number = Kind != binding_kind::counter || !size.recordable || (... && is_counted<bare<Args>>());
+  static_assert(is_number, "contrail: the value of a counter must be a number.");
+  constexpr bool is_small = size.words() <= capacity_words_of(Kind);
+  static_assert(is_small || Kind != binding_kind::region,
+                "contrail: the arguments of this region are too large: 160 bytes fit. Record a part of them, or all of "
+                "them with TRACE_INSTANT, which takes 2040.");
+  static_assert(is_small || Kind == binding_kind::region,
+                "contrail: the arguments are too large for a record: 2040 bytes fit.");
+  return size.recordable && is_number && is_small;
+}
+
 /// Refuses a call site with a mistake, in a sentence. False: do not go on, or the sentence drowns in other errors.
 template <class Site, binding_kind Kind, class... Args>
 constexpr bool check_site() {
   using table = site_table<Site, Kind, Args...>;
-  constexpr bool name = table::parsed.mistake != site_mistake::name;
+  constexpr argument_form form = table::form;
+  constexpr site_mistake mistake = table::parsed.mistake;
+  constexpr bool name = mistake != site_mistake::name;
   static_assert(name || Kind != binding_kind::region,
                 "contrail: the name of a region must be a string literal; put a run-time name in an argument, as in "
                 "TRACE_REGION(\"request\", \"path\", path).");
@@ -471,13 +506,14 @@ constexpr bool check_site() {
   static_assert(name || Kind != binding_kind::log,
                 "contrail: the format of a log line must be a string literal; put a run-time text in an argument, as in "
                 "TRACE_LOG(\"{}\", text).");
-  constexpr bool keys = !name || table::parsed.mistake != site_mistake::keys;
-  constexpr bool even = table::form != argument_form::pairs || sizeof...(Args) % 2 == 0;
+  constexpr bool keys = mistake != site_mistake::keys;
+  constexpr bool even = form != argument_form::pairs || sizeof...(Args) % 2 == 0;
   static_assert(even, "contrail: a key or a value is missing: arguments after the name are \"key\", value, ...");
   static_assert(keys || !even,
                 "contrail: a key must be a string literal: arguments after the name are \"key\", value, ... (If all keys "
                 "are, put the value that holds a comma before a string literal in parentheses.)");
-  constexpr bool object = table::form != argument_form::object || table::object;
+  constexpr bool object =
+      form != argument_form::object || (... && (kind_of<bare<Args>> == value_kind::aggregate));
   static_assert(object, "contrail: a single argument after the name must be an object of a type registered with "
                         "TRACE_EVENT_TYPE; other values need a key before them: \"key\", value.");
   constexpr bool one_value = Kind != binding_kind::counter || sizeof...(Args) == 1;
@@ -485,21 +521,7 @@ constexpr bool check_site() {
   if constexpr (!(name && keys && even && object && one_value)) {
     return false;
   } else {
-    argument_check check;
-    if constexpr (table::form == argument_form::pairs) {
-      static_cast<void>((key_turn<argument_check>{check} << ... << argument<Args>{}));
-    } else {
-      (check.value<Args>(), ...);
-    }
-    constexpr bool is_number = Kind != binding_kind::counter || (... && is_counted<bare<Args>>());
-    static_assert(is_number || !table::size.recordable, "contrail: the value of a counter must be a number.");
-    constexpr bool is_small = table::size.words() <= capacity_words_of(Kind);
-    static_assert(is_small || Kind != binding_kind::region,
-                  "contrail: the arguments of this region are too large: 160 bytes fit. Record a part of them, or all of "
-                  "them with TRACE_INSTANT, which takes 2040.");
-    static_assert(is_small || Kind == binding_kind::region,
-                  "contrail: the arguments are too large for a record: 2040 bytes fit.");
-    return table::valid && is_number && is_small;
+    return check_arguments<Kind, form, Args...>();
   }
 }
 

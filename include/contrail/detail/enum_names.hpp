@@ -80,101 +80,103 @@ constexpr text pretty_bits(integer_pack<int, I...>) {
 }
 #pragma GCC diagnostic pop
 
-/// Walks "... = {ns::red, (ns::color)1, ...}]" or "... = <...>]" and calls found(index, name) for each value with a name.
-template <class Found>
-constexpr void for_each_named_value(text pretty, int count, Found found) {
-  uint32_t at = pretty.size - 1;
-  // The list is the last argument: find where it opens. Names hold no such bracket, casts may: count them.
-  const char close = pretty[--at];
-  const char open = close == '}' ? '{' : '<';
-  uint32_t end = at;
-  for (int depth = 1; depth != 0;) {
-    --at;
-    if (pretty[at] == close) ++depth;
-    if (pretty[at] == open) --depth;
-  }
-  ++at;
-  uint32_t cast = 0;  // length of "(ns::color)", the same for all values without a name
+/// A value of an enumeration that has a name, as it stands in a list that a compiler wrote.
+struct named_value {
+  int64_t value = 0;
+  const char* name = nullptr;
+  uint32_t size = 0;
+};
+
+template <uint32_t Most>
+struct named_values {
+  uint32_t count = 0;
+  uint32_t characters = 0;
+  named_value values[Most];
+};
+
+/// Past the bracket group at `at`.
+constexpr const char* past_group(const char* at) {
+  int depth = 0;
+  do {
+    if (*at == '(' || *at == '<' || *at == '{') ++depth;
+    if (*at == ')' || *at == '>' || *at == '}') --depth;
+    ++at;
+  } while (depth != 0);
+  return at;
+}
+constexpr bool starts_number(char c) { return is_digit(c) || c == '-'; }
+
+/// Reads a list such as "ns::red, (ns::color)1, ns::blue}]". Most values have no name, and their cast is as long every
+/// time, so that it is stepped over: constant evaluation takes a microsecond for each character it looks at.
+template <uint32_t Most, class Value>
+constexpr void find_named_values(named_values<Most>& found, const char* at, int count, Value value_at) {
+  long cast = 0;  // length of "(ns::color)"
   for (int i = 0; i < count; ++i) {
-    const bool is_cast = pretty[at] == '(' && (cast != 0 ? pretty[at + cast - 1] == ')' : true);
-    uint32_t last = at;
-    if (is_cast && cast == 0) {
-      int depth = 0;
-      do {
-        if (pretty[last] == '(') ++depth;
-        if (pretty[last] == ')') --depth;
-        ++last;
-      } while (depth != 0);
-      if (is_digit(pretty[last]) || pretty[last] == '-') cast = last - at;
+    if (*at == '(') {
+      if (cast == 0) {
+        const char* const after = past_group(at);
+        if (starts_number(*after)) cast = after - at;
+      }
+      if (cast != 0 && at[cast - 1] == ')' && starts_number(at[cast])) {
+        at += cast + 1;
+        while (*at != ',' && *at != '}' && *at != '>') ++at;
+        at += 2;
+        continue;
+      }
     }
-    last = at;
-    bool named = true;
-    if (is_cast && cast != 0 && (is_digit(pretty[at + cast]) || pretty[at + cast] == '-')) {
-      last += cast;
-      named = false;
+    const char* name = at;
+    while (*at != ',' && *at != '}' && *at != '>') {
+      if (*at == '(' || *at == '<' || *at == '{') {
+        at = past_group(at);
+      } else if (*at++ == ':') {
+        name = at;
+      }
     }
-    int depth = 0;
-    uint32_t name = last;
-    for (; last < end && (depth != 0 || pretty[last] != ','); ++last) {
-      if (!named) continue;
-      const char c = pretty[last];
-      if (c == '(' || c == '<' || c == '{') ++depth;
-      if (c == ')' || c == '>' || c == '}') --depth;
-      if (c == ':') name = last + 1;
-    }
-    if (named) found(i, part(pretty, name, last));
-    at = last + 2;
+    const uint32_t size = static_cast<uint32_t>(at - name);
+    found.values[found.count++] = {value_at(i), name, size};
+    found.characters += size;
+    at += 2;
   }
 }
 
-template <class E, class Found>
-constexpr void for_each_enumerator(Found found) {
+template <class E>
+constexpr auto find_enumerators() {
   constexpr int first = first_value_to_probe<E>();
   constexpr int count = last_value_to_probe<E>() - first + 1;
   constexpr int bits = bits_to_probe<E>();
-  for_each_named_value(pretty_values<E, first>(make_integer_pack<int, count>{}), count,
-                       [&](int i, text name) { found(int64_t{first} + i, name); });
+  constexpr uint32_t before_list = pretty_function_of_values<E>().size - 2;  // of "}]" or ">]"
+  named_values<count + bits> found;
+  find_named_values(found, pretty_values<E, first>(make_integer_pack<int, count>{}).data + before_list, count,
+                    [](int i) { return int64_t{first} + i; });
   if constexpr (bits > 0)
-    for_each_named_value(pretty_bits<E>(make_integer_pack<int, bits>{}), bits,
-                         [&](int i, text name) { found(int64_t{1} << (first_probed_bit + i), name); });
+    find_named_values(found, pretty_bits<E>(make_integer_pack<int, bits>{}).data + before_list, bits,
+                      [](int i) { return int64_t{1} << (first_probed_bit + i); });
+  return found;
 }
 
-struct enumerator_count {
-  uint32_t enumerators = 0;
-  uint32_t characters = 0;
-};
-
-template <class E>
-constexpr enumerator_count count_enumerators() {
-  enumerator_count count;
-  for_each_enumerator<E>([&](int64_t, text name) {
-    ++count.enumerators;
-    count.characters += name.size;
-  });
-  return count;
-}
-
-/// The names are copied: the text they stand in has some 3000 characters.
-template <class E, enumerator_count Count>
+/// The names are copied: the texts they stand in have some 3000 characters.
+template <uint32_t Count, uint32_t Characters>
 struct enumerator_storage {
-  enumerator values[Count.enumerators + 1]{};
-  char names[Count.characters + 1]{};
+  enumerator values[Count + 1]{};
+  char names[Characters + 1]{};
 
-  constexpr enumerator_storage() {
-    uint32_t used = 0;
-    enumerator* next = values;
-    for_each_enumerator<E>([&](int64_t value, text name) {
-      *next++ = {value, {names + used, name.size}};
-      for (char c : name) names[used++] = c;
-    });
+  template <uint32_t Most>
+  constexpr explicit enumerator_storage(const named_values<Most>& found) {
+    char* next = names;
+    for (uint32_t i = 0; i < Count; ++i) {
+      const named_value& v = found.values[i];
+      values[i] = {v.value, {next, v.size}};
+      for (uint32_t k = 0; k < v.size; ++k) *next++ = v.name[k];
+    }
   }
 };
 
 /// All named enumerators of E that could be found, in increasing order.
 template <class E>
 struct CONTRAIL_DETAIL_HIDDEN enumerators_of {
-  static constexpr enumerator_count count = count_enumerators<E>();
-  static constexpr enumerator_storage<E, count> storage{};
+  static constexpr auto found = find_enumerators<E>();
+  static constexpr uint32_t count = found.count;
+  static constexpr enumerator_storage<found.count, found.characters> storage{found};
 };
 
 }  // namespace detail

@@ -203,9 +203,9 @@ struct schema_walk {
         path.write(name_room + characters);
       }
       if constexpr (kind_of<T> == value_kind::enumeration) {
-        if constexpr (enumerators_of<T>::count.enumerators != 0) {
+        if constexpr (enumerators_of<T>::count != 0) {
           f.enumerators = enumerators_of<T>::storage.values;
-          f.enumerator_count = static_cast<uint16_t>(enumerators_of<T>::count.enumerators);
+          f.enumerator_count = static_cast<uint16_t>(enumerators_of<T>::count);
         }
       }
     }

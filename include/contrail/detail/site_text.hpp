@@ -236,27 +236,41 @@ constexpr void decode(text source, literal l, character_sink& sink) {
 
 /// Where the bracket group that ends before `end` begins.
 constexpr uint32_t group_begin(text t, uint32_t end) {
+  const char* at = t.data + end;
   int depth = 0;
-  while (end != 0) {
-    --end;
-    const char c = t[end];
-    if (c == ')' || c == ']' || c == '}' || (c == '>' && (end == 0 || t[end - 1] != '-'))) ++depth;
-    if (c == '(' || c == '[' || c == '{' || c == '<') --depth;
-    if (depth == 0) break;
-  }
-  return end;
-}
-
-/// Where the last lambda that `t` names as a scope begins, "::" included; `end` if there is none.
-constexpr uint32_t lambda_begin(text t, uint32_t end) {
-  constexpr text gcc = "<lambda(";
-  constexpr text clang = "(anonymous class)::operator()(";
-  int depth = 0;  // a lambda in template arguments is no scope
-  for (uint32_t at = end; at-- > 0;) {
-    const char c = t[at];
+  while (at != t.data) {
+    const char c = *--at;
     if (c == ')' || c == '>' || c == ']' || c == '}') ++depth;
     if (c == '(' || c == '<' || c == '[' || c == '{') --depth;
-    if (depth == 0 && (stands_at(t, at, gcc) || stands_at(t, at, clang))) return at >= 2 && t[at - 1] == ':' ? at - 2 : at;
+    if (depth == 0) break;
+  }
+  return static_cast<uint32_t>(at - t.data);
+}
+
+/// Where the text of a function ends without the lambda at its end and the "::" before it; `end` if there is none.
+constexpr uint32_t without_lambda(text t, uint32_t end) {
+  uint32_t last = end;
+  if (last != 0 && t[last - 1] == ']') last = group_begin(t, last);  // "[T = int]"
+  while (last != 0 && t[last - 1] != ')' && t[last - 1] != '>') --last;  // "const"
+  if (last == 0) return end;
+  const uint32_t group = group_begin(t, last);
+  if (t[last - 1] == '>') {  // g++: "f(int)::<lambda()>"
+    if (!stands_at(t, group, "<lambda(")) return end;
+    return group < 2 ? 0 : group - 2;
+  }
+  constexpr text clang = "(anonymous class)::operator()";  // clang: "auto f(int)::(anonymous class)::operator()() const"
+  if (group < clang.size || !stands_at(t, group - clang.size, clang)) return end;
+  const uint32_t begin = group - clang.size;
+  return begin < 2 ? 0 : t[begin - 1] == ':' ? begin - 2 : begin;
+}
+
+/// Where the name of an operator that ends before `end` begins, as in "operator()" or "operator bool"; else `end`.
+constexpr uint32_t operator_begin(text t, uint32_t end) {
+  for (uint32_t at = end; at-- > 0;) {
+    if (t[at] == ')' && stands_at(t, at, ")::")) break;
+    if (t[at] == 'o' && stands_at(t, at, "operator") && !is_identifier(t[at + 8]) &&
+        (at == 0 || !is_identifier(t[at - 1])))
+      return at;
   }
   return end;
 }
@@ -264,26 +278,27 @@ constexpr uint32_t lambda_begin(text t, uint32_t end) {
 /// "Class::method" out of __PRETTY_FUNCTION__ as a lambda in that function sees it: qualified by namespaces, without
 /// return type and parameters. Lambdas inside the function count as the function. Empty where there is none.
 constexpr text function_name(text pretty) {
-  uint32_t end = lambda_begin(pretty, pretty.size);
+  uint32_t end = without_lambda(pretty, pretty.size);
   if (end == pretty.size) return {};
-  for (uint32_t outer = lambda_begin(pretty, end); outer != end; outer = lambda_begin(pretty, end)) end = outer;
+  for (uint32_t outer = without_lambda(pretty, end); outer != end; outer = without_lambda(pretty, end)) end = outer;
   while (end != 0 && pretty[end - 1] != ')') --end;  // qualifiers
   if (end == 0) return {};
   end = group_begin(pretty, end);  // parameters
-  uint32_t begin = end;
-  // The name of an operator may hold brackets and spaces.
-  for (uint32_t at = end; at-- > 0 && !stands_at(pretty, at, ")::");) {
-    if (stands_at(pretty, at, "operator") && !is_identifier(pretty[at + 8]) &&
-        (at == 0 || !is_identifier(pretty[at - 1]))) {
-      begin = at;
-      break;
+  if (end == 0) return {};
+  uint32_t begin = is_identifier(pretty[end - 1]) ? end : operator_begin(pretty, end);
+  for (bool again = true; again;) {
+    while (begin != 0 && pretty[begin - 1] != ' ') {
+      const char c = pretty[begin - 1];
+      begin = c == ')' || c == '}' || c == '>' ? group_begin(pretty, begin) : begin - 1;
+    }
+    // What ends in a space is a return type ("auto" on clang), or the name is one like "operator unsigned int".
+    again = false;
+    if (begin != 0 && !(begin == 5 && pretty[0] == 'a' && pretty[1] == 'u')) {
+      const uint32_t name = operator_begin(pretty, begin);
+      again = name != begin;
+      begin = name;
     }
   }
-  while (begin != 0 && pretty[begin - 1] != ' ') {
-    const char c = pretty[begin - 1];
-    begin = c == ')' || c == '}' || c == '>' ? group_begin(pretty, begin) : begin - 1;
-  }
-  while (begin != end && (pretty[begin] == '*' || pretty[begin] == '&')) ++begin;
   return part(pretty, begin, end);
 }
 
