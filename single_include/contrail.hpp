@@ -692,9 +692,9 @@ struct lane {
 static_assert(sizeof(lane) == 64);
 
 inline constexpr unsigned lane_count = 3;
-inline constexpr unsigned lane_depth[lane_count] = {64, 8, 8};  ///< open regions; one frame more ends each stack
+CONTRAIL_DETAIL_HIDDEN inline constexpr unsigned lane_depth[lane_count] = {64, 8, 8};  ///< open regions; one frame more ends each stack
 inline constexpr unsigned frame_count = 64 + 8 + 8 + lane_count;
-inline constexpr unsigned first_frame[lane_count] = {0, 65, 74};
+CONTRAIL_DETAIL_HIDDEN inline constexpr unsigned first_frame[lane_count] = {0, 65, 74};
 
 enum class slot_state : uint64_t { free = 0, claimed = 1, live = 2, sealing = 3 };
 
@@ -2300,7 +2300,7 @@ constexpr parsed_site<Keys> parse_site(text arguments) {
 }
 
 /// The names of TRACE_LOG's arguments.
-inline constexpr char log_argument_digits[] =
+CONTRAIL_DETAIL_HIDDEN inline constexpr char log_argument_digits[] =
     "0123456789101112131415161718192021222324252627282930313233343536373839404142434445464748495051525354555657585960616263";
 constexpr text log_argument_name(uint32_t index) {
   return index < 10 ? text{log_argument_digits + index, 1} : text{log_argument_digits + 10 + (index - 10) * 2, 2};
@@ -4718,7 +4718,7 @@ inline void identify(process_state& process, superblock& super) {
 }
 
 /// The overflow binding's descriptor: what call sites bind to when there is no room for theirs.
-inline constexpr descriptor overflow_descriptor{
+CONTRAIL_DETAIL_HIDDEN inline constexpr descriptor overflow_descriptor{
     binding_kind::overflow, 0, text{"(more call sites than contrail has room for)"}, {}, {}, {}, 0, 0, nullptr, 0};
 
 /// Maps and fills an image; null when there is no memory.

@@ -325,7 +325,7 @@ constexpr parsed_site<Keys> parse_site(text arguments) {
 }
 
 /// The names of TRACE_LOG's arguments.
-inline constexpr char log_argument_digits[] =
+CONTRAIL_DETAIL_HIDDEN inline constexpr char log_argument_digits[] =
     "0123456789101112131415161718192021222324252627282930313233343536373839404142434445464748495051525354555657585960616263";
 constexpr text log_argument_name(uint32_t index) {
   return index < 10 ? text{log_argument_digits + index, 1} : text{log_argument_digits + 10 + (index - 10) * 2, 2};

@@ -155,9 +155,9 @@ struct lane {
 static_assert(sizeof(lane) == 64);
 
 inline constexpr unsigned lane_count = 3;
-inline constexpr unsigned lane_depth[lane_count] = {64, 8, 8};  ///< open regions; one frame more ends each stack
+CONTRAIL_DETAIL_HIDDEN inline constexpr unsigned lane_depth[lane_count] = {64, 8, 8};  ///< open regions; one frame more ends each stack
 inline constexpr unsigned frame_count = 64 + 8 + 8 + lane_count;
-inline constexpr unsigned first_frame[lane_count] = {0, 65, 74};
+CONTRAIL_DETAIL_HIDDEN inline constexpr unsigned first_frame[lane_count] = {0, 65, 74};
 
 enum class slot_state : uint64_t { free = 0, claimed = 1, live = 2, sealing = 3 };
 

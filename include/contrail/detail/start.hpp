@@ -129,7 +129,7 @@ inline void identify(process_state& process, superblock& super) {
 }
 
 /// The overflow binding's descriptor: what call sites bind to when there is no room for theirs.
-inline constexpr descriptor overflow_descriptor{
+CONTRAIL_DETAIL_HIDDEN inline constexpr descriptor overflow_descriptor{
     binding_kind::overflow, 0, text{"(more call sites than contrail has room for)"}, {}, {}, {}, 0, 0, nullptr, 0};
 
 /// Maps and fills an image; null when there is no memory.
