@@ -1223,7 +1223,7 @@ template <class T, size_type N> struct element<T[N]> {
   using type = T;
   static constexpr size_type count = N;
 };
-// std::array by its shape; span<T, N> differs in that a const span gives mutable elements.
+// std::array by its shape. A span<T, N> gives mutable elements even if it is const, or has const ones.
 template <template <class, size_type> class Array, class T, size_type N> struct element<Array<T, N>> {
   using type = T;
   static constexpr size_type count = N;
@@ -1231,6 +1231,7 @@ template <template <class, size_type> class Array, class T, size_type N> struct 
 template <class T>
 concept array_shaped = sizeof(T) != 0 && requires(const T& t) {
   typename type_tag<char[element<T>::count]>;
+  requires is_same<typename element<T>::type, bare<typename element<T>::type>>;
   requires is_same<decltype(t.data()), const typename element<T>::type*>;
   requires sizeof(T) == element<T>::count * sizeof(typename element<T>::type);
 };
@@ -2645,6 +2646,29 @@ struct image_view {
 
 inline constexpr size_t filter_bytes = 256;
 
+/// A list of globs that threads may read while it is replaced. Who reads a mixture of old and new stores what follows
+/// from it under the old epoch, which is over before anybody looks.
+struct filter_list {
+  atomic_word words[filter_bytes / 8];
+
+  void store(const char* list, size_t size) {
+    char bytes[filter_bytes] = {};
+    memcpy(bytes, list, size);
+    for (size_t i = 0; i < filter_bytes / 8; ++i) {
+      uint64_t word;
+      memcpy(&word, bytes + 8 * i, 8);
+      words[i].store_relaxed(word);
+    }
+  }
+  void load(char (&list)[filter_bytes]) const {
+    for (size_t i = 0; i < filter_bytes / 8; ++i) {
+      const uint64_t word = words[i].load_relaxed();
+      memcpy(list + 8 * i, &word, 8);
+    }
+    list[filter_bytes - 1] = '\0';
+  }
+};
+
 struct object_root;
 struct call_site;
 
@@ -2685,8 +2709,8 @@ struct process_state {
   atomic_word forked;  ///< 1 in a child that inherited a recording
   atomic_word slow_table;  ///< const slow_half*, set by the first start, before the epoch that sends anybody there
   object_root* objects;
-  char filter_categories[filter_bytes];
-  char filter_names[filter_bytes];
+  filter_list categories;
+  filter_list names;
 };
 
 /// What every shared object that uses contrail has one of.
@@ -3581,6 +3605,11 @@ __attribute__((noinline)) CONTRAIL_DETAIL_HIDDEN inline void end_region_payload(
   end_inline<true>(at, word, words);
 }
 
+/// The begin of CONTRAIL_COMPACT, for regions without arguments: a call instead of inlined code.
+__attribute__((noinline)) CONTRAIL_DETAIL_HIDDEN inline frame* begin_compact(call_site& site) {
+  return begin_inline(site, nullptr).at;
+}
+
 // ---- points: instants, counters, events, log lines -----------------------------------------------------------
 
 template <binding_kind Kind, class... Args>
@@ -3736,7 +3765,11 @@ inline bool attach_thread(process_state& process, image_view& image, caller from
 
 /// Whether the filters let this descriptor through.
 inline bool passes_filters(const process_state& process, const descriptor& what) {
-  return passes_globs(process.filter_categories, what.category) && passes_globs(process.filter_names, what.name);
+  char list[filter_bytes];
+  process.categories.load(list);
+  if (!passes_globs(list, what.category)) return false;
+  process.names.load(list);
+  return passes_globs(list, what.name);
 }
 
 /// Resolves a site for the current epoch. Returns its word (id and tag), or site_off.
@@ -3946,6 +3979,7 @@ inline void write_point_slowly(frame* at, uint64_t word, uint64_t stack_pointer,
   const errno_keeper keep;
   process_state& process = *joined_process();
   image_view& image = *current_image(process);
+  if (!is_in_image(image, at)) return;  // another image took over since the frame was claimed
   thread_slot& slot = slot_of(at);
   const unsigned lane_index = lane_index_of(slot, at);
   at->stack_pointer.store_relaxed(stack_pointer);
@@ -4332,10 +4366,13 @@ inline error not_running() {
 /// One dump at a time; a second one gets an error instead of waiting.
 class dump_turn {
  public:
-  explicit dump_turn(process_state& process) : process_(process) {
-    uint64_t expected = 0;
-    taken_ = process_.dumping.compare_exchange(expected, 1);
-    if (taken_) process_.dump_count.fetch_add_relaxed(1);
+  struct wait_tag {};
+  static constexpr wait_tag wait{};
+
+  explicit dump_turn(process_state& process) : process_(process), taken_(take()) {}
+  /// For start, which no signal handler calls.
+  dump_turn(process_state& process, wait_tag) : process_(process), taken_(true) {
+    while (!take()) sched_yield();
   }
   ~dump_turn() {
     if (taken_) process_.dumping.store_release(0);
@@ -4345,6 +4382,11 @@ class dump_turn {
   bool taken() const { return taken_; }
 
  private:
+  bool take() {
+    uint64_t expected = 0;
+    return process_.dumping.compare_exchange(expected, 1);
+  }
+
   process_state& process_;
   bool taken_;
 };
@@ -4381,6 +4423,7 @@ inline error dump_to(const dump_sink& sink, uint64_t last_ns, uint32_t signal, c
   if (!turn.taken()) {
     return {error_code::busy, "Another dump is being written; try again when it is done."};
   }
+  process->dump_count.fetch_add_relaxed(1);
   if (const int failed = write_dump(*process, *current_image(*process), {last_ns, signal}, sink)) {
     return file_error("Could not write the dump to ", where, failed);
   }
@@ -4528,6 +4571,8 @@ inline void link_object() {
   for (const object_root* object = process->objects; object != nullptr; object = object->next) {
     if (object == &own) return;
   }
+  // The elected object holds everybody's state: it must not go before this one does.
+  if (process != &own.process) pin_object(process);
   own.types = own_type_range();
   own.next = process->objects;
   own.types.next = own.next == nullptr ? nullptr : &own.next->types;
@@ -4879,6 +4924,8 @@ class flight_recorder {
     if (wanted.window.ns < 0) return {error_code::bad_option, "options.window must not be negative."};
     if (error failed = store_filter(*process, wanted.filter)) return failed;
 
+    // A dump that began before the last stop may still be copying; nobody may rewrite what it reads.
+    const dump_turn turn(*process, dump_turn::wait);
     image_view* image = current_image(*process);
     const bool reuse = image != nullptr && process->forked.load_relaxed() == 0 &&
                        image->image_bytes == divide(wanted.memory).image_bytes;
@@ -5013,11 +5060,13 @@ class flight_recorder {
   static error store_filter(detail::process_state& process, const filter_options& wanted) {
     const char* const categories = wanted.categories == nullptr ? "" : wanted.categories;
     const char* const names = wanted.names == nullptr ? "" : wanted.names;
-    if (strlen(categories) >= detail::filter_bytes || strlen(names) >= detail::filter_bytes) {
+    const size_t categories_size = strlen(categories);
+    const size_t names_size = strlen(names);
+    if (categories_size >= detail::filter_bytes || names_size >= detail::filter_bytes) {
       return {error_code::bad_option, "A filter is longer than 255 bytes: use fewer or shorter globs."};
     }
-    detail::copy_text(process.filter_categories, categories);
-    detail::copy_text(process.filter_names, names);
+    process.categories.store(categories, categories_size);
+    process.names.store(names, names_size);
     return {};
   }
 
@@ -5344,13 +5393,19 @@ template <class... Args>
 using region_of = typename region_for<sizeof...(Args) != 0, payload_of<binding_kind::region, Args...>.texts == 0,
                                       payload_of<binding_kind::region, Args...>.words()>::type;
 
-template <class Site, class Name, class... Args>
+/// How the begin of a region is compiled in: a template argument, so that translation units may choose differently.
+enum class begin_form { inlined, compact };
+
+template <begin_form Form, class Site, class Name, class... Args>
 CONTRAIL_DETAIL_ALWAYS_INLINE constexpr auto begin_region(Site, const Name&, const Args&... args) {
   if constexpr (!check_site<Site, binding_kind::region, Args...>()) {
     return plain_region();
   } else {
     using storage = site_storage<0, Site, binding_kind::region, Args...>;
-    if constexpr (payload_of<binding_kind::region, Args...>.texts == 0) {
+    if constexpr (Form == begin_form::compact && sizeof...(Args) == 0) {
+      return region_of<Args...>(__builtin_is_constant_evaluated() ? open_region{}
+                                                                  : opened_at(begin_compact(storage::value)));
+    } else if constexpr (payload_of<binding_kind::region, Args...>.texts == 0) {
       return region_of<Args...>(__builtin_is_constant_evaluated() ? open_region{}
                                                                   : begin_inline(storage::value, nullptr, args...));
     } else {
@@ -5499,13 +5554,19 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #define CONTRAIL_DETAIL_UNIQUE(prefix) CONTRAIL_DETAIL_JOIN(prefix, __COUNTER__)
 #define CONTRAIL_DETAIL_SITE(...) [] { return CONTRAIL_DETAIL_SITE_TEXT(__VA_ARGS__); }
 
+#ifdef CONTRAIL_COMPACT
+#define CONTRAIL_DETAIL_BEGIN_FORM ::contrail::detail::begin_form::compact
+#else
+#define CONTRAIL_DETAIL_BEGIN_FORM ::contrail::detail::begin_form::inlined
+#endif
+
 /// Records the time from here to the end of the scope: CONTRAIL_REGION("name"), CONTRAIL_REGION("name", "key", value, …),
 /// or CONTRAIL_REGION("name", object) with an object of a registered type.
 // The variable is not const: g++ 12 keeps const objects in memory, which costs a store and two loads per region.
 // Async-signal-safe.
 #define CONTRAIL_REGION(...)                                                        \
   [[maybe_unused]] auto CONTRAIL_DETAIL_UNIQUE(contrail_region_) =                 \
-      ::contrail::detail::begin_region(CONTRAIL_DETAIL_SITE(__VA_ARGS__), __VA_ARGS__)
+      ::contrail::detail::begin_region<CONTRAIL_DETAIL_BEGIN_FORM>(CONTRAIL_DETAIL_SITE(__VA_ARGS__), __VA_ARGS__)
 
 /// A synonym of CONTRAIL_REGION.
 #define CONTRAIL_SCOPE(...) CONTRAIL_REGION(__VA_ARGS__)

@@ -64,6 +64,8 @@ class flight_recorder {
     if (wanted.window.ns < 0) return {error_code::bad_option, "options.window must not be negative."};
     if (error failed = store_filter(*process, wanted.filter)) return failed;
 
+    // A dump that began before the last stop may still be copying; nobody may rewrite what it reads.
+    const dump_turn turn(*process, dump_turn::wait);
     image_view* image = current_image(*process);
     const bool reuse = image != nullptr && process->forked.load_relaxed() == 0 &&
                        image->image_bytes == divide(wanted.memory).image_bytes;
@@ -198,11 +200,13 @@ class flight_recorder {
   static error store_filter(detail::process_state& process, const filter_options& wanted) {
     const char* const categories = wanted.categories == nullptr ? "" : wanted.categories;
     const char* const names = wanted.names == nullptr ? "" : wanted.names;
-    if (strlen(categories) >= detail::filter_bytes || strlen(names) >= detail::filter_bytes) {
+    const size_t categories_size = strlen(categories);
+    const size_t names_size = strlen(names);
+    if (categories_size >= detail::filter_bytes || names_size >= detail::filter_bytes) {
       return {error_code::bad_option, "A filter is longer than 255 bytes: use fewer or shorter globs."};
     }
-    detail::copy_text(process.filter_categories, categories);
-    detail::copy_text(process.filter_names, names);
+    process.categories.store(categories, categories_size);
+    process.names.store(names, names_size);
     return {};
   }
 

@@ -12,13 +12,19 @@
 #define CONTRAIL_DETAIL_UNIQUE(prefix) CONTRAIL_DETAIL_JOIN(prefix, __COUNTER__)
 #define CONTRAIL_DETAIL_SITE(...) [] { return CONTRAIL_DETAIL_SITE_TEXT(__VA_ARGS__); }
 
+#ifdef CONTRAIL_COMPACT
+#define CONTRAIL_DETAIL_BEGIN_FORM ::contrail::detail::begin_form::compact
+#else
+#define CONTRAIL_DETAIL_BEGIN_FORM ::contrail::detail::begin_form::inlined
+#endif
+
 /// Records the time from here to the end of the scope: CONTRAIL_REGION("name"), CONTRAIL_REGION("name", "key", value, …),
 /// or CONTRAIL_REGION("name", object) with an object of a registered type.
 // The variable is not const: g++ 12 keeps const objects in memory, which costs a store and two loads per region.
 // Async-signal-safe.
 #define CONTRAIL_REGION(...)                                                        \
   [[maybe_unused]] auto CONTRAIL_DETAIL_UNIQUE(contrail_region_) =                 \
-      ::contrail::detail::begin_region(CONTRAIL_DETAIL_SITE(__VA_ARGS__), __VA_ARGS__)
+      ::contrail::detail::begin_region<CONTRAIL_DETAIL_BEGIN_FORM>(CONTRAIL_DETAIL_SITE(__VA_ARGS__), __VA_ARGS__)
 
 /// A synonym of CONTRAIL_REGION.
 #define CONTRAIL_SCOPE(...) CONTRAIL_REGION(__VA_ARGS__)

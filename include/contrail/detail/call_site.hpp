@@ -173,13 +173,19 @@ template <class... Args>
 using region_of = typename region_for<sizeof...(Args) != 0, payload_of<binding_kind::region, Args...>.texts == 0,
                                       payload_of<binding_kind::region, Args...>.words()>::type;
 
-template <class Site, class Name, class... Args>
+/// How the begin of a region is compiled in: a template argument, so that translation units may choose differently.
+enum class begin_form { inlined, compact };
+
+template <begin_form Form, class Site, class Name, class... Args>
 CONTRAIL_DETAIL_ALWAYS_INLINE constexpr auto begin_region(Site, const Name&, const Args&... args) {
   if constexpr (!check_site<Site, binding_kind::region, Args...>()) {
     return plain_region();
   } else {
     using storage = site_storage<0, Site, binding_kind::region, Args...>;
-    if constexpr (payload_of<binding_kind::region, Args...>.texts == 0) {
+    if constexpr (Form == begin_form::compact && sizeof...(Args) == 0) {
+      return region_of<Args...>(__builtin_is_constant_evaluated() ? open_region{}
+                                                                  : opened_at(begin_compact(storage::value)));
+    } else if constexpr (payload_of<binding_kind::region, Args...>.texts == 0) {
       return region_of<Args...>(__builtin_is_constant_evaluated() ? open_region{}
                                                                   : begin_inline(storage::value, nullptr, args...));
     } else {

@@ -17,10 +17,13 @@ inline error not_running() {
 /// One dump at a time; a second one gets an error instead of waiting.
 class dump_turn {
  public:
-  explicit dump_turn(process_state& process) : process_(process) {
-    uint64_t expected = 0;
-    taken_ = process_.dumping.compare_exchange(expected, 1);
-    if (taken_) process_.dump_count.fetch_add_relaxed(1);
+  struct wait_tag {};
+  static constexpr wait_tag wait{};
+
+  explicit dump_turn(process_state& process) : process_(process), taken_(take()) {}
+  /// For start, which no signal handler calls.
+  dump_turn(process_state& process, wait_tag) : process_(process), taken_(true) {
+    while (!take()) sched_yield();
   }
   ~dump_turn() {
     if (taken_) process_.dumping.store_release(0);
@@ -30,6 +33,11 @@ class dump_turn {
   bool taken() const { return taken_; }
 
  private:
+  bool take() {
+    uint64_t expected = 0;
+    return process_.dumping.compare_exchange(expected, 1);
+  }
+
   process_state& process_;
   bool taken_;
 };
@@ -66,6 +74,7 @@ inline error dump_to(const dump_sink& sink, uint64_t last_ns, uint32_t signal, c
   if (!turn.taken()) {
     return {error_code::busy, "Another dump is being written; try again when it is done."};
   }
+  process->dump_count.fetch_add_relaxed(1);
   if (const int failed = write_dump(*process, *current_image(*process), {last_ns, signal}, sink)) {
     return file_error("Could not write the dump to ", where, failed);
   }

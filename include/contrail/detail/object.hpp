@@ -17,6 +17,8 @@ inline void link_object() {
   for (const object_root* object = process->objects; object != nullptr; object = object->next) {
     if (object == &own) return;
   }
+  // The elected object holds everybody's state: it must not go before this one does.
+  if (process != &own.process) pin_object(process);
   own.types = own_type_range();
   own.next = process->objects;
   own.types.next = own.next == nullptr ? nullptr : &own.next->types;

@@ -54,6 +54,29 @@ struct image_view {
 
 inline constexpr size_t filter_bytes = 256;
 
+/// A list of globs that threads may read while it is replaced. Who reads a mixture of old and new stores what follows
+/// from it under the old epoch, which is over before anybody looks.
+struct filter_list {
+  atomic_word words[filter_bytes / 8];
+
+  void store(const char* list, size_t size) {
+    char bytes[filter_bytes] = {};
+    memcpy(bytes, list, size);
+    for (size_t i = 0; i < filter_bytes / 8; ++i) {
+      uint64_t word;
+      memcpy(&word, bytes + 8 * i, 8);
+      words[i].store_relaxed(word);
+    }
+  }
+  void load(char (&list)[filter_bytes]) const {
+    for (size_t i = 0; i < filter_bytes / 8; ++i) {
+      const uint64_t word = words[i].load_relaxed();
+      memcpy(list + 8 * i, &word, 8);
+    }
+    list[filter_bytes - 1] = '\0';
+  }
+};
+
 struct object_root;
 struct call_site;
 
@@ -94,8 +117,8 @@ struct process_state {
   atomic_word forked;  ///< 1 in a child that inherited a recording
   atomic_word slow_table;  ///< const slow_half*, set by the first start, before the epoch that sends anybody there
   object_root* objects;
-  char filter_categories[filter_bytes];
-  char filter_names[filter_bytes];
+  filter_list categories;
+  filter_list names;
 };
 
 /// What every shared object that uses contrail has one of.

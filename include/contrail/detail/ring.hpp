@@ -200,6 +200,11 @@ __attribute__((noinline)) CONTRAIL_DETAIL_HIDDEN inline void end_region_payload(
   end_inline<true>(at, word, words);
 }
 
+/// The begin of CONTRAIL_COMPACT, for regions without arguments: a call instead of inlined code.
+__attribute__((noinline)) CONTRAIL_DETAIL_HIDDEN inline frame* begin_compact(call_site& site) {
+  return begin_inline(site, nullptr).at;
+}
+
 // ---- points: instants, counters, events, log lines -----------------------------------------------------------
 
 template <binding_kind Kind, class... Args>

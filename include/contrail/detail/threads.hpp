@@ -107,7 +107,11 @@ inline bool attach_thread(process_state& process, image_view& image, caller from
 
 /// Whether the filters let this descriptor through.
 inline bool passes_filters(const process_state& process, const descriptor& what) {
-  return passes_globs(process.filter_categories, what.category) && passes_globs(process.filter_names, what.name);
+  char list[filter_bytes];
+  process.categories.load(list);
+  if (!passes_globs(list, what.category)) return false;
+  process.names.load(list);
+  return passes_globs(list, what.name);
 }
 
 /// Resolves a site for the current epoch. Returns its word (id and tag), or site_off.
@@ -317,6 +321,7 @@ inline void write_point_slowly(frame* at, uint64_t word, uint64_t stack_pointer,
   const errno_keeper keep;
   process_state& process = *joined_process();
   image_view& image = *current_image(process);
+  if (!is_in_image(image, at)) return;  // another image took over since the frame was claimed
   thread_slot& slot = slot_of(at);
   const unsigned lane_index = lane_index_of(slot, at);
   at->stack_pointer.store_relaxed(stack_pointer);
