@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: MIT
+// The region as a translation unit with CONTRAIL_DISABLED has it.
+#define CONTRAIL_DISABLED
+#include <contrail/contrail.hpp>
+
+#include "measuring.hpp"
+#include "compiled_out.hpp"
+
+namespace contrail_bench {
+namespace {
+
+struct region_compiled_out {
+  static void run(uint64_t i) { TRACE_REGION("compiled out", "value", i); }
+};
+
+}  // namespace
+
+paired_samples compiled_out_blocks(unsigned pairs, uint64_t block) {
+  return paired_blocks<region_compiled_out, empty_loop>(pairs, block);
+}
+
+}  // namespace contrail_bench
