@@ -69,7 +69,7 @@ template <class T, size_type N> struct element<T[N]> {
   using type = T;
   static constexpr size_type count = N;
 };
-// std::array by its shape; span<T, N> differs in that a const span gives mutable elements.
+// std::array by its shape. A span<T, N> gives mutable elements even if it is const, or has const ones.
 template <template <class, size_type> class Array, class T, size_type N> struct element<Array<T, N>> {
   using type = T;
   static constexpr size_type count = N;
@@ -77,6 +77,7 @@ template <template <class, size_type> class Array, class T, size_type N> struct 
 template <class T>
 concept array_shaped = sizeof(T) != 0 && requires(const T& t) {
   typename type_tag<char[element<T>::count]>;
+  requires is_same<typename element<T>::type, bare<typename element<T>::type>>;
   requires is_same<decltype(t.data()), const typename element<T>::type*>;
   requires sizeof(T) == element<T>::count * sizeof(typename element<T>::type);
 };

@@ -47,6 +47,7 @@ struct hash {
   uint64_t value = 0xcbf29ce484222325ULL;
 
   constexpr void add(text t) {
+    add(uint64_t{t.size});
     for (char c : t) value = (value ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
   }
   constexpr void add(uint64_t number) {
