@@ -117,13 +117,16 @@ quote: Callable[[Any], str] = json.JSONEncoder(ensure_ascii=True, allow_nan=Fals
 def shortest32(value: float) -> str:
     """The shortest decimal that reads back as the same 32-bit float, in the notation of repr."""
     for digits in range(9):
-        short = f"{value:.{digits}e}"
-        try:
-            if struct.unpack("<f", struct.pack("<f", float(short)))[0] == value:
-                break
-        except OverflowError:  # rounded up beyond the largest float
-            continue
-    return repr(float(short))
+        mantissa, exponent = f"{value:.{digits}e}".split("e")
+        last = int(mantissa.replace(".", ""))
+        for near in (last, last + 1, last - 1):  # below a power of two floats are denser, so the nearest may fail
+            short = float(f"{near}e{int(exponent) - digits}")
+            try:
+                if struct.unpack("<f", struct.pack("<f", short))[0] == value:
+                    return repr(short)
+            except OverflowError:  # rounded up beyond the largest float
+                continue
+    return repr(value)
 
 
 def json_integer(value: int) -> str:
@@ -200,10 +203,10 @@ def pad(shown: str, spec: Spec, default: str) -> str:
     return spec.fill * left + shown + spec.fill * (room - left)
 
 
-def pad_number(prefix: str, digits: str, spec: Spec) -> str:
+def pad_number(prefix: str, digits: str, spec: Spec, default: str = ">") -> str:
     if spec.zero and not spec.align:
         digits = digits.rjust(spec.width - len(prefix), "0")
-    return pad(prefix + digits, spec, ">")
+    return pad(prefix + digits, spec, default)
 
 
 def sign_of(negative: bool, spec: Spec) -> str:
@@ -213,13 +216,13 @@ def sign_of(negative: bool, spec: Spec) -> str:
 def format_integer(value: int, spec: Spec) -> str:
     kind = spec.type or "d"
     if kind == "c":
-        return pad(chr(value & 0xFF), spec, "<")
+        return pad_number("", chr(value & 0xFF), spec, "<")
     code = {"B": "b"}.get(kind, kind)
     prefix = {"x": "0x", "X": "0X", "b": "0b", "B": "0B", "o": "0" if value else ""}.get(kind, "")
     return pad_number(sign_of(value < 0, spec) + (prefix if spec.alternate else ""), format(abs(value), code), spec)
 
 
-def hexadecimal(value: float, precision: int) -> str:
+def hexadecimal(value: float, precision: int, alternate: bool) -> str:
     """What printf's %a gives for a value that is not negative."""
     mantissa, exponent = value.hex()[2:].split("p")
     whole, _, fraction = mantissa.partition(".")
@@ -232,7 +235,7 @@ def hexadecimal(value: float, precision: int) -> str:
         whole, fraction = digits[:len(digits) - precision], digits[len(digits) - precision:]
     elif precision > 0:
         fraction = fraction.ljust(precision, "0")
-    return f"0x{whole}{'.' + fraction if fraction else ''}p{exponent}"
+    return f"0x{whole}{'.' if fraction or alternate else ''}{fraction}p{exponent}"
 
 
 def general(value: float, single: bool, alternate: bool) -> str:
@@ -246,8 +249,7 @@ def general(value: float, single: bool, alternate: bool) -> str:
     if value == 0:
         point = 1
     if not -4 <= point - 1 < 16:
-        dot = "." if len(digits) > 1 else ".0" if alternate else ""
-        return f"{digits[0]}{dot}{digits[1:]}e{point - 1:+03d}"
+        return f"{digits[0]}{'.' if len(digits) > 1 or alternate else ''}{digits[1:]}e{point - 1:+03d}"
     if point <= 0:
         return "0." + "0" * -point + digits
     fraction = digits[point:]
@@ -259,17 +261,19 @@ def format_float(value: float, spec: Spec, single: bool) -> str:
     sign, kind = sign_of(negative, spec), spec.type
     if value - value != 0:
         shown = sign + ("nan" if value != value else "inf")
-        return pad(shown.upper() if kind in ("E", "F", "G", "A") else shown, spec._replace(
-            fill=" " if spec.zero and not spec.align else spec.fill), ">")
+        return pad(shown.upper() if kind in ("E", "F", "G", "A") else shown,
+                   spec._replace(fill=" " if spec.fill == "0" else spec.fill), ">" if spec.zero else "<")
     value = abs(value)
     if kind in ("a", "A"):
-        shown = hexadecimal(value, spec.precision)
+        shown = hexadecimal(value, spec.precision, spec.alternate)
         return pad_number(sign, shown.upper() if kind == "A" else shown, spec)
     if not kind and spec.precision < 0:
         shown = general(value, single, spec.alternate)
     else:
         precision = 6 if spec.precision < 0 else spec.precision
         shown = f"%{'#' if spec.alternate else ''}.{precision}{kind or 'g'}" % value
+        if shown[-1] == "." and kind in ("", "g", "G"):
+            shown += "0"
     return pad_number(sign, shown, spec)
 
 
@@ -295,7 +299,7 @@ def format_value(kind: int, value: Any, spec: Spec) -> str:
     if kind == POINTER:
         return pad_number("0x", f"{value:x}", spec)
     if kind == BOOLEAN and spec.type in ("", "s"):
-        return format_text("true" if value else "false", spec, '"')
+        return pad_number("", "true" if value else "false", spec, "<")
     if kind == CHARACTER and spec.type in ("", "c", "?"):
         return format_text(chr(value) if value < 0x80 else "\ufffd", spec, "'")
     if kind == CHARACTER:
@@ -316,7 +320,8 @@ def parse_spec(source: str, next_index: Callable[[str], int]) -> Spec:
             return missing
         return [next_index(digits[1:-1])] if digits[0] == "{" else min(int(digits), MAX_WIDTH)
 
-    return Spec(fill or " ", align, sign, bool(alternate), bool(zero), number(width, 0), number(precision, -1), kind)
+    fill = "0" if zero and align else fill or " "  # as fmt 9 does; later versions ignore the zero
+    return Spec(fill, align, sign, bool(alternate), bool(zero), number(width, 0), number(precision, -1), kind)
 
 
 def parse_format(source: str) -> List[Any]:
@@ -537,7 +542,7 @@ class Clock:
         self.ignored -= len(usable)
         self.anchors = self.thin(usable)
         self.first, self.last = self.anchors[0], self.anchors[-1]
-        if self.last[1] - self.first[1] < 10**5:
+        if self.last[1] - self.first[1] < 10**4:
             self.anchors = [self.first]
         self.ticks = [a[0] for a in self.anchors[1:-1]]
         self.lines = [self.between(a, b) for a, b in zip(self.anchors, self.anchors[1:])]
@@ -1172,27 +1177,37 @@ class Writer:
         stack: List[Tuple[int, int]] = []
         push, pop = stack.append, stack.pop
         top = limit = FOREVER  # the end of the slice that is open now: as written, and as recorded
-        floor = 0
+        floor = opened = empty = -1  # newest start that was moved, start of a slice, and empty slice
         for start, end, id, payload in track.regions:
-            if start < floor:  # its parent was moved
+            if start < floor:  # the one before was moved
                 start = floor
+                end = max(start, end)
             touches = False
             while start >= top:
                 touches = start == top
                 top, limit = pop()
-            if end > limit or len(stack) >= VIEWER_DEPTH:
-                out += self.async_pair(track, track.tid, (start, max(start, end), id, payload), '"overlaps":true')
-                continue
-            push((top, limit))
-            limit = end
-            # speedscope adds ts and dur in floating point, so it mixes up two slices that end in the same nanosecond,
-            # or one that ends when the next begins: keep all of these 1 ns apart.
+            recorded_end = end
             if end >= top:
                 end = top - 1
-            top = end
-            if touches and start < end:
-                floor = start = start + 1
-            duration, start = end - start, start - base
+            # speedscope adds ts and dur in floating point and takes an end before a begin of the same time, so these
+            # are kept 1 ns apart where there is room: the ends of two slices, an end and the next begin, an empty slice
+            # and any begin.
+            if touches or start <= empty or start >= end:
+                if start < end:
+                    start = max(start, empty) + 1
+                if start >= end:
+                    end = empty = start = min(max(start, opened + 1, empty), top - 1)
+                floor = start
+            if recorded_end > limit or len(stack) >= VIEWER_DEPTH:
+                out += self.async_pair(track, track.tid, (start, max(start, recorded_end), id, payload),
+                                       '"overlaps":true')
+                continue
+            push((top, limit))
+            top, limit = end, recorded_end
+            duration = end - start
+            if duration:
+                opened = start
+            start -= base
             whole = start // 1000
             if payload or plain:
                 add(f"{heads[id]}{whole}{TO_DURATION[start - whole * 1000]}{microseconds(duration)}"

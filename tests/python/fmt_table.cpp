@@ -59,9 +59,9 @@ void row(std::string_view format, const Args&... args) {
   std::printf("\n");
 }
 
-const char* const alignments[] = {"", "<", ">", "^", "*<", "*>", "*^", "\u00e9^", "0<"};
-const char* const signs[] = {"", "+", "-", " "};
-const char* const widths[] = {"", "1", "7", "30"};
+const char* const alignments[] = {"", "<", "*>", "*^", "\u00e9^"};
+const char* const signs[] = {"", "+", " "};
+const char* const widths[] = {"", "7", "20"};
 
 template <class T>
 void specs(T value, const std::vector<std::string>& types, const std::vector<std::string>& precisions) {
