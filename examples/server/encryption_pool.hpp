@@ -85,7 +85,7 @@ class encryption_pool {
   }
 
   const secret_key key_;
-  channels::channel<job*> jobs_{16};
+  channels::channel<job*> jobs_{8};
   std::atomic<std::uint64_t> next_number_{1};
   std::atomic<std::uint64_t> encrypted_bytes_{0};
   std::vector<std::thread> threads_;

@@ -85,7 +85,7 @@ int serve(const settings& chosen) {
   if (chosen.trace && !start_recorder(chosen.dump_path)) return 1;
   TRACE_THREAD_NAME("main");
 
-  crypto::encryption_pool encryption(crypto::random_key(), 4);
+  crypto::encryption_pool encryption(crypto::random_key(), 2);
   http::http_service service(encryption);
   const std::optional<int> port = service.bind(chosen.host, chosen.port);
   if (!port) {

@@ -16,7 +16,7 @@ REGIONS = {"accept", "connection", "GET /encrypt", "POST /encrypt", "read body",
            "encrypt", "seal", "to hex", "respond", "channel empty", "channel full", "aim", "pass"}
 EVENTS = {"http::response_sent", "game::ball_caught"}
 COUNTERS = {"jobs waiting", "encrypted bytes", "connections open", "score of red", "score of blue"}
-THREADS = {"accept", "encrypt 0", "encrypt 3", "http 0", "red player 0", "blue player 1"}
+THREADS = {"accept", "encrypt 0", "encrypt 1", "http 0", "red player 0", "blue player 1"}
 
 
 def main() -> int:
