@@ -78,7 +78,8 @@ class Snippets(unittest.TestCase):
                     continue
                 (Path(folder) / "snippet.cpp").write_text(snippet.text, encoding="utf-8")
                 libraries = ["-pthread"] + ["-lfmt" for name in snippet.opt_ins if name == "fmt"]
-                built = subprocess.run([*compiler(), *FLAGS, "-I", str(ROOT / "include"), "snippet.cpp", "-o", "snippet",
+                built = subprocess.run([*compiler(), *FLAGS, "-I", str(ROOT / "include"),
+                                        "-I", str(ROOT / "single_include"), "snippet.cpp", "-o", "snippet",
                                         *libraries], cwd=folder, capture_output=True, text=True, check=False)
                 self.assertEqual(built.returncode, 0, f"{snippet.where} does not build:\n{built.stderr}")
                 ran = subprocess.run(["./snippet"], cwd=folder, capture_output=True, text=True, timeout=60, check=False)
