@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: MIT
+// expect: the name of a counter must be a string literal
+#include "contrail/contrail.hpp"
+
+void traced([[maybe_unused]] const char* path, [[maybe_unused]] int size) {
+#ifdef OK
+  TRACE_COUNTER("depth", size);
+#else
+  TRACE_COUNTER(path, size);
+#endif
+}
