@@ -61,8 +61,8 @@
 #error "contrail needs C++20: compile with -std=c++20 or newer."
 #endif
 
-#if defined(__linux__) && (defined(__x86_64__) || defined(__aarch64__)) && defined(__GNUC__) && \
-    !defined(CONTRAIL_FORCE_UNSUPPORTED)
+#if defined(__linux__) && (defined(__x86_64__) || defined(__aarch64__)) && defined(__LP64__) && \
+    __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ && defined(__GNUC__) && !defined(CONTRAIL_FORCE_UNSUPPORTED)
 #define CONTRAIL_DETAIL_SUPPORTED 1
 #else
 #define CONTRAIL_DETAIL_SUPPORTED 0
@@ -926,6 +926,7 @@ struct hash {
   uint64_t value = 0xcbf29ce484222325ULL;
 
   constexpr void add(text t) {
+    add(uint64_t{t.size});
     for (char c : t) value = (value ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
   }
   constexpr void add(uint64_t number) {

@@ -20,8 +20,8 @@
 #error "contrail needs C++20: compile with -std=c++20 or newer."
 #endif
 
-#if defined(__linux__) && (defined(__x86_64__) || defined(__aarch64__)) && defined(__GNUC__) && \
-    !defined(CONTRAIL_FORCE_UNSUPPORTED)
+#if defined(__linux__) && (defined(__x86_64__) || defined(__aarch64__)) && defined(__LP64__) && \
+    __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ && defined(__GNUC__) && !defined(CONTRAIL_FORCE_UNSUPPORTED)
 #define CONTRAIL_DETAIL_SUPPORTED 1
 #else
 #define CONTRAIL_DETAIL_SUPPORTED 0
