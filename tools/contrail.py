@@ -57,14 +57,14 @@ SUPERBLOCK = Layout(
     chunk_bytes="I", chunk_count="I", binding_index_offset="Q", binding_index_count="Q", bindings_offset="Q",
     bindings_bytes="Q", late_bindings_offset="Q", scratch_offset="Q", scratch_bytes="Q", pid="I", lane_count="I",
     frame_bytes="I", frame_count="I", lane_first_frame="4I", tick_hz="Q", start="4Q", ready="4Q", executable="256s",
-    host="64s", next_ticket="Q", next_id="Q", arena_used="Q", attached="Q", dropped="8Q", reserved_counters="4Q",
+    host="64s", next_ticket="Q", next_id="Q", arena_used="Q", attached="Q", attached_slots="Q", dropped="8Q", reserved_counters="3Q",
     dump="4Q", window_ns="Q", cutoff_ticks="Q", dump_sequence="I", dump_signal="I", dump_tid="I", reserved0="I")
-SLOT = Layout(state="Q", tid="I", index="I", owner_object="Q", attach_ticks="Q", name_version="Q", name="32s")
+SLOT = Layout(state="Q", tid_index="2I", owner_object="Q", attach_ticks="Q", name_version="Q", name="32s")
 LANE = Layout(cursor="Q", deadline="Q", epoch_base="Q", chunk="Q", extra_words="Q", words_before="Q",
               anchor_ticks="Q", dropped="Q")
 FRAME = Layout(word="Q", owner="Q", start_ticks="Q", stack_pointer="Q")
-CHUNK = Layout(ticket="Q", end_bytes="Q", slot="I", generation="I", tid="I", lane="I", words_before="Q",
-               records_before="Q", epoch_base="Q", sealed_ticks="Q", anchor="4Q", thread_name="32s")
+CHUNK = Layout(ticket="Q", extent="2I", writer="2I", tid_lane="2I", words_before="Q", records_before="Q",
+               epoch_base="Q", sealed_ticks="Q", anchor="4Q", thread_name="32s")
 BINDING = Layout(bytes="I", id="H", kind="B", flags="B", type_id="Q", line="I", field_count="H",
                  enumerator_count="H", name_bytes="H", category_bytes="H", file_bytes="H", function_bytes="H")
 FIELD = Layout(name_bytes="H", type="B", flags="B", offset="H", count="H", first_enumerator="H",
@@ -729,6 +729,9 @@ class Image:
             self.warnings.append(f"only {fit} of {count} {what} are in the file")
         return fit
 
+    def numbers(self, code: str, count: int, at: int) -> Tuple[int, ...]:
+        return struct.unpack_from(f"<{count}{code}", self.data, at) if count else ()
+
     def read_slots(self) -> Dict[int, Slot]:
         slots = {}
         for i in range(self.fitting("thread slots", self.sb.slots_offset, self.sb.slot_count, SLOT_BYTES)):
@@ -738,8 +741,9 @@ class Image:
             head = SLOT.read(self.data, at)
             named = head.name_version != 0 and head.name_version % 2 == 0
             lanes = [LANE.read(self.data, at + LANES_OFFSET + n * LANE.size) for n in range(LANE_COUNT)]
-            slots[head.index] = Slot(head.index, head.state >> 8, head.state & 0xFF, head.tid,
-                                     text(head.name) if named else "", head.attach_ticks, lanes, at + FRAMES_OFFSET)
+            tid, index = head.tid_index
+            slots[index] = Slot(index, head.state >> 8, head.state & 0xFF, tid,
+                                text(head.name) if named else "", head.attach_ticks, lanes, at + FRAMES_OFFSET)
         return slots
 
     def read_binding(self, at: int, limit: int) -> Optional[Binding]:
@@ -792,7 +796,7 @@ class Image:
         sb, damaged = self.sb, 0
         count = self.fitting("binding index entries", sb.binding_index_offset, sb.binding_index_count, 4)
         limit = min(sb.bindings_offset + sb.bindings_bytes, len(self.data))
-        for id, entry in enumerate(struct.unpack_from(f"<{count}I", self.data, sb.binding_index_offset)):
+        for id, entry in enumerate(self.numbers("I", count, sb.binding_index_offset)):
             binding = self.read_binding(sb.bindings_offset + entry - 1, limit) if entry else None
             if binding is not None and binding.id == id:
                 self.bindings[id] = binding
@@ -808,12 +812,12 @@ class Image:
             if head.ticket == 0:
                 self.torn += 1
             else:
-                damaged += not self.add_chunk(at, head, head.end_bytes)
+                damaged += not self.add_chunk(at, head, head.extent[0])
         at = sb.chunks_offset + count * CHUNK_BYTES
         if count < sb.chunk_count and SUPERBLOCK_BYTES <= at <= len(self.data) - CHUNK_HEADER_BYTES:
             head = CHUNK.read(self.data, at)  # the last chunk of a truncated dump: what is there of it
             if head.ticket:
-                self.add_chunk(at, head, min(head.end_bytes, len(self.data) - at & ~7))
+                self.add_chunk(at, head, min(head.extent[0], len(self.data) - at & ~7))
         if damaged:
             self.warnings.append(f"{damaged} of {count} chunks are damaged")
 
@@ -821,16 +825,15 @@ class Image:
         sb, damaged, skipped = self.sb, 0, 0
         count = min(self.fitting("chunks", sb.chunks_offset, sb.chunk_count, CHUNK_BYTES),
                     self.fitting("chunk states", sb.chunk_states_offset, sb.chunk_count, 8))
-        for i, word in enumerate(struct.unpack_from(f"<{count}Q", self.data, sb.chunk_states_offset)):
+        for i, word in enumerate(self.numbers("Q", count, sb.chunk_states_offset)):
             at = sb.chunks_offset + i * CHUNK_BYTES
             if word & 3 not in (1, 2):
                 continue
             head = CHUNK.read(self.data, at)
-            end = head.end_bytes
-            slot = self.slots.get(head.slot)
-            if end == 0 and slot and slot.generation == head.generation and head.lane < LANE_COUNT:
-                lane = slot.lanes[head.lane]
-                end = lane.cursor - sb.base_address - at if lane.chunk - sb.base_address == at else 0
+            end, (_, lane), slot = head.extent[0], head.tid_lane, self.slots.get(head.writer[0])
+            if end == 0 and slot and slot.generation == head.writer[1] and lane < LANE_COUNT:
+                open_bytes = slot.lanes[lane].cursor - sb.base_address - at
+                end = open_bytes if CHUNK_HEADER_BYTES <= open_bytes <= CHUNK_BYTES else 0
             if end == 0 or head.ticket != word >> 2:
                 skipped += 1  # the process died while it took, opened or sealed this chunk
             else:
@@ -841,7 +844,7 @@ class Image:
             self.warnings.append(f"{damaged} of {count} chunks are damaged")
 
     def add_chunk(self, at: int, head: Any, end: int) -> bool:
-        good = (CHUNK_HEADER_BYTES <= end <= CHUNK_BYTES and end % 8 == 0 and head.lane < LANE_COUNT
+        good = (CHUNK_HEADER_BYTES <= end <= CHUNK_BYTES and end % 8 == 0 and head.tid_lane[1] < LANE_COUNT
                 and head.epoch_base % EPOCH_TICKS == 0)
         if good:
             self.chunks.append(Chunk(at, at + end, head))
@@ -959,7 +962,7 @@ class Life:
 
     def add(self, chunk: Chunk) -> None:
         """Chunks come in the order of their tickets, so the newest name wins."""
-        self.lanes[chunk.head.lane].append(chunk)
+        self.lanes[chunk.head.tid_lane[1]].append(chunk)
         self.begin = min(self.begin, chunk.head.anchor[0])
         self.end = max(self.end, chunk.head.sealed_ticks or 2**64)
         if not (self.slot and self.slot.name):
@@ -1061,7 +1064,7 @@ class Trace:
             track.regions[:0] = track.unfinished
             track.regions.sort(key=itemgetter(0))
         firsts = [r[0] for t in self.tracks for r in t.regions[:1]] + [a[0] for t in self.tracks for a in t.asyncs]
-        firsts += [p[0] for t in self.tracks for p in t.points[:1]]
+        firsts += [min(map(itemgetter(0), t.points)) for t in self.tracks if t.points]
         self.first = min(firsts, default=self.now)
         self.newest = newest
 
@@ -1069,9 +1072,9 @@ class Trace:
         image = self.image
         lives = {(s.index, s.generation): Life(s.tid, s) for s in image.slots.values()}
         for chunk in image.chunks:
-            key = chunk.head.slot, chunk.head.generation
+            key = chunk.head.writer
             if key not in lives:
-                lives[key] = Life(chunk.head.tid, None)
+                lives[key] = Life(chunk.head.tid_lane[0], None)
             lives[key].add(chunk)
         by_tid: Dict[int, List[Life]] = defaultdict(list)
         for life in lives.values():
@@ -1232,8 +1235,10 @@ class Writer:
         heads = Heads(lambda id: self.head("i", track, id) + '"s":"t","ts":')
         for time, id, payload in track.points:
             binding = self.trace.binding(id)
-            if binding.kind == COUNTER:
-                self.counters.append((time, self.counter(track, binding, time - base, payload)))
+            value = self.counter_value(binding, payload) if binding.kind == COUNTER else None
+            if value is not None:
+                event = f'{self.head("C", track, id)}"ts":{microseconds(time - base)},"args":{{"value":{value}}}}}'
+                self.counters.append((time, event))
             elif binding.kind == LOG:
                 message = binding.message(self.data, payload)
                 shown = message if len(message) <= MAX_LOG_NAME else message[:MAX_LOG_NAME] + "\u2026"
@@ -1244,12 +1249,15 @@ class Writer:
                 out.append(heads[id] + microseconds(time - base) + self.arguments(id, payload))
         return out
 
-    def counter(self, track: Track, binding: Binding, time: int, payload: int) -> str:
+    def counter_value(self, binding: Binding, payload: int) -> Optional[str]:
+        """None when it is no number, which only damage brings about."""
         try:
-            value = value_json(binding.readable[0].type, binding.read(self.data, payload >> 10, payload & 1023)[0][0])
+            value = binding.read(self.data, payload >> 10, payload & 1023)[0][0]
         except (ValueError, IndexError):
-            value = "0"
-        return f'{self.head("C", track, binding.id)}"ts":{microseconds(time)},"args":{{"value":{value}}}}}'
+            return None
+        if isinstance(value, (str, list)):
+            return None
+        return value_json(binding.readable[0].type if isinstance(value, float) else INT64, value)
 
     def events(self, progress: Callable[[str], None] = lambda s: None) -> Iterable[str]:
         yield self.metadata_events()
@@ -1296,7 +1304,8 @@ def metadata_of(trace: Trace) -> Dict[str, Any]:
         "dumped": utc(sb.dump[2]) if sb.kind == DUMP else "never: this is a live image",
         "time zero": utc(image.clock.realtime(trace.first)),
         "time zero, unix ns": str(image.clock.realtime(trace.first)),
-        "losses": losses_of(trace), "warnings": image.warnings, "notes": image.notes,
+        "losses": {why: count if count <= 2**53 else str(count) for why, count in losses_of(trace).items()},
+        "warnings": image.warnings, "notes": image.notes,
         "sources": {f"{b.category}:{b.name}" if b.category else b.name: b.source
                     for b in image.bindings.values() if b.source}}
 

@@ -286,7 +286,7 @@ class ImageBuilder:
                  late_bindings_offset=0, dump=(0, 0, 0, 0), window_ns=0, cutoff=0, sequence=0, signal=0, tid=0)
         m.update(members)
         data = struct.pack(
-            "<QHHIIIQQ QIIQQIIQQQQQQQ IIII4IQ 4Q4Q 256s64s 4Q8Q4Q 4QQQIIII".replace(" ", ""),
+            "<QHHIIIQQ QIIQQIIQQQQQQQ IIII4IQ 4Q4Q 256s64s 5Q8Q3Q 4QQQIIII".replace(" ", ""),
             m["magic"], *self.version, m["superblock_bytes"], m["kind"], m["source"], m["image_bytes"],
             m["base_address"],
             m["slots_offset"], SLOT_BYTES, m["slot_count"], m["chunk_states_offset"], m["chunks_offset"],
@@ -294,7 +294,7 @@ class ImageBuilder:
             m["bindings_offset"], m["bindings_bytes"], m["late_bindings_offset"], 0, 0,
             self.pid, 3, 192, 83, *FIRST_FRAME, 0, self.tick_hz, *self.anchor(self.start),
             *self.anchor(self.start + 1000), self.executable.encode(), self.host.encode(),
-            self.next_ticket, len(self.bindings), 0, len(self.threads), *self.dropped, 0, 0, 0, 0,
+            self.next_ticket, len(self.bindings), 0, len(self.threads), len(self.threads), *self.dropped, 0, 0, 0,
             *m["dump"], m["window_ns"], m["cutoff"], m["sequence"], m["signal"], m["tid"], 0)
         return data.ljust(SUPERBLOCK_BYTES, b"\0")
 
@@ -347,7 +347,7 @@ class ImageBuilder:
             addresses[chunk] = base_address + at
             is_open = chunk.lane.chunk is chunk
             states[i] = chunk.ticket << 2 | (1 if is_open else 2)
-            data[at:at + CHUNK_BYTES] = chunk.encode(0 if is_open else chunk.end_bytes)
+            data[at:at + CHUNK_BYTES] = chunk.encode(0 if is_open else chunk.end_bytes | 7 << 32)
         if spoil:
             spoil(states, data)
         struct.pack_into("<%dQ" % chunk_count, data, states_offset, *states)
