@@ -55,8 +55,9 @@ struct check_with_fmt {
   static constexpr bool check() {
     constexpr bool fits =
         accepts<format_of<Site, Args...>, typename decltype(fmt_argument_of<Args>())::type...>(nullptr);
-    static_assert(fits, "contrail: fmt refuses this format for these arguments: the part of a {} after its colon does "
-                        "not suit the argument's type.");
+    static_assert(fits,
+                  "contrail: fmt refuses this format for these arguments: the part of a {} after its colon does "
+                  "not suit the argument's type.");
     return fits;
   }
 

@@ -8,7 +8,15 @@
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail {
 
-enum class format_mistake : unsigned char { none, unclosed, unopened, mixed, named, too_few_arguments, too_many_arguments };
+enum class format_mistake : unsigned char {
+  none,
+  unclosed,
+  unopened,
+  mixed,
+  named,
+  too_few_arguments,
+  too_many_arguments
+};
 
 /// Reads a format string of fmt's syntax as far as needed to know which arguments it uses.
 struct format_scanner {
@@ -88,12 +96,15 @@ constexpr bool check_log() {
     constexpr bool few = sizeof...(Args) <= 64;
     static_assert(few, "contrail: TRACE_LOG takes up to 64 arguments.");
     constexpr bool flat = (... && (kind_of<bare<Args>> != value_kind::aggregate));
-    static_assert(flat, "contrail: TRACE_LOG prints numbers, texts, enumerations, pointers and durations: pass the "
-                        "members of this object one by one, or use TRACE_EMIT(object).");
+    static_assert(flat,
+                  "contrail: TRACE_LOG prints numbers, texts, enumerations, pointers and durations: pass the "
+                  "members of this object one by one, or use TRACE_EMIT(object).");
     constexpr format_mistake mistake =
         find_format_mistake(site_descriptor<Site, binding_kind::log, Args...>.name, sizeof...(Args));
-    static_assert(mistake != format_mistake::unclosed, "contrail: a '{' in this format has no '}'; write {{ for a brace.");
-    static_assert(mistake != format_mistake::unopened, "contrail: a '}' in this format has no '{'; write }} for a brace.");
+    static_assert(mistake != format_mistake::unclosed,
+                  "contrail: a '{' in this format has no '}'; write {{ for a brace.");
+    static_assert(mistake != format_mistake::unopened,
+                  "contrail: a '}' in this format has no '{'; write }} for a brace.");
     static_assert(mistake != format_mistake::mixed, "contrail: this format mixes {} and {0}: use one of both.");
     static_assert(mistake != format_mistake::named,
                   "contrail: a placeholder is {}, {0} or {:spec}; arguments have no names here.");

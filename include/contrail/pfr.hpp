@@ -32,7 +32,7 @@ struct never_made {
 template <class T>
 extern const never_made<T> never_made_object;
 
-/// A pointer to a member of an object is a valid template argument on g++; clang before 18 takes it inside a class only.
+/// A pointer to a member of an object is a template argument on g++; clang before 18 takes it inside a class only.
 template <class Member>
 struct member_address {
   const Member* address;
@@ -52,8 +52,8 @@ constexpr text pretty_function_of_member() {
   return __PRETTY_FUNCTION__;
 }
 
-/// The name of an aggregate's member, out of "… {& never_made_object<ns::point>.value.ns::point::x)}]". PFR names members
-/// itself from 2.2 on, by the same means; this works with 2.0 and 2.1 as well.
+/// The name of an aggregate's member, out of "… {(& never_made_object<ns::point>…::value.ns::point::x)}]". PFR names
+/// members itself from 2.2 on, by the same means; this works with 2.0 and 2.1 as well.
 template <class T, size_type Index>
 constexpr text aggregate_member_name() {
   text pretty = pretty_function_of_member<address_of_member<T, Index>()>();

@@ -83,7 +83,8 @@ TEST_CASE("Other records show their keys") {
   CHECK(RECORDED(region, "two", "a", 1, "b", "text") == "two{a: 1, b: text}");
   CHECK(RECORDED(counter, "depth", 7) == "depth{value: 7}");
   const int numbers[2] = {1, 2};
-  CHECK(RECORDED(instant, "many", "list", numbers, "p", geometry::point{3, 0.5}) == "many{list: [1, 2], p.x: 3, p.y: 0.5}");
+  CHECK(RECORDED(instant, "many", "list", numbers, "p", geometry::point{3, 0.5}) ==
+        "many{list: [1, 2], p.x: 3, p.y: 0.5}");
 }
 
 TEST_CASE("An object of a registered type prints as its event") {
@@ -92,7 +93,8 @@ TEST_CASE("An object of a registered type prints as its event") {
 }
 
 TEST_CASE("A cut text ends in an ellipsis") {
-  const std::string printed = contrail::to_text(geometry::shape{{}, std::string(5000, 'x'), geometry::color::red, {}, false});
+  const std::string printed =
+      contrail::to_text(geometry::shape{{}, std::string(5000, 'x'), geometry::color::red, {}, false});
   CHECK(printed.find("xxx\u2026, fill: red") != std::string::npos);
 }
 

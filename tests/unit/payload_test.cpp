@@ -203,8 +203,8 @@ TEST_CASE("Arrays of texts put each element into the tail") {
 }
 
 TEST_CASE("Thirty arguments are recorded") {
-  const encoded e = encode(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27,
-                           28, 29, "thirty");
+  const encoded e = encode(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25,
+                           26, 27, 28, 29, "thirty");
   for (int i = 0; i < 29; ++i) CHECK(e.at<int>(static_cast<size_t>(i) * 4) == i + 1);
   CHECK(e.tail(118, 6) == "thirty");
 }

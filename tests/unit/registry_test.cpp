@@ -93,8 +93,7 @@ const contrail::descriptor& describe(Site, const Name&, const Args&...) {
   static_assert(check_site<Site, Kind, Args...>());
   return site_descriptor<Site, Kind, Args...>;
 }
-#define SITE(kind, ...) \
-  describe<binding_kind::kind>([] { return CONTRAIL_DETAIL_SITE_TEXT(__VA_ARGS__); }, __VA_ARGS__)
+#define SITE(kind, ...) describe<binding_kind::kind>([] { return CONTRAIL_DETAIL_SITE_TEXT(__VA_ARGS__); }, __VA_ARGS__)
 
 template <class... Args>
 std::vector<uint64_t> words_of(const Args&... args) {
@@ -118,7 +117,8 @@ int sum() {
 
 TEST_CASE("A registered type's members are flattened into fields") {
   CHECK(names_of(type_descriptor<geometry::shape>) ==
-        "corners[0].x corners[0].y corners[1].x corners[1].y middle[0].x middle[0].y name.text name.code fill area bits ");
+        "corners[0].x corners[0].y corners[1].x corners[1].y middle[0].x middle[0].y name.text name.code fill area "
+        "bits ");
   const auto fields = event_info<geometry::shape>::fields;
   CHECK(fields[7].type == field_type::string);
   CHECK(fields[8].enumerator_count == 2);
@@ -160,7 +160,10 @@ TEST_CASE("A site's descriptor knows its place") {
 }
 
 TEST_CASE("Keys name the fields of a site") {
-  const contrail::descriptor& what = SITE(region, "two\tparts" " here", "first", 1, "second", 2.0, R"(th"ird)", "text");
+  const contrail::descriptor& what = SITE(region,
+                                          "two\tparts"
+                                          " here",
+                                          "first", 1, "second", 2.0, R"(th"ird)", "text");
   CHECK(what.name == "two\tparts here");
   CHECK(names_of(what) == "first second th\"ird ");
   CHECK(what.fields[1].offset == 8);
@@ -169,13 +172,16 @@ TEST_CASE("Keys name the fields of a site") {
 
 TEST_CASE("Values may hold commas, literals and calls of templates") {
   const bool yes = true;
-  const contrail::descriptor& what = SITE(instant, "n", "a", sum<1, 2>(), "b", yes ? "x" : "y", "c", "lit,eral", "d", ',', "e",
-                                          [](int x, int y) { return x + y; }(1, 2), "f", 1'000);
+  const contrail::descriptor& what = SITE(
+      instant, "n", "a", sum<1, 2>(), "b", yes ? "x" : "y", "c", "lit,eral", "d", ',', "e",
+      [](int x, int y) { return x + y; }(1, 2), "f", 1'000);
   CHECK(names_of(what) == "a b c d e f ");
 }
 
 TEST_CASE("A name and keys may come from macros") {
-#define NAME "from a " "macro"
+#define NAME \
+  "from a "  \
+  "macro"
 #define KEY "key"
   const contrail::descriptor& what = SITE(region, NAME, KEY, 1);
   CHECK(what.name == "from a macro");
@@ -192,8 +198,8 @@ TEST_CASE("Arguments are encoded without their keys") {
 TEST_CASE("A registered object is encoded member by member") {
   const geometry::shape s{{{1, 2}, {3, 4}}, {{{5, 6}}}, {"label", {'a', 'b'}}, geometry::color::green, 0.5, 17, 0};
   const std::vector<uint64_t> words = words_of(s);
-  CHECK(words == std::vector<uint64_t>{0x00000002'00000001, 0x00000004'00000003, 0x00000006'00000005, 0x00000001'00020005,
-                                       0x3fe0000000000000, 0x6562616c'00000011, 0x62616c});
+  CHECK(words == std::vector<uint64_t>{0x00000002'00000001, 0x00000004'00000003, 0x00000006'00000005,
+                                       0x00000001'00020005, 0x3fe0000000000000, 0x6562616c'00000011, 0x62616c});
 }
 
 TEST_CASE("A region with an object has the fields of its type") {
@@ -257,9 +263,9 @@ TEST_CASE("A site can take its function's name") {
 
 TEST_CASE("Sites with thirty arguments are described") {
   const contrail::descriptor& what =
-      SITE(instant, "n", "a", 1, "b", 2, "c", 3, "d", 4, "e", 5, "f", 6, "g", 7, "h", 8, "i", 9, "j", 10, "k", 11, "l", 12,
-           "m", 13, "n", 14, "o", 15, "p", 16, "q", 17, "r", 18, "s", 19, "t", 20, "u", 21, "v", 22, "w", 23, "x", 24, "y", 25,
-           "z", 26, "aa", 27, "bb", 28, "cc", 29, "dd", 30);
+      SITE(instant, "n", "a", 1, "b", 2, "c", 3, "d", 4, "e", 5, "f", 6, "g", 7, "h", 8, "i", 9, "j", 10, "k", 11, "l",
+           12, "m", 13, "n", 14, "o", 15, "p", 16, "q", 17, "r", 18, "s", 19, "t", 20, "u", 21, "v", 22, "w", 23, "x",
+           24, "y", 25, "z", 26, "aa", 27, "bb", 28, "cc", 29, "dd", 30);
   CHECK(what.field_count == 30);
   CHECK(what.fields[29].name == "dd");
 }

@@ -22,7 +22,9 @@ inline constexpr int first_probed_bit = 7;  // 1 << 7 and above, for flags
 inline constexpr int last_probed_bit = 30;
 
 template <class E, int Value>
-concept converts_in_constant = requires { typename type_tag<char[static_cast<E>(Value) == static_cast<E>(0) ? 1 : 2]>; };
+concept converts_in_constant = requires {
+  typename type_tag<char[static_cast<E>(Value) == static_cast<E>(0) ? 1 : 2]>;
+};
 
 /// The greatest value that may be converted to E in a constant expression: newer clang refuses those outside the range
 /// of an enumeration without a fixed underlying type.

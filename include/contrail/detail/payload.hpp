@@ -69,8 +69,8 @@ CONTRAIL_DETAIL_HIDDEN CONTRAIL_DETAIL_COLD inline uint32_t cut_text(const char*
 /// Appends the tail to a fixed part of `used` bytes, whose last, unfinished word is `word`; returns words in all.
 // Async-signal-safe.
 CONTRAIL_DETAIL_HIDDEN __attribute__((noinline)) inline unsigned append_texts(atomic_word* out, unsigned used,
-                                                                             uint64_t word, const text_piece* pieces,
-                                                                             unsigned count) {
+                                                                              uint64_t word, const text_piece* pieces,
+                                                                              unsigned count) {
   for (unsigned i = 0; i < count; ++i) {
     const char* from = pieces[i].data;
     uint32_t left = pieces[i].size;

@@ -153,7 +153,9 @@ struct field_path {
   text name;
   uint32_t index = 0;  ///< meant when `name` is empty
 
-  constexpr uint32_t digits() const { return index < 10 ? 1 : index < 100 ? 2 : index < 1000 ? 3 : index < 10000 ? 4 : 5; }
+  constexpr uint32_t digits() const {
+    return index < 10 ? 1 : index < 100 ? 2 : index < 1000 ? 3 : index < 10000 ? 4 : 5;
+  }
   constexpr uint32_t size() const {
     const uint32_t before = parent != nullptr ? parent->size() : 0;
     if (name.size == 0) return before + digits() + 2;

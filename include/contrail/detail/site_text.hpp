@@ -26,9 +26,10 @@ struct function_name_tag {};
 #define CONTRAIL_DETAIL_STRINGIZE(...) CONTRAIL_DETAIL_STRINGIZE_EXPANDED(__VA_ARGS__)
 #define CONTRAIL_DETAIL_STRINGIZE_EXPANDED(...) #__VA_ARGS__
 
-#define CONTRAIL_DETAIL_SITE_TEXT(...)                                                                             \
-  ::contrail::detail::site_text {                                                                                  \
-    CONTRAIL_DETAIL_STRINGIZE(__VA_ARGS__), decltype(contrail_category(0))::name(), __FILE__, __LINE__, __PRETTY_FUNCTION__ \
+#define CONTRAIL_DETAIL_SITE_TEXT(...)                                                                  \
+  ::contrail::detail::site_text {                                                                       \
+    CONTRAIL_DETAIL_STRINGIZE(__VA_ARGS__), decltype(contrail_category(0))::name(), __FILE__, __LINE__, \
+        __PRETTY_FUNCTION__                                                                             \
   }
 
 // ---- categories ----------------------------------------------------------------------------------------------
@@ -224,8 +225,10 @@ constexpr void decode(text source, literal l, character_sink& sink) {
       sink.put(part(source, at, end));
     } else {
       while (at < end) {
-        if (source[at] == '\\') at = decode_escape(source, at + 1, sink);
-        else sink.put(static_cast<unsigned char>(source[at++]));
+        if (source[at] == '\\')
+          at = decode_escape(source, at + 1, sink);
+        else
+          sink.put(static_cast<unsigned char>(source[at++]));
       }
     }
     scanner.skip_spaces();
@@ -250,7 +253,7 @@ constexpr uint32_t group_begin(text t, uint32_t end) {
 /// Where the text of a function ends without the lambda at its end and the "::" before it; `end` if there is none.
 constexpr uint32_t without_lambda(text t, uint32_t end) {
   uint32_t last = end;
-  if (last != 0 && t[last - 1] == ']') last = group_begin(t, last);  // "[T = int]"
+  if (last != 0 && t[last - 1] == ']') last = group_begin(t, last);      // "[T = int]"
   while (last != 0 && t[last - 1] != ')' && t[last - 1] != '>') --last;  // "const"
   if (last == 0) return end;
   const uint32_t group = group_begin(t, last);
@@ -258,7 +261,8 @@ constexpr uint32_t without_lambda(text t, uint32_t end) {
     if (!stands_at(t, group, "<lambda(")) return end;
     return group < 2 ? 0 : group - 2;
   }
-  constexpr text clang = "(anonymous class)::operator()";  // clang: "auto f(int)::(anonymous class)::operator()() const"
+  // clang: "auto f(int)::(anonymous class)::operator()() const"
+  constexpr text clang = "(anonymous class)::operator()";
   if (group < clang.size || !stands_at(t, group - clang.size, clang)) return end;
   const uint32_t begin = group - clang.size;
   return begin < 2 ? 0 : t[begin - 1] == ':' ? begin - 2 : begin;

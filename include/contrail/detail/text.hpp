@@ -35,7 +35,8 @@ using size_type = decltype(sizeof 0);
 constexpr text part(text t, uint32_t begin, uint32_t end) { return {t.data + begin, end - begin}; }
 constexpr bool is_digit(char c) { return c >= '0' && c <= '9'; }
 constexpr bool is_identifier(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || is_digit(c) || c == '_' || c == '$' || static_cast<unsigned char>(c) >= 0x80;
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || is_digit(c) || c == '_' || c == '$' ||
+         static_cast<unsigned char>(c) >= 0x80;
 }
 /// Whether `pattern` stands in `t` at `at`.
 constexpr bool stands_at(text t, uint32_t at, text pattern) {
