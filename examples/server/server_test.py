@@ -1,6 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Runs the server as its users do, over HTTP and with signals. SERVER names the executable, CONTRAIL_PY the converter."""
+"""Runs the server as its users do, over HTTP and with signals.
+
+The environment variable SERVER names the executable, CONTRAIL_PY the converter.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +75,8 @@ class RunningServer:
 
 
 def convert(dump: Path) -> list[dict]:
-    done = subprocess.run([sys.executable, CONTRAIL_PY, "convert", str(dump), "-o", "-"], capture_output=True, check=True)
+    command = [sys.executable, CONTRAIL_PY, "convert", str(dump), "-o", "-"]
+    done = subprocess.run(command, capture_output=True, check=True)
     trace = json.loads(done.stdout)
     return trace["traceEvents"] if isinstance(trace, dict) else trace
 
@@ -152,8 +156,7 @@ class ServerTest(unittest.TestCase):
                               "game::ball_caught"}, names)
         self.assertLessEqual({"jobs waiting", "encrypted bytes", "score of red", "score of blue"}, names)
         self.assertLessEqual({"main", "accept", "encrypt 0", "http 0", "red player 0", "blue player 3"}, threads)
-        statuses = {event["args"].get("status") for event in events
-                    if event.get("name") == "POST /encrypt" and event["ph"] == "X" and "unfinished" not in event["args"]}
+        statuses = {event["args"].get("status") for event in events if event.get("name") == "POST /encrypt"}
         self.assertIn(200, statuses)
 
     def test_sigusr2_writes_a_dump_while_requests_run(self) -> None:
