@@ -32,9 +32,9 @@ enum class level : uint8_t { low, high = 200 };
 /// The one field of a value of type T.
 template <class T>
 contrail::field only_field() {
-  contrail::detail::schema_walk walk;
   contrail::field f;
-  walk.field_room = &f;
+  contrail::detail::schema_walk walk;
+  walk.room = {&f, nullptr};
   walk.value<T>(contrail::detail::field_path{nullptr, "key", 0});
   REQUIRE(walk.fields == 1);
   CHECK(f.name == "key");

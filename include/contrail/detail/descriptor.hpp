@@ -80,10 +80,9 @@ struct schema_storage {
 };
 
 template <class T>
-constexpr schema_walk walk_members(field* fields, char* characters) {
+constexpr schema_walk walk_members(schema_room room) {
   schema_walk walk;
-  walk.field_room = fields;
-  walk.name_room = characters;
+  walk.room = room;
   walk.members<T>(nullptr, typename fields_of<T>::types{});
   return walk;
 }
@@ -91,12 +90,12 @@ constexpr schema_walk walk_members(field* fields, char* characters) {
 /// The descriptor of a registered type, with the storage that it points to.
 template <class T>
 struct CONTRAIL_DETAIL_HIDDEN type_table {
-  static constexpr schema_walk size = walk_members<T>(nullptr, nullptr);
+  static constexpr schema_walk size = walk_members<T>({});
 
   struct storage : schema_storage<size.fields, size.characters> {
     descriptor description;
     constexpr storage() {
-      walk_members<T>(this->fields, this->characters);
+      walk_members<T>({this->fields, this->characters});
       constexpr site_text site = typename decltype(contrail_event_type(type_tag<T>{}))::site{}();
       description = {binding_kind::event_type,
                      0,

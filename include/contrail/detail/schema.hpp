@@ -178,14 +178,24 @@ struct field_path {
   }
 };
 
+/// Where a walk writes fields and their composed names. `given` stands for "not null": g++ with -fsanitize=undefined does
+/// not take the comparison of a static object's address with null for a constant.
+struct schema_room {
+  field* fields = nullptr;
+  char* names = nullptr;
+  bool given = false;
+
+  constexpr schema_room() = default;
+  constexpr schema_room(field* field_room, char* name_room) : fields(field_room), names(name_room), given(true) {}
+};
+
 /// A walk over the fields of some values, which counts them, and writes them down where it is given room.
 struct schema_walk {
   uint32_t bytes = 0;       ///< of the fixed part so far
   uint32_t fields = 0;
   uint32_t texts = 0;       ///< strings, elements of arrays of strings counted each
   uint32_t characters = 0;  ///< of names that are not a part of a literal
-  field* field_room = nullptr;
-  char* name_room = nullptr;
+  schema_room room;
 
   template <class T>
   constexpr void leaf(const field_path& path, size_type count, bool is_array) {
@@ -194,16 +204,16 @@ struct schema_walk {
     constexpr uint32_t alignment = element_bytes < 8 ? element_bytes : 8;
     bytes = (bytes + alignment - 1) & ~(alignment - 1);
     const bool composed = path.parent != nullptr || path.name.size == 0;
-    if (field_room != nullptr) {
-      field& f = field_room[fields];
+    if (room.given) {
+      field& f = room.fields[fields];
       f.type = type;
       f.offset = static_cast<uint16_t>(bytes);
       f.count = static_cast<uint16_t>(count);
       f.is_array = is_array;
       f.name = path.name;
       if (composed) {
-        f.name = {name_room + characters, path.size()};
-        path.write(name_room + characters);
+        f.name = {room.names + characters, path.size()};
+        path.write(room.names + characters);
       }
       if constexpr (kind_of<T> == value_kind::enumeration) {
         if constexpr (enumerators_of<T>::count != 0) {

@@ -169,10 +169,9 @@ struct site_walk {
 };
 
 template <argument_form Form, class... Args>
-constexpr schema_walk walk_arguments(const text* names, field* fields, char* characters) {
+constexpr schema_walk walk_arguments(const text* names, schema_room room) {
   site_walk w{{}, names};
-  w.sizes.field_room = fields;
-  w.sizes.name_room = characters;
+  w.sizes.room = room;
   if constexpr (Form == argument_form::pairs) {
     static_cast<void>((key_turn<site_walk>{w} << ... << argument<Args>{}));
   } else {
@@ -213,7 +212,7 @@ struct site_constants {
       description.name = {characters, sink.size};
     }
     if constexpr (Fields != 0) {
-      Table::fill(fields, site.arguments, sink);
+      Table::fill(site.arguments, sink, fields, true);
       description.fields = fields;
       description.field_count = static_cast<uint16_t>(Fields);
     }
@@ -237,7 +236,7 @@ struct CONTRAIL_DETAIL_HIDDEN site_table {
 
   static constexpr const descriptor& object_type() { return (type_descriptor<bare<Args>>, ...); }
 
-  static constexpr schema_walk fill(field* fields, text arguments, character_sink& sink) {
+  static constexpr schema_walk fill(text arguments, character_sink& sink, field* fields, bool writes) {
     text names[sizeof...(Args) + 1];
     if constexpr (form == argument_form::pairs) {
       decode_keys(arguments, parsed.keys, key_count, names, sink);
@@ -246,7 +245,7 @@ struct CONTRAIL_DETAIL_HIDDEN site_table {
     } else {
       names[0] = "value";
     }
-    return walk_arguments<form, Args...>(names, fields, sink.out + sink.size);
+    return walk_arguments<form, Args...>(names, writes ? schema_room(fields, sink.out + sink.size) : schema_room());
   }
   static constexpr uint32_t field_count() {
     if constexpr (form == argument_form::pairs || form == argument_form::values) {
@@ -261,7 +260,7 @@ struct CONTRAIL_DETAIL_HIDDEN site_table {
     if constexpr (field_count() != 0 && size_of_arguments<form, Args...>.characters != 0) {
       char decoded[parsed.characters + 1]{};
       character_sink sink{decoded};
-      composed = fill(nullptr, Site{}().arguments, sink).characters;
+      composed = fill(Site{}().arguments, sink, nullptr, false).characters;
     }
     return (parsed.characters + composed) | 15;
   }

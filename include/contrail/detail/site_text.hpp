@@ -149,13 +149,17 @@ constexpr unsigned hex_digit(char c) {
 }
 constexpr bool is_hex_digit(char c) { return is_digit(c) || ((c | 0x20) >= 'a' && (c | 0x20) <= 'f'); }
 
-/// Where decoded characters go; only counts them while `out` is null.
+/// Where decoded characters go; without room it only counts them.
 struct character_sink {
   char* out = nullptr;
+  bool has_room = false;
   uint32_t size = 0;
 
+  constexpr character_sink() = default;
+  constexpr explicit character_sink(char* room) : out(room), has_room(true) {}
+
   constexpr void put(unsigned byte) {
-    if (out != nullptr) out[size] = static_cast<char>(byte);
+    if (has_room) out[size] = static_cast<char>(byte);
     ++size;
   }
   constexpr void put_code_point(uint32_t c) {
