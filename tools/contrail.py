@@ -13,11 +13,14 @@ IN and OUT may be "-". Exit codes: 0 all went well; 1 a part could be read, and 
 from __future__ import annotations
 
 import argparse
+import errno
 import gc
-import io
 import json
 import os
+import pickle
 import re
+import shutil
+import socket
 import struct
 import sys
 import tempfile
@@ -526,6 +529,7 @@ class Binding:
 Anchor = Tuple[int, int, int, int]  # ticks, monotonic, realtime, boottime
 Line = Tuple[int, int, int]  # (c, m, s): nanoseconds = (c + ticks * m) >> s
 IDENTITY: Line = (0, 1, 0)
+FOREVER = 1 << 200
 
 
 class Clock:
@@ -980,6 +984,9 @@ class Track(Records):
         self.unfinished: List[Region] = []
         self.overwritten = self.lost = self.dropped = 0
 
+    def size(self) -> int:
+        return sum(len(chunks) for life in self.lives for chunks in life.lanes.values())
+
     def decode(self, image: Image) -> int:
         """Fills the track; the number of damaged chunks."""
         damaged = lanes = 0
@@ -1035,23 +1042,99 @@ class Track(Records):
                            if (start, id) not in ended and (self.system_tid, start, id) not in ended_elsewhere]
 
 
+class HelperLost(Exception):
+    """The other process failed; this one then does everything."""
+
+
+class Helper:
+    """A forked process that does about half of the threads. Both processes run the same code and meet in `exchange`."""
+
+    SMALLEST = 400  # chunks in the image; for less the fork is not worth it
+
+    def __init__(self, folder: Optional[str]) -> None:
+        self.output = tempfile.TemporaryFile(dir=folder)
+        ours, theirs = socket.socketpair()
+        self.child = os.fork() == 0
+        mine, other = (theirs, ours) if self.child else (ours, theirs)
+        other.close()
+        self.pipe = mine.makefile("rwb")
+        mine.close()
+
+    @staticmethod
+    def start(image: Image, out: str) -> Optional[Helper]:
+        try:
+            if len(image.chunks) < Helper.SMALLEST or len(os.sched_getaffinity(0)) < 2:
+                return None
+            if len({chunk.head.tid_lane[0] for chunk in image.chunks}) < 2:
+                return None
+            return Helper(None if out == "-" else os.path.dirname(os.path.realpath(out)))
+        except (AttributeError, OSError):  # this system has no fork, or no process or descriptor to spare
+            return None
+
+    def share(self, tracks: List[Track]) -> List[Track]:
+        """This process's threads: the same amount of chunks, as nearly as whole threads allow."""
+        shares: Tuple[List[Track], List[Track]] = ([], [])
+        sizes = [0, 0]
+        for track in sorted(tracks, key=Track.size, reverse=True):
+            to = sizes[1] < sizes[0]
+            shares[to].append(track)
+            sizes[to] += track.size()
+        return shares[self.child]
+
+    def exchange(self, value: Any) -> List[Any]:
+        """This process's value, then the other's. The parent speaks first, so that neither waits for a full pipe."""
+        try:
+            received = pickle.load(self.pipe) if self.child else None
+            pickle.dump(value, self.pipe)
+            self.pipe.flush()
+            return [value, received if self.child else pickle.load(self.pipe)]
+        except (EOFError, OSError, pickle.UnpicklingError):
+            raise HelperLost from None
+
+    def work(self, trace: Trace, writer: Writer) -> None:
+        """What the child does after decoding."""
+        for block in writer.events():
+            self.output.write(block.encode("ascii"))
+        self.output.flush()
+        unknown = [id for id, binding in trace.image.bindings.items() if not binding.known]
+        self.exchange((writer.counters, unknown, {t.tid: (t.overwritten, t.lost, t.dropped) for t in trace.mine}))
+
+    def collect(self, trace: Trace, out: BinaryIO) -> List[Tuple[int, str]]:
+        """What the parent does with it; the counters."""
+        counters, unknown, losses = self.exchange(None)[1]
+        for id in unknown:
+            trace.binding(id)
+        for track in trace.tracks:
+            if track.tid in losses:
+                track.overwritten, track.lost, track.dropped = losses[track.tid]
+        self.output.seek(0)
+        shutil.copyfileobj(self.output, out, 1 << 20)
+        return counters
+
+
 class Trace:
     """Everything in an image, decoded."""
 
-    def __init__(self, image: Image, last_ns: Optional[int] = None, progress: Callable[[str], None] = lambda s: None):
+    def __init__(self, image: Image, last_ns: Optional[int] = None, progress: Callable[[str], None] = lambda s: None,
+                 helper: Optional[Helper] = None) -> None:
         self.image = image
         self.tracks = self.make_tracks()
+        self.mine = helper.share(self.tracks) if helper else self.tracks  # the rest is decoded by the helper
+        exchange: Callable[[Any], List[Any]] = helper.exchange if helper else lambda value: [value]
         damaged = 0
-        for i, track in enumerate(self.tracks):
-            progress(f"decoding thread {i + 1} of {len(self.tracks)}")
+        for i, track in enumerate(self.mine):
+            progress(f"decoding thread {i + 1} of {len(self.mine)}")
             damaged += track.decode(image)
+        newest = max((r[1] for t in self.mine for r in t.regions[-1:] + t.asyncs[-1:]), default=0)
+        newest = max([newest] + [p[0] for t in self.mine for p in t.points[-1:]])
+        elsewhere = {(a[4], a[0], a[2]) for t in self.mine for a in t.asyncs}
+        for other_newest, other_elsewhere, other_damaged in exchange((newest, elsewhere, damaged))[1:]:
+            newest, elsewhere, damaged = max(newest, other_newest), elsewhere | other_elsewhere, damaged + other_damaged
         if damaged:
             image.warnings.append(f"{damaged} chunks are damaged; the records before the damage were read")
-        newest = max((r[1] for t in self.tracks for r in t.regions[-1:] + t.asyncs[-1:]), default=0)
-        newest = max([newest] + [p[0] for t in self.tracks for p in t.points[-1:]])
+        self.newest = newest
         self.now = image.clock.ns(image.sb.dump[0]) if image.sb.kind == DUMP and image.sb.dump[0] else newest
-        elsewhere = {(a[4], a[0], a[2]) for t in self.tracks for a in t.asyncs}
-        for track in self.tracks:
+        for track in self.mine:
             track.add_unfinished(image, max(self.now, newest), elsewhere)
             if last_ns is not None:
                 oldest = self.now - last_ns
@@ -1063,10 +1146,10 @@ class Trace:
             track.regions.reverse()
             track.regions[:0] = track.unfinished
             track.regions.sort(key=itemgetter(0))
-        firsts = [r[0] for t in self.tracks for r in t.regions[:1]] + [a[0] for t in self.tracks for a in t.asyncs]
-        firsts += [min(map(itemgetter(0), t.points)) for t in self.tracks if t.points]
-        self.first = min(firsts, default=self.now)
-        self.newest = newest
+        firsts = [r[0] for t in self.mine for r in t.regions[:1]] + [a[0] for t in self.mine for a in t.asyncs]
+        firsts += [min(map(itemgetter(0), t.points)) for t in self.mine if t.points]
+        self.first = min(exchange(min(firsts, default=FOREVER)))
+        self.first = self.now if self.first == FOREVER else self.first
 
     def make_tracks(self) -> List[Track]:
         image = self.image
@@ -1108,10 +1191,10 @@ class Trace:
 
 # ---- Chrome trace JSON -----------------------------------------------------------------------------------------
 
+BLOCK = 20_000  # slices made at a time, which bounds the memory for their text
 THOUSANDTHS = [f".{i:03}" for i in range(1000)]
 TO_DURATION = [f'{t},"dur":' for t in THOUSANDTHS]
 TO_END = [t + "}" for t in THOUSANDTHS]
-FOREVER = 1 << 200
 
 
 def microseconds(ns: int) -> str:
@@ -1133,11 +1216,11 @@ class Heads(Dict[int, str]):
 class Writer:
     """Trace to JSON text. Each event begins with a comma; metadata events come first."""
 
-    def __init__(self, trace: Trace, arguments: bool = True, sources: bool = False) -> None:
+    def __init__(self, trace: Trace, arguments: bool = True, sources: bool = False, first_async_id: int = 0) -> None:
         self.trace, self.data, self.sources = trace, trace.image.data, sources
         self.with_arguments = arguments
         self.pid = trace.image.sb.pid or 1
-        self.async_id = 0
+        self.async_id = first_async_id
         self.counters: List[Tuple[int, str]] = []
 
     def head(self, phase: str, track: Track, id: int, name: Optional[str] = None) -> str:
@@ -1170,8 +1253,8 @@ class Writer:
         return ",\n".join(f'{{"ph":"M","pid":{self.pid},"tid":{tid or self.pid},"name":"{name}","args":{quote(args)}}}'
                           for tid, name, args in rows)
 
-    def slices(self, track: Track) -> List[str]:
-        """The regions of a thread as X events that nest strictly, and those that cannot as async events."""
+    def slices(self, track: Track) -> Iterable[str]:
+        """The regions of a thread as X events that nest strictly, and those that cannot as async events; in blocks."""
         base = self.trace.first
         heads = Heads(lambda id: self.head("X", track, id) + '"ts":')
         plain = self.sources  # then even regions without arguments have some
@@ -1181,44 +1264,46 @@ class Writer:
         push, pop = stack.append, stack.pop
         top = limit = FOREVER  # the end of the slice that is open now: as written, and as recorded
         floor = opened = empty = -1  # newest start that was moved, start of a slice, and empty slice
-        for start, end, id, payload in track.regions:
-            if start < floor:  # the one before was moved
-                start = floor
-                end = max(start, end)
-            touches = False
-            while start >= top:
-                touches = start == top
-                top, limit = pop()
-            recorded_end = end
-            if end >= top:
-                end = top - 1
-            # speedscope adds ts and dur in floating point and takes an end before a begin of the same time, so these
-            # are kept 1 ns apart where there is room: the ends of two slices, an end and the next begin, an empty slice
-            # and any begin.
-            if touches or start <= empty or start >= end:
-                if start < end:
-                    start = max(start, empty) + 1
-                if start >= end:
-                    end = empty = start = min(max(start, opened + 1, empty), top - 1)
-                floor = start
-            if recorded_end > limit or len(stack) >= VIEWER_DEPTH:
-                out += self.async_pair(track, track.tid, (start, max(start, recorded_end), id, payload),
-                                       '"overlaps":true')
-                continue
-            push((top, limit))
-            top, limit = end, recorded_end
-            duration = end - start
-            if duration:
-                opened = start
-            start -= base
-            whole = start // 1000
-            if payload or plain:
-                add(f"{heads[id]}{whole}{TO_DURATION[start - whole * 1000]}{microseconds(duration)}"
-                    f"{self.arguments(id, payload)}")
-            else:
-                add(f"{heads[id]}{whole}{TO_DURATION[start - whole * 1000]}"
-                    f"{duration // 1000}{TO_END[duration % 1000]}")
-        return out
+        for block in range(0, len(track.regions), BLOCK):
+            for start, end, id, payload in track.regions[block:block + BLOCK]:
+                if start < floor:  # the one before was moved
+                    start = floor
+                    end = max(start, end)
+                touches = False
+                while start >= top:
+                    touches = start == top
+                    top, limit = pop()
+                recorded_end = end
+                if end >= top:
+                    end = top - 1
+                # speedscope adds ts and dur in floating point and takes an end before a begin of the same time, so
+                # these are kept 1 ns apart where there is room: the ends of two slices, an end and the next begin, an
+                # empty slice and any begin.
+                if touches or start <= empty or start >= end:
+                    if start < end:
+                        start = max(start, empty) + 1
+                    if start >= end:
+                        end = empty = start = min(max(start, opened + 1, empty), top - 1)
+                    floor = start
+                if recorded_end > limit or len(stack) >= VIEWER_DEPTH:
+                    out += self.async_pair(track, track.tid, (start, max(start, recorded_end), id, payload),
+                                           '"overlaps":true')
+                    continue
+                push((top, limit))
+                top, limit = end, recorded_end
+                duration = end - start
+                if duration:
+                    opened = start
+                start -= base
+                whole = start // 1000
+                if payload or plain:
+                    add(f"{heads[id]}{whole}{TO_DURATION[start - whole * 1000]}{microseconds(duration)}"
+                        f"{self.arguments(id, payload)}")
+                else:
+                    add(f"{heads[id]}{whole}{TO_DURATION[start - whole * 1000]}"
+                        f"{duration // 1000}{TO_END[duration % 1000]}")
+            yield "".join(out)
+            out.clear()
 
     def async_pair(self, track: Track, begin_tid: int, region: Region, *extra: str) -> List[str]:
         start, end, id, payload = region
@@ -1260,19 +1345,23 @@ class Writer:
         return value_json(binding.readable[0].type if isinstance(value, float) else INT64, value)
 
     def events(self, progress: Callable[[str], None] = lambda s: None) -> Iterable[str]:
-        yield self.metadata_events()
-        for i, track in enumerate(self.trace.tracks):
-            progress(f"writing thread {i + 1} of {len(self.trace.tracks)}")
-            yield "".join(self.slices(track))
+        """All but the counters, which `points` sets aside."""
+        for i, track in enumerate(self.trace.mine):
+            progress(f"writing thread {i + 1} of {len(self.trace.mine)}")
+            yield from self.slices(track)
             yield "".join(self.points(track))
             yield "".join("".join(self.async_pair(track, a[4], a[:4])) for a in track.asyncs)
-        self.counters.sort(key=itemgetter(0))  # chrome://tracing takes their order from the file
-        yield "".join(event for _, event in self.counters)
+            track.regions = []
 
-    def write(self, out: BinaryIO, progress: Callable[[str], None] = lambda s: None) -> None:
+    def write(self, out: BinaryIO, progress: Callable[[str], None], helper: Optional[Helper] = None) -> None:
         out.write(b'{"displayTimeUnit":"ns","traceEvents":[\n')
+        out.write(self.metadata_events().encode("ascii"))
         for block in self.events(progress):
             out.write(block.encode("ascii"))
+        if helper:
+            self.counters += helper.collect(self.trace, out)
+        self.counters.sort(key=itemgetter(0))  # chrome://tracing takes their order from the file
+        out.write("".join(event for _, event in self.counters).encode("ascii"))
         metadata = quote(metadata_of(self.trace))
         out.write(f'\n],\n"metadata":{metadata},\n"otherData":{metadata}}}\n'.encode("ascii"))
 
@@ -1507,24 +1596,48 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def convert(image: Image, options: argparse.Namespace, out: str, progress: Progress, helper: Optional[Helper]) -> None:
+    trace = Trace(image, options.last, progress, helper)
+    child = helper is not None and helper.child
+    writer = Writer(trace, not options.no_args, options.src, first_async_id=child << 32)
+    if helper is not None and child:
+        helper.work(trace, writer)
+    else:
+        write_output(out, lambda file: writer.write(file, progress, helper))
+
+
+def convert_with_helper(data: bytes, options: argparse.Namespace, out: str, progress: Progress) -> Image:
+    image = Image(data)
+    helper = Helper.start(image, out)
+    if helper and helper.child:
+        try:
+            progress.enabled = False
+            convert(image, options, out, progress, helper)
+        finally:
+            os._exit(0)  # whatever happened, the parent knows by what it got
+    try:
+        convert(image, options, out, progress, helper)
+    except HelperLost:
+        if out == "-":
+            raise OSError(errno.ECHILD, "a helper process failed") from None
+        image = Image(data)
+        convert(image, options, out, progress, None)
+    return image
+
+
 def run(options: argparse.Namespace, progress: Progress) -> List[str]:
     """Does the command; the warnings."""
     data = read_input(options.input)
-    image = Image(data)
-    if options.command == "registry":
-        print(registry_text(image))
-        return image.warnings
-    trace = Trace(image, options.last, progress)
-    unknown = sum(not b.known for b in image.bindings.values())
-    if options.command == "info":
-        shown = info_text(trace, len(data))
-    elif options.command == "table":
-        shown = table_text(trace, options.top)
-    else:
+    if options.command == "convert":
         out = options.out or ("-" if options.input == "-" else options.input + ".json")
-        writer = Writer(trace, not options.no_args, options.src)
-        write_output(out, lambda file: writer.write(file, progress))
-        shown = "" if out == "-" else out
+        image, shown = convert_with_helper(data, options, out, progress), "" if out == "-" else out
+    elif options.command == "registry":
+        image = Image(data)
+        shown = registry_text(image)
+    else:
+        image = Image(data)
+        trace = Trace(image, options.last, progress)
+        shown = info_text(trace, len(data)) if options.command == "info" else table_text(trace, options.top)
     unknown = sum(not b.known for b in image.bindings.values())
     if unknown:
         image.warnings.append(f"{unknown} ids have no binding: their events are named 'unknown #id'")
