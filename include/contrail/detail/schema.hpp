@@ -178,8 +178,8 @@ struct field_path {
   }
 };
 
-/// Where a walk writes fields and their composed names. `given` stands for "not null": with -fsanitize=undefined, g++ does
-/// not take a comparison of a static object's address with null for a constant.
+/// Where a walk writes fields and their composed names. `given` stands for "not null": with -fsanitize=undefined, g++
+/// does not take a comparison of a static object's address with null for a constant.
 struct schema_room {
   field* fields = nullptr;
   char* names = nullptr;
