@@ -60,7 +60,8 @@ SUPERBLOCK = Layout(
     chunk_bytes="I", chunk_count="I", binding_index_offset="Q", binding_index_count="Q", bindings_offset="Q",
     bindings_bytes="Q", late_bindings_offset="Q", scratch_offset="Q", scratch_bytes="Q", pid="I", lane_count="I",
     frame_bytes="I", frame_count="I", lane_first_frame="4I", tick_hz="Q", start="4Q", ready="4Q", executable="256s",
-    host="64s", next_ticket="Q", next_id="Q", arena_used="Q", attached="Q", attached_slots="Q", dropped="8Q", reserved_counters="3Q",
+    host="64s", next_ticket="Q", next_id="Q", arena_used="Q", attached="Q", attached_slots="Q", dropped="8Q",
+    reserved_counters="3Q",
     dump="4Q", window_ns="Q", cutoff_ticks="Q", dump_sequence="I", dump_signal="I", dump_tid="I", reserved0="I")
 SLOT = Layout(state="Q", tid_index="2I", owner_object="Q", attach_ticks="Q", name_version="Q", name="32s")
 LANE = Layout(cursor="Q", deadline="Q", epoch_base="Q", chunk="Q", extra_words="Q", words_before="Q",
@@ -558,7 +559,7 @@ class Clock:
 
     @staticmethod
     def plausible(anchors: List[Anchor], hz: int) -> List[Anchor]:
-        """Without the anchors that damage moved: those that contradict the nominal rate by half, seen from the median."""
+        """Without the anchors that damage moved: those off the nominal rate by half, seen from the median."""
         middle = sorted(anchors, key=lambda a: a[1] * hz - a[0] * 10**9)[len(anchors) // 2]
 
         def fits(anchor: Anchor) -> bool:

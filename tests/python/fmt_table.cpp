@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Prints what fmt::format makes of a table of formats and values, for test_log.py to compare with the converter's text.
-// A line is: the format, each argument as <field_type>:<its bytes in memory order>, and the result, all but the types in
-// hexadecimal, separated by tabs.
+// A line is: the format, each argument as <field_type>:<its bytes in memory order>, and the result, all but the types
+// in hexadecimal, separated by tabs.
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -85,7 +85,8 @@ void integers() {
 template <class T>
 void floats() {
   using limits = std::numeric_limits<T>;
-  const std::vector<T> few = {T(0), -T(0), T(1), T(-1.5), T(1e20), T(0.1), T(123456.789), limits::infinity(), -limits::quiet_NaN()};
+  const std::vector<T> few = {T(0),   -T(0),         T(1),               T(-1.5),             T(1e20),
+                              T(0.1), T(123456.789), limits::infinity(), -limits::quiet_NaN()};
   for (T v : few) specs(v, {"", "e", "f", "g", "a", "E", "F", "G", "A"}, {"", ".0", ".1", ".3", ".12"});
   T power = limits::denorm_min();
   while (power < limits::infinity()) {
@@ -95,7 +96,8 @@ void floats() {
     power *= 2;
   }
   for (T v = T(1e-7); v < T(1e19); v *= 10) row("{} {:#} {} {:.4} {:.4f} {:.4e}", v, v, v * T(1.25), v, v, v);
-  for (T v : {limits::max(), limits::min(), limits::epsilon(), T(1) / 3, T(2) / 3, T(9.5), T(99.99), T(0.00001), T(16777216)}) {
+  for (T v : {limits::max(), limits::min(), limits::epsilon(), T(1) / 3, T(2) / 3, T(9.5), T(99.99), T(0.00001),
+              T(16777216)}) {
     row("{} {:e} {:f} {:g} {:#g} {:#.0f} {:#.0e} {:.0f}", v, v, v, v, v, v, v, v);
     row("{0:{1}} {0:.{1}} {0:{1}.{2}f}", v, 12, 3);
   }
@@ -123,7 +125,8 @@ int main() {
   for (int v : {65, 97}) specs(v, {"c"}, {""});
   for (const void* v : {static_cast<const void*>(nullptr), reinterpret_cast<const void*>(uintptr_t{0x7fff12345678})})
     specs(v, {"", "p"}, {""});
-  for (std::string_view v : {"", "a", "hello world", "\u00e9t\u00e9", "\u65e5\u672c\u8a9e", "\U0001F600!", "e\u0301", "a\"b"})
+  for (std::string_view v :
+       {"", "a", "hello world", "\u00e9t\u00e9", "\u65e5\u672c\u8a9e", "\U0001F600!", "e\u0301", "a\"b"})
     specs(v, {"", "s"}, {"", ".0", ".2", ".5"});
   for (std::string_view v : {"plain", "quo\"te", "tab\t\n\\", "'"}) row("{:?}", v);
   for (char v : {'a', '\'', '\n', '"'}) row("{:?}", v);

@@ -622,7 +622,8 @@ class BadInput(Base):
         self.assertEqual(len(convert(self.image.dump(), code=1).slices()), 2)
 
     def test_a_huge_width_in_a_log_does_not_eat_the_memory(self):
-        self.point(self.image.bind(LOG, "{:2000000000}|{:.2000000000f}", fields=[("0", INT32), ("1", DOUBLE)]), 0, [1, 2])
+        log = self.image.bind(LOG, "{:2000000000}|{:.2000000000f}", fields=[("0", INT32), ("1", DOUBLE)])
+        self.point(log, 0, [1, 2])
         self.assertLess(len(convert(self.image.dump()).one("i")["args"]["message"]), 50_000)
 
     def test_a_format_that_does_not_fit_its_arguments_is_shown_as_it_is(self):

@@ -24,7 +24,8 @@ CONSTANTS = {
     "__builtin_offsetof(frame, payload)": contrail.FRAME_PAYLOAD_OFFSET,
     "__builtin_offsetof(thread_slot, lanes)": contrail.LANES_OFFSET,
     "__builtin_offsetof(thread_slot, frames)": contrail.FRAMES_OFFSET,
-    "epoch_ticks": contrail.EPOCH_TICKS, "string_cut": contrail.STRING_CUT, "~complement_of_image_magic": contrail.MAGIC,
+    "epoch_ticks": contrail.EPOCH_TICKS, "string_cut": contrail.STRING_CUT,
+    "~complement_of_image_magic": contrail.MAGIC,
     "format_major": contrail.FORMAT_MAJOR, "format_minor": contrail.FORMAT_MINOR,
     "binding_flag_cut": contrail.FLAG_CUT, "binding_flag_dynamic": contrail.FLAG_DYNAMIC,
     "image_kind::live": contrail.LIVE, "image_kind::dump": contrail.DUMP,
@@ -45,7 +46,8 @@ def program():
              "using contrail::field_type;", "int main() {"]
     for struct, layout in LAYOUTS.items():
         for member in layout.offsets:
-            lines.append(f'printf("{struct}.{member}=%llu\\n", (unsigned long long)__builtin_offsetof({struct}, {member}));')
+            lines.append(f'printf("{struct}.{member}=%llu\\n", '
+                         f'(unsigned long long)__builtin_offsetof({struct}, {member}));')
     for expression in CONSTANTS:
         lines.append(f'printf("{expression}=%llu\\n", (unsigned long long)({expression}));')
     return "\n".join(lines + ["}"])

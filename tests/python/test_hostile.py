@@ -105,7 +105,8 @@ class Hostile(unittest.TestCase):
             r, image = random.Random(seed), small_image()
             thread = image.threads[0]
             for _ in range(r.randrange(1, 200)):
-                thread.words(image.start + 10**6, [r.getrandbits(64) & ~(r.getrandbits(64) & 0x7FFFFFC) for _ in range(3)])
+                words = [r.getrandbits(64) & ~(r.getrandbits(64) & 0x7FFFFFC) for _ in range(3)]
+                thread.words(image.start + 10**6, words)
             self.survive(image.dump(), f"seed {seed}")
 
     def test_small_hostile_images_do_not_grow(self):

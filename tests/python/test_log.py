@@ -63,7 +63,8 @@ class BeyondFmt(unittest.TestCase):
         self.assertEqual(self.text("{} {:>6}", [contrail.UINT8] * 2, "red", "blue"), "red   blue")
 
     def test_arrays_read_as_fmt_ranges_writes_them(self):
-        self.assertEqual(self.text("{} {}", [contrail.INT32, contrail.STRING], [1, -2], ["a", 'b"']), '[1, -2] ["a", "b\\""]')
+        self.assertEqual(self.text("{} {}", [contrail.INT32, contrail.STRING], [1, -2], ["a", 'b"']),
+                         '[1, -2] ["a", "b\\""]')
 
 
 if __name__ == "__main__":

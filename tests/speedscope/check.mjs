@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Runs speedscope's own importer on a Chrome trace and prints, as JSON, what it would draw:
 //
-//   node check.mjs FILE.json   ->  [{"name": "server (pid 1), main (tid 2)", "slices": [[name, depth, start, end], ...]}]
+//   node check.mjs FILE.json   ->  [{"name": "server (pid 1), main (tid 2)", "slices": [[name, depth, start, end]]}]
 //
 // Times are microseconds from the profile's first slice. Exit code 1 when the importer warns: it then moved or
 // dropped a slice.
@@ -21,7 +21,7 @@ const source = readFileSync(join(release, bundle), 'utf8');
 
 const importer = source.match(/async function (\w+)\([^)]*\)\{return\(await \w+\)\.importProfileGroupFromText\(/);
 const last = source.lastIndexOf('console.log(`speedscope v');
-if (!importer || last < 0) throw new Error(`${bundle} is not built as this script expects; look for the importer in it`);
+if (!importer || last < 0) throw new Error(`${bundle} is not built as expected; look for the importer in it`);
 
 const anything = new Proxy(function () {}, {
   get: (_, key) => (key === Symbol.toPrimitive ? () => '' : key === Symbol.iterator ? [][Symbol.iterator] : anything),
@@ -29,10 +29,11 @@ const anything = new Proxy(function () {}, {
   construct: () => anything,
 });
 const warnings = [];
+const warn = (...words) => warnings.push(words.join(' '));
 const context = {
   window: anything, document: anything, navigator: anything, location: anything, localStorage: anything,
   HTMLElement: class {}, HTMLCanvasElement: class {}, requestAnimationFrame() {}, addEventListener() {},
-  console: {log() {}, warn: (...words) => warnings.push(words.join(' ')), error: (...words) => warnings.push(words.join(' '))},
+  console: {log() {}, warn, error: warn},
   TextDecoder, TextEncoder, URL, setTimeout, clearTimeout, performance, atob, fetch: anything,
 };
 context.self = context.globalThis = context;
