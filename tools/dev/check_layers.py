@@ -22,6 +22,10 @@ detail/site_text
 detail/enum_names
 detail/schema
 detail/payload
+detail/descriptor
+detail/site
+detail/descriptor
+detail/site
 registry
 log
 detail/type_macros
