@@ -78,8 +78,9 @@
 #define CONTRAIL_TLS_MODEL "initial-exec"
 #endif
 
-// Entities of namespace contrail::detail are hidden: each shared object has its own copies, and the one recorder of
-// the process is found by an ELF note instead of by symbol lookup (detail/process.hpp).
+// On every `namespace detail`: each shared object has its own copies of what is in it. With default visibility the
+// dynamic linker would give a library the executable's functions, which use the executable's variables. The one
+// recorder of the process is found by an ELF note instead of by symbol lookup (detail/process.hpp).
 #define CONTRAIL_DETAIL_HIDDEN __attribute__((visibility("hidden")))
 #define CONTRAIL_DETAIL_COLD __attribute__((noinline, cold))
 #define CONTRAIL_DETAIL_ALWAYS_INLINE __attribute__((always_inline)) inline
@@ -125,7 +126,7 @@
 #include <unistd.h>
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 /// Puts errno back when a scope ends, so that a signal handler leaves no trace of its system calls.
 class errno_keeper {
@@ -290,8 +291,17 @@ struct duration {
       Chrono::period::den;
     }
   constexpr duration(const Chrono& from)  // NOLINT(google-explicit-constructor): `{.last = 5s}` has to read like that
-      : ns(static_cast<int64_t>(static_cast<long double>(from.count()) * Chrono::period::num * 1'000'000'000 /
-                                Chrono::period::den)) {}
+      : ns(saturated(static_cast<long double>(from.count()) * Chrono::period::num * 1'000'000'000 /
+                     Chrono::period::den)) {}
+
+ private:
+  /// 292 years either way are as good as for ever.
+  static constexpr int64_t saturated(long double nanoseconds) {
+    constexpr int64_t most = INT64_MAX;
+    if (!(nanoseconds < static_cast<long double>(most))) return most;
+    if (!(nanoseconds > -static_cast<long double>(most))) return -most;
+    return static_cast<int64_t>(nanoseconds);
+  }
 };
 
 CONTRAIL_DETAIL_NAMESPACE_END
@@ -304,7 +314,7 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #include <unistd.h>
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 inline constexpr size_t longest_path_bytes = 1024;
 
@@ -435,7 +445,7 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #include <time.h>
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 /// The processor's counter. Not fenced: neighbouring instructions may move across it by some nanoseconds, and a fence
 /// would double the price of a region. Always inline; no header is needed for it (<x86intrin.h> costs 500 ms).
@@ -478,7 +488,7 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #include <stdint.h>
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 /// A 64-bit word that threads, signal handlers and readers of the image share. Same size and layout as uint64_t.
 // Async-signal-safe.
@@ -567,7 +577,7 @@ enum class field_type : uint8_t {
   code_point = 18  ///< wchar_t, char16_t, char32_t, as uint32
 };
 
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 /// Stored complemented, so that scanning a core file for the magic does not find this constant in the binary.
 /// The file begins with the bytes 89 43 54 52 4c 0d 0a 1a ("\x89CTRL\r\n\x1a").
@@ -852,7 +862,7 @@ CONTRAIL_DETAIL_NAMESPACE_END
 
 #endif
 // ==== contrail/registry.hpp =========================================================================================
-// Descriptors: what contrail knows at compile time about event types and call sites; and the list of all event types.
+// What contrail knows of event types: at compile time of each, and the list of all event types of the program.
 //
 //   struct point { int x, y; };
 //   TRACE_EVENT_TYPE(point, x, y);
@@ -864,10 +874,15 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #ifndef CONTRAIL_REGISTRY_HPP
 #define CONTRAIL_REGISTRY_HPP
 
-// ==== contrail/detail/payload.hpp ===================================================================================
-// Writes argument values into the words of a record, as detail/image.hpp lays a payload out.
-#ifndef CONTRAIL_DETAIL_PAYLOAD_HPP
-#define CONTRAIL_DETAIL_PAYLOAD_HPP
+// ==== contrail/detail/site.hpp ======================================================================================
+// Call sites at compile time: their descriptors, the checks of their arguments, and the way of these into words.
+#ifndef CONTRAIL_DETAIL_SITE_HPP
+#define CONTRAIL_DETAIL_SITE_HPP
+
+// ==== contrail/detail/descriptor.hpp ================================================================================
+// Descriptors, and how the macro that registers a type makes one.
+#ifndef CONTRAIL_DETAIL_DESCRIPTOR_HPP
+#define CONTRAIL_DETAIL_DESCRIPTOR_HPP
 
 // ==== contrail/detail/schema.hpp ====================================================================================
 // From argument types and registered types to constexpr fields: what can be recorded, as what, and at which offset.
@@ -907,14 +922,15 @@ struct text {
   }
 };
 
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 using size_type = decltype(sizeof 0);
 
 constexpr text part(text t, uint32_t begin, uint32_t end) { return {t.data + begin, end - begin}; }
 constexpr bool is_digit(char c) { return c >= '0' && c <= '9'; }
 constexpr bool is_identifier(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || is_digit(c) || c == '_' || c == '$' || static_cast<unsigned char>(c) >= 0x80;
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || is_digit(c) || c == '_' || c == '$' ||
+         static_cast<unsigned char>(c) >= 0x80;
 }
 /// Whether `pattern` stands in `t` at `at`.
 constexpr bool stands_at(text t, uint32_t at, text pattern) {
@@ -989,7 +1005,7 @@ struct enumerator {
   text name;
 };
 
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 // Values that are tried for a name. One template over all of them costs a tenth of a template for each.
 inline constexpr int first_probed_value = -8;
@@ -998,7 +1014,9 @@ inline constexpr int first_probed_bit = 7;  // 1 << 7 and above, for flags
 inline constexpr int last_probed_bit = 30;
 
 template <class E, int Value>
-concept converts_in_constant = requires { typename type_tag<char[static_cast<E>(Value) == static_cast<E>(0) ? 1 : 2]>; };
+concept converts_in_constant = requires {
+  typename type_tag<char[static_cast<E>(Value) == static_cast<E>(0) ? 1 : 2]>;
+};
 
 /// The greatest value that may be converted to E in a constant expression: newer clang refuses those outside the range
 /// of an enumeration without a fixed underlying type.
@@ -1173,7 +1191,7 @@ struct field {
   uint16_t enumerator_count = 0;
 };
 
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 __extension__ typedef __int128 int128;
 __extension__ typedef unsigned __int128 uint128;
@@ -1308,7 +1326,9 @@ struct field_path {
   text name;
   uint32_t index = 0;  ///< meant when `name` is empty
 
-  constexpr uint32_t digits() const { return index < 10 ? 1 : index < 100 ? 2 : index < 1000 ? 3 : index < 10000 ? 4 : 5; }
+  constexpr uint32_t digits() const {
+    return index < 10 ? 1 : index < 100 ? 2 : index < 1000 ? 3 : index < 10000 ? 4 : 5;
+  }
   constexpr uint32_t size() const {
     const uint32_t before = parent != nullptr ? parent->size() : 0;
     if (name.size == 0) return before + digits() + 2;
@@ -1331,14 +1351,24 @@ struct field_path {
   }
 };
 
+/// Where a walk writes fields and their composed names. `given` stands for "not null": with -fsanitize=undefined, g++
+/// does not take a comparison of a static object's address with null for a constant.
+struct schema_room {
+  field* fields = nullptr;
+  char* names = nullptr;
+  bool given = false;
+
+  constexpr schema_room() = default;
+  constexpr schema_room(field* field_room, char* name_room) : fields(field_room), names(name_room), given(true) {}
+};
+
 /// A walk over the fields of some values, which counts them, and writes them down where it is given room.
 struct schema_walk {
   uint32_t bytes = 0;       ///< of the fixed part so far
   uint32_t fields = 0;
   uint32_t texts = 0;       ///< strings, elements of arrays of strings counted each
   uint32_t characters = 0;  ///< of names that are not a part of a literal
-  field* field_room = nullptr;
-  char* name_room = nullptr;
+  schema_room room;
 
   template <class T>
   constexpr void leaf(const field_path& path, size_type count, bool is_array) {
@@ -1347,16 +1377,16 @@ struct schema_walk {
     constexpr uint32_t alignment = element_bytes < 8 ? element_bytes : 8;
     bytes = (bytes + alignment - 1) & ~(alignment - 1);
     const bool composed = path.parent != nullptr || path.name.size == 0;
-    if (field_room != nullptr) {
-      field& f = field_room[fields];
+    if (room.given) {
+      field& f = room.fields[fields];
       f.type = type;
       f.offset = static_cast<uint16_t>(bytes);
       f.count = static_cast<uint16_t>(count);
       f.is_array = is_array;
       f.name = path.name;
       if (composed) {
-        f.name = {name_room + characters, path.size()};
-        path.write(name_room + characters);
+        f.name = {room.names + characters, path.size()};
+        path.write(room.names + characters);
       }
       if constexpr (kind_of<T> == value_kind::enumeration) {
         if constexpr (enumerators_of<T>::count != 0) {
@@ -1431,9 +1461,487 @@ struct payload {
 CONTRAIL_DETAIL_NAMESPACE_END
 
 #endif
+// ==== contrail/detail/site_text.hpp =================================================================================
+// Reads a call site's macro arguments as the preprocessor spelled them: the name, the keys, the enclosing function.
+#ifndef CONTRAIL_DETAIL_SITE_TEXT_HPP
+#define CONTRAIL_DETAIL_SITE_TEXT_HPP
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// What a macro knows of its call site. A lambda without captures returns it, and so carries it as a type: names are
+/// constants even though they come as ordinary macro arguments, which may be anything.
+struct site_text {
+  text arguments;  ///< all macro arguments, expanded, as source text
+  text category;
+  text file;
+  uint32_t line;
+  text pretty_function;  ///< of the lambda
+};
+
+/// The first macro argument of a site that is named after its function.
+struct function_name_tag {};
+#define CONTRAIL_DETAIL_FUNCTION_NAME \
+  ::contrail::detail::function_name_tag {}
+
+#define CONTRAIL_DETAIL_STRINGIZE(...) CONTRAIL_DETAIL_STRINGIZE_EXPANDED(__VA_ARGS__)
+#define CONTRAIL_DETAIL_STRINGIZE_EXPANDED(...) #__VA_ARGS__
+
+#define CONTRAIL_DETAIL_SITE_TEXT(...)                                                                  \
+  ::contrail::detail::site_text {                                                                       \
+    CONTRAIL_DETAIL_STRINGIZE(__VA_ARGS__), decltype(contrail_category(0))::name(), __FILE__, __LINE__, \
+        __PRETTY_FUNCTION__                                                                             \
+  }
+
+// ---- categories ----------------------------------------------------------------------------------------------
+
+/// A literal as a template argument.
+template <size_type N>
+struct fixed_text {
+  char characters[N]{};
+  constexpr fixed_text(const char (&literal)[N]) {
+    for (size_type i = 0; i < N; ++i) characters[i] = literal[i];
+  }
+};
+
+/// CONTRAIL_CATEGORY declares `category<"name"> contrail_category(int)` and never defines it, so that the headers of
+/// one namespace may repeat it; unqualified lookup finds the nearest.
+template <fixed_text Name>
+struct CONTRAIL_DETAIL_HIDDEN category {
+  static constexpr fixed_text storage = Name;
+  static constexpr text name() { return {storage.characters, sizeof storage.characters - 1}; }
+};
+
+// ---- string literals -----------------------------------------------------------------------------------------
+
+/// One or more adjacent string literals in the text of macro arguments.
+struct literal {
+  uint32_t begin = 0;
+  uint32_t end = 0;  ///< equal to begin: no literal
+};
+
+/// Steps over C++ tokens, as far as needed to tell commas between arguments from others.
+struct token_scanner {
+  text source;
+  uint32_t at = 0;
+
+  constexpr bool done() const { return at >= source.size; }
+  constexpr char peek(uint32_t ahead = 0) const { return at + ahead < source.size ? source[at + ahead] : '\0'; }
+  constexpr void skip_spaces() {
+    while (!done() && (peek() == ' ' || peek() == '\t' || peek() == '\n')) ++at;
+  }
+  /// Whether a string literal that can be a name starts here: "…", R"…", u8"…", u8R"…".
+  constexpr bool at_name_literal() const {
+    uint32_t ahead = peek() == 'u' && peek(1) == '8' ? 2 : 0;
+    if (peek(ahead) == 'R') ++ahead;
+    return peek(ahead) == '"';
+  }
+  /// Past the quoted literal whose quote stands here.
+  constexpr void skip_quoted() {
+    const char quote = source[at++];
+    while (!done() && source[at] != quote) at += source[at] == '\\' ? 2 : 1;
+    ++at;
+  }
+  /// Past R"x(…)x", from its quote.
+  constexpr void skip_raw() {
+    uint32_t delimiter = ++at;
+    while (!done() && source[at] != '(') ++at;
+    const text end = part(source, delimiter, at);
+    for (; !done(); ++at) {
+      if (source[at] == ')' && stands_at(source, at + 1, end) && peek(1 + end.size) == '"') break;
+    }
+    at += end.size + 2;
+  }
+  constexpr void skip_literal() {
+    if (peek() == 'u') at += 2;
+    if (peek() == 'R') {
+      ++at;
+      skip_raw();
+    } else {
+      skip_quoted();
+    }
+  }
+  /// One or more literals in a row, and the spaces around them.
+  constexpr literal take_literals() {
+    skip_spaces();
+    literal found{at, at};
+    while (at_name_literal()) {
+      skip_literal();
+      found.end = at;
+      if (is_identifier(peek())) return {at, at};  // "…"sv is a value
+      skip_spaces();
+    }
+    return found;
+  }
+  /// Past one token that is no bracket.
+  constexpr void skip_token() {
+    const char c = peek();
+    if (c == '"' || c == '\'') return skip_quoted();
+    if (!is_identifier(c)) {
+      ++at;
+      return;
+    }
+    const bool number = is_digit(c);
+    const uint32_t first = at;
+    while (is_identifier(peek()) || (number && (peek() == '\'' || peek() == '.') && is_identifier(peek(1)))) ++at;
+    if (peek() == '"' && source[at - 1] == 'R' && at - first <= 3) skip_raw();
+  }
+  /// Past a value: to the end, or past a comma outside brackets before a string literal. Commas of template arguments
+  /// are not followed by one.
+  constexpr void skip_value() {
+    skip_spaces();
+    for (int depth = 0; !done();) {
+      const char c = peek();
+      if (c == '(' || c == '[' || c == '{') ++depth;
+      if (c == ')' || c == ']' || c == '}') --depth;
+      if (c == ',' && depth == 0) {
+        ++at;
+        skip_spaces();
+        if (at_name_literal()) return;
+      } else {
+        skip_token();
+      }
+    }
+  }
+};
+
+constexpr unsigned hex_digit(char c) {
+  return is_digit(c) ? static_cast<unsigned>(c - '0') : static_cast<unsigned>((c | 0x20) - 'a') + 10;
+}
+constexpr bool is_hex_digit(char c) { return is_digit(c) || ((c | 0x20) >= 'a' && (c | 0x20) <= 'f'); }
+
+/// Where decoded characters go; without room it only counts them.
+struct character_sink {
+  char* out = nullptr;
+  bool has_room = false;
+  uint32_t size = 0;
+
+  constexpr character_sink() = default;
+  constexpr explicit character_sink(char* room) : out(room), has_room(true) {}
+
+  constexpr void put(unsigned byte) {
+    if (has_room) out[size] = static_cast<char>(byte);
+    ++size;
+  }
+  constexpr void put_code_point(uint32_t c) {
+    if (c < 0x80) return put(c);
+    if (c < 0x800) {
+      put(0xc0 | c >> 6);
+    } else {
+      if (c < 0x10000) {
+        put(0xe0 | c >> 12);
+      } else {
+        put(0xf0 | c >> 18);
+        put(0x80 | (c >> 12 & 0x3f));
+      }
+      put(0x80 | (c >> 6 & 0x3f));
+    }
+    put(0x80 | (c & 0x3f));
+  }
+  constexpr void put(text t) {
+    for (char c : t) put(static_cast<unsigned char>(c));
+  }
+};
+
+/// Decodes the escape sequence after the backslash before `at`; returns where it ends.
+constexpr uint32_t decode_escape(text source, uint32_t at, character_sink& sink) {
+  const char kind = source[at++];
+  const bool braced = source[at] == '{' && (kind == 'x' || kind == 'o' || kind == 'u');
+  if (braced) ++at;
+  uint32_t value = 0;
+  if (kind == 'x' || kind == 'u' || kind == 'U') {
+    const uint32_t most = braced || kind == 'x' ? source.size : kind == 'u' ? 4 : 8;
+    for (uint32_t i = 0; i < most && is_hex_digit(source[at]); ++i) value = value << 4 | hex_digit(source[at++]);
+    if (braced) ++at;
+    kind == 'x' ? sink.put(value) : sink.put_code_point(value);
+  } else if (braced || (kind >= '0' && kind <= '7')) {
+    if (!braced) --at;
+    for (int i = 0; (braced || i < 3) && source[at] >= '0' && source[at] <= '7'; ++i)
+      value = value << 3 | static_cast<uint32_t>(source[at++] - '0');
+    if (braced) ++at;
+    sink.put(value);
+  } else {
+    constexpr text letters = "abfnrtve";
+    constexpr text meanings = "\a\b\f\n\r\t\v\033";
+    char meant = kind;
+    for (uint32_t i = 0; i < letters.size; ++i)
+      if (letters[i] == kind) meant = meanings[i];
+    sink.put(static_cast<unsigned char>(meant));
+  }
+  return at;
+}
+
+/// What the compiler makes of adjacent string literals, without the terminating NUL.
+constexpr void decode(text source, literal l, character_sink& sink) {
+  token_scanner scanner{source, l.begin};
+  while (scanner.at < l.end) {
+    const uint32_t first = scanner.at;
+    scanner.skip_literal();
+    uint32_t at = first;
+    bool raw = false;
+    for (; source[at] != '"'; ++at) raw = source[at] == 'R';
+    ++at;
+    uint32_t end = scanner.at - 1;
+    if (raw) {
+      const uint32_t delimiter = at;
+      while (source[at] != '(') ++at;
+      end -= at - delimiter + 1;
+      ++at;
+      sink.put(part(source, at, end));
+    } else {
+      while (at < end) {
+        if (source[at] == '\\')
+          at = decode_escape(source, at + 1, sink);
+        else
+          sink.put(static_cast<unsigned char>(source[at++]));
+      }
+    }
+    scanner.skip_spaces();
+  }
+}
+
+// ---- functions -----------------------------------------------------------------------------------------------
+
+/// Where the bracket group that ends before `end` begins.
+constexpr uint32_t group_begin(text t, uint32_t end) {
+  const char* at = t.data + end;
+  int depth = 0;
+  while (at != t.data) {
+    const char c = *--at;
+    if (c == ')' || c == '>' || c == ']' || c == '}') ++depth;
+    if (c == '(' || c == '<' || c == '[' || c == '{') --depth;
+    if (depth == 0) break;
+  }
+  return static_cast<uint32_t>(at - t.data);
+}
+
+/// Where the text of a function ends without the lambda at its end and the "::" before it; `end` if there is none.
+constexpr uint32_t without_lambda(text t, uint32_t end) {
+  uint32_t last = end;
+  if (last != 0 && t[last - 1] == ']') last = group_begin(t, last);      // "[T = int]"
+  while (last != 0 && t[last - 1] != ')' && t[last - 1] != '>') --last;  // "const"
+  if (last == 0) return end;
+  const uint32_t group = group_begin(t, last);
+  if (t[last - 1] == '>') {  // g++: "f(int)::<lambda()>"
+    if (!stands_at(t, group, "<lambda(")) return end;
+    return group < 2 ? 0 : group - 2;
+  }
+  // clang: "auto f(int)::(anonymous class)::operator()() const"
+  constexpr text clang = "(anonymous class)::operator()";
+  if (group < clang.size || !stands_at(t, group - clang.size, clang)) return end;
+  const uint32_t begin = group - clang.size;
+  return begin < 2 ? 0 : t[begin - 1] == ':' ? begin - 2 : begin;
+}
+
+/// Where the name of an operator that ends before `end` begins, as in "operator()" or "operator bool"; else `end`.
+constexpr uint32_t operator_begin(text t, uint32_t end) {
+  for (uint32_t at = end; at-- > 0;) {
+    if (t[at] == ')' && stands_at(t, at, ")::")) break;
+    if (t[at] == 'o' && stands_at(t, at, "operator") && !is_identifier(t[at + 8]) &&
+        (at == 0 || !is_identifier(t[at - 1])))
+      return at;
+  }
+  return end;
+}
+
+/// "Class::method" out of __PRETTY_FUNCTION__ as a lambda in that function sees it: qualified by namespaces, without
+/// return type and parameters. Lambdas inside the function count as the function. Empty where there is none.
+constexpr text function_name(text pretty) {
+  uint32_t end = without_lambda(pretty, pretty.size);
+  if (end == pretty.size) return {};
+  for (uint32_t outer = without_lambda(pretty, end); outer != end; outer = without_lambda(pretty, end)) end = outer;
+  while (end != 0 && pretty[end - 1] != ')') --end;  // qualifiers
+  if (end == 0) return {};
+  end = group_begin(pretty, end);  // parameters
+  if (end == 0) return {};
+  uint32_t begin = is_identifier(pretty[end - 1]) ? end : operator_begin(pretty, end);
+  for (bool again = true; again;) {
+    while (begin != 0 && pretty[begin - 1] != ' ') {
+      const char c = pretty[begin - 1];
+      begin = c == ')' || c == '}' || c == '>' ? group_begin(pretty, begin) : begin - 1;
+    }
+    // What ends in a space is a return type ("auto" on clang), or the name is one like "operator unsigned int".
+    again = false;
+    if (begin != 0 && !(begin == 5 && pretty[0] == 'a' && pretty[1] == 'u')) {
+      const uint32_t name = operator_begin(pretty, begin);
+      again = name != begin;
+      begin = name;
+    }
+  }
+  return part(pretty, begin, end);
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+/// The category of code that names none.
+::contrail::detail::category<""> contrail_category(...);
+
+#endif
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+
+/// An event type or a call site. All of it has static storage duration; texts are not terminated by NUL.
+struct descriptor {
+  detail::binding_kind kind{};
+  uint8_t flags = 0;
+  text name;
+  text category;
+  text file;
+  text function;
+  uint32_t line = 0;
+  uint64_t type_id = 0;  ///< of the registered type whose fields these are, 0 if there is none
+  const field* fields = nullptr;
+  uint16_t field_count = 0;
+};
+
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// What contrail_event_type(type_tag<T>) returns: how to know T's members, and the lambda that knows the macro's place.
+template <class Fields, class Site>
+struct event_type {
+  using fields = Fields;
+  using site = Site;
+};
+template <class Fields, class Site>
+constexpr event_type<Fields, Site> make_event_type(type_tag<Fields>, Site) {
+  return {};
+}
+
+/// The members of an aggregate by Boost.PFR; contrail/pfr.hpp defines it.
+template <class T>
+struct aggregate_fields;
+
+struct member_types {
+  template <class... Members>
+  constexpr type_list<Members...> operator()(const Members&...) const {
+    return {};
+  }
+};
+
+/// An explicit list of members. `Visit` passes an object's members to a function; `Names` returns their list as text.
+template <class T, class Visit, class Names>
+struct listed_fields {
+  using types = decltype(Visit{}(*static_cast<const T*>(nullptr), member_types{}));
+
+  template <class Visitor>
+  CONTRAIL_DETAIL_ALWAYS_INLINE static void visit(const T& object, const Visitor& visitor) {
+    Visit{}(object, visitor);
+  }
+  static constexpr text member_name(uint32_t index) {
+    const text names = Names{}();
+    uint32_t at = 0;
+    while (true) {
+      while (names[at] == ' ' || names[at] == ',') ++at;
+      uint32_t end = at;
+      while (end != names.size && names[end] != ',' && names[end] != ' ') ++end;
+      if (index-- == 0) return part(names, at, end);
+      at = end;
+    }
+  }
+};
+
+template <class T, class Visit, class Names>
+constexpr type_tag<listed_fields<T, Visit, Names>> list_fields(Visit, Names) {
+  return {};
+}
+
+template <uint32_t Fields, uint32_t Characters>
+struct schema_storage {
+  field fields[Fields + 1]{};
+  char characters[Characters + 1]{};
+};
+
+template <class T>
+constexpr schema_walk walk_members(schema_room room) {
+  schema_walk walk;
+  walk.room = room;
+  walk.members<T>(nullptr, typename fields_of<T>::types{});
+  return walk;
+}
+
+/// The descriptor of a registered type, with the storage that it points to.
+template <class T>
+struct CONTRAIL_DETAIL_HIDDEN type_table {
+  static constexpr schema_walk size = walk_members<T>({});
+
+  struct storage : schema_storage<size.fields, size.characters> {
+    descriptor description;
+    constexpr storage() {
+      walk_members<T>({this->fields, this->characters});
+      constexpr site_text site = typename decltype(contrail_event_type(type_tag<T>{}))::site{}();
+      description = {binding_kind::event_type,
+                     0,
+                     type_name<T>(),
+                     site.category,
+                     site.file,
+                     {},
+                     site.line,
+                     0,
+                     this->fields,
+                     static_cast<uint16_t>(size.fields)};
+      hash id;
+      id.add(description.name);
+      for (uint32_t i = 0; i < size.fields; ++i) {
+        const field& f = this->fields[i];
+        id.add(f.name);
+        id.add(static_cast<uint64_t>(f.type) << 40 | uint64_t{f.is_array} << 32 | uint64_t{f.offset} << 16 | f.count);
+      }
+      description.type_id = id.value != 0 ? id.value : 1;
+    }
+  };
+  static constexpr storage value{};
+};
+
+template <class T>
+inline constexpr const descriptor& type_descriptor = type_table<T>::value.description;
+
+template <class Event, class Member>
+constexpr bool check_member() {
+  static_assert(
+      is_recordable<Member>,
+      "contrail: a member of this event type cannot be recorded: register the member's type too, before, with "
+      "TRACE_EVENT_TYPE(type, field, ...), or list the other members only.");
+  return is_recordable<Member>;
+}
+template <class Event, class... Members>
+constexpr bool check_members(type_list<Members...>) {
+  bool good = true;
+  ((good = check_member<Event, Members>() && good), ...);
+  return good;
+}
+
+/// What CONTRAIL_EVENT_TYPE puts into the linker's section.
+template <class T>
+constexpr const descriptor* registration() {
+  static_assert(registered<T>, "contrail: write TRACE_EVENT_TYPE in the namespace of the type, after its definition.");
+  if constexpr (registered<T>) {
+    constexpr bool complete = requires { sizeof(fields_of<T>); };
+    static_assert(complete,
+                  "contrail: to register a type without a list of its fields, include <contrail/pfr.hpp> "
+                  "(Boost.PFR) before; or list them: TRACE_EVENT_TYPE(type, field, ...).");
+    if constexpr (complete) {
+      if constexpr (check_members<T>(typename fields_of<T>::types{})) {
+        constexpr uint32_t bytes = type_table<T>::size.bytes;
+        static_assert(bytes <= max_point_words * 8, "contrail: this event type is larger than a record, 2040 bytes.");
+        return &type_descriptor<T>;
+      }
+    }
+  }
+  return nullptr;
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/detail/payload.hpp ===================================================================================
+// Writes argument values into the words of a record, as detail/image.hpp lays a payload out.
+#ifndef CONTRAIL_DETAIL_PAYLOAD_HPP
+#define CONTRAIL_DETAIL_PAYLOAD_HPP
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 struct text_piece {
   const char* data;
@@ -1496,8 +2004,8 @@ CONTRAIL_DETAIL_HIDDEN CONTRAIL_DETAIL_COLD inline uint32_t cut_text(const char*
 /// Appends the tail to a fixed part of `used` bytes, whose last, unfinished word is `word`; returns words in all.
 // Async-signal-safe.
 CONTRAIL_DETAIL_HIDDEN __attribute__((noinline)) inline unsigned append_texts(atomic_word* out, unsigned used,
-                                                                             uint64_t word, const text_piece* pieces,
-                                                                             unsigned count) {
+                                                                              uint64_t word, const text_piece* pieces,
+                                                                              unsigned count) {
   for (unsigned i = 0; i < count; ++i) {
     const char* from = pieces[i].data;
     uint32_t left = pieces[i].size;
@@ -1681,510 +2189,32 @@ CONTRAIL_DETAIL_ALWAYS_INLINE unsigned encode(atomic_word* out, unsigned capacit
 CONTRAIL_DETAIL_NAMESPACE_END
 
 #endif
-// ==== contrail/detail/site_text.hpp =================================================================================
-// Reads a call site's macro arguments as the preprocessor spelled them: the name, the keys, the enclosing function.
-#ifndef CONTRAIL_DETAIL_SITE_TEXT_HPP
-#define CONTRAIL_DETAIL_SITE_TEXT_HPP
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail {
-
-/// What a macro knows of its call site. A lambda without captures returns it, and so carries it as a type: names are
-/// constants even though they come as ordinary macro arguments, which may be anything.
-struct site_text {
-  text arguments;  ///< all macro arguments, expanded, as source text
-  text category;
-  text file;
-  uint32_t line;
-  text pretty_function;  ///< of the lambda
-};
-
-/// The first macro argument of a site that is named after its function.
-struct function_name_tag {};
-#define CONTRAIL_DETAIL_FUNCTION_NAME \
-  ::contrail::detail::function_name_tag {}
-
-#define CONTRAIL_DETAIL_STRINGIZE(...) CONTRAIL_DETAIL_STRINGIZE_EXPANDED(__VA_ARGS__)
-#define CONTRAIL_DETAIL_STRINGIZE_EXPANDED(...) #__VA_ARGS__
-
-#define CONTRAIL_DETAIL_SITE_TEXT(...)                                                                             \
-  ::contrail::detail::site_text {                                                                                  \
-    CONTRAIL_DETAIL_STRINGIZE(__VA_ARGS__), decltype(contrail_category(0))::name(), __FILE__, __LINE__, __PRETTY_FUNCTION__ \
-  }
-
-// ---- categories ----------------------------------------------------------------------------------------------
-
-/// A literal as a template argument.
-template <size_type N>
-struct fixed_text {
-  char characters[N]{};
-  constexpr fixed_text(const char (&literal)[N]) {
-    for (size_type i = 0; i < N; ++i) characters[i] = literal[i];
-  }
-};
-
-/// CONTRAIL_CATEGORY declares `category<"name"> contrail_category(int)` and never defines it, so that the headers of
-/// one namespace may repeat it; unqualified lookup finds the nearest.
-template <fixed_text Name>
-struct CONTRAIL_DETAIL_HIDDEN category {
-  static constexpr fixed_text storage = Name;
-  static constexpr text name() { return {storage.characters, sizeof storage.characters - 1}; }
-};
-
-// ---- string literals -----------------------------------------------------------------------------------------
-
-/// One or more adjacent string literals in the text of macro arguments.
-struct literal {
-  uint32_t begin = 0;
-  uint32_t end = 0;  ///< equal to begin: no literal
-};
-
-/// Steps over C++ tokens, as far as needed to tell commas between arguments from others.
-struct token_scanner {
-  text source;
-  uint32_t at = 0;
-
-  constexpr bool done() const { return at >= source.size; }
-  constexpr char peek(uint32_t ahead = 0) const { return at + ahead < source.size ? source[at + ahead] : '\0'; }
-  constexpr void skip_spaces() {
-    while (!done() && (peek() == ' ' || peek() == '\t' || peek() == '\n')) ++at;
-  }
-  /// Whether a string literal that can be a name starts here: "…", R"…", u8"…", u8R"…".
-  constexpr bool at_name_literal() const {
-    uint32_t ahead = peek() == 'u' && peek(1) == '8' ? 2 : 0;
-    if (peek(ahead) == 'R') ++ahead;
-    return peek(ahead) == '"';
-  }
-  /// Past the quoted literal whose quote stands here.
-  constexpr void skip_quoted() {
-    const char quote = source[at++];
-    while (!done() && source[at] != quote) at += source[at] == '\\' ? 2 : 1;
-    ++at;
-  }
-  /// Past R"x(…)x", from its quote.
-  constexpr void skip_raw() {
-    uint32_t delimiter = ++at;
-    while (!done() && source[at] != '(') ++at;
-    const text end = part(source, delimiter, at);
-    for (; !done(); ++at) {
-      if (source[at] == ')' && stands_at(source, at + 1, end) && peek(1 + end.size) == '"') break;
-    }
-    at += end.size + 2;
-  }
-  constexpr void skip_literal() {
-    if (peek() == 'u') at += 2;
-    if (peek() == 'R') {
-      ++at;
-      skip_raw();
-    } else {
-      skip_quoted();
-    }
-  }
-  /// One or more literals in a row, and the spaces around them.
-  constexpr literal take_literals() {
-    skip_spaces();
-    literal found{at, at};
-    while (at_name_literal()) {
-      skip_literal();
-      found.end = at;
-      if (is_identifier(peek())) return {at, at};  // "…"sv is a value
-      skip_spaces();
-    }
-    return found;
-  }
-  /// Past one token that is no bracket.
-  constexpr void skip_token() {
-    const char c = peek();
-    if (c == '"' || c == '\'') return skip_quoted();
-    if (!is_identifier(c)) {
-      ++at;
-      return;
-    }
-    const bool number = is_digit(c);
-    const uint32_t first = at;
-    while (is_identifier(peek()) || (number && (peek() == '\'' || peek() == '.') && is_identifier(peek(1)))) ++at;
-    if (peek() == '"' && source[at - 1] == 'R' && at - first <= 3) skip_raw();
-  }
-  /// Past a value: to the end, or past a comma outside brackets before a string literal. Commas of template arguments
-  /// are not followed by one.
-  constexpr void skip_value() {
-    skip_spaces();
-    for (int depth = 0; !done();) {
-      const char c = peek();
-      if (c == '(' || c == '[' || c == '{') ++depth;
-      if (c == ')' || c == ']' || c == '}') --depth;
-      if (c == ',' && depth == 0) {
-        ++at;
-        skip_spaces();
-        if (at_name_literal()) return;
-      } else {
-        skip_token();
-      }
-    }
-  }
-};
-
-constexpr unsigned hex_digit(char c) {
-  return is_digit(c) ? static_cast<unsigned>(c - '0') : static_cast<unsigned>((c | 0x20) - 'a') + 10;
-}
-constexpr bool is_hex_digit(char c) { return is_digit(c) || ((c | 0x20) >= 'a' && (c | 0x20) <= 'f'); }
-
-/// Where decoded characters go; only counts them while `out` is null.
-struct character_sink {
-  char* out = nullptr;
-  uint32_t size = 0;
-
-  constexpr void put(unsigned byte) {
-    if (out != nullptr) out[size] = static_cast<char>(byte);
-    ++size;
-  }
-  constexpr void put_code_point(uint32_t c) {
-    if (c < 0x80) return put(c);
-    if (c < 0x800) {
-      put(0xc0 | c >> 6);
-    } else {
-      if (c < 0x10000) {
-        put(0xe0 | c >> 12);
-      } else {
-        put(0xf0 | c >> 18);
-        put(0x80 | (c >> 12 & 0x3f));
-      }
-      put(0x80 | (c >> 6 & 0x3f));
-    }
-    put(0x80 | (c & 0x3f));
-  }
-  constexpr void put(text t) {
-    for (char c : t) put(static_cast<unsigned char>(c));
-  }
-};
-
-/// Decodes the escape sequence after the backslash before `at`; returns where it ends.
-constexpr uint32_t decode_escape(text source, uint32_t at, character_sink& sink) {
-  const char kind = source[at++];
-  const bool braced = source[at] == '{' && (kind == 'x' || kind == 'o' || kind == 'u');
-  if (braced) ++at;
-  uint32_t value = 0;
-  if (kind == 'x' || kind == 'u' || kind == 'U') {
-    const uint32_t most = braced || kind == 'x' ? source.size : kind == 'u' ? 4 : 8;
-    for (uint32_t i = 0; i < most && is_hex_digit(source[at]); ++i) value = value << 4 | hex_digit(source[at++]);
-    if (braced) ++at;
-    kind == 'x' ? sink.put(value) : sink.put_code_point(value);
-  } else if (braced || (kind >= '0' && kind <= '7')) {
-    if (!braced) --at;
-    for (int i = 0; (braced || i < 3) && source[at] >= '0' && source[at] <= '7'; ++i)
-      value = value << 3 | static_cast<uint32_t>(source[at++] - '0');
-    if (braced) ++at;
-    sink.put(value);
-  } else {
-    constexpr text letters = "abfnrtve";
-    constexpr text meanings = "\a\b\f\n\r\t\v\033";
-    char meant = kind;
-    for (uint32_t i = 0; i < letters.size; ++i)
-      if (letters[i] == kind) meant = meanings[i];
-    sink.put(static_cast<unsigned char>(meant));
-  }
-  return at;
-}
-
-/// What the compiler makes of adjacent string literals, without the terminating NUL.
-constexpr void decode(text source, literal l, character_sink& sink) {
-  token_scanner scanner{source, l.begin};
-  while (scanner.at < l.end) {
-    const uint32_t first = scanner.at;
-    scanner.skip_literal();
-    uint32_t at = first;
-    bool raw = false;
-    for (; source[at] != '"'; ++at) raw = source[at] == 'R';
-    ++at;
-    uint32_t end = scanner.at - 1;
-    if (raw) {
-      const uint32_t delimiter = at;
-      while (source[at] != '(') ++at;
-      end -= at - delimiter + 1;
-      ++at;
-      sink.put(part(source, at, end));
-    } else {
-      while (at < end) {
-        if (source[at] == '\\') at = decode_escape(source, at + 1, sink);
-        else sink.put(static_cast<unsigned char>(source[at++]));
-      }
-    }
-    scanner.skip_spaces();
-  }
-}
-
-// ---- functions -----------------------------------------------------------------------------------------------
-
-/// Where the bracket group that ends before `end` begins.
-constexpr uint32_t group_begin(text t, uint32_t end) {
-  const char* at = t.data + end;
-  int depth = 0;
-  while (at != t.data) {
-    const char c = *--at;
-    if (c == ')' || c == '>' || c == ']' || c == '}') ++depth;
-    if (c == '(' || c == '<' || c == '[' || c == '{') --depth;
-    if (depth == 0) break;
-  }
-  return static_cast<uint32_t>(at - t.data);
-}
-
-/// Where the text of a function ends without the lambda at its end and the "::" before it; `end` if there is none.
-constexpr uint32_t without_lambda(text t, uint32_t end) {
-  uint32_t last = end;
-  if (last != 0 && t[last - 1] == ']') last = group_begin(t, last);  // "[T = int]"
-  while (last != 0 && t[last - 1] != ')' && t[last - 1] != '>') --last;  // "const"
-  if (last == 0) return end;
-  const uint32_t group = group_begin(t, last);
-  if (t[last - 1] == '>') {  // g++: "f(int)::<lambda()>"
-    if (!stands_at(t, group, "<lambda(")) return end;
-    return group < 2 ? 0 : group - 2;
-  }
-  constexpr text clang = "(anonymous class)::operator()";  // clang: "auto f(int)::(anonymous class)::operator()() const"
-  if (group < clang.size || !stands_at(t, group - clang.size, clang)) return end;
-  const uint32_t begin = group - clang.size;
-  return begin < 2 ? 0 : t[begin - 1] == ':' ? begin - 2 : begin;
-}
-
-/// Where the name of an operator that ends before `end` begins, as in "operator()" or "operator bool"; else `end`.
-constexpr uint32_t operator_begin(text t, uint32_t end) {
-  for (uint32_t at = end; at-- > 0;) {
-    if (t[at] == ')' && stands_at(t, at, ")::")) break;
-    if (t[at] == 'o' && stands_at(t, at, "operator") && !is_identifier(t[at + 8]) &&
-        (at == 0 || !is_identifier(t[at - 1])))
-      return at;
-  }
-  return end;
-}
-
-/// "Class::method" out of __PRETTY_FUNCTION__ as a lambda in that function sees it: qualified by namespaces, without
-/// return type and parameters. Lambdas inside the function count as the function. Empty where there is none.
-constexpr text function_name(text pretty) {
-  uint32_t end = without_lambda(pretty, pretty.size);
-  if (end == pretty.size) return {};
-  for (uint32_t outer = without_lambda(pretty, end); outer != end; outer = without_lambda(pretty, end)) end = outer;
-  while (end != 0 && pretty[end - 1] != ')') --end;  // qualifiers
-  if (end == 0) return {};
-  end = group_begin(pretty, end);  // parameters
-  if (end == 0) return {};
-  uint32_t begin = is_identifier(pretty[end - 1]) ? end : operator_begin(pretty, end);
-  for (bool again = true; again;) {
-    while (begin != 0 && pretty[begin - 1] != ' ') {
-      const char c = pretty[begin - 1];
-      begin = c == ')' || c == '}' || c == '>' ? group_begin(pretty, begin) : begin - 1;
-    }
-    // What ends in a space is a return type ("auto" on clang), or the name is one like "operator unsigned int".
-    again = false;
-    if (begin != 0 && !(begin == 5 && pretty[0] == 'a' && pretty[1] == 'u')) {
-      const uint32_t name = operator_begin(pretty, begin);
-      again = name != begin;
-      begin = name;
-    }
-  }
-  return part(pretty, begin, end);
-}
-
-}  // namespace detail
-CONTRAIL_DETAIL_NAMESPACE_END
-
-/// The category of code that names none.
-::contrail::detail::category<""> contrail_category(...);
-
-#endif
-
-CONTRAIL_DETAIL_NAMESPACE_BEGIN
-
-/// An event type or a call site. All of it has static storage duration; texts are not terminated by NUL.
-struct descriptor {
-  detail::binding_kind kind{};
-  uint8_t flags = 0;
-  text name;
-  text category;
-  text file;
-  text function;
-  uint32_t line = 0;
-  uint64_t type_id = 0;  ///< of the registered type whose fields these are, 0 if there is none
-  const field* fields = nullptr;
-  uint16_t field_count = 0;
-};
-
-/// A constant range of fields.
-struct field_list {
-  const field* first = nullptr;
-  uint32_t count = 0;
-
-  constexpr const field* begin() const { return first; }
-  constexpr const field* end() const { return first + count; }
-  constexpr uint32_t size() const { return count; }
-  constexpr const field& operator[](uint32_t i) const { return first[i]; }
-};
-
-namespace detail {
-
-// ---- registered types ----------------------------------------------------------------------------------------
-
-/// What contrail_event_type(type_tag<T>) returns: how to know T's members, and the lambda that knows the macro's place.
-template <class Fields, class Site>
-struct event_type {
-  using fields = Fields;
-  using site = Site;
-};
-template <class Fields, class Site>
-constexpr event_type<Fields, Site> make_event_type(type_tag<Fields>, Site) {
-  return {};
-}
-
-/// The members of an aggregate by Boost.PFR; contrail/pfr.hpp defines it.
-template <class T>
-struct aggregate_fields;
-
-struct member_types {
-  template <class... Members>
-  constexpr type_list<Members...> operator()(const Members&...) const { return {}; }
-};
-
-/// An explicit list of members. `Visit` passes an object's members to a function; `Names` returns their list as text.
-template <class T, class Visit, class Names>
-struct listed_fields {
-  using types = decltype(Visit{}(*static_cast<const T*>(nullptr), member_types{}));
-
-  template <class Visitor>
-  CONTRAIL_DETAIL_ALWAYS_INLINE static void visit(const T& object, const Visitor& visitor) {
-    Visit{}(object, visitor);
-  }
-  static constexpr text member_name(uint32_t index) {
-    const text names = Names{}();
-    uint32_t at = 0;
-    while (true) {
-      while (names[at] == ' ' || names[at] == ',') ++at;
-      uint32_t end = at;
-      while (end != names.size && names[end] != ',' && names[end] != ' ') ++end;
-      if (index-- == 0) return part(names, at, end);
-      at = end;
-    }
-  }
-};
-
-template <class T, class Visit, class Names>
-constexpr type_tag<listed_fields<T, Visit, Names>> list_fields(Visit, Names) {
-  return {};
-}
-
-template <uint32_t Fields, uint32_t Characters>
-struct schema_storage {
-  field fields[Fields + 1]{};
-  char characters[Characters + 1]{};
-};
-
-template <class T>
-constexpr schema_walk walk_members(field* fields, char* characters) {
-  schema_walk walk;
-  walk.field_room = fields;
-  walk.name_room = characters;
-  walk.members<T>(nullptr, typename fields_of<T>::types{});
-  return walk;
-}
-
-/// The descriptor of a registered type, with the storage that it points to.
-template <class T>
-struct CONTRAIL_DETAIL_HIDDEN type_table {
-  static constexpr schema_walk size = walk_members<T>(nullptr, nullptr);
-
-  struct storage : schema_storage<size.fields, size.characters> {
-    descriptor description;
-    constexpr storage() {
-      walk_members<T>(this->fields, this->characters);
-      constexpr site_text site = typename decltype(contrail_event_type(type_tag<T>{}))::site{}();
-      description = {binding_kind::event_type, 0, type_name<T>(), site.category, site.file, {}, site.line, 0,
-                     this->fields, static_cast<uint16_t>(size.fields)};
-      hash id;
-      id.add(description.name);
-      for (uint32_t i = 0; i < size.fields; ++i) {
-        const field& f = this->fields[i];
-        id.add(f.name);
-        id.add(static_cast<uint64_t>(f.type) << 40 | uint64_t{f.is_array} << 32 | uint64_t{f.offset} << 16 | f.count);
-      }
-      description.type_id = id.value != 0 ? id.value : 1;
-    }
-  };
-  static constexpr storage value{};
-};
-
-template <class T>
-inline constexpr const descriptor& type_descriptor = type_table<T>::value.description;
-
-template <class Event, class Member>
-constexpr bool check_member() {
-  static_assert(is_recordable<Member>,
-                "contrail: a member of this event type cannot be recorded: register the member's type too, before, with "
-                "TRACE_EVENT_TYPE(type, field, ...), or list the other members only.");
-  return is_recordable<Member>;
-}
-template <class Event, class... Members>
-constexpr bool check_members(type_list<Members...>) {
-  bool good = true;
-  ((good = check_member<Event, Members>() && good), ...);
-  return good;
-}
-
-/// What CONTRAIL_EVENT_TYPE puts into the linker's section.
-template <class T>
-constexpr const descriptor* registration() {
-  static_assert(registered<T>, "contrail: write TRACE_EVENT_TYPE in the namespace of the type, after its definition.");
-  if constexpr (registered<T>) {
-    constexpr bool complete = requires { sizeof(fields_of<T>); };
-    static_assert(complete, "contrail: to register a type without a list of its fields, include <contrail/pfr.hpp> "
-                            "(Boost.PFR) before; or list them: TRACE_EVENT_TYPE(type, field, ...).");
-    if constexpr (complete) {
-      if constexpr (check_members<T>(typename fields_of<T>::types{})) {
-        constexpr uint32_t bytes = type_table<T>::size.bytes;
-        static_assert(bytes <= max_point_words * 8, "contrail: this event type is larger than a record, 2040 bytes.");
-        return &type_descriptor<T>;
-      }
-    }
-  }
-  return nullptr;
-}
-
-}  // namespace detail
-
-/// What is known of a registered type; all members are constants.
-template <class T>
-struct event_info {
-  static_assert(detail::registered<T>, "contrail: this type is not registered: write TRACE_EVENT_TYPE(type, field, ...) "
-                                       "in its namespace.");
-  /// Qualified by its namespaces.
-  static constexpr text name = detail::type_descriptor<T>.name;
-  /// A stable hash of the name and of all fields' names, types and offsets: equal in all builds by one compiler.
-  static constexpr uint64_t id = detail::type_descriptor<T>.type_id;
-  /// Bytes of the fixed part of its payload; strings add their characters behind it.
-  static constexpr uint32_t size = detail::type_table<T>::size.bytes;
-  /// With nested aggregates flattened; offsets are those in the payload.
-  static constexpr field_list fields{detail::type_descriptor<T>.fields, detail::type_descriptor<T>.field_count};
-  static constexpr text category = detail::type_descriptor<T>.category;
-  static constexpr text file = detail::type_descriptor<T>.file;
-  static constexpr uint32_t line = detail::type_descriptor<T>.line;
-};
-
-namespace detail {
-
-// ---- call sites ----------------------------------------------------------------------------------------------
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 /// What the arguments after a site's name are.
 enum class argument_form : unsigned char { none, object, pairs, values };
 
 template <binding_kind Kind, class... Args>
 constexpr argument_form form_of() {
-  if constexpr (sizeof...(Args) == 0) return argument_form::none;
-  else if constexpr (Kind == binding_kind::counter || Kind == binding_kind::log) return argument_form::values;
-  else if constexpr (sizeof...(Args) == 1) return argument_form::object;
-  else return argument_form::pairs;
+  if constexpr (sizeof...(Args) == 0)
+    return argument_form::none;
+  else if constexpr (Kind == binding_kind::counter || Kind == binding_kind::log)
+    return argument_form::values;
+  else if constexpr (sizeof...(Args) == 1)
+    return argument_form::object;
+  else
+    return argument_form::pairs;
 }
 
 /// Folds over alternating keys and values without a template for each key:
 /// `(key_turn<W>{w} << ... << type_tag<Args>{})` calls w.key() and w.template value<T>() in turn.
 struct any_argument {};
-template <class T> struct argument : any_argument {};
-template <class Walk> struct value_turn;
+template <class T>
+struct argument : any_argument {};
+template <class Walk>
+struct value_turn;
 template <class Walk>
 struct key_turn {
   Walk& walk;
@@ -2252,8 +2282,10 @@ inline constexpr argument_size size_of_arguments = measure_arguments<Form, Args.
 
 template <class T>
 constexpr bool is_counted() {
-  if constexpr (!is_leaf(kind_of<T>)) return false;
-  else return leaf_type<T>() <= field_type::float64 || leaf_type<T>() == field_type::duration;
+  if constexpr (!is_leaf(kind_of<T>))
+    return false;
+  else
+    return leaf_type<T>() <= field_type::float64 || leaf_type<T>() == field_type::duration;
 }
 
 enum class site_mistake : unsigned char { none, name, keys };
@@ -2303,7 +2335,8 @@ constexpr parsed_site<Keys> parse_site(text arguments) {
 
 /// The names of TRACE_LOG's arguments.
 CONTRAIL_DETAIL_HIDDEN inline constexpr char log_argument_digits[] =
-    "0123456789101112131415161718192021222324252627282930313233343536373839404142434445464748495051525354555657585960616263";
+    "012345678910111213141516171819202122232425262728293031323334353637383940414243444546474849505152535455565758596061"
+    "6263";
 constexpr text log_argument_name(uint32_t index) {
   return index < 10 ? text{log_argument_digits + index, 1} : text{log_argument_digits + 10 + (index - 10) * 2, 2};
 }
@@ -2320,10 +2353,9 @@ struct site_walk {
 };
 
 template <argument_form Form, class... Args>
-constexpr schema_walk walk_arguments(const text* names, field* fields, char* characters) {
+constexpr schema_walk walk_arguments(const text* names, schema_room room) {
   site_walk w{{}, names};
-  w.sizes.field_room = fields;
-  w.sizes.name_room = characters;
+  w.sizes.room = room;
   if constexpr (Form == argument_form::pairs) {
     static_cast<void>((key_turn<site_walk>{w} << ... << argument<Args>{}));
   } else {
@@ -2364,7 +2396,7 @@ struct site_constants {
       description.name = {characters, sink.size};
     }
     if constexpr (Fields != 0) {
-      Table::fill(fields, site.arguments, sink);
+      Table::fill(site.arguments, sink, fields, true);
       description.fields = fields;
       description.field_count = static_cast<uint16_t>(Fields);
     }
@@ -2388,7 +2420,7 @@ struct CONTRAIL_DETAIL_HIDDEN site_table {
 
   static constexpr const descriptor& object_type() { return (type_descriptor<bare<Args>>, ...); }
 
-  static constexpr schema_walk fill(field* fields, text arguments, character_sink& sink) {
+  static constexpr schema_walk fill(text arguments, character_sink& sink, field* fields, bool writes) {
     text names[sizeof...(Args) + 1];
     if constexpr (form == argument_form::pairs) {
       decode_keys(arguments, parsed.keys, key_count, names, sink);
@@ -2397,7 +2429,7 @@ struct CONTRAIL_DETAIL_HIDDEN site_table {
     } else {
       names[0] = "value";
     }
-    return walk_arguments<form, Args...>(names, fields, sink.out + sink.size);
+    return walk_arguments<form, Args...>(names, writes ? schema_room(fields, sink.out + sink.size) : schema_room());
   }
   static constexpr uint32_t field_count() {
     if constexpr (form == argument_form::pairs || form == argument_form::values) {
@@ -2412,7 +2444,7 @@ struct CONTRAIL_DETAIL_HIDDEN site_table {
     if constexpr (field_count() != 0 && size_of_arguments<form, Args...>.characters != 0) {
       char decoded[parsed.characters + 1]{};
       character_sink sink{decoded};
-      composed = fill(nullptr, Site{}().arguments, sink).characters;
+      composed = fill(Site{}().arguments, sink, nullptr, false).characters;
     }
     return (parsed.characters + composed) | 15;
   }
@@ -2480,19 +2512,21 @@ constexpr bool check_site() {
                 "contrail: the name of an instant must be a string literal; put a run-time name in an argument, as in "
                 "TRACE_INSTANT(\"request\", \"path\", path).");
   static_assert(name || Kind != binding_kind::counter, "contrail: the name of a counter must be a string literal.");
-  static_assert(name || Kind != binding_kind::log,
-                "contrail: the format of a log line must be a string literal; put a run-time text in an argument, as in "
-                "TRACE_LOG(\"{}\", text).");
+  static_assert(
+      name || Kind != binding_kind::log,
+      "contrail: the format of a log line must be a string literal; put a run-time text in an argument, as in "
+      "TRACE_LOG(\"{}\", text).");
   constexpr bool keys = mistake != site_mistake::keys;
   constexpr bool even = form != argument_form::pairs || sizeof...(Args) % 2 == 0;
   static_assert(even, "contrail: a key or a value is missing: arguments after the name are \"key\", value, ...");
-  static_assert(keys || !even,
-                "contrail: a key must be a string literal: arguments after the name are \"key\", value, ... (If all keys "
-                "are, put the value that holds a comma before a string literal in parentheses.)");
-  constexpr bool object =
-      form != argument_form::object || (... && (kind_of<bare<Args>> == value_kind::aggregate));
-  static_assert(object, "contrail: a single argument after the name must be an object of a type registered with "
-                        "TRACE_EVENT_TYPE; other values need a key before them: \"key\", value.");
+  static_assert(
+      keys || !even,
+      "contrail: a key must be a string literal: arguments after the name are \"key\", value, ... (If all keys "
+      "are, put the value that holds a comma before a string literal in parentheses.)");
+  constexpr bool object = form != argument_form::object || (... && (kind_of<bare<Args>> == value_kind::aggregate));
+  static_assert(object,
+                "contrail: a single argument after the name must be an object of a type registered with "
+                "TRACE_EVENT_TYPE; other values need a key before them: \"key\", value.");
   constexpr bool one_value = Kind != binding_kind::counter || sizeof...(Args) == 1;
   static_assert(one_value, "contrail: a counter takes its name and one value: TRACE_COUNTER(\"name\", value).");
   if constexpr (!(name && keys && even && object && one_value)) {
@@ -2506,7 +2540,8 @@ constexpr bool check_site() {
 /// Returns the words used, 0 to `capacity_words`, which is no less than capacity_words_of(Kind).
 // Async-signal-safe.
 template <binding_kind Kind, class... Args>
-CONTRAIL_DETAIL_ALWAYS_INLINE unsigned encode_arguments(atomic_word* out, unsigned capacity_words, const Args&... args) {
+CONTRAIL_DETAIL_ALWAYS_INLINE unsigned encode_arguments(atomic_word* out, unsigned capacity_words,
+                                                        const Args&... args) {
   constexpr argument_form form = form_of<Kind, Args...>();
   constexpr payload_size size = size_of_arguments<form, Args...>;
   text_piece pieces[size.texts + 1];
@@ -2523,7 +2558,44 @@ CONTRAIL_DETAIL_ALWAYS_INLINE unsigned encode_arguments(atomic_word* out, unsign
   }
 }
 
-// ---- all event types of the program --------------------------------------------------------------------------
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+
+/// A constant range of fields.
+struct field_list {
+  const field* first = nullptr;
+  uint32_t count = 0;
+
+  constexpr const field* begin() const { return first; }
+  constexpr const field* end() const { return first + count; }
+  constexpr uint32_t size() const { return count; }
+  constexpr const field& operator[](uint32_t i) const { return first[i]; }
+};
+
+/// What is known of a registered type; all members are constants.
+template <class T>
+struct event_info {
+  static_assert(detail::registered<T>,
+                "contrail: this type is not registered: write TRACE_EVENT_TYPE(type, field, ...) "
+                "in its namespace.");
+  /// Qualified by its namespaces.
+  static constexpr text name = detail::type_descriptor<T>.name;
+  /// A stable hash of the name and of all fields' names, types and offsets: equal in all builds by one compiler.
+  static constexpr uint64_t id = detail::type_descriptor<T>.type_id;
+  /// Bytes of the fixed part of its payload; strings add their characters behind it.
+  static constexpr uint32_t size = detail::type_table<T>::size.bytes;
+  /// With nested aggregates flattened; offsets are those in the payload.
+  static constexpr field_list fields{detail::type_descriptor<T>.fields, detail::type_descriptor<T>.field_count};
+  static constexpr text category = detail::type_descriptor<T>.category;
+  static constexpr text file = detail::type_descriptor<T>.file;
+  static constexpr uint32_t line = detail::type_descriptor<T>.line;
+};
+
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 /// The event types that one shared object registers. Its constructor links it into the process's list.
 struct type_range {
@@ -2547,10 +2619,9 @@ CONTRAIL_DETAIL_HIDDEN inline type_range own_type_range() {
 }
 
 }  // namespace detail
-
 /// All event types of the program: of the executable and of all shared objects loaded now, each once. Usable before
 /// main. Do not iterate while another thread unloads a shared object.
-class registry {
+class CONTRAIL_DETAIL_HIDDEN registry {
  public:
   class iterator {
    public:
@@ -2610,7 +2681,7 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #include <unistd.h>
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 /// Of the structures in this header and in image.hpp, which all objects of a process share. Objects with another
 /// number do not join.
@@ -2835,17 +2906,27 @@ inline uint64_t now_ticks(const process_state& process) {
   return process.hardware_clock.load_relaxed() != 0 ? hardware_ticks() : kernel_clock_ns(CLOCK_MONOTONIC);
 }
 
-/// The same moment on four clocks, the first two within some 50 ns.
+/// The same moment on four clocks, within some 100 ns. A thread that is preempted between two of them would put them
+/// apart by milliseconds, so the best of a few tries counts.
 // Async-signal-safe.
 inline clock_anchor take_anchor(const process_state& process) {
-  clock_anchor anchor{};
-  const uint64_t before = now_ticks(process);
-  anchor.monotonic_ns = kernel_clock_ns(CLOCK_MONOTONIC);
-  const uint64_t after = now_ticks(process);
-  anchor.ticks = before + (after - before) / 2;
-  anchor.realtime_ns = kernel_clock_ns(CLOCK_REALTIME);
-  anchor.boottime_ns = kernel_clock_ns(CLOCK_BOOTTIME);
-  return anchor;
+  clock_anchor best{};
+  uint64_t shortest = ~uint64_t{0};
+  constexpr uint64_t good_enough_ticks = 1024;
+  for (int i = 0; i < 4 && shortest > good_enough_ticks; ++i) {
+    clock_anchor anchor{};
+    const uint64_t before = now_ticks(process);
+    anchor.monotonic_ns = kernel_clock_ns(CLOCK_MONOTONIC);
+    anchor.realtime_ns = kernel_clock_ns(CLOCK_REALTIME);
+    anchor.boottime_ns = kernel_clock_ns(CLOCK_BOOTTIME);
+    const uint64_t took = now_ticks(process) - before;
+    if (took >= shortest) continue;
+    shortest = took;
+    // The monotonic clock was read a sixth of the way.
+    anchor.ticks = before + took / 6;
+    best = anchor;
+  }
+  return best;
 }
 
 // ---- registered types ----------------------------------------------------------------------------------------
@@ -2862,7 +2943,7 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #endif
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 inline constexpr uint32_t longest_name_bytes = 1023;  ///< longer strings of a descriptor are cut
 inline constexpr uint32_t most_fields = 512;
@@ -3058,7 +3139,7 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #define CONTRAIL_DETAIL_FILTER_HPP
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 /// Whether `name` matches one glob of [glob, glob_end): `*` is any run of characters, `?` any one.
 constexpr bool matches_glob(const char* glob, const char* glob_end, const char* name, const char* name_end) {
@@ -3124,7 +3205,7 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #define CONTRAIL_DETAIL_POOL_HPP
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 inline chunk_state state_of(uint64_t word) { return static_cast<chunk_state>(word & 3); }
 inline uint64_t ticket_of(uint64_t word) { return word >> 2; }
@@ -3208,7 +3289,7 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #include <sys/syscall.h>
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 /// Owner of frames that a new time epoch overtook: its deadline has always passed, so they end on the slow path.
 CONTRAIL_DETAIL_HIDDEN inline constinit lane stale_lane{};
@@ -3227,12 +3308,10 @@ inline frame* end_frame_of(thread_slot& slot, unsigned lane_index) {
   return &slot.frames[first_frame[lane_index] + lane_depth[lane_index]];
 }
 
-/// Regions that are open when an epoch begins outgrow their short form: they take the slow path at their end.
-inline void mark_open_frames(thread_slot& slot, unsigned lane_index) {
-  for (frame* at = first_frame_of(slot, lane_index); at != end_frame_of(slot, lane_index); ++at) {
-    const uint64_t word = at->word.load_relaxed();
-    if (word != 0 && word != frame_busy) at->owner = &stale_lane;
-  }
+/// Regions that are open when an epoch begins outgrow their short form: they take the slow path at their end. Free
+/// frames are marked too: one may belong to a begin that a handler interrupted after it had read the clock.
+inline void mark_frames(thread_slot& slot, unsigned lane_index) {
+  for (frame* at = first_frame_of(slot, lane_index); at != end_frame_of(slot, lane_index); ++at) at->owner = &stale_lane;
 }
 
 inline uint64_t words_in_chunk(const lane& writer) {
@@ -3243,7 +3322,7 @@ inline uint64_t words_in_chunk(const lane& writer) {
 
 inline void set_epoch(process_state& process, thread_slot& slot, unsigned lane_index, uint64_t base) {
   lane& writer = slot.lanes[lane_index];
-  mark_open_frames(slot, lane_index);
+  mark_frames(slot, lane_index);
   writer.epoch_base.store_relaxed(base);
   // Without a trusted counter every record takes the slow path, which knows the other clock.
   writer.deadline.store_relaxed(process.hardware_clock.load_relaxed() != 0 ? base + epoch_ticks : 0);
@@ -3259,6 +3338,8 @@ inline void close_chunk(image_view& image, lane& writer, uint64_t ticks) {
   const uint64_t records_now = writer.words_before.load_relaxed() - writer.extra_words.load_relaxed();
   writer.chunk.store_relaxed(0);
   writer.deadline.store_relaxed(0);
+  // If this lane takes the same chunk again, a reader must not take the old cursor for the new one.
+  writer.cursor.store_relaxed(0);
   seal_chunk(image, done, end_bytes, records_now - done.records_before.load_relaxed(), ticks);
 }
 
@@ -3333,7 +3414,7 @@ inline bool open_chunk(process_state& process, image_view& image, lane& writer, 
     }
   }
   const uint64_t base = ticks & ~(epoch_ticks - 1);
-  if (base != writer.epoch_base.load_relaxed()) mark_open_frames(slot, lane_index);
+  if (base != writer.epoch_base.load_relaxed()) mark_frames(slot, lane_index);
   const auto header = [&](chunk& fresh) {
     fresh.writer.store_relaxed(index_of(slot) | generation_of(slot) << 32);
     fresh.tid_lane.store_relaxed(tid_of(slot) | static_cast<uint64_t>(lane_index) << 32);
@@ -3419,7 +3500,7 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #define CONTRAIL_DETAIL_RING_HPP
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 /// What a macro leaves at its call site.
 struct call_site {
@@ -3492,7 +3573,7 @@ inline constexpr payload_size payload_of = size_of_arguments<form_of<Kind, Args.
 // ---- regions -------------------------------------------------------------------------------------------------
 
 template <class... Args>
-CONTRAIL_DETAIL_COLD frame* begin_cold(call_site& site, unsigned* words, parameter_type<Args>... args) {
+CONTRAIL_DETAIL_COLD frame* begin_cold(call_site& site, unsigned* words, parameter_type<bare<Args>>... args) {
   const uint64_t stack_pointer = CONTRAIL_DETAIL_CALLERS_STACK_POINTER();
   const claim free = the_slow_half().claim_frame(this_caller(), site, stack_pointer);
   if (free.at == nullptr) return nullptr;
@@ -3529,12 +3610,14 @@ CONTRAIL_DETAIL_ALWAYS_INLINE open_region begin_inline(call_site& site, unsigned
   next_frame = at + 1;
   signal_fence();
   if constexpr (sizeof...(Args) != 0) {
+    // No instruction on x86-64. A dump that sees a word of this payload must not find the frame's former word again.
+    __atomic_thread_fence(__ATOMIC_RELEASE);
     const unsigned used = encode_arguments<binding_kind::region, Args...>(at->payload, frame_payload_words, args...);
     if (words != nullptr) *words = used;
   }
   store_stack_pointer(*at);
   const uint64_t start = hardware_ticks();
-  at->start_ticks.store_relaxed(start);
+  at->start_ticks.store_release(start);  // after the word of the region before, for the same reason
   const uint64_t word = (start << duration_shift) - w;
   // Release: a reader that sees the word sees the payload.
   at->word.store_release(word);
@@ -3614,7 +3697,7 @@ __attribute__((noinline)) CONTRAIL_DETAIL_HIDDEN inline frame* begin_compact(cal
 // ---- points: instants, counters, events, log lines -----------------------------------------------------------
 
 template <binding_kind Kind, class... Args>
-CONTRAIL_DETAIL_COLD void point_cold(call_site& site, parameter_type<Args>... args) {
+CONTRAIL_DETAIL_COLD void point_cold(call_site& site, parameter_type<bare<Args>>... args) {
   const uint64_t stack_pointer = CONTRAIL_DETAIL_CALLERS_STACK_POINTER();
   const claim free = the_slow_half().claim_frame(this_caller(), site, stack_pointer);
   if (free.at == nullptr) return;
@@ -3672,7 +3755,7 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #include <sys/syscall.h>
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 inline uint32_t current_tid() { return static_cast<uint32_t>(syscall(SYS_gettid)); }
 
@@ -3693,10 +3776,16 @@ inline void reset(lane& writer) {
   writer.dropped.store_relaxed(0);
 }
 
+/// A slot and the state word that says whose it is.
+struct claimed_slot {
+  thread_slot* slot;
+  uint64_t state;
+};
+
 /// Takes a slot for the running thread and this object; null when all are in use by live threads.
-inline thread_slot* claim_slot(process_state& process, image_view& image, const object_root& owner) {
+inline claimed_slot claim_slot(process_state& process, image_view& image, const object_root& owner) {
   const uint64_t now = now_ticks(process);
-  if (now < image.no_slot_until.load_relaxed()) return nullptr;
+  if (now < image.no_slot_until.load_relaxed()) return {nullptr, 0};
   const uint32_t tid = current_tid();
   const uint64_t object = reinterpret_cast<uint64_t>(&owner);
   // This thread has no slot for this object: one that carries its tid belonged to a thread that ended.
@@ -3737,25 +3826,27 @@ inline thread_slot* claim_slot(process_state& process, image_view& image, const 
       end_frame_of(slot, k)->word.store_relaxed(frame_busy);
     }
     image.super->attached_slots.fetch_add_relaxed(1);
-    slot.state.store_release(slot_word(generation, slot_state::live));
-    return &slot;
+    const uint64_t live = slot_word(generation, slot_state::live);
+    slot.state.store_release(live);
+    return {&slot, live};
   }
   image.no_slot_until.store_relaxed(now + process.tick_hz.load_relaxed() / 1000);
-  return nullptr;
+  return {nullptr, 0};
 }
 
 /// Gives the running thread a slot in the image and points its next_frame at the stack. A handler may attach in between:
-/// the pointer is published last, by compare-exchange, and who comes second gives its slot back.
+/// the pointer is published last, by compare-exchange, and who comes second gives its slot back. That handler may have
+/// taken our slot for a dead thread's and have it now: the state word tells, which is therefore not read again.
 inline bool attach_thread(process_state& process, image_view& image, caller from) {
   frame* before = *from.next_frame;
-  thread_slot* slot = claim_slot(process, image, *from.object);
-  if (slot == nullptr) {
+  const claimed_slot mine = claim_slot(process, image, *from.object);
+  if (mine.slot == nullptr) {
     count_drop(image, drop_reason::no_slot);
     return false;
   }
-  if (!__atomic_compare_exchange_n(from.next_frame, &before, first_frame_of(*slot, 0), false, __ATOMIC_RELAXED,
+  if (!__atomic_compare_exchange_n(from.next_frame, &before, first_frame_of(*mine.slot, 0), false, __ATOMIC_RELAXED,
                                    __ATOMIC_RELAXED)) {
-    free_slot(process, image, *slot, slot->state.load_relaxed());
+    free_slot(process, image, *mine.slot, mine.state);
     return true;
   }
   image.super->attached.fetch_add_relaxed(1);
@@ -3773,12 +3864,12 @@ inline bool passes_filters(const process_state& process, const descriptor& what)
   return passes_globs(list, what.name);
 }
 
-/// Resolves a site for the current epoch. Returns its word (id and tag), or site_off.
-inline uint64_t resolve_site(process_state& process, const object_root& object, call_site& site) {
+/// Resolves a site for the current epoch. Returns its word (id and tag) in `image`, or site_off.
+inline uint64_t resolve_site(process_state& process, image_view* image, const object_root& object, call_site& site) {
   // Read first: whatever changes after this makes the word stored below stale at once.
   const uint64_t epoch = object.epoch.load_acquire();
-  image_view* image = current_image(process);
-  if (image == nullptr || process.recording.load_acquire() == 0 || !passes_filters(process, *site.what)) {
+  if (image == nullptr || image != current_image(process) || process.recording.load_acquire() == 0 ||
+      !passes_filters(process, *site.what)) {
     site.word.store_relaxed(epoch + site_off);
     return site_off;
   }
@@ -3788,7 +3879,9 @@ inline uint64_t resolve_site(process_state& process, const object_root& object, 
     bound = generation | site_word(*site.what, bind(*image, *site.what));
     site.bound.store_relaxed(bound);
   }
-  site.word.store_relaxed(epoch + (bound & site_off));
+  // The quick path reads the hardware's counter. Where that is not trusted no word fits, so that all go the slow path.
+  const bool quick = process.hardware_clock.load_relaxed() != 0;
+  site.word.store_release(quick ? epoch + (bound & site_off) : epoch - 1);
   return bound & site_off;
 }
 
@@ -3801,18 +3894,23 @@ inline bool on_alternate_stack() {
   return sigaltstack(nullptr, &stack) == 0 && (stack.ss_flags & SS_ONSTACK) != 0;
 }
 
+/// A point in progress marks its frame with the stack pointer of its code, a multiple of 4, which no region's word is.
+/// One store says both, so that no handler sees one without the other.
+inline bool is_point_mark(uint64_t word) { return (word & 3) == 0 && word != 0; }
+
+/// How deep in the stack the code is that uses the frame.
+inline uint64_t depth_of(const frame& at) {
+  const uint64_t word = at.word.load_relaxed();
+  return is_point_mark(word) ? word : at.stack_pointer.load_relaxed();
+}
+
 /// Frees frames of code that was jumped over by longjmp: they were begun deeper in the stack than the running code is.
-/// Returns how many.
-inline unsigned purge_frames(thread_slot& slot, unsigned lane_index, uint64_t stack_pointer) {
-  if (on_alternate_stack()) return 0;
-  unsigned purged = 0;
+inline void purge_frames(thread_slot& slot, unsigned lane_index, uint64_t stack_pointer) {
+  if (on_alternate_stack()) return;
   for (frame* at = first_frame_of(slot, lane_index); at != end_frame_of(slot, lane_index); ++at) {
     const uint64_t word = at->word.load_relaxed();
-    if (word == 0 || word == frame_busy || at->stack_pointer.load_relaxed() >= stack_pointer) continue;
-    at->word.store_relaxed(0);
-    ++purged;
+    if (word != 0 && word != frame_busy && depth_of(*at) < stack_pointer) at->word.store_relaxed(0);
   }
-  return purged;
 }
 
 /// The first frame of a lane above all frames in use.
@@ -3820,6 +3918,23 @@ inline frame* top_frame(thread_slot& slot, unsigned lane_index) {
   frame* at = end_frame_of(slot, lane_index);
   while (at != first_frame_of(slot, lane_index) && (at - 1)->word.load_relaxed() == 0) --at;
   return at;
+}
+
+/// Begins that handlers interrupted before they stored their frames' words, at most: one per handler within a handler.
+inline constexpr unsigned most_interrupted_begins = 3;
+
+/// Where to go on when a lane's stack is full: on this lane after what was jumped over or ended elsewhere is purged, or
+/// on a lane that nothing uses; null when there is none.
+inline frame* find_frame(thread_slot& slot, unsigned lane_index, uint64_t stack_pointer) {
+  purge_frames(slot, lane_index, stack_pointer);
+  frame* const at = top_frame(slot, lane_index) + most_interrupted_begins;
+  if (at < end_frame_of(slot, lane_index)) return at;
+  for (unsigned k = 0; k < lane_count; ++k) {
+    if (k == lane_index) continue;
+    purge_frames(slot, k, stack_pointer);
+    if (top_frame(slot, k) == first_frame_of(slot, k)) return first_frame_of(slot, k);
+  }
+  return nullptr;
 }
 
 /// Whether a frame is in this image: detached_frame and frames of an image that was retired are not.
@@ -3833,30 +3948,33 @@ inline claim claim_frame(caller from, call_site& site, uint64_t stack_pointer) {
   const errno_keeper keep;
   process_state* process = joined_process();
   if (process == nullptr) return {nullptr, 0};
-  const uint64_t word = resolve_site(*process, *from.object, site);
+  // Read once: the id, the slot and the frame have to be of one image, also while another one takes over.
+  image_view* const current = current_image(*process);
+  const uint64_t word = resolve_site(*process, current, *from.object, site);
   if (word == site_off) return {nullptr, 0};
-  image_view& image = *current_image(*process);
+  image_view& image = *current;
   frame* at = *from.next_frame;
   if (!is_in_image(image, at)) {
     if (!attach_thread(*process, image, from)) return {nullptr, 0};
     at = *from.next_frame;
+    if (!is_in_image(image, at)) return {nullptr, 0};  // a handler attached to a newer image
   }
   if (at->word.load_relaxed() == 0) return {at, word};
 
   thread_slot& slot = slot_of(at);
   const unsigned lane_index = lane_index_of(slot, at);
-  if (at == end_frame_of(slot, lane_index)) {
-    if (purge_frames(slot, lane_index, stack_pointer) != 0) {
-      at = top_frame(slot, lane_index);
-      if (at != end_frame_of(slot, lane_index)) return {at, word};
-    }
-    count_drop(image, drop_reason::too_deep);
-    return {nullptr, 0};
-  }
+  const bool is_full = at == end_frame_of(slot, lane_index);
+  bool is_in_use = !is_full || at->word.load_relaxed() != frame_busy;
   // The next free frame is not free: an end (or a point) was interrupted on it. Either this is a handler above it, or a
   // handler has jumped out of it for good. A handler runs deeper in the stack than the code that it interrupted.
-  if (!on_alternate_stack() && stack_pointer >= at->stack_pointer.load_relaxed()) {
-    at->word.store_relaxed(0);
+  if (is_in_use && !on_alternate_stack() && stack_pointer >= depth_of(*at)) {
+    at->word.store_relaxed(is_full ? frame_busy : 0);
+    if (!is_full) return {at, word};
+    is_in_use = false;
+  }
+  if (!is_in_use) {
+    at = find_frame(slot, lane_index, stack_pointer);
+    if (at == nullptr) count_drop(image, drop_reason::too_deep);
     return {at, word};
   }
   for (unsigned k = 0; k < lane_count; ++k) {
@@ -3900,7 +4018,6 @@ inline void end_elsewhere(process_state& process, image_view& image, caller from
   uint64_t record[4 + frame_payload_words] = {long_header(long_form::async_region, id_of_site_word(site), 3 + words),
                                               start, 0, tid_of(origin_slot)};
   for (unsigned i = 0; i < words; ++i) record[4 + i] = origin.payload[i].load_relaxed();
-  origin.owner = &origin_slot.lanes[lane_index_of(origin_slot, &origin)];
   uint64_t expected = word;
   if (!origin.word.compare_exchange(expected, 0)) return count_drop(image, drop_reason::misnested);
 
@@ -3908,16 +4025,17 @@ inline void end_elsewhere(process_state& process, image_view& image, caller from
   frame* const at = *from.next_frame;
   thread_slot& slot = slot_of(at);
   const unsigned lane_index = lane_index_of(slot, at);
-  const bool at_end = at == end_frame_of(slot, lane_index);
-  if (!at_end && at->word.load_relaxed() != 0) return count_drop(image, drop_reason::no_lane);
-  at->word.store_relaxed(frame_busy);
+  const uint64_t free_word = at == end_frame_of(slot, lane_index) ? frame_busy : 0;
+  if (at->word.load_relaxed() != free_word) return count_drop(image, drop_reason::no_lane);
+  at->word.store_relaxed(CONTRAIL_DETAIL_CALLERS_STACK_POINTER());
   signal_fence();
   record[2] = now_ticks(process);
   if (prepare_lane(process, image, slot, lane_index, 4 + words, record[2])) {
     append(slot.lanes[lane_index], record, 4 + words, false);
   }
+  at->owner = &slot.lanes[lane_index];
   signal_fence();
-  if (!at_end) at->word.store_relaxed(0);
+  at->word.store_relaxed(free_word);
 }
 
 inline void end_region_slowly(caller from, frame* at, uint64_t word, unsigned words) {
@@ -3939,19 +4057,17 @@ inline void end_region_slowly(caller from, frame* at, uint64_t word, unsigned wo
   const unsigned top_lane = lane_index_of(slot, top);
   const bool in_order = top == at + 1;
   // In order, the frame itself is the busy mark. Else handlers look at the top, which must say so if they would write
-  // into the same lane. The end frame of a full stack always does.
-  const bool mark_top = !in_order && top_lane == lane_index && top->word.load_relaxed() == 0;
+  // into the same lane.
+  const uint64_t free_word = top == end_frame_of(slot, lane_index) ? frame_busy : 0;
+  const bool mark_top = !in_order && top_lane == lane_index && top->word.load_relaxed() == free_word;
   if (in_order) *from.next_frame = at;
-  if (mark_top) {
-    top->stack_pointer.store_relaxed(CONTRAIL_DETAIL_CALLERS_STACK_POINTER());
-    top->word.store_relaxed(frame_busy);
-  }
+  if (mark_top) top->word.store_relaxed(CONTRAIL_DETAIL_CALLERS_STACK_POINTER());
   signal_fence();
   write_region(process, image, slot, lane_index, word, at->start_ticks.load_relaxed(), now_ticks(process),
                at->payload, words);
   at->owner = &slot.lanes[lane_index];
   signal_fence();
-  if (mark_top) top->word.store_relaxed(0);
+  if (mark_top) top->word.store_relaxed(free_word);
   at->word.store_relaxed(0);
   if (in_order) return;
   if (top_lane == lane_index || top_frame(slot, top_lane) == first_frame_of(slot, top_lane)) {
@@ -3983,14 +4099,14 @@ inline void write_point_slowly(frame* at, uint64_t word, uint64_t stack_pointer,
   if (!is_in_image(image, at)) return;  // another image took over since the frame was claimed
   thread_slot& slot = slot_of(at);
   const unsigned lane_index = lane_index_of(slot, at);
-  at->stack_pointer.store_relaxed(stack_pointer);
-  at->word.store_relaxed(frame_busy);
+  at->word.store_relaxed(stack_pointer);
   signal_fence();
   const uint64_t now = now_ticks(process);
   if (prepare_lane(process, image, slot, lane_index, words + 1, now)) {
     record[0] = now << end_time_shift | static_cast<uint64_t>(words) << duration_shift | word;
     append(slot.lanes[lane_index], record, words + 1, false);
   }
+  at->owner = &slot.lanes[lane_index];
   signal_fence();
   at->word.store_relaxed(0);
 }
@@ -4020,7 +4136,7 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #include <fcntl.h>
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 /// Where a dump goes. `write` returns 0 or an errno value.
 struct dump_sink {
@@ -4082,7 +4198,7 @@ inline void copy_frame(frame& to, const frame& from) {
   to.word.store_relaxed(0);
   // Acquire: a word that is seen comes with the payload that was stored before it.
   const uint64_t word = from.word.load_acquire();
-  if (word == 0 || word == frame_busy) return;
+  if ((word & 3) == 0 || word == frame_busy) return;  // free, a point in progress, or the stack's end
   to.start_ticks.store_relaxed(from.start_ticks.load_acquire());
   to.stack_pointer.store_relaxed(from.stack_pointer.load_acquire());
   // In order and each with acquire: a field that is set later is published by its first word, which is stored last.
@@ -4358,7 +4474,13 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #endif
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+inline error incompatible() {
+  return {error_code::incompatible,
+          "Another shared object of this process carries an incompatible version of contrail: build both with the same "
+          "version."};
+}
 
 inline error not_running() {
   return {error_code::not_running, "No flight recorder runs: call contrail::flight_recorder::start() first."};
@@ -4394,20 +4516,23 @@ class dump_turn {
 
 inline uint64_t window_ns(const process_state& process, duration last) {
   const uint64_t limit = process.window_ns.load_relaxed();
-  const uint64_t wanted = last.ns > 0 ? static_cast<uint64_t>(last.ns) : 0;
+  const uint64_t wanted = static_cast<uint64_t>(last.ns);
   return limit != 0 && (wanted == 0 || wanted > limit) ? limit : wanted;
 }
 
+inline error negative_window() { return {error_code::bad_option, "dump_options.last must not be negative."}; }
+
+/// "<what> (<the system's reason>): <path>": the path comes last, since it may be longer than the message.
 inline error file_error(const char* what, const char* path, int number) {
   char message[sizeof(error)];
   text_writer writer(message, sizeof message);
-  writer.add(what).add(path).add(": ");
+  writer.add(what).add(" (");
   if (const char* known = errno_text(number)) {
     writer.add(known);
   } else {
     writer.add("system error ").add(static_cast<uint64_t>(number));
   }
-  writer.add('.');
+  writer.add("): ").add(path);
   return {error_code::file, message};
 }
 
@@ -4417,7 +4542,8 @@ inline int write_to_descriptor(void* context, const void* bytes, size_t size) {
 
 /// Every dump goes through here. `write` is called with pieces of the dump, in order.
 // Async-signal-safe, as far as `sink` is.
-inline error dump_to(const dump_sink& sink, uint64_t last_ns, uint32_t signal, const char* where) {
+inline error dump_to(const dump_sink& sink, duration last, uint32_t signal, const char* where) {
+  if (last.ns < 0) return negative_window();
   process_state* process = joined_process();
   if (process == nullptr || process->recording.load_acquire() == 0) return not_running();
   const dump_turn turn(*process);
@@ -4425,14 +4551,14 @@ inline error dump_to(const dump_sink& sink, uint64_t last_ns, uint32_t signal, c
     return {error_code::busy, "Another dump is being written; try again when it is done."};
   }
   process->dump_count.fetch_add_relaxed(1);
-  if (const int failed = write_dump(*process, *current_image(*process), {last_ns, signal}, sink)) {
-    return file_error("Could not write the dump to ", where, failed);
+  if (const int failed = write_dump(*process, *current_image(*process), {window_ns(*process, last), signal}, sink)) {
+    return file_error("Could not write the dump", where, failed);
   }
   return {};
 }
 
 // Async-signal-safe.
-inline error dump_to_path(const char* pattern, uint64_t last_ns, uint32_t signal) {
+inline error dump_to_path(const char* pattern, duration last, uint32_t signal) {
   const errno_keeper keep;
   process_state* process = joined_process();
   if (process == nullptr || process->recording.load_acquire() == 0) return not_running();
@@ -4447,10 +4573,10 @@ inline error dump_to_path(const char* pattern, uint64_t last_ns, uint32_t signal
   if (error failed = expand_path(pattern, values, path)) return failed;
 
   replacing_file file(path, pid, sequence);
-  if (!file.is_open()) return file_error("Could not create the dump beside ", path, file.error());
+  if (!file.is_open()) return file_error("Could not create the dump", path, file.error());
   int descriptor = file.descriptor();
-  if (error failed = dump_to({write_to_descriptor, &descriptor}, last_ns, signal, path)) return failed;
-  if (const int failed = file.commit()) return file_error("Could not finish the dump ", path, failed);
+  if (error failed = dump_to({write_to_descriptor, &descriptor}, last, signal, path)) return failed;
+  if (const int failed = file.commit()) return file_error("Could not finish the dump", path, failed);
   return {};
 }
 
@@ -4466,7 +4592,7 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #include <signal.h>
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 inline constexpr unsigned most_signal_dumps = 8;
 
@@ -4488,12 +4614,9 @@ inline void on_dump_signal(int signal, siginfo_t* info, void* context) {
   const errno_keeper keep;
   for (signal_dump& wanted : signal_dumps) {
     if (wanted.signal.load_acquire() != static_cast<uint64_t>(signal)) continue;
-    process_state* process = joined_process();
-    const uint64_t last = wanted.last_ns.load_relaxed();
-    const uint64_t window =
-        process == nullptr ? 0 : window_ns(*process, duration{static_cast<int64_t>(last)});
-    if (error failed = dump_to_path(wanted.path[wanted.path_in_use.load_acquire()], window,
-                                    static_cast<uint32_t>(signal))) {
+    const duration last{static_cast<int64_t>(wanted.last_ns.load_relaxed())};
+    const char* const path = wanted.path[wanted.path_in_use.load_acquire()];
+    if (error failed = dump_to_path(path, last, static_cast<uint32_t>(signal))) {
       char line[sizeof(error) + 16];
       text_writer text(line, sizeof line);
       text.add("contrail: ").add(failed.message()).add('\n');
@@ -4508,9 +4631,13 @@ inline void on_dump_signal(int signal, siginfo_t* info, void* context) {
   }
 }
 
-inline error install_signal_dump(int signal, const char* path, uint64_t last_ns) {
+inline error install_signal_dump(int signal, const char* path, duration last) {
+  if (last.ns < 0) return negative_window();
   char ignored[longest_path_bytes];
   if (error failed = expand_path(path, {1, 1, 1, "e"}, ignored)) return failed;
+  process_state* process = join_process();
+  if (process == nullptr) return incompatible();
+  const control_lock lock(*process);
   signal_dump* place = nullptr;
   for (signal_dump& at : signal_dumps) {
     const uint64_t used_for = at.signal.load_relaxed();
@@ -4525,7 +4652,7 @@ inline error install_signal_dump(int signal, const char* path, uint64_t last_ns)
   }
   const uint64_t other = 1 - place->path_in_use.load_relaxed();
   text_writer(place->path[other], longest_path_bytes).add(path);
-  place->last_ns.store_relaxed(last_ns);
+  place->last_ns.store_relaxed(static_cast<uint64_t>(last.ns));
   place->path_in_use.store_release(other);
   if (place->signal.load_relaxed() != 0) return {};
 
@@ -4561,7 +4688,7 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #define CONTRAIL_DETAIL_OBJECT_HPP
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 /// Adds this shared object to the process's list, once.
 inline void link_object() {
@@ -4618,7 +4745,7 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #include <sys/mman.h>
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 /// Maps `bytes` of zeroed private memory whose address is a multiple of `alignment` (a power of two); null when the
 /// system has none, with errno saying why. Private, so that a forked child writes to its own copy.
@@ -4652,7 +4779,7 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #endif
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 inline constexpr uint64_t smallest_image_bytes = 1U << 20;
 inline constexpr uint64_t largest_image_bytes = 1ULL << 34;  ///< 34 bits of offsets stay far from every field's limit
@@ -4707,7 +4834,7 @@ inline constexpr image_layout divide(uint64_t bytes) {
   layout.image_bytes = bytes & ~uint64_t{sizeof(thread_slot) - 1};
   uint64_t at = sizeof(thread_slot);  // the superblock, the view, and padding up to the slots' alignment
   layout.slots_offset = at;
-  // An eighth for threads, 252 of them in 32 MiB; the rest of the first eighth of ids and their strings is a thirtieth.
+  // An eighth for threads: 256 of them in 32 MiB.
   layout.slot_count = layout.image_bytes / 8 / sizeof(thread_slot);
   at += layout.slot_count * sizeof(thread_slot);
   layout.id_count = layout.image_bytes / 4096;
@@ -4719,7 +4846,7 @@ inline constexpr image_layout divide(uint64_t bytes) {
   layout.hashes_offset = at;
   at += layout.hash_count * 8;
   layout.arena_offset = at;
-  layout.arena_bytes = layout.id_count * 128;
+  layout.arena_bytes = layout.id_count * 256;  // what a call site with two arguments and a long path takes
   at += layout.arena_bytes;
   const uint64_t most_chunks = layout.image_bytes / chunk_bytes;
   layout.states_offset = at;
@@ -4879,7 +5006,7 @@ CONTRAIL_DETAIL_NAMESPACE_END
 extern "C" int contrail_dump(const char* path);
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 /// In a forked child: nothing records until it calls start, since the parent's threads do not exist here.
 inline void after_fork_in_child() {
@@ -4899,7 +5026,7 @@ inline void after_fork_in_child() {
 /// All functions may be called from any thread. `start`, `stop` and `set_filter` take a short lock and may allocate
 /// address space: not in signal handlers. The dump functions are async-signal-safe, and never make a thread that records
 /// wait.
-class flight_recorder {
+class CONTRAIL_DETAIL_HIDDEN flight_recorder {
  public:
   flight_recorder() = delete;
 
@@ -4909,11 +5036,7 @@ class flight_recorder {
     using namespace detail;
     link_object();
     process_state* process = join_process();
-    if (process == nullptr) {
-      return {error_code::incompatible,
-              "Another shared object of this process carries an incompatible version of contrail: build both with the "
-              "same version."};
-    }
+    if (process == nullptr) return incompatible();
     const control_lock lock(*process);
     if (process->recording.load_relaxed() != 0) {
       return {error_code::already_running,
@@ -5004,19 +5127,14 @@ class flight_recorder {
   /// then. Mode 0600. Fails with not_running, busy, path or file.
   // Async-signal-safe.
   static error dump(const char* path, const dump_options& wanted = {}) {
-    detail::process_state* process = detail::joined_process();
-    if (process == nullptr) return detail::not_running();
-    return detail::dump_to_path(path, detail::window_ns(*process, wanted.last), 0);
+    return detail::dump_to_path(path, wanted.last, 0);
   }
 
   /// Writes a dump to an open descriptor: a file, a pipe, a socket. What a failed dump wrote is no dump.
   // Async-signal-safe.
   static error dump(int descriptor, const dump_options& wanted = {}) {
     const detail::errno_keeper keep;
-    detail::process_state* process = detail::joined_process();
-    if (process == nullptr) return detail::not_running();
-    return detail::dump_to({detail::write_to_descriptor, &descriptor}, detail::window_ns(*process, wanted.last), 0,
-                           "the descriptor");
+    return detail::dump_to({detail::write_to_descriptor, &descriptor}, wanted.last, 0, "the descriptor");
   }
 
   /// Appends a dump to a container of bytes such as std::string or std::vector<char>. Allocates: not in signal handlers.
@@ -5027,8 +5145,6 @@ class flight_recorder {
     }
   static error dump(Bytes& bytes, const dump_options& wanted = {}) {
     static_assert(sizeof(*bytes.data()) == 1, "contrail: a dump goes into a container of bytes.");
-    detail::process_state* process = detail::joined_process();
-    if (process == nullptr) return detail::not_running();
     const auto append = [](void* context, const void* from, size_t size) {
       Bytes& to = *static_cast<Bytes*>(context);
       const size_t before = to.size();
@@ -5036,13 +5152,14 @@ class flight_recorder {
       memcpy(to.data() + before, from, size);
       return 0;
     };
-    return detail::dump_to({append, &bytes}, detail::window_ns(*process, wanted.last), 0, "memory");
+    return detail::dump_to({append, &bytes}, wanted.last, 0, "memory");
   }
 
   /// Writes a dump to `path` whenever the process receives `signal`, such as SIGUSR2. The handler that was installed
-  /// before is called afterwards. At most 8 signals; the path is copied. Fails with bad_option, path or file.
+  /// before is called afterwards. At most 8 signals for each shared object; the path is copied. Fails with bad_option or
+  /// path, and with incompatible.
   static error dump_on_signal(int signal, const char* path, const dump_options& wanted = {}) {
-    return detail::install_signal_dump(signal, path, wanted.last.ns > 0 ? static_cast<uint64_t>(wanted.last.ns) : 0);
+    return detail::install_signal_dump(signal, path, wanted.last);
   }
 
   /// Replaces the filter. Takes effect at each call site's next hit; regions in flight end as they began.
@@ -5119,9 +5236,17 @@ extern "C" inline int contrail_dump(const char* path) {
 #define CONTRAIL_LOG_HPP
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
-enum class format_mistake : unsigned char { none, unclosed, unopened, mixed, named, too_few_arguments, too_many_arguments };
+enum class format_mistake : unsigned char {
+  none,
+  unclosed,
+  unopened,
+  mixed,
+  named,
+  too_few_arguments,
+  too_many_arguments
+};
 
 /// Reads a format string of fmt's syntax as far as needed to know which arguments it uses.
 struct format_scanner {
@@ -5201,12 +5326,15 @@ constexpr bool check_log() {
     constexpr bool few = sizeof...(Args) <= 64;
     static_assert(few, "contrail: TRACE_LOG takes up to 64 arguments.");
     constexpr bool flat = (... && (kind_of<bare<Args>> != value_kind::aggregate));
-    static_assert(flat, "contrail: TRACE_LOG prints numbers, texts, enumerations, pointers and durations: pass the "
-                        "members of this object one by one, or use TRACE_EMIT(object).");
+    static_assert(flat,
+                  "contrail: TRACE_LOG prints numbers, texts, enumerations, pointers and durations: pass the "
+                  "members of this object one by one, or use TRACE_EMIT(object).");
     constexpr format_mistake mistake =
         find_format_mistake(site_descriptor<Site, binding_kind::log, Args...>.name, sizeof...(Args));
-    static_assert(mistake != format_mistake::unclosed, "contrail: a '{' in this format has no '}'; write {{ for a brace.");
-    static_assert(mistake != format_mistake::unopened, "contrail: a '}' in this format has no '{'; write }} for a brace.");
+    static_assert(mistake != format_mistake::unclosed,
+                  "contrail: a '{' in this format has no '}'; write {{ for a brace.");
+    static_assert(mistake != format_mistake::unopened,
+                  "contrail: a '}' in this format has no '{'; write }} for a brace.");
     static_assert(mistake != format_mistake::mixed, "contrail: this format mixes {} and {0}: use one of both.");
     static_assert(mistake != format_mistake::named,
                   "contrail: a placeholder is {}, {0} or {:spec}; arguments have no names here.");
@@ -5228,7 +5356,7 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #endif
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 /// The one call_site object of a macro: `Site` is its lambda's type, `Args` are the types after the name.
 template <uint8_t Flags, class Site, binding_kind Kind, class... Args>
@@ -5315,7 +5443,7 @@ constexpr bool is_dynamic_value = kind_of<bare<T>> != value_kind::none && is_lea
 }  // namespace detail
 
 /// The region of TRACE_REGION_VAR: for what is known only later. Belongs to the thread that made it.
-class [[nodiscard]] region {
+class [[nodiscard, gnu::visibility("hidden")]] region {
  public:
   CONTRAIL_DETAIL_ALWAYS_INLINE constexpr region() = default;
   CONTRAIL_DETAIL_ALWAYS_INLINE region(detail::open_region opened, unsigned words)
@@ -5386,7 +5514,7 @@ class [[nodiscard]] region {
   unsigned words_ = 0;
 };
 
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 // ---- what the macros call ------------------------------------------------------------------------------------
 
@@ -5678,8 +5806,17 @@ struct duration {
       Chrono::period::den;
     }
   constexpr duration(const Chrono& from)  // NOLINT(google-explicit-constructor): `{.last = 5s}` has to read like that
-      : ns(static_cast<int64_t>(static_cast<long double>(from.count()) * Chrono::period::num * 1'000'000'000 /
-                                Chrono::period::den)) {}
+      : ns(saturated(static_cast<long double>(from.count()) * Chrono::period::num * 1'000'000'000 /
+                     Chrono::period::den)) {}
+
+ private:
+  /// 292 years either way are as good as for ever.
+  static constexpr int64_t saturated(long double nanoseconds) {
+    constexpr int64_t most = INT64_MAX;
+    if (!(nanoseconds < static_cast<long double>(most))) return most;
+    if (!(nanoseconds > -static_cast<long double>(most))) return -most;
+    return static_cast<int64_t>(nanoseconds);
+  }
 };
 
 CONTRAIL_DETAIL_NAMESPACE_END
@@ -5844,10 +5981,12 @@ class region {
 #ifndef CONTRAIL_PFR_HPP
 #define CONTRAIL_PFR_HPP
 
+#if CONTRAIL_DETAIL_ENABLED
+
 #include <boost/pfr/core.hpp>
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 /// An object that is declared and never made: only addresses of its members are taken, as constants.
 template <class T>
@@ -5862,7 +6001,7 @@ struct never_made {
 template <class T>
 extern const never_made<T> never_made_object;
 
-/// A pointer to a member of an object is a valid template argument on g++; clang before 18 takes it inside a class only.
+/// A pointer to a member of an object is a template argument on g++; clang before 18 takes it inside a class only.
 template <class Member>
 struct member_address {
   const Member* address;
@@ -5882,8 +6021,8 @@ constexpr text pretty_function_of_member() {
   return __PRETTY_FUNCTION__;
 }
 
-/// The name of an aggregate's member, out of "… {& never_made_object<ns::point>.value.ns::point::x)}]". PFR names members
-/// itself from 2.2 on, by the same means; this works with 2.0 and 2.1 as well.
+/// The name of an aggregate's member, out of "… {(& never_made_object<ns::point>…::value.ns::point::x)}]". PFR names
+/// members itself from 2.2 on, by the same means; this works with 2.0 and 2.1 as well.
 template <class T, size_type Index>
 constexpr text aggregate_member_name() {
   text pretty = pretty_function_of_member<address_of_member<T, Index>()>();
@@ -5916,6 +6055,8 @@ struct aggregate_fields : aggregate_names<T, make_integer_pack<size_type, boost:
 CONTRAIL_DETAIL_NAMESPACE_END
 
 #endif
+
+#endif
 #endif
 #ifdef CONTRAIL_WITH_FMT
 // ==== contrail/fmt.hpp ==============================================================================================
@@ -5930,6 +6071,8 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #ifndef CONTRAIL_FMT_HPP
 #define CONTRAIL_FMT_HPP
 
+#if CONTRAIL_DETAIL_ENABLED
+
 #include <fmt/args.h>
 #include <fmt/format.h>
 
@@ -5937,7 +6080,7 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #include <vector>
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 constexpr fmt::string_view view_of(text t) { return {t.data, t.size}; }
 
@@ -5973,8 +6116,9 @@ struct check_with_fmt {
   static constexpr bool check() {
     constexpr bool fits =
         accepts<format_of<Site, Args...>, typename decltype(fmt_argument_of<Args>())::type...>(nullptr);
-    static_assert(fits, "contrail: fmt refuses this format for these arguments: the part of a {} after its colon does "
-                        "not suit the argument's type.");
+    static_assert(fits,
+                  "contrail: fmt refuses this format for these arguments: the part of a {} after its colon does "
+                  "not suit the argument's type.");
     return fits;
   }
 
@@ -6148,6 +6292,8 @@ CONTRAIL_DETAIL_NAMESPACE_END
 
 #undef CONTRAIL_DETAIL_LOG_CHECKER
 #define CONTRAIL_DETAIL_LOG_CHECKER ::contrail::detail::check_with_fmt
+
+#endif
 
 #endif
 #endif

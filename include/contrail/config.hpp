@@ -37,8 +37,9 @@
 #define CONTRAIL_TLS_MODEL "initial-exec"
 #endif
 
-// Entities of namespace contrail::detail are hidden: each shared object has its own copies, and the one recorder of
-// the process is found by an ELF note instead of by symbol lookup (detail/process.hpp).
+// On every `namespace detail`: each shared object has its own copies of what is in it. With default visibility the
+// dynamic linker would give a library the executable's functions, which use the executable's variables. The one
+// recorder of the process is found by an ELF note instead of by symbol lookup (detail/process.hpp).
 #define CONTRAIL_DETAIL_HIDDEN __attribute__((visibility("hidden")))
 #define CONTRAIL_DETAIL_COLD __attribute__((noinline, cold))
 #define CONTRAIL_DETAIL_ALWAYS_INLINE __attribute__((always_inline)) inline

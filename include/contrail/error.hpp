@@ -61,8 +61,17 @@ struct duration {
       Chrono::period::den;
     }
   constexpr duration(const Chrono& from)  // NOLINT(google-explicit-constructor): `{.last = 5s}` has to read like that
-      : ns(static_cast<int64_t>(static_cast<long double>(from.count()) * Chrono::period::num * 1'000'000'000 /
-                                Chrono::period::den)) {}
+      : ns(saturated(static_cast<long double>(from.count()) * Chrono::period::num * 1'000'000'000 /
+                     Chrono::period::den)) {}
+
+ private:
+  /// 292 years either way are as good as for ever.
+  static constexpr int64_t saturated(long double nanoseconds) {
+    constexpr int64_t most = INT64_MAX;
+    if (!(nanoseconds < static_cast<long double>(most))) return most;
+    if (!(nanoseconds > -static_cast<long double>(most))) return -most;
+    return static_cast<int64_t>(nanoseconds);
+  }
 };
 
 CONTRAIL_DETAIL_NAMESPACE_END

@@ -18,7 +18,7 @@
 extern "C" int contrail_dump(const char* path);
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 /// In a forked child: nothing records until it calls start, since the parent's threads do not exist here.
 inline void after_fork_in_child() {
@@ -38,7 +38,7 @@ inline void after_fork_in_child() {
 /// All functions may be called from any thread. `start`, `stop` and `set_filter` take a short lock and may allocate
 /// address space: not in signal handlers. The dump functions are async-signal-safe, and never make a thread that records
 /// wait.
-class flight_recorder {
+class CONTRAIL_DETAIL_HIDDEN flight_recorder {
  public:
   flight_recorder() = delete;
 
@@ -48,11 +48,7 @@ class flight_recorder {
     using namespace detail;
     link_object();
     process_state* process = join_process();
-    if (process == nullptr) {
-      return {error_code::incompatible,
-              "Another shared object of this process carries an incompatible version of contrail: build both with the "
-              "same version."};
-    }
+    if (process == nullptr) return incompatible();
     const control_lock lock(*process);
     if (process->recording.load_relaxed() != 0) {
       return {error_code::already_running,
@@ -143,19 +139,14 @@ class flight_recorder {
   /// then. Mode 0600. Fails with not_running, busy, path or file.
   // Async-signal-safe.
   static error dump(const char* path, const dump_options& wanted = {}) {
-    detail::process_state* process = detail::joined_process();
-    if (process == nullptr) return detail::not_running();
-    return detail::dump_to_path(path, detail::window_ns(*process, wanted.last), 0);
+    return detail::dump_to_path(path, wanted.last, 0);
   }
 
   /// Writes a dump to an open descriptor: a file, a pipe, a socket. What a failed dump wrote is no dump.
   // Async-signal-safe.
   static error dump(int descriptor, const dump_options& wanted = {}) {
     const detail::errno_keeper keep;
-    detail::process_state* process = detail::joined_process();
-    if (process == nullptr) return detail::not_running();
-    return detail::dump_to({detail::write_to_descriptor, &descriptor}, detail::window_ns(*process, wanted.last), 0,
-                           "the descriptor");
+    return detail::dump_to({detail::write_to_descriptor, &descriptor}, wanted.last, 0, "the descriptor");
   }
 
   /// Appends a dump to a container of bytes such as std::string or std::vector<char>. Allocates: not in signal handlers.
@@ -166,8 +157,6 @@ class flight_recorder {
     }
   static error dump(Bytes& bytes, const dump_options& wanted = {}) {
     static_assert(sizeof(*bytes.data()) == 1, "contrail: a dump goes into a container of bytes.");
-    detail::process_state* process = detail::joined_process();
-    if (process == nullptr) return detail::not_running();
     const auto append = [](void* context, const void* from, size_t size) {
       Bytes& to = *static_cast<Bytes*>(context);
       const size_t before = to.size();
@@ -175,13 +164,14 @@ class flight_recorder {
       memcpy(to.data() + before, from, size);
       return 0;
     };
-    return detail::dump_to({append, &bytes}, detail::window_ns(*process, wanted.last), 0, "memory");
+    return detail::dump_to({append, &bytes}, wanted.last, 0, "memory");
   }
 
   /// Writes a dump to `path` whenever the process receives `signal`, such as SIGUSR2. The handler that was installed
-  /// before is called afterwards. At most 8 signals; the path is copied. Fails with bad_option, path or file.
+  /// before is called afterwards. At most 8 signals for each shared object; the path is copied. Fails with bad_option or
+  /// path, and with incompatible.
   static error dump_on_signal(int signal, const char* path, const dump_options& wanted = {}) {
-    return detail::install_signal_dump(signal, path, wanted.last.ns > 0 ? static_cast<uint64_t>(wanted.last.ns) : 0);
+    return detail::install_signal_dump(signal, path, wanted.last);
   }
 
   /// Replaces the filter. Takes effect at each call site's next hit; regions in flight end as they began.

@@ -10,6 +10,10 @@
 #ifndef CONTRAIL_FMT_HPP
 #define CONTRAIL_FMT_HPP
 
+#include "contrail/config.hpp"
+
+#if CONTRAIL_DETAIL_ENABLED
+
 #include "contrail/log.hpp"
 
 #include <fmt/args.h>
@@ -19,7 +23,7 @@
 #include <vector>
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 constexpr fmt::string_view view_of(text t) { return {t.data, t.size}; }
 
@@ -231,5 +235,7 @@ CONTRAIL_DETAIL_NAMESPACE_END
 
 #undef CONTRAIL_DETAIL_LOG_CHECKER
 #define CONTRAIL_DETAIL_LOG_CHECKER ::contrail::detail::check_with_fmt
+
+#endif
 
 #endif

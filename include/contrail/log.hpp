@@ -6,7 +6,7 @@
 #include "contrail/registry.hpp"
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 enum class format_mistake : unsigned char {
   none,

@@ -12,12 +12,16 @@
 #ifndef CONTRAIL_PFR_HPP
 #define CONTRAIL_PFR_HPP
 
+#include "contrail/config.hpp"
+
+#if CONTRAIL_DETAIL_ENABLED
+
 #include "contrail/registry.hpp"
 
 #include <boost/pfr/core.hpp>
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 /// An object that is declared and never made: only addresses of its members are taken, as constants.
 template <class T>
@@ -84,5 +88,7 @@ struct aggregate_fields : aggregate_names<T, make_integer_pack<size_type, boost:
 
 }  // namespace detail
 CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
 
 #endif

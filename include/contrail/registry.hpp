@@ -45,7 +45,7 @@ struct event_info {
   static constexpr uint32_t line = detail::type_descriptor<T>.line;
 };
 
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 /// The event types that one shared object registers. Its constructor links it into the process's list.
 struct type_range {
@@ -71,7 +71,7 @@ CONTRAIL_DETAIL_HIDDEN inline type_range own_type_range() {
 }  // namespace detail
 /// All event types of the program: of the executable and of all shared objects loaded now, each once. Usable before
 /// main. Do not iterate while another thread unloads a shared object.
-class registry {
+class CONTRAIL_DETAIL_HIDDEN registry {
  public:
   class iterator {
    public:

@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 /// A 64-bit word that threads, signal handlers and readers of the image share. Same size and layout as uint64_t.
 // Async-signal-safe.

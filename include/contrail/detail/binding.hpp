@@ -7,7 +7,7 @@
 #include "contrail/detail/process.hpp"
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 inline constexpr uint32_t longest_name_bytes = 1023;  ///< longer strings of a descriptor are cut
 inline constexpr uint32_t most_fields = 512;

@@ -7,7 +7,7 @@
 #include "contrail/log.hpp"
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 /// The one call_site object of a macro: `Site` is its lambda's type, `Args` are the types after the name.
 template <uint8_t Flags, class Site, binding_kind Kind, class... Args>
@@ -94,7 +94,7 @@ constexpr bool is_dynamic_value = kind_of<bare<T>> != value_kind::none && is_lea
 }  // namespace detail
 
 /// The region of TRACE_REGION_VAR: for what is known only later. Belongs to the thread that made it.
-class [[nodiscard]] region {
+class [[nodiscard, gnu::visibility("hidden")]] region {
  public:
   CONTRAIL_DETAIL_ALWAYS_INLINE constexpr region() = default;
   CONTRAIL_DETAIL_ALWAYS_INLINE region(detail::open_region opened, unsigned words)
@@ -165,7 +165,7 @@ class [[nodiscard]] region {
   unsigned words_ = 0;
 };
 
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 // ---- what the macros call ------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@
 #include <time.h>
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 /// The processor's counter. Not fenced: neighbouring instructions may move across it by some nanoseconds, and a fence
 /// would double the price of a region. Always inline; no header is needed for it (<x86intrin.h> costs 500 ms).

@@ -22,7 +22,7 @@ struct descriptor {
   uint16_t field_count = 0;
 };
 
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 /// What contrail_event_type(type_tag<T>) returns: how to know T's members, and the lambda that knows the macro's place.
 template <class Fields, class Site>

@@ -8,7 +8,13 @@
 #include "contrail/options.hpp"
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+inline error incompatible() {
+  return {error_code::incompatible,
+          "Another shared object of this process carries an incompatible version of contrail: build both with the same "
+          "version."};
+}
 
 inline error not_running() {
   return {error_code::not_running, "No flight recorder runs: call contrail::flight_recorder::start() first."};
@@ -44,20 +50,23 @@ class dump_turn {
 
 inline uint64_t window_ns(const process_state& process, duration last) {
   const uint64_t limit = process.window_ns.load_relaxed();
-  const uint64_t wanted = last.ns > 0 ? static_cast<uint64_t>(last.ns) : 0;
+  const uint64_t wanted = static_cast<uint64_t>(last.ns);
   return limit != 0 && (wanted == 0 || wanted > limit) ? limit : wanted;
 }
 
+inline error negative_window() { return {error_code::bad_option, "dump_options.last must not be negative."}; }
+
+/// "<what> (<the system's reason>): <path>": the path comes last, since it may be longer than the message.
 inline error file_error(const char* what, const char* path, int number) {
   char message[sizeof(error)];
   text_writer writer(message, sizeof message);
-  writer.add(what).add(path).add(": ");
+  writer.add(what).add(" (");
   if (const char* known = errno_text(number)) {
     writer.add(known);
   } else {
     writer.add("system error ").add(static_cast<uint64_t>(number));
   }
-  writer.add('.');
+  writer.add("): ").add(path);
   return {error_code::file, message};
 }
 
@@ -67,7 +76,8 @@ inline int write_to_descriptor(void* context, const void* bytes, size_t size) {
 
 /// Every dump goes through here. `write` is called with pieces of the dump, in order.
 // Async-signal-safe, as far as `sink` is.
-inline error dump_to(const dump_sink& sink, uint64_t last_ns, uint32_t signal, const char* where) {
+inline error dump_to(const dump_sink& sink, duration last, uint32_t signal, const char* where) {
+  if (last.ns < 0) return negative_window();
   process_state* process = joined_process();
   if (process == nullptr || process->recording.load_acquire() == 0) return not_running();
   const dump_turn turn(*process);
@@ -75,14 +85,14 @@ inline error dump_to(const dump_sink& sink, uint64_t last_ns, uint32_t signal, c
     return {error_code::busy, "Another dump is being written; try again when it is done."};
   }
   process->dump_count.fetch_add_relaxed(1);
-  if (const int failed = write_dump(*process, *current_image(*process), {last_ns, signal}, sink)) {
-    return file_error("Could not write the dump to ", where, failed);
+  if (const int failed = write_dump(*process, *current_image(*process), {window_ns(*process, last), signal}, sink)) {
+    return file_error("Could not write the dump", where, failed);
   }
   return {};
 }
 
 // Async-signal-safe.
-inline error dump_to_path(const char* pattern, uint64_t last_ns, uint32_t signal) {
+inline error dump_to_path(const char* pattern, duration last, uint32_t signal) {
   const errno_keeper keep;
   process_state* process = joined_process();
   if (process == nullptr || process->recording.load_acquire() == 0) return not_running();
@@ -97,10 +107,10 @@ inline error dump_to_path(const char* pattern, uint64_t last_ns, uint32_t signal
   if (error failed = expand_path(pattern, values, path)) return failed;
 
   replacing_file file(path, pid, sequence);
-  if (!file.is_open()) return file_error("Could not create the dump beside ", path, file.error());
+  if (!file.is_open()) return file_error("Could not create the dump", path, file.error());
   int descriptor = file.descriptor();
-  if (error failed = dump_to({write_to_descriptor, &descriptor}, last_ns, signal, path)) return failed;
-  if (const int failed = file.commit()) return file_error("Could not finish the dump ", path, failed);
+  if (error failed = dump_to({write_to_descriptor, &descriptor}, last, signal, path)) return failed;
+  if (const int failed = file.commit()) return file_error("Could not finish the dump", path, failed);
   return {};
 }
 

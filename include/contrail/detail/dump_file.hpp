@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 inline constexpr size_t longest_path_bytes = 1024;
 

@@ -8,7 +8,7 @@
 #include <signal.h>
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 inline constexpr unsigned most_signal_dumps = 8;
 
@@ -30,12 +30,9 @@ inline void on_dump_signal(int signal, siginfo_t* info, void* context) {
   const errno_keeper keep;
   for (signal_dump& wanted : signal_dumps) {
     if (wanted.signal.load_acquire() != static_cast<uint64_t>(signal)) continue;
-    process_state* process = joined_process();
-    const uint64_t last = wanted.last_ns.load_relaxed();
-    const uint64_t window =
-        process == nullptr ? 0 : window_ns(*process, duration{static_cast<int64_t>(last)});
-    if (error failed = dump_to_path(wanted.path[wanted.path_in_use.load_acquire()], window,
-                                    static_cast<uint32_t>(signal))) {
+    const duration last{static_cast<int64_t>(wanted.last_ns.load_relaxed())};
+    const char* const path = wanted.path[wanted.path_in_use.load_acquire()];
+    if (error failed = dump_to_path(path, last, static_cast<uint32_t>(signal))) {
       char line[sizeof(error) + 16];
       text_writer text(line, sizeof line);
       text.add("contrail: ").add(failed.message()).add('\n');
@@ -50,9 +47,13 @@ inline void on_dump_signal(int signal, siginfo_t* info, void* context) {
   }
 }
 
-inline error install_signal_dump(int signal, const char* path, uint64_t last_ns) {
+inline error install_signal_dump(int signal, const char* path, duration last) {
+  if (last.ns < 0) return negative_window();
   char ignored[longest_path_bytes];
   if (error failed = expand_path(path, {1, 1, 1, "e"}, ignored)) return failed;
+  process_state* process = join_process();
+  if (process == nullptr) return incompatible();
+  const control_lock lock(*process);
   signal_dump* place = nullptr;
   for (signal_dump& at : signal_dumps) {
     const uint64_t used_for = at.signal.load_relaxed();
@@ -67,7 +68,7 @@ inline error install_signal_dump(int signal, const char* path, uint64_t last_ns)
   }
   const uint64_t other = 1 - place->path_in_use.load_relaxed();
   text_writer(place->path[other], longest_path_bytes).add(path);
-  place->last_ns.store_relaxed(last_ns);
+  place->last_ns.store_relaxed(static_cast<uint64_t>(last.ns));
   place->path_in_use.store_release(other);
   if (place->signal.load_relaxed() != 0) return {};
 

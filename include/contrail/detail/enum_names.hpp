@@ -13,7 +13,7 @@ struct enumerator {
   text name;
 };
 
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 // Values that are tried for a name. One template over all of them costs a tenth of a template for each.
 inline constexpr int first_probed_value = -8;

@@ -6,7 +6,7 @@
 #include "contrail/detail/schema.hpp"
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 /// Whether `name` matches one glob of [glob, glob_end): `*` is any run of characters, `?` any one.
 constexpr bool matches_glob(const char* glob, const char* glob_end, const char* name, const char* name_end) {

@@ -30,7 +30,7 @@ enum class field_type : uint8_t {
   code_point = 18  ///< wchar_t, char16_t, char32_t, as uint32
 };
 
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 /// Stored complemented, so that scanning a core file for the magic does not find this constant in the binary.
 /// The file begins with the bytes 89 43 54 52 4c 0d 0a 1a ("\x89CTRL\r\n\x1a").

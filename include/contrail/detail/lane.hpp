@@ -11,7 +11,7 @@
 #include <sys/syscall.h>
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 /// Owner of frames that a new time epoch overtook: its deadline has always passed, so they end on the slow path.
 CONTRAIL_DETAIL_HIDDEN inline constinit lane stale_lane{};
@@ -30,12 +30,10 @@ inline frame* end_frame_of(thread_slot& slot, unsigned lane_index) {
   return &slot.frames[first_frame[lane_index] + lane_depth[lane_index]];
 }
 
-/// Regions that are open when an epoch begins outgrow their short form: they take the slow path at their end.
-inline void mark_open_frames(thread_slot& slot, unsigned lane_index) {
-  for (frame* at = first_frame_of(slot, lane_index); at != end_frame_of(slot, lane_index); ++at) {
-    const uint64_t word = at->word.load_relaxed();
-    if (word != 0 && word != frame_busy) at->owner = &stale_lane;
-  }
+/// Regions that are open when an epoch begins outgrow their short form: they take the slow path at their end. Free
+/// frames are marked too: one may belong to a begin that a handler interrupted after it had read the clock.
+inline void mark_frames(thread_slot& slot, unsigned lane_index) {
+  for (frame* at = first_frame_of(slot, lane_index); at != end_frame_of(slot, lane_index); ++at) at->owner = &stale_lane;
 }
 
 inline uint64_t words_in_chunk(const lane& writer) {
@@ -46,7 +44,7 @@ inline uint64_t words_in_chunk(const lane& writer) {
 
 inline void set_epoch(process_state& process, thread_slot& slot, unsigned lane_index, uint64_t base) {
   lane& writer = slot.lanes[lane_index];
-  mark_open_frames(slot, lane_index);
+  mark_frames(slot, lane_index);
   writer.epoch_base.store_relaxed(base);
   // Without a trusted counter every record takes the slow path, which knows the other clock.
   writer.deadline.store_relaxed(process.hardware_clock.load_relaxed() != 0 ? base + epoch_ticks : 0);
@@ -62,6 +60,8 @@ inline void close_chunk(image_view& image, lane& writer, uint64_t ticks) {
   const uint64_t records_now = writer.words_before.load_relaxed() - writer.extra_words.load_relaxed();
   writer.chunk.store_relaxed(0);
   writer.deadline.store_relaxed(0);
+  // If this lane takes the same chunk again, a reader must not take the old cursor for the new one.
+  writer.cursor.store_relaxed(0);
   seal_chunk(image, done, end_bytes, records_now - done.records_before.load_relaxed(), ticks);
 }
 
@@ -136,7 +136,7 @@ inline bool open_chunk(process_state& process, image_view& image, lane& writer, 
     }
   }
   const uint64_t base = ticks & ~(epoch_ticks - 1);
-  if (base != writer.epoch_base.load_relaxed()) mark_open_frames(slot, lane_index);
+  if (base != writer.epoch_base.load_relaxed()) mark_frames(slot, lane_index);
   const auto header = [&](chunk& fresh) {
     fresh.writer.store_relaxed(index_of(slot) | generation_of(slot) << 32);
     fresh.tid_lane.store_relaxed(tid_of(slot) | static_cast<uint64_t>(lane_index) << 32);

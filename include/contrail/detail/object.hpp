@@ -6,7 +6,7 @@
 #include "contrail/detail/process.hpp"
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 /// Adds this shared object to the process's list, once.
 inline void link_object() {

@@ -6,7 +6,7 @@
 #include "contrail/detail/schema.hpp"
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 struct text_piece {
   const char* data;

@@ -11,7 +11,7 @@
 #include "contrail/detail/process.hpp"
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 inline chunk_state state_of(uint64_t word) { return static_cast<chunk_state>(word & 3); }
 inline uint64_t ticket_of(uint64_t word) { return word >> 2; }

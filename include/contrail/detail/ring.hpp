@@ -13,7 +13,7 @@
 #include "contrail/detail/process.hpp"
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 /// What a macro leaves at its call site.
 struct call_site {
@@ -86,7 +86,7 @@ inline constexpr payload_size payload_of = size_of_arguments<form_of<Kind, Args.
 // ---- regions -------------------------------------------------------------------------------------------------
 
 template <class... Args>
-CONTRAIL_DETAIL_COLD frame* begin_cold(call_site& site, unsigned* words, parameter_type<Args>... args) {
+CONTRAIL_DETAIL_COLD frame* begin_cold(call_site& site, unsigned* words, parameter_type<bare<Args>>... args) {
   const uint64_t stack_pointer = CONTRAIL_DETAIL_CALLERS_STACK_POINTER();
   const claim free = the_slow_half().claim_frame(this_caller(), site, stack_pointer);
   if (free.at == nullptr) return nullptr;
@@ -123,12 +123,14 @@ CONTRAIL_DETAIL_ALWAYS_INLINE open_region begin_inline(call_site& site, unsigned
   next_frame = at + 1;
   signal_fence();
   if constexpr (sizeof...(Args) != 0) {
+    // No instruction on x86-64. A dump that sees a word of this payload must not find the frame's former word again.
+    __atomic_thread_fence(__ATOMIC_RELEASE);
     const unsigned used = encode_arguments<binding_kind::region, Args...>(at->payload, frame_payload_words, args...);
     if (words != nullptr) *words = used;
   }
   store_stack_pointer(*at);
   const uint64_t start = hardware_ticks();
-  at->start_ticks.store_relaxed(start);
+  at->start_ticks.store_release(start);  // after the word of the region before, for the same reason
   const uint64_t word = (start << duration_shift) - w;
   // Release: a reader that sees the word sees the payload.
   at->word.store_release(word);
@@ -208,7 +210,7 @@ __attribute__((noinline)) CONTRAIL_DETAIL_HIDDEN inline frame* begin_compact(cal
 // ---- points: instants, counters, events, log lines -----------------------------------------------------------
 
 template <binding_kind Kind, class... Args>
-CONTRAIL_DETAIL_COLD void point_cold(call_site& site, parameter_type<Args>... args) {
+CONTRAIL_DETAIL_COLD void point_cold(call_site& site, parameter_type<bare<Args>>... args) {
   const uint64_t stack_pointer = CONTRAIL_DETAIL_CALLERS_STACK_POINTER();
   const claim free = the_slow_half().claim_frame(this_caller(), site, stack_pointer);
   if (free.at == nullptr) return;

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 /// Puts errno back when a scope ends, so that a signal handler leaves no trace of its system calls.
 class errno_keeper {

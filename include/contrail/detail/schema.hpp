@@ -18,7 +18,7 @@ struct field {
   uint16_t enumerator_count = 0;
 };
 
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 __extension__ typedef __int128 int128;
 __extension__ typedef unsigned __int128 uint128;

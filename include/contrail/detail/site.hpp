@@ -7,7 +7,7 @@
 #include "contrail/detail/payload.hpp"
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 /// What the arguments after a site's name are.
 enum class argument_form : unsigned char { none, object, pairs, values };

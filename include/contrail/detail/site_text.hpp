@@ -6,7 +6,7 @@
 #include "contrail/detail/text.hpp"
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 /// What a macro knows of its call site. A lambda without captures returns it, and so carries it as a type: names are
 /// constants even though they come as ordinary macro arguments, which may be anything.

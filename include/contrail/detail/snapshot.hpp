@@ -13,7 +13,7 @@
 #include <fcntl.h>
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 /// Where a dump goes. `write` returns 0 or an errno value.
 struct dump_sink {
@@ -75,7 +75,7 @@ inline void copy_frame(frame& to, const frame& from) {
   to.word.store_relaxed(0);
   // Acquire: a word that is seen comes with the payload that was stored before it.
   const uint64_t word = from.word.load_acquire();
-  if (word == 0 || word == frame_busy) return;
+  if ((word & 3) == 0 || word == frame_busy) return;  // free, a point in progress, or the stack's end
   to.start_ticks.store_relaxed(from.start_ticks.load_acquire());
   to.stack_pointer.store_relaxed(from.stack_pointer.load_acquire());
   // In order and each with acquire: a field that is set later is published by its first word, which is stored last.

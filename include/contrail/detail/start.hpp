@@ -17,7 +17,7 @@
 #endif
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 inline constexpr uint64_t smallest_image_bytes = 1U << 20;
 inline constexpr uint64_t largest_image_bytes = 1ULL << 34;  ///< 34 bits of offsets stay far from every field's limit
@@ -72,7 +72,7 @@ inline constexpr image_layout divide(uint64_t bytes) {
   layout.image_bytes = bytes & ~uint64_t{sizeof(thread_slot) - 1};
   uint64_t at = sizeof(thread_slot);  // the superblock, the view, and padding up to the slots' alignment
   layout.slots_offset = at;
-  // An eighth for threads, 252 of them in 32 MiB; the rest of the first eighth of ids and their strings is a thirtieth.
+  // An eighth for threads: 256 of them in 32 MiB.
   layout.slot_count = layout.image_bytes / 8 / sizeof(thread_slot);
   at += layout.slot_count * sizeof(thread_slot);
   layout.id_count = layout.image_bytes / 4096;
@@ -84,7 +84,7 @@ inline constexpr image_layout divide(uint64_t bytes) {
   layout.hashes_offset = at;
   at += layout.hash_count * 8;
   layout.arena_offset = at;
-  layout.arena_bytes = layout.id_count * 128;
+  layout.arena_bytes = layout.id_count * 256;  // what a call site with two arguments and a long path takes
   at += layout.arena_bytes;
   const uint64_t most_chunks = layout.image_bytes / chunk_bytes;
   layout.states_offset = at;

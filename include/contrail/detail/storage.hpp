@@ -10,7 +10,7 @@
 #include <sys/mman.h>
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 /// Maps `bytes` of zeroed private memory whose address is a multiple of `alignment` (a power of two); null when the
 /// system has none, with errno saying why. Private, so that a forked child writes to its own copy.

@@ -28,7 +28,7 @@ struct text {
   }
 };
 
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 using size_type = decltype(sizeof 0);
 

@@ -13,7 +13,7 @@
 #include <sys/syscall.h>
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail {
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 inline uint32_t current_tid() { return static_cast<uint32_t>(syscall(SYS_gettid)); }
 
@@ -34,10 +34,16 @@ inline void reset(lane& writer) {
   writer.dropped.store_relaxed(0);
 }
 
+/// A slot and the state word that says whose it is.
+struct claimed_slot {
+  thread_slot* slot;
+  uint64_t state;
+};
+
 /// Takes a slot for the running thread and this object; null when all are in use by live threads.
-inline thread_slot* claim_slot(process_state& process, image_view& image, const object_root& owner) {
+inline claimed_slot claim_slot(process_state& process, image_view& image, const object_root& owner) {
   const uint64_t now = now_ticks(process);
-  if (now < image.no_slot_until.load_relaxed()) return nullptr;
+  if (now < image.no_slot_until.load_relaxed()) return {nullptr, 0};
   const uint32_t tid = current_tid();
   const uint64_t object = reinterpret_cast<uint64_t>(&owner);
   // This thread has no slot for this object: one that carries its tid belonged to a thread that ended.
@@ -78,25 +84,27 @@ inline thread_slot* claim_slot(process_state& process, image_view& image, const 
       end_frame_of(slot, k)->word.store_relaxed(frame_busy);
     }
     image.super->attached_slots.fetch_add_relaxed(1);
-    slot.state.store_release(slot_word(generation, slot_state::live));
-    return &slot;
+    const uint64_t live = slot_word(generation, slot_state::live);
+    slot.state.store_release(live);
+    return {&slot, live};
   }
   image.no_slot_until.store_relaxed(now + process.tick_hz.load_relaxed() / 1000);
-  return nullptr;
+  return {nullptr, 0};
 }
 
 /// Gives the running thread a slot in the image and points its next_frame at the stack. A handler may attach in between:
-/// the pointer is published last, by compare-exchange, and who comes second gives its slot back.
+/// the pointer is published last, by compare-exchange, and who comes second gives its slot back. That handler may have
+/// taken our slot for a dead thread's and have it now: the state word tells, which is therefore not read again.
 inline bool attach_thread(process_state& process, image_view& image, caller from) {
   frame* before = *from.next_frame;
-  thread_slot* slot = claim_slot(process, image, *from.object);
-  if (slot == nullptr) {
+  const claimed_slot mine = claim_slot(process, image, *from.object);
+  if (mine.slot == nullptr) {
     count_drop(image, drop_reason::no_slot);
     return false;
   }
-  if (!__atomic_compare_exchange_n(from.next_frame, &before, first_frame_of(*slot, 0), false, __ATOMIC_RELAXED,
+  if (!__atomic_compare_exchange_n(from.next_frame, &before, first_frame_of(*mine.slot, 0), false, __ATOMIC_RELAXED,
                                    __ATOMIC_RELAXED)) {
-    free_slot(process, image, *slot, slot->state.load_relaxed());
+    free_slot(process, image, *mine.slot, mine.state);
     return true;
   }
   image.super->attached.fetch_add_relaxed(1);
@@ -114,12 +122,12 @@ inline bool passes_filters(const process_state& process, const descriptor& what)
   return passes_globs(list, what.name);
 }
 
-/// Resolves a site for the current epoch. Returns its word (id and tag), or site_off.
-inline uint64_t resolve_site(process_state& process, const object_root& object, call_site& site) {
+/// Resolves a site for the current epoch. Returns its word (id and tag) in `image`, or site_off.
+inline uint64_t resolve_site(process_state& process, image_view* image, const object_root& object, call_site& site) {
   // Read first: whatever changes after this makes the word stored below stale at once.
   const uint64_t epoch = object.epoch.load_acquire();
-  image_view* image = current_image(process);
-  if (image == nullptr || process.recording.load_acquire() == 0 || !passes_filters(process, *site.what)) {
+  if (image == nullptr || image != current_image(process) || process.recording.load_acquire() == 0 ||
+      !passes_filters(process, *site.what)) {
     site.word.store_relaxed(epoch + site_off);
     return site_off;
   }
@@ -129,7 +137,9 @@ inline uint64_t resolve_site(process_state& process, const object_root& object, 
     bound = generation | site_word(*site.what, bind(*image, *site.what));
     site.bound.store_relaxed(bound);
   }
-  site.word.store_relaxed(epoch + (bound & site_off));
+  // The quick path reads the hardware's counter. Where that is not trusted no word fits, so that all go the slow path.
+  const bool quick = process.hardware_clock.load_relaxed() != 0;
+  site.word.store_release(quick ? epoch + (bound & site_off) : epoch - 1);
   return bound & site_off;
 }
 
@@ -142,18 +152,23 @@ inline bool on_alternate_stack() {
   return sigaltstack(nullptr, &stack) == 0 && (stack.ss_flags & SS_ONSTACK) != 0;
 }
 
+/// A point in progress marks its frame with the stack pointer of its code, a multiple of 4, which no region's word is.
+/// One store says both, so that no handler sees one without the other.
+inline bool is_point_mark(uint64_t word) { return (word & 3) == 0 && word != 0; }
+
+/// How deep in the stack the code is that uses the frame.
+inline uint64_t depth_of(const frame& at) {
+  const uint64_t word = at.word.load_relaxed();
+  return is_point_mark(word) ? word : at.stack_pointer.load_relaxed();
+}
+
 /// Frees frames of code that was jumped over by longjmp: they were begun deeper in the stack than the running code is.
-/// Returns how many.
-inline unsigned purge_frames(thread_slot& slot, unsigned lane_index, uint64_t stack_pointer) {
-  if (on_alternate_stack()) return 0;
-  unsigned purged = 0;
+inline void purge_frames(thread_slot& slot, unsigned lane_index, uint64_t stack_pointer) {
+  if (on_alternate_stack()) return;
   for (frame* at = first_frame_of(slot, lane_index); at != end_frame_of(slot, lane_index); ++at) {
     const uint64_t word = at->word.load_relaxed();
-    if (word == 0 || word == frame_busy || at->stack_pointer.load_relaxed() >= stack_pointer) continue;
-    at->word.store_relaxed(0);
-    ++purged;
+    if (word != 0 && word != frame_busy && depth_of(*at) < stack_pointer) at->word.store_relaxed(0);
   }
-  return purged;
 }
 
 /// The first frame of a lane above all frames in use.
@@ -161,6 +176,23 @@ inline frame* top_frame(thread_slot& slot, unsigned lane_index) {
   frame* at = end_frame_of(slot, lane_index);
   while (at != first_frame_of(slot, lane_index) && (at - 1)->word.load_relaxed() == 0) --at;
   return at;
+}
+
+/// Begins that handlers interrupted before they stored their frames' words, at most: one per handler within a handler.
+inline constexpr unsigned most_interrupted_begins = 3;
+
+/// Where to go on when a lane's stack is full: on this lane after what was jumped over or ended elsewhere is purged, or
+/// on a lane that nothing uses; null when there is none.
+inline frame* find_frame(thread_slot& slot, unsigned lane_index, uint64_t stack_pointer) {
+  purge_frames(slot, lane_index, stack_pointer);
+  frame* const at = top_frame(slot, lane_index) + most_interrupted_begins;
+  if (at < end_frame_of(slot, lane_index)) return at;
+  for (unsigned k = 0; k < lane_count; ++k) {
+    if (k == lane_index) continue;
+    purge_frames(slot, k, stack_pointer);
+    if (top_frame(slot, k) == first_frame_of(slot, k)) return first_frame_of(slot, k);
+  }
+  return nullptr;
 }
 
 /// Whether a frame is in this image: detached_frame and frames of an image that was retired are not.
@@ -174,30 +206,33 @@ inline claim claim_frame(caller from, call_site& site, uint64_t stack_pointer) {
   const errno_keeper keep;
   process_state* process = joined_process();
   if (process == nullptr) return {nullptr, 0};
-  const uint64_t word = resolve_site(*process, *from.object, site);
+  // Read once: the id, the slot and the frame have to be of one image, also while another one takes over.
+  image_view* const current = current_image(*process);
+  const uint64_t word = resolve_site(*process, current, *from.object, site);
   if (word == site_off) return {nullptr, 0};
-  image_view& image = *current_image(*process);
+  image_view& image = *current;
   frame* at = *from.next_frame;
   if (!is_in_image(image, at)) {
     if (!attach_thread(*process, image, from)) return {nullptr, 0};
     at = *from.next_frame;
+    if (!is_in_image(image, at)) return {nullptr, 0};  // a handler attached to a newer image
   }
   if (at->word.load_relaxed() == 0) return {at, word};
 
   thread_slot& slot = slot_of(at);
   const unsigned lane_index = lane_index_of(slot, at);
-  if (at == end_frame_of(slot, lane_index)) {
-    if (purge_frames(slot, lane_index, stack_pointer) != 0) {
-      at = top_frame(slot, lane_index);
-      if (at != end_frame_of(slot, lane_index)) return {at, word};
-    }
-    count_drop(image, drop_reason::too_deep);
-    return {nullptr, 0};
-  }
+  const bool is_full = at == end_frame_of(slot, lane_index);
+  bool is_in_use = !is_full || at->word.load_relaxed() != frame_busy;
   // The next free frame is not free: an end (or a point) was interrupted on it. Either this is a handler above it, or a
   // handler has jumped out of it for good. A handler runs deeper in the stack than the code that it interrupted.
-  if (!on_alternate_stack() && stack_pointer >= at->stack_pointer.load_relaxed()) {
-    at->word.store_relaxed(0);
+  if (is_in_use && !on_alternate_stack() && stack_pointer >= depth_of(*at)) {
+    at->word.store_relaxed(is_full ? frame_busy : 0);
+    if (!is_full) return {at, word};
+    is_in_use = false;
+  }
+  if (!is_in_use) {
+    at = find_frame(slot, lane_index, stack_pointer);
+    if (at == nullptr) count_drop(image, drop_reason::too_deep);
     return {at, word};
   }
   for (unsigned k = 0; k < lane_count; ++k) {
@@ -241,7 +276,6 @@ inline void end_elsewhere(process_state& process, image_view& image, caller from
   uint64_t record[4 + frame_payload_words] = {long_header(long_form::async_region, id_of_site_word(site), 3 + words),
                                               start, 0, tid_of(origin_slot)};
   for (unsigned i = 0; i < words; ++i) record[4 + i] = origin.payload[i].load_relaxed();
-  origin.owner = &origin_slot.lanes[lane_index_of(origin_slot, &origin)];
   uint64_t expected = word;
   if (!origin.word.compare_exchange(expected, 0)) return count_drop(image, drop_reason::misnested);
 
@@ -249,16 +283,17 @@ inline void end_elsewhere(process_state& process, image_view& image, caller from
   frame* const at = *from.next_frame;
   thread_slot& slot = slot_of(at);
   const unsigned lane_index = lane_index_of(slot, at);
-  const bool at_end = at == end_frame_of(slot, lane_index);
-  if (!at_end && at->word.load_relaxed() != 0) return count_drop(image, drop_reason::no_lane);
-  at->word.store_relaxed(frame_busy);
+  const uint64_t free_word = at == end_frame_of(slot, lane_index) ? frame_busy : 0;
+  if (at->word.load_relaxed() != free_word) return count_drop(image, drop_reason::no_lane);
+  at->word.store_relaxed(CONTRAIL_DETAIL_CALLERS_STACK_POINTER());
   signal_fence();
   record[2] = now_ticks(process);
   if (prepare_lane(process, image, slot, lane_index, 4 + words, record[2])) {
     append(slot.lanes[lane_index], record, 4 + words, false);
   }
+  at->owner = &slot.lanes[lane_index];
   signal_fence();
-  if (!at_end) at->word.store_relaxed(0);
+  at->word.store_relaxed(free_word);
 }
 
 inline void end_region_slowly(caller from, frame* at, uint64_t word, unsigned words) {
@@ -280,19 +315,17 @@ inline void end_region_slowly(caller from, frame* at, uint64_t word, unsigned wo
   const unsigned top_lane = lane_index_of(slot, top);
   const bool in_order = top == at + 1;
   // In order, the frame itself is the busy mark. Else handlers look at the top, which must say so if they would write
-  // into the same lane. The end frame of a full stack always does.
-  const bool mark_top = !in_order && top_lane == lane_index && top->word.load_relaxed() == 0;
+  // into the same lane.
+  const uint64_t free_word = top == end_frame_of(slot, lane_index) ? frame_busy : 0;
+  const bool mark_top = !in_order && top_lane == lane_index && top->word.load_relaxed() == free_word;
   if (in_order) *from.next_frame = at;
-  if (mark_top) {
-    top->stack_pointer.store_relaxed(CONTRAIL_DETAIL_CALLERS_STACK_POINTER());
-    top->word.store_relaxed(frame_busy);
-  }
+  if (mark_top) top->word.store_relaxed(CONTRAIL_DETAIL_CALLERS_STACK_POINTER());
   signal_fence();
   write_region(process, image, slot, lane_index, word, at->start_ticks.load_relaxed(), now_ticks(process),
                at->payload, words);
   at->owner = &slot.lanes[lane_index];
   signal_fence();
-  if (mark_top) top->word.store_relaxed(0);
+  if (mark_top) top->word.store_relaxed(free_word);
   at->word.store_relaxed(0);
   if (in_order) return;
   if (top_lane == lane_index || top_frame(slot, top_lane) == first_frame_of(slot, top_lane)) {
@@ -324,14 +357,14 @@ inline void write_point_slowly(frame* at, uint64_t word, uint64_t stack_pointer,
   if (!is_in_image(image, at)) return;  // another image took over since the frame was claimed
   thread_slot& slot = slot_of(at);
   const unsigned lane_index = lane_index_of(slot, at);
-  at->stack_pointer.store_relaxed(stack_pointer);
-  at->word.store_relaxed(frame_busy);
+  at->word.store_relaxed(stack_pointer);
   signal_fence();
   const uint64_t now = now_ticks(process);
   if (prepare_lane(process, image, slot, lane_index, words + 1, now)) {
     record[0] = now << end_time_shift | static_cast<uint64_t>(words) << duration_shift | word;
     append(slot.lanes[lane_index], record, words + 1, false);
   }
+  at->owner = &slot.lanes[lane_index];
   signal_fence();
   at->word.store_relaxed(0);
 }
