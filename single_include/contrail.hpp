@@ -843,7 +843,8 @@ struct superblock {
   atomic_word attached;        ///< threads that ever attached
   atomic_word attached_slots;  ///< slots in use
   atomic_word dropped[8];
-  atomic_word reserved_counters[3];
+  atomic_word overwritten_ticks;  ///< the newest moment of which records were overwritten: all threads' are there after it
+  atomic_word reserved_counters[2];
   // 688: only in dumps
   clock_anchor dump;       ///< when the dump began
   uint64_t window_ns;      ///< asked for; 0: all
@@ -3239,6 +3240,13 @@ inline bool is_floored(const image_view& image, const chunk& candidate) {
   return candidate.words_before.load_relaxed() + words == writer->words_before.load_relaxed();
 }
 
+/// Remembers up to when history is gone.
+inline void note_overwritten(superblock& super, uint64_t ticks) {
+  uint64_t newest = super.overwritten_ticks.load_relaxed();
+  while (newest < ticks && !super.overwritten_ticks.compare_exchange(newest, ticks)) {
+  }
+}
+
 /// Takes a chunk, the oldest that may be had, and opens it with its ticket; null when there is none.
 /// `header` is called between, to write the chunk's header.
 template <class WriteHeader>
@@ -3257,6 +3265,7 @@ inline chunk* take_chunk(image_view& image, bool keep_floor, WriteHeader&& heade
     if (ticket_of(found) >= ticket) continue;
     if (keep_floor && state_of(found) == chunk_state::sealed && is_floored(image, candidate)) continue;
     if (!state.compare_exchange(found, state_word(ticket, chunk_state::taking))) continue;
+    if (state_of(found) == chunk_state::sealed) note_overwritten(super, candidate.sealed_ticks.load_relaxed());
     // A reader that sees any word of the new header also sees TAKING or later when it re-reads the state, behind its
     // acquire fence: this fence pairs with that one.
     __atomic_thread_fence(__ATOMIC_RELEASE);
@@ -4359,6 +4368,7 @@ inline int write_dump(process_state& process, image_view& image, const dump_requ
   super.attached.store_relaxed(live.attached.load_relaxed());
   super.attached_slots.store_relaxed(live.attached_slots.load_relaxed());
   for (unsigned i = 0; i < 8; ++i) super.dropped[i].store_relaxed(live.dropped[i].load_relaxed());
+  super.overwritten_ticks.store_relaxed(live.overwritten_ticks.load_relaxed());
   memset(static_cast<void*>(&super.reserved_counters), 0, sizeof super.reserved_counters);
   super.kind = image_kind::dump;
   super.base_address = reinterpret_cast<uint64_t>(image.super);
@@ -4460,11 +4470,11 @@ enum class recorder_state { off, recording };
 /// What flight_recorder::status tells. Counts are of this moment and may be changing.
 struct recorder_status {
   recorder_state state = recorder_state::off;
-  uint64_t window_ns = 0;      ///< how far back the oldest record in memory reaches
+  uint64_t window_ns = 0;      ///< how far back nothing was overwritten, of any thread
   uint64_t memory_bytes = 0;   ///< of the recorder, everything included
   uint64_t used_bytes = 0;     ///< in chunks that hold records
   uint64_t records = 0;        ///< in memory now
-  uint64_t dropped = 0;        ///< lost since start, other than by being overwritten; 0 unless memory is too small
+  uint64_t dropped = 0;        ///< lost since start other than by being overwritten: no memory, too deep, misnested
   uint64_t threads = 0;        ///< that have a place in the recorder
   uint64_t call_sites = 0;     ///< and event types bound so far
 };
@@ -5112,12 +5122,13 @@ class CONTRAIL_DETAIL_HIDDEN flight_recorder {
     const uint64_t bound = image.super->next_id.load_relaxed() - 1;
     result.call_sites = bound < image.id_count ? bound : image.id_count;
     for (const atomic_word& count : image.super->dropped) result.dropped += count.load_relaxed();
-    const uint64_t now = now_ticks(*process);
     const uint64_t start = image.super->start.ticks;
-    uint64_t oldest = now;
-    for (uint64_t i = 0; i < image.chunk_count; ++i) count_chunk(image, i, start, oldest, result);
+    for (uint64_t i = 0; i < image.chunk_count; ++i) count_chunk(image, i, start, result);
+    const uint64_t overwritten = image.super->overwritten_ticks.load_relaxed();
+    const uint64_t complete_since = overwritten > start ? overwritten : start;
+    const uint64_t now = now_ticks(*process);
     const detail::uint128 ns =
-        static_cast<detail::uint128>(now - oldest) * 1'000'000'000U / process->tick_hz.load_relaxed();
+        static_cast<detail::uint128>(now - complete_since) * 1'000'000'000U / process->tick_hz.load_relaxed();
     result.window_ns = static_cast<uint64_t>(ns);
     return result;
   }
@@ -5189,7 +5200,7 @@ class CONTRAIL_DETAIL_HIDDEN flight_recorder {
   }
 
   /// Adds what one chunk holds to the status.
-  static void count_chunk(const detail::image_view& image, uint64_t index, uint64_t start, uint64_t& oldest,
+  static void count_chunk(const detail::image_view& image, uint64_t index, uint64_t start,
                           recorder_status& result) {
     using namespace detail;
     const uint64_t before = image.chunk_states[index].load_acquire();
@@ -5197,7 +5208,6 @@ class CONTRAIL_DETAIL_HIDDEN flight_recorder {
     const chunk& at = image.chunks[index];
     const uint64_t sealed = at.sealed_ticks.load_relaxed();
     if (sealed != 0 && sealed < start) return;
-    const uint64_t opened = at.anchor[0].load_relaxed();
     uint64_t records = extent_records(at.extent.load_relaxed());
     if (state_of(before) == chunk_state::open) {
       const lane* owner = lane_of(image, at);
@@ -5208,8 +5218,6 @@ class CONTRAIL_DETAIL_HIDDEN flight_recorder {
     if (image.chunk_states[index].load_acquire() != before) return;
     result.used_bytes += chunk_bytes;
     result.records += records;
-    const uint64_t first = opened > start ? opened : start;
-    if (first < oldest) oldest = first;
   }
 };
 
@@ -5854,11 +5862,11 @@ enum class recorder_state { off, recording };
 /// What flight_recorder::status tells. Counts are of this moment and may be changing.
 struct recorder_status {
   recorder_state state = recorder_state::off;
-  uint64_t window_ns = 0;      ///< how far back the oldest record in memory reaches
+  uint64_t window_ns = 0;      ///< how far back nothing was overwritten, of any thread
   uint64_t memory_bytes = 0;   ///< of the recorder, everything included
   uint64_t used_bytes = 0;     ///< in chunks that hold records
   uint64_t records = 0;        ///< in memory now
-  uint64_t dropped = 0;        ///< lost since start, other than by being overwritten; 0 unless memory is too small
+  uint64_t dropped = 0;        ///< lost since start other than by being overwritten: no memory, too deep, misnested
   uint64_t threads = 0;        ///< that have a place in the recorder
   uint64_t call_sites = 0;     ///< and event types bound so far
 };

@@ -61,7 +61,7 @@ SUPERBLOCK = Layout(
     bindings_bytes="Q", late_bindings_offset="Q", scratch_offset="Q", scratch_bytes="Q", pid="I", lane_count="I",
     frame_bytes="I", frame_count="I", lane_first_frame="4I", tick_hz="Q", start="4Q", ready="4Q", executable="256s",
     host="64s", next_ticket="Q", next_id="Q", arena_used="Q", attached="Q", attached_slots="Q", dropped="8Q",
-    reserved_counters="3Q",
+    overwritten_ticks="Q", reserved_counters="2Q",
     dump="4Q", window_ns="Q", cutoff_ticks="Q", dump_sequence="I", dump_signal="I", dump_tid="I", reserved0="I")
 SLOT = Layout(state="Q", tid_index="2I", owner_object="Q", attach_ticks="Q", name_version="Q", name="32s")
 LANE = Layout(cursor="Q", deadline="Q", epoch_base="Q", chunk="Q", extra_words="Q", words_before="Q",

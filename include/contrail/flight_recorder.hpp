@@ -124,12 +124,13 @@ class CONTRAIL_DETAIL_HIDDEN flight_recorder {
     const uint64_t bound = image.super->next_id.load_relaxed() - 1;
     result.call_sites = bound < image.id_count ? bound : image.id_count;
     for (const atomic_word& count : image.super->dropped) result.dropped += count.load_relaxed();
-    const uint64_t now = now_ticks(*process);
     const uint64_t start = image.super->start.ticks;
-    uint64_t oldest = now;
-    for (uint64_t i = 0; i < image.chunk_count; ++i) count_chunk(image, i, start, oldest, result);
+    for (uint64_t i = 0; i < image.chunk_count; ++i) count_chunk(image, i, start, result);
+    const uint64_t overwritten = image.super->overwritten_ticks.load_relaxed();
+    const uint64_t complete_since = overwritten > start ? overwritten : start;
+    const uint64_t now = now_ticks(*process);
     const detail::uint128 ns =
-        static_cast<detail::uint128>(now - oldest) * 1'000'000'000U / process->tick_hz.load_relaxed();
+        static_cast<detail::uint128>(now - complete_since) * 1'000'000'000U / process->tick_hz.load_relaxed();
     result.window_ns = static_cast<uint64_t>(ns);
     return result;
   }
@@ -201,7 +202,7 @@ class CONTRAIL_DETAIL_HIDDEN flight_recorder {
   }
 
   /// Adds what one chunk holds to the status.
-  static void count_chunk(const detail::image_view& image, uint64_t index, uint64_t start, uint64_t& oldest,
+  static void count_chunk(const detail::image_view& image, uint64_t index, uint64_t start,
                           recorder_status& result) {
     using namespace detail;
     const uint64_t before = image.chunk_states[index].load_acquire();
@@ -209,7 +210,6 @@ class CONTRAIL_DETAIL_HIDDEN flight_recorder {
     const chunk& at = image.chunks[index];
     const uint64_t sealed = at.sealed_ticks.load_relaxed();
     if (sealed != 0 && sealed < start) return;
-    const uint64_t opened = at.anchor[0].load_relaxed();
     uint64_t records = extent_records(at.extent.load_relaxed());
     if (state_of(before) == chunk_state::open) {
       const lane* owner = lane_of(image, at);
@@ -220,8 +220,6 @@ class CONTRAIL_DETAIL_HIDDEN flight_recorder {
     if (image.chunk_states[index].load_acquire() != before) return;
     result.used_bytes += chunk_bytes;
     result.records += records;
-    const uint64_t first = opened > start ? opened : start;
-    if (first < oldest) oldest = first;
   }
 };
 

@@ -36,11 +36,11 @@ enum class recorder_state { off, recording };
 /// What flight_recorder::status tells. Counts are of this moment and may be changing.
 struct recorder_status {
   recorder_state state = recorder_state::off;
-  uint64_t window_ns = 0;      ///< how far back the oldest record in memory reaches
+  uint64_t window_ns = 0;      ///< how far back nothing was overwritten, of any thread
   uint64_t memory_bytes = 0;   ///< of the recorder, everything included
   uint64_t used_bytes = 0;     ///< in chunks that hold records
   uint64_t records = 0;        ///< in memory now
-  uint64_t dropped = 0;        ///< lost since start, other than by being overwritten; 0 unless memory is too small
+  uint64_t dropped = 0;        ///< lost since start other than by being overwritten: no memory, too deep, misnested
   uint64_t threads = 0;        ///< that have a place in the recorder
   uint64_t call_sites = 0;     ///< and event types bound so far
 };

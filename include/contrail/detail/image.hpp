@@ -296,7 +296,8 @@ struct superblock {
   atomic_word attached;        ///< threads that ever attached
   atomic_word attached_slots;  ///< slots in use
   atomic_word dropped[8];
-  atomic_word reserved_counters[3];
+  atomic_word overwritten_ticks;  ///< the newest moment of which records were overwritten: all threads' are there after it
+  atomic_word reserved_counters[2];
   // 688: only in dumps
   clock_anchor dump;       ///< when the dump began
   uint64_t window_ns;      ///< asked for; 0: all

@@ -45,6 +45,13 @@ inline bool is_floored(const image_view& image, const chunk& candidate) {
   return candidate.words_before.load_relaxed() + words == writer->words_before.load_relaxed();
 }
 
+/// Remembers up to when history is gone.
+inline void note_overwritten(superblock& super, uint64_t ticks) {
+  uint64_t newest = super.overwritten_ticks.load_relaxed();
+  while (newest < ticks && !super.overwritten_ticks.compare_exchange(newest, ticks)) {
+  }
+}
+
 /// Takes a chunk, the oldest that may be had, and opens it with its ticket; null when there is none.
 /// `header` is called between, to write the chunk's header.
 template <class WriteHeader>
@@ -63,6 +70,7 @@ inline chunk* take_chunk(image_view& image, bool keep_floor, WriteHeader&& heade
     if (ticket_of(found) >= ticket) continue;
     if (keep_floor && state_of(found) == chunk_state::sealed && is_floored(image, candidate)) continue;
     if (!state.compare_exchange(found, state_word(ticket, chunk_state::taking))) continue;
+    if (state_of(found) == chunk_state::sealed) note_overwritten(super, candidate.sealed_ticks.load_relaxed());
     // A reader that sees any word of the new header also sees TAKING or later when it re-reads the state, behind its
     // acquire fence: this fence pairs with that one.
     __atomic_thread_fence(__ATOMIC_RELEASE);

@@ -236,6 +236,7 @@ inline int write_dump(process_state& process, image_view& image, const dump_requ
   super.attached.store_relaxed(live.attached.load_relaxed());
   super.attached_slots.store_relaxed(live.attached_slots.load_relaxed());
   for (unsigned i = 0; i < 8; ++i) super.dropped[i].store_relaxed(live.dropped[i].load_relaxed());
+  super.overwritten_ticks.store_relaxed(live.overwritten_ticks.load_relaxed());
   memset(static_cast<void*>(&super.reserved_counters), 0, sizeof super.reserved_counters);
   super.kind = image_kind::dump;
   super.base_address = reinterpret_cast<uint64_t>(image.super);
