@@ -926,7 +926,7 @@ class Image:
                 payload = at + 8 * fixed << 10 | words - fixed
                 if form == 1:
                     out.anchors.append(first)
-                elif form == 3 and first[0] <= latest:
+                elif form == 3 and earliest <= first[0] <= latest:
                     add_point((c + first[0] * m >> s, id, payload))
                 elif form in (2, 4) and earliest <= first[0] <= first[1] <= latest:
                     start, end = c + first[0] * m >> s, c + first[1] * m >> s
@@ -1264,7 +1264,7 @@ class Writer:
         stack: List[Tuple[int, int]] = []
         push, pop = stack.append, stack.pop
         top = limit = FOREVER  # the end of the slice that is open now: as written, and as recorded
-        floor = opened = empty = -1  # newest start that was moved, start of a slice, and empty slice
+        floor = opened = empty = -FOREVER  # newest start that was moved, start of a slice, and empty slice
         for block in range(0, len(track.regions), BLOCK):
             for start, end, id, payload in track.regions[block:block + BLOCK]:
                 if start < floor:  # the one before was moved

@@ -619,7 +619,10 @@ class BadInput(Base):
         self.thread.words(self.t0, [1 << 16 | 2 << 6 | 2 << 2 | 3, 1, 2**63])
         self.region(self.b, 20, 30, lane=1)
         self.thread.words(self.t0, [2**62 | 3], lane=1)
-        self.assertEqual(len(convert(self.image.dump(), code=1).slices()), 2)
+        self.region(self.b, 40, 50, lane=2)
+        self.thread.words(self.t0, [1 << 16 | 1 << 6 | 3 << 2 | 3, 16], lane=2)
+        trace = convert(self.image.dump(), code=1)
+        self.assertEqual(trace.slices(), [("a", 0, 10, 7), ("b", 20, 30, 7), ("b", 40, 50, 7)])
 
     def test_a_huge_width_in_a_log_does_not_eat_the_memory(self):
         log = self.image.bind(LOG, "{:2000000000}|{:.2000000000f}", fields=[("0", INT32), ("1", DOUBLE)])
