@@ -884,6 +884,7 @@ class Image:
         payload_of_next = begin + 8
         add_region, add_point = out.regions.append, out.points.append
         earliest = self.sb.start[0]
+        oldest = 0 if line is IDENTITY else earliest  # a caller that asks for ticks drops older records itself
         base = c + chunk.head.epoch_base * m
         skip = 0
         for i, w in enumerate(struct.unpack_from(f"<{size}Q", self.data, begin)):
@@ -926,10 +927,11 @@ class Image:
                 payload = at + 8 * fixed << 10 | words - fixed
                 if form == 1:
                     out.anchors.append(first)
-                elif form == 3 and earliest <= first[0] <= latest:
+                elif form == 3 and oldest <= first[0] <= latest:
                     add_point((c + first[0] * m >> s, id, payload))
-                elif form in (2, 4) and earliest <= first[0] <= first[1] <= latest:
-                    start, end = c + first[0] * m >> s, c + first[1] * m >> s
+                elif form in (2, 4) and first[0] <= first[1] and oldest <= first[1] <= latest:
+                    start, end = c + max(first[0], earliest) * m >> s, c + first[1] * m >> s
+                    start = min(start, end)
                     if form == 2:
                         add_region((start, end, id, payload))
                     else:

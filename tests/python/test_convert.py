@@ -373,7 +373,9 @@ class Windows(Base):
         self.image.chunks.clear()
         self.region(self.c, -9_990, -9_000)
         self.region(self.a, -20_000, -10_001, lane=1)
-        self.assertEqual(self.names(convert(self.image.dump())), ["c"])
+        self.region(self.a, -20_000, -10_001, lane=1, form="long")
+        self.region(self.b, 0, 10, lane=1)
+        self.assertEqual(self.names(convert(self.image.dump())), ["c", "b"])
 
     def test_last_reaches_back_from_the_dump(self):
         trace = convert(self.image.dump(at=self.t0 + 10_000), "--last", "2us")
