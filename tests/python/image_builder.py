@@ -357,3 +357,31 @@ class ImageBuilder:
             at = SUPERBLOCK_BYTES + thread.slot * SLOT_BYTES
             data[at:at + SLOT_BYTES] = thread.encode_slot(addresses, base_address)
         return bytes(data)
+
+
+def large(regions, threads):
+    """A dump of that many plain regions, nested as a busy server nests them, to measure a reader with."""
+    import random
+    chance = random.Random(5)
+    image = ImageBuilder(tick_hz=2_100_000_000)
+    stages = [image.bind(REGION, f"stage_{i}", category="app") for i in range(50)]
+    for i in range(threads):
+        thread, now = image.thread(1000 + i, f"worker-{i}"), image.start + 10_000 + i
+        left = regions // threads
+        while left > 0:
+            begin, now = now, now + 50
+            for _ in range(min(chance.randrange(4), left - 1)):
+                end = now + chance.randrange(60, 2000)
+                thread.region(chance.choice(stages), now, end)
+                now, left = end + chance.randrange(40, 100), left - 1
+            thread.region(chance.choice(stages), begin, now)
+            now, left = now + chance.randrange(40, 3000), left - 1
+    return image.dump()
+
+
+if __name__ == "__main__":
+    import sys
+    if not 2 <= len(sys.argv) <= 4:
+        sys.exit("usage: image_builder.py OUT.contrail [REGIONS [THREADS]]   (2000000 regions of 8 threads)")
+    with open(sys.argv[1], "wb") as file:
+        file.write(large(*([int(a) for a in sys.argv[2:]] + [2_000_000, 8][len(sys.argv) - 2:])))
