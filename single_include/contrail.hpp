@@ -75,7 +75,13 @@
 #endif
 
 #ifndef CONTRAIL_TLS_MODEL
+// Code that is not position independent, or only as an executable's is, reaches its own thread-local variables without
+// a look into the GOT. clang finds that by itself.
+#if defined(__PIC__) && !defined(__PIE__)
 #define CONTRAIL_TLS_MODEL "initial-exec"
+#else
+#define CONTRAIL_TLS_MODEL "local-exec"
+#endif
 #endif
 
 // On every `namespace detail`: each shared object has its own copies of what is in it. With default visibility the
@@ -2002,35 +2008,63 @@ CONTRAIL_DETAIL_HIDDEN CONTRAIL_DETAIL_COLD inline uint32_t cut_text(const char*
   return (static_cast<unsigned char>(data[size]) & 0xc0) == 0x80 ? room : size;
 }
 
+/// 1 to 7 characters as a word, the first in its low byte. Overlapping loads read neither before nor behind them, and a
+/// loop over the characters would cost 8 ns more for most texts.
+CONTRAIL_DETAIL_ALWAYS_INLINE uint64_t short_text(const char* from, uint32_t size) {
+  if (size >= 4) {
+    uint32_t first;
+    uint32_t last;
+    __builtin_memcpy(&first, from, 4);
+    __builtin_memcpy(&last, from + size - 4, 4);
+    return first | static_cast<uint64_t>(last) << (8 * size - 32);
+  }
+  const uint64_t first = static_cast<unsigned char>(from[0]);
+  const uint64_t middle = static_cast<unsigned char>(from[size / 2]);
+  const uint64_t last = static_cast<unsigned char>(from[size - 1]);
+  return first | middle << (size / 2 * 8) | last << (size * 8 - 8);
+}
+
 /// Appends the tail to a fixed part of `used` bytes, whose last, unfinished word is `word`; returns words in all.
 // Async-signal-safe.
-CONTRAIL_DETAIL_HIDDEN __attribute__((noinline)) inline unsigned append_texts(atomic_word* out, unsigned used,
-                                                                              uint64_t word, const text_piece* pieces,
-                                                                              unsigned count) {
+CONTRAIL_DETAIL_ALWAYS_INLINE unsigned append_pieces(atomic_word* out, unsigned used, uint64_t word,
+                                                     const text_piece* pieces, unsigned count) {
+  atomic_word* to = out + used / 8;
+  unsigned filled = used % 8 * 8;  // bits of `word`
   for (unsigned i = 0; i < count; ++i) {
     const char* from = pieces[i].data;
     uint32_t left = pieces[i].size;
-    while (left != 0) {
-      const unsigned filled = used % 8;
-      const unsigned taken = left < 8 ? left : 8;
-      uint64_t next = 0;
-      if (taken == 8) {
-        __builtin_memcpy(&next, from, 8);
-      } else {
-        for (unsigned k = taken; k != 0; --k) next = next << 8 | static_cast<unsigned char>(from[k - 1]);
-      }
-      word |= next << (8 * filled);
-      if (filled + taken >= 8) {
-        out[used / 8].store_relaxed(word);
-        word = filled != 0 ? next >> (64 - 8 * filled) : 0;
-      }
-      used += taken;
-      from += taken;
-      left -= taken;
+    for (; left >= 8; from += 8, left -= 8) {
+      uint64_t next;
+      __builtin_memcpy(&next, from, 8);
+      (to++)->store_relaxed(word | next << filled);
+      word = next >> 1 >> (63 - filled);  // in two steps: a shift by 64 is undefined
+    }
+    if (left == 0) continue;
+    const uint64_t next = short_text(from, left);
+    word |= next << filled;
+    filled += 8 * left;
+    if (filled >= 64) {
+      (to++)->store_relaxed(word);
+      filled -= 64;
+      word = filled != 0 ? next >> (8 * left - filled) : 0;
     }
   }
-  if (used % 8 != 0) out[used / 8].store_relaxed(word);
-  return (used + 7) / 8;
+  if (filled != 0) (to++)->store_relaxed(word);
+  return static_cast<unsigned>(to - out);
+}
+
+CONTRAIL_DETAIL_HIDDEN __attribute__((noinline)) inline unsigned append_texts(atomic_word* out, unsigned used,
+                                                                              uint64_t word, const text_piece* pieces,
+                                                                              unsigned count) {
+  return append_pieces(out, used, word, pieces, count);
+}
+
+/// The same for a single text, which then travels in registers.
+CONTRAIL_DETAIL_HIDDEN __attribute__((noinline)) inline unsigned append_text(atomic_word* out, unsigned used,
+                                                                             uint64_t word, const char* data,
+                                                                             uint32_t size) {
+  const text_piece piece{data, size};
+  return append_pieces(out, used, word, &piece, 1);
 }
 
 /// Puts values into words one after the other. Every offset is a constant once this is inlined, so that two ints
@@ -2554,6 +2588,8 @@ CONTRAIL_DETAIL_ALWAYS_INLINE unsigned encode_arguments(atomic_word* out, unsign
   }
   if constexpr (size.texts == 0) {
     return writer.finish();
+  } else if constexpr (size.texts == 1) {
+    return append_text(out, size.bytes, writer.word, pieces[0].data, pieces[0].size);
   } else {
     return append_texts(out, size.bytes, writer.word, pieces, size.texts);
   }
@@ -3607,13 +3643,11 @@ CONTRAIL_DETAIL_ALWAYS_INLINE open_region opened_at(frame* at) {
 template <class... Args>
 CONTRAIL_DETAIL_ALWAYS_INLINE open_region begin_inline(call_site& site, unsigned* words, const Args&... args) {
   const uint64_t w = difference(site.word, own_object().epoch);
-  if (__builtin_expect(w >= site_off, 0)) {
-    if (w == site_off) return {nullptr, 0};
-    return opened_at(begin_cold<Args...>(site, words, args...));
-  }
+  if (__builtin_expect(w == site_off, 0)) return {nullptr, 0};
   frame* const at = next_frame;
-  // One compare: not attached, the stack is full, or a handler inside an end. Their words are above any site's.
-  if (__builtin_expect(w < at->word.load_owned(), 0)) {
+  // The second compare: not attached, the stack is full, or a handler inside an end. Their words are above any site's.
+  // Written as one condition, since g++ makes a copy of each call that it is given.
+  if (__builtin_expect(w > site_off || w < at->word.load_owned(), 0)) {
     return opened_at(begin_cold<Args...>(site, words, args...));
   }
   next_frame = at + 1;
@@ -3644,6 +3678,16 @@ CONTRAIL_DETAIL_COLD inline void roll_chunk(frame* at, uint64_t ticks) { the_slo
 /// Multiplying the end time by this and subtracting the frame's word gives the record of a short region.
 inline constexpr uint64_t region_multiplier = (1ULL << end_time_shift) + (1ULL << duration_shift);
 
+/// Fetches the line that this lane comes to half a kilobyte later. Without it the stores of records wait for memory, and
+/// the store buffer fills up behind them: 1 to 7 % of a region.
+CONTRAIL_DETAIL_ALWAYS_INLINE void prefetch_for_writing(const atomic_word* cursor) {
+#if defined(__x86_64__)
+  asm volatile("prefetchw %0" : : "m"(cursor[64]));  // the builtin knows it only under -mprfchw
+#else
+  __builtin_prefetch(cursor + 64, 1);
+#endif
+}
+
 /// Ends a region: writes its record, one word and `words` of payload from the frame.
 template <bool HasPayload>
 CONTRAIL_DETAIL_ALWAYS_INLINE void end_inline(frame* at, uint64_t word, unsigned words) {
@@ -3660,6 +3704,7 @@ CONTRAIL_DETAIL_ALWAYS_INLINE void end_inline(frame* at, uint64_t word, unsigned
   asm("" : "+r"(multiplier));  // else the compiler turns the multiplication into four dependent instructions
   const uint64_t record = end * multiplier - word;
   atomic_word* cursor = reinterpret_cast<atomic_word*>(writer.cursor.load_owned());
+  prefetch_for_writing(cursor);
   if constexpr (HasPayload) {
     // A site whose id is too large for this form, or a payload that crosses the chunk's end, goes the long way.
     const bool fits = (record & 3) == static_cast<uint64_t>(record_tag::region_payload) &&
@@ -3720,39 +3765,40 @@ CONTRAIL_DETAIL_COLD void point_cold(call_site& site, parameter_type<bare<Args>>
 template <binding_kind Kind, class... Args>
 CONTRAIL_DETAIL_ALWAYS_INLINE void point_inline(call_site& site, const Args&... args) {
   const uint64_t w = difference(site.word, own_object().epoch);
-  if (__builtin_expect(w >= site_off, 0)) {
-    if (w == site_off) return;
-    return point_cold<Kind, Args...>(site, args...);
-  }
+  if (__builtin_expect(w == site_off, 0)) return;
   frame* const at = next_frame;
-  if (__builtin_expect(w < at->word.load_owned(), 0)) return point_cold<Kind, Args...>(site, args...);
-  lane& writer = *at->owner;
-  // The free frame's word is the busy mark here: a handler steps aside to another lane.
-  store_stack_pointer(*at);
-  at->word.store_relaxed(frame_busy);
-  signal_fence();
-  const uint64_t now = hardware_ticks();
-  atomic_word* cursor = reinterpret_cast<atomic_word*>(writer.cursor.load_owned());
-  constexpr payload_size size = payload_of<Kind, Args...>;
-  constexpr unsigned most = size.texts == 0 ? size.words() : max_point_words;
-  const bool fits = now < writer.deadline.load_owned() &&
-                    ((reinterpret_cast<uint64_t>(cursor + most) ^ reinterpret_cast<uint64_t>(cursor)) &
-                     ~uint64_t{chunk_bytes - 1}) == 0;
-  if (__builtin_expect(!fits, 0)) {
+  // As in begin_inline. All that does not go the quick way meets in one call, which keeps the call site small.
+  if (__builtin_expect(w < site_off && w >= at->word.load_owned(), 1)) {
+    lane& writer = *at->owner;
+    // The free frame's word is the busy mark here: a handler steps aside to another lane.
+    store_stack_pointer(*at);
+    at->word.store_relaxed(frame_busy);
+    signal_fence();
+    const uint64_t now = hardware_ticks();
+    atomic_word* cursor = reinterpret_cast<atomic_word*>(writer.cursor.load_owned());
+    constexpr payload_size size = payload_of<Kind, Args...>;
+    constexpr unsigned most = size.texts == 0 ? size.words() : max_point_words;
+    const bool fits = now < writer.deadline.load_owned() &&
+                      ((reinterpret_cast<uint64_t>(cursor + most) ^ reinterpret_cast<uint64_t>(cursor)) &
+                       ~uint64_t{chunk_bytes - 1}) == 0;
+    if (__builtin_expect(fits, 1)) {
+      unsigned words = 0;
+      if constexpr (sizeof...(Args) != 0) {
+        prefetch_for_writing(cursor);
+        words = encode_arguments<Kind, Args...>(cursor + 1, max_point_words, args...);
+        writer.extra_words.add_owned(words);
+      }
+      cursor->store_relaxed(now << end_time_shift | static_cast<uint64_t>(words) << duration_shift | w);
+      cursor += words + 1;
+      writer.cursor.store_release(reinterpret_cast<uint64_t>(cursor));
+      if (__builtin_expect((reinterpret_cast<uint64_t>(cursor) & (chunk_bytes - 1)) == 0, 0)) return roll_chunk(at, now);
+      signal_fence();
+      at->word.store_relaxed(0);
+      return;
+    }
     at->word.store_relaxed(0);
-    return point_cold<Kind, Args...>(site, args...);
   }
-  unsigned words = 0;
-  if constexpr (sizeof...(Args) != 0) {
-    words = encode_arguments<Kind, Args...>(cursor + 1, max_point_words, args...);
-    writer.extra_words.add_owned(words);
-  }
-  cursor->store_relaxed(now << end_time_shift | static_cast<uint64_t>(words) << duration_shift | w);
-  cursor += words + 1;
-  writer.cursor.store_release(reinterpret_cast<uint64_t>(cursor));
-  if (__builtin_expect((reinterpret_cast<uint64_t>(cursor) & (chunk_bytes - 1)) == 0, 0)) return roll_chunk(at, now);
-  signal_fence();
-  at->word.store_relaxed(0);
+  point_cold<Kind, Args...>(site, args...);
 }
 
 }  // namespace detail
@@ -3791,18 +3837,20 @@ struct claimed_slot {
   uint64_t state;
 };
 
-/// Takes a slot for the running thread and this object; null when all are in use by live threads.
-inline claimed_slot claim_slot(process_state& process, image_view& image, const object_root& owner) {
+/// Takes a slot for the running thread, whose next_frame is `before`, and this object. Null when all are in use by live
+/// threads, or a handler has attached the thread meanwhile.
+inline claimed_slot claim_slot(process_state& process, image_view& image, caller from, const frame* before) {
   const uint64_t now = now_ticks(process);
   if (now < image.no_slot_until.load_relaxed()) return {nullptr, 0};
   const uint32_t tid = current_tid();
-  const uint64_t object = reinterpret_cast<uint64_t>(&owner);
+  const uint64_t object = reinterpret_cast<uint64_t>(from.object);
   // This thread has no slot for this object: one that carries its tid belonged to a thread that ended.
   for (uint64_t i = 0; i < image.slot_count; ++i) {
     thread_slot& slot = image.slots[i];
     const uint64_t found = slot.state.load_acquire();
     if (static_cast<slot_state>(found & 0xff) == slot_state::live && tid_of(slot) == tid &&
         slot.owner_object.load_relaxed() == object) {
+      if (*from.next_frame != before) return {nullptr, 0};  // or to us, by a handler
       free_slot(process, image, slot, found);
     }
   }
@@ -3848,14 +3896,15 @@ inline claimed_slot claim_slot(process_state& process, image_view& image, const 
 /// taken our slot for a dead thread's and have it now: the state word tells, which is therefore not read again.
 inline bool attach_thread(process_state& process, image_view& image, caller from) {
   frame* before = *from.next_frame;
-  const claimed_slot mine = claim_slot(process, image, *from.object);
-  if (mine.slot == nullptr) {
+  const claimed_slot mine = claim_slot(process, image, from, before);
+  if (*from.next_frame == before && mine.slot == nullptr) {
     count_drop(image, drop_reason::no_slot);
     return false;
   }
-  if (!__atomic_compare_exchange_n(from.next_frame, &before, first_frame_of(*mine.slot, 0), false, __ATOMIC_RELAXED,
+  if (mine.slot == nullptr ||
+      !__atomic_compare_exchange_n(from.next_frame, &before, first_frame_of(*mine.slot, 0), false, __ATOMIC_RELAXED,
                                    __ATOMIC_RELAXED)) {
-    free_slot(process, image, *mine.slot, mine.state);
+    if (mine.slot != nullptr) free_slot(process, image, *mine.slot, mine.state);
     return true;
   }
   image.super->attached.fetch_add_relaxed(1);

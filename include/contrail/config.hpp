@@ -34,7 +34,13 @@
 #endif
 
 #ifndef CONTRAIL_TLS_MODEL
+// Code that is not position independent, or only as an executable's is, reaches its own thread-local variables without
+// a look into the GOT. clang finds that by itself.
+#if defined(__PIC__) && !defined(__PIE__)
 #define CONTRAIL_TLS_MODEL "initial-exec"
+#else
+#define CONTRAIL_TLS_MODEL "local-exec"
+#endif
 #endif
 
 // On every `namespace detail`: each shared object has its own copies of what is in it. With default visibility the

@@ -369,6 +369,8 @@ CONTRAIL_DETAIL_ALWAYS_INLINE unsigned encode_arguments(atomic_word* out, unsign
   }
   if constexpr (size.texts == 0) {
     return writer.finish();
+  } else if constexpr (size.texts == 1) {
+    return append_text(out, size.bytes, writer.word, pieces[0].data, pieces[0].size);
   } else {
     return append_texts(out, size.bytes, writer.word, pieces, size.texts);
   }

@@ -40,18 +40,20 @@ struct claimed_slot {
   uint64_t state;
 };
 
-/// Takes a slot for the running thread and this object; null when all are in use by live threads.
-inline claimed_slot claim_slot(process_state& process, image_view& image, const object_root& owner) {
+/// Takes a slot for the running thread, whose next_frame is `before`, and this object. Null when all are in use by live
+/// threads, or a handler has attached the thread meanwhile.
+inline claimed_slot claim_slot(process_state& process, image_view& image, caller from, const frame* before) {
   const uint64_t now = now_ticks(process);
   if (now < image.no_slot_until.load_relaxed()) return {nullptr, 0};
   const uint32_t tid = current_tid();
-  const uint64_t object = reinterpret_cast<uint64_t>(&owner);
+  const uint64_t object = reinterpret_cast<uint64_t>(from.object);
   // This thread has no slot for this object: one that carries its tid belonged to a thread that ended.
   for (uint64_t i = 0; i < image.slot_count; ++i) {
     thread_slot& slot = image.slots[i];
     const uint64_t found = slot.state.load_acquire();
     if (static_cast<slot_state>(found & 0xff) == slot_state::live && tid_of(slot) == tid &&
         slot.owner_object.load_relaxed() == object) {
+      if (*from.next_frame != before) return {nullptr, 0};  // or to us, by a handler
       free_slot(process, image, slot, found);
     }
   }
@@ -97,14 +99,15 @@ inline claimed_slot claim_slot(process_state& process, image_view& image, const 
 /// taken our slot for a dead thread's and have it now: the state word tells, which is therefore not read again.
 inline bool attach_thread(process_state& process, image_view& image, caller from) {
   frame* before = *from.next_frame;
-  const claimed_slot mine = claim_slot(process, image, *from.object);
-  if (mine.slot == nullptr) {
+  const claimed_slot mine = claim_slot(process, image, from, before);
+  if (*from.next_frame == before && mine.slot == nullptr) {
     count_drop(image, drop_reason::no_slot);
     return false;
   }
-  if (!__atomic_compare_exchange_n(from.next_frame, &before, first_frame_of(*mine.slot, 0), false, __ATOMIC_RELAXED,
+  if (mine.slot == nullptr ||
+      !__atomic_compare_exchange_n(from.next_frame, &before, first_frame_of(*mine.slot, 0), false, __ATOMIC_RELAXED,
                                    __ATOMIC_RELAXED)) {
-    free_slot(process, image, *mine.slot, mine.state);
+    if (mine.slot != nullptr) free_slot(process, image, *mine.slot, mine.state);
     return true;
   }
   image.super->attached.fetch_add_relaxed(1);
