@@ -3,8 +3,8 @@
 #define CONTRAIL_DISABLED
 #include <contrail/contrail.hpp>
 
-#include "measuring.hpp"
 #include "compiled_out.hpp"
+#include "measuring.hpp"
 
 namespace contrail_bench {
 namespace {

@@ -3,8 +3,8 @@
 //   bench_dump --disk=FOLDER [--benchmark_...]    measure; dumps to disk go to FOLDER
 //   bench_dump --write=FILE                       only write the dump of a full recorder, for the converter's benchmark
 #include <benchmark/benchmark.h>
-#include <contrail/contrail.hpp>
 #include <unistd.h>
+#include <contrail/contrail.hpp>
 
 #include <atomic>
 #include <memory>
@@ -24,18 +24,14 @@ std::string disk_folder = ".";
 /// A little of everything, most of it plain regions, three deep.
 void record_some(uint64_t i) {
   TRACE_REGION("request");
-  {
-    TRACE_REGION("parse");
-  }
+  { TRACE_REGION("parse"); }
   {
     TRACE_REGION("handle", "id", static_cast<int64_t>(i), "bytes", static_cast<int64_t>(i % 4096));
     for (int k = 0; k < 3; ++k) {
       TRACE_REGION("step");
     }
   }
-  {
-    TRACE_REGION("reply");
-  }
+  { TRACE_REGION("reply"); }
 }
 
 /// Writes until the recorder has gone round: a full recorder has no chunk that was never used.
