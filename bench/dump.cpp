@@ -79,7 +79,7 @@ void dump_to_file(benchmark::State& state, const std::string& folder) {
 }
 
 struct plain_region {
-  static void run(uint64_t) { TRACE_REGION("while dumping"); }
+  [[gnu::always_inline]] static void run(uint64_t) { TRACE_REGION("while dumping"); }
 };
 
 /// Phases of 4 ms with and without another thread that dumps in a loop, by turns.

@@ -28,17 +28,17 @@ TRACE_EVENT_TYPE(order_event, id, amount);
 struct two_clock_reads : floor_of_a_region {};
 
 struct plain_region {
-  static void run(uint64_t) { TRACE_REGION("plain"); }
+  [[gnu::always_inline]] static void run(uint64_t) { TRACE_REGION("plain"); }
 };
 struct region_two_int32 {
-  static void run(uint64_t i) {
+  [[gnu::always_inline]] static void run(uint64_t i) {
     const int32_t a = unknown(static_cast<int32_t>(i));
     const int32_t b = unknown(7);
     TRACE_REGION("two int32", "a", a, "b", b);
   }
 };
 struct region_two_int64 {
-  static void run(uint64_t i) {
+  [[gnu::always_inline]] static void run(uint64_t i) {
     const int64_t a = unknown(static_cast<int64_t>(i));
     const int64_t b = unknown(int64_t{7});
     TRACE_REGION("two int64", "a", a, "b", b);
@@ -46,35 +46,39 @@ struct region_two_int64 {
 };
 const std::string fifteen_bytes = "fifteen bytes !";
 struct region_string {
-  static void run(uint64_t) { TRACE_REGION("string", "text", fifteen_bytes); }
+  [[gnu::always_inline]] static void run(uint64_t) { TRACE_REGION("string", "text", fifteen_bytes); }
 };
 struct region_c_string {
-  static void run(uint64_t) { TRACE_REGION("c string", "text", unknown(fifteen_bytes.c_str())); }
+  [[gnu::always_inline]] static void run(uint64_t) { TRACE_REGION("c string", "text", unknown(fifteen_bytes.c_str())); }
 };
 struct typed_event {
-  static void run(uint64_t i) { TRACE_EMIT(order_event{unknown(static_cast<int32_t>(i)), unknown(int64_t{7})}); }
+  [[gnu::always_inline]] static void run(uint64_t i) {
+    TRACE_EMIT(order_event{unknown(static_cast<int32_t>(i)), unknown(int64_t{7})});
+  }
 };
 struct instant {
-  static void run(uint64_t) { TRACE_INSTANT("instant"); }
+  [[gnu::always_inline]] static void run(uint64_t) { TRACE_INSTANT("instant"); }
 };
 struct counter {
-  static void run(uint64_t i) { TRACE_COUNTER("counter", unknown(static_cast<int64_t>(i))); }
+  [[gnu::always_inline]] static void run(uint64_t i) { TRACE_COUNTER("counter", unknown(static_cast<int64_t>(i))); }
 };
 struct log_two {
-  static void run(uint64_t i) {
+  [[gnu::always_inline]] static void run(uint64_t i) {
     const int32_t a = unknown(static_cast<int32_t>(i));
     const int32_t b = unknown(7);
     TRACE_LOG("took {} of {}", a, b);
   }
 };
 struct off_region {
-  static void run(uint64_t) { TRACE_REGION("off plain"); }
+  [[gnu::always_inline]] static void run(uint64_t) { TRACE_REGION("off plain"); }
 };
 struct off_two_int64 {
-  static void run(uint64_t i) { TRACE_REGION("off two", "a", unknown(static_cast<int64_t>(i)), "b", i); }
+  [[gnu::always_inline]] static void run(uint64_t i) {
+    TRACE_REGION("off two", "a", unknown(static_cast<int64_t>(i)), "b", i);
+  }
 };
 struct off_instant {
-  static void run(uint64_t) { TRACE_INSTANT("off instant"); }
+  [[gnu::always_inline]] static void run(uint64_t) { TRACE_INSTANT("off instant"); }
 };
 
 // ---- passes --------------------------------------------------------------------------------------------------

@@ -65,7 +65,7 @@ template <class T>
 
 /// Two bare clock reads: what nothing that times a region can go below.
 struct floor_of_a_region {
-  static void run(uint64_t) {
+  [[gnu::always_inline]] static void run(uint64_t) {
     use(ticks());
     use(ticks());
   }
@@ -73,7 +73,7 @@ struct floor_of_a_region {
 
 /// The loop alone, for operations that take less than a clock read.
 struct empty_loop {
-  static void run(uint64_t) {}
+  [[gnu::always_inline]] static void run(uint64_t) {}
 };
 
 /// `count` operations. What stands in memory is anybody's between two of them, as between two regions of a program, and
