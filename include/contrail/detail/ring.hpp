@@ -45,13 +45,13 @@ inline const slow_half& the_slow_half() {
 /// The caller's stack pointer in a function that is not inlined.
 #define CONTRAIL_DETAIL_CALLERS_STACK_POINTER() reinterpret_cast<uint64_t>(__builtin_dwarf_cfa())
 
-CONTRAIL_DETAIL_ALWAYS_INLINE void store_stack_pointer(frame& at) {
+CONTRAIL_DETAIL_ALWAYS_INLINE void store_stack_pointer(atomic_word& to) {
 #if defined(__x86_64__)
-  asm volatile("movq %%rsp, %0" : "=m"(at.stack_pointer.value));
+  asm volatile("movq %%rsp, %0" : "=m"(to.value));
 #elif defined(__aarch64__)
   uint64_t pointer;
   asm volatile("mov %0, sp" : "=r"(pointer));
-  at.stack_pointer.store_relaxed(pointer);
+  to.store_relaxed(pointer);
 #endif
 }
 
@@ -126,7 +126,7 @@ CONTRAIL_DETAIL_ALWAYS_INLINE open_region begin_inline(call_site& site, unsigned
     const unsigned used = encode_arguments<binding_kind::region, Args...>(at->payload, frame_payload_words, args...);
     if (words != nullptr) *words = used;
   }
-  store_stack_pointer(*at);
+  store_stack_pointer(at->stack_pointer);
   const uint64_t start = hardware_ticks();
   at->start_ticks.store_release(start);  // after the word of the region before, for the same reason
   const uint64_t word = (start << duration_shift) - w;
@@ -238,9 +238,9 @@ CONTRAIL_DETAIL_ALWAYS_INLINE void point_inline(call_site& site, const Args&... 
   // As in begin_inline. All that does not go the quick way meets in one call, which keeps the call site small.
   if (__builtin_expect(w < site_off && w >= at->word.load_owned(), 1)) {
     lane& writer = *at->owner;
-    // The free frame's word is the busy mark here: a handler steps aside to another lane.
-    store_stack_pointer(*at);
-    at->word.store_relaxed(frame_busy);
+    // The free frame is marked as busy by one store, which also says how deep this code is: a handler steps aside to
+    // another lane. No region's word is a multiple of 4.
+    store_stack_pointer(at->word);
     signal_fence();
     const uint64_t now = hardware_ticks();
     atomic_word* cursor = reinterpret_cast<atomic_word*>(writer.cursor.load_owned());
