@@ -165,12 +165,18 @@ inline uint64_t depth_of(const frame& at) {
   return is_point_mark(word) ? word : at.stack_pointer.load_relaxed();
 }
 
-/// Frees frames of code that was jumped over by longjmp: they were begun deeper in the stack than the running code is.
-inline void purge_frames(thread_slot& slot, unsigned lane_index, uint64_t stack_pointer) {
+/// Frees frames of code that was jumped over by longjmp. Code that begins a region of site word `word` at
+/// `stack_pointer` shows which: frames begun deeper in the stack, and a frame of the same site at the same depth with
+/// what was begun within it.
+inline void purge_frames(thread_slot& slot, unsigned lane_index, uint64_t word, uint64_t stack_pointer) {
   if (on_alternate_stack()) return;
+  bool is_again = false;
   for (frame* at = first_frame_of(slot, lane_index); at != end_frame_of(slot, lane_index); ++at) {
-    const uint64_t word = at->word.load_relaxed();
-    if (word != 0 && word != frame_busy && depth_of(*at) < stack_pointer) at->word.store_relaxed(0);
+    const uint64_t found = at->word.load_relaxed();
+    if (found == 0 || found == frame_busy) continue;
+    const uint64_t depth = depth_of(*at);
+    is_again |= depth == stack_pointer && (((at->start_ticks.load_relaxed() << duration_shift) - found) & site_off) == word;
+    if (depth < stack_pointer || (is_again && depth == stack_pointer)) at->word.store_relaxed(0);
   }
 }
 
@@ -186,13 +192,13 @@ inline constexpr unsigned most_interrupted_begins = 3;
 
 /// Where to go on when a lane's stack is full: on this lane after what was jumped over or ended elsewhere is purged, or
 /// on a lane that nothing uses; null when there is none.
-inline frame* find_frame(thread_slot& slot, unsigned lane_index, uint64_t stack_pointer) {
-  purge_frames(slot, lane_index, stack_pointer);
+inline frame* find_frame(thread_slot& slot, unsigned lane_index, uint64_t word, uint64_t stack_pointer) {
+  purge_frames(slot, lane_index, word, stack_pointer);
   frame* const at = top_frame(slot, lane_index) + most_interrupted_begins;
   if (at < end_frame_of(slot, lane_index)) return at;
   for (unsigned k = 0; k < lane_count; ++k) {
     if (k == lane_index) continue;
-    purge_frames(slot, k, stack_pointer);
+    purge_frames(slot, k, word, stack_pointer);
     if (top_frame(slot, k) == first_frame_of(slot, k)) return first_frame_of(slot, k);
   }
   return nullptr;
@@ -234,7 +240,7 @@ inline claim claim_frame(caller from, call_site& site, uint64_t stack_pointer) {
     is_in_use = false;
   }
   if (!is_in_use) {
-    at = find_frame(slot, lane_index, stack_pointer);
+    at = find_frame(slot, lane_index, word, stack_pointer);
     if (at == nullptr) count_drop(image, drop_reason::too_deep);
     return {at, word};
   }
