@@ -13,14 +13,10 @@ IN and OUT may be "-". Exit codes: 0 all went well; 1 a part could be read, and 
 from __future__ import annotations
 
 import argparse
-import errno
 import gc
 import json
 import os
-import pickle
 import re
-import shutil
-import socket
 import struct
 import sys
 import tempfile
@@ -1045,99 +1041,25 @@ class Track(Records):
                            if (start, id) not in ended and (self.system_tid, start, id) not in ended_elsewhere]
 
 
-class HelperLost(Exception):
-    """The other process failed; this one then does everything."""
-
-
-class Helper:
-    """A forked process that does about half of the threads. Both processes run the same code and meet in `exchange`."""
-
-    SMALLEST = 400  # chunks in the image; for less the fork is not worth it
-
-    def __init__(self, folder: Optional[str]) -> None:
-        self.output = tempfile.TemporaryFile(dir=folder)
-        ours, theirs = socket.socketpair()
-        self.child = os.fork() == 0
-        mine, other = (theirs, ours) if self.child else (ours, theirs)
-        other.close()
-        self.pipe = mine.makefile("rwb")
-        mine.close()
-
-    @staticmethod
-    def start(image: Image, out: str) -> Optional[Helper]:
-        try:
-            if len(image.chunks) < Helper.SMALLEST or len(os.sched_getaffinity(0)) < 2:
-                return None
-            if len({chunk.head.tid_lane[0] for chunk in image.chunks}) < 2:
-                return None
-            return Helper(None if out == "-" else os.path.dirname(os.path.realpath(out)))
-        except (AttributeError, OSError):  # this system has no fork, or no process or descriptor to spare
-            return None
-
-    def share(self, tracks: List[Track]) -> List[Track]:
-        """This process's threads: the same amount of chunks, as nearly as whole threads allow."""
-        shares: Tuple[List[Track], List[Track]] = ([], [])
-        sizes = [0, 0]
-        for track in sorted(tracks, key=Track.size, reverse=True):
-            to = sizes[1] < sizes[0]
-            shares[to].append(track)
-            sizes[to] += track.size()
-        return shares[self.child]
-
-    def exchange(self, value: Any) -> List[Any]:
-        """This process's value, then the other's. The parent speaks first, so that neither waits for a full pipe."""
-        try:
-            received = pickle.load(self.pipe) if self.child else None
-            pickle.dump(value, self.pipe)
-            self.pipe.flush()
-            return [value, received if self.child else pickle.load(self.pipe)]
-        except (EOFError, OSError, pickle.UnpicklingError):
-            raise HelperLost from None
-
-    def work(self, trace: Trace, writer: Writer) -> None:
-        """What the child does after decoding."""
-        for block in writer.events():
-            self.output.write(block.encode("ascii"))
-        self.output.flush()
-        unknown = [id for id, binding in trace.image.bindings.items() if not binding.known]
-        self.exchange((writer.counters, unknown, {t.tid: (t.overwritten, t.lost, t.dropped) for t in trace.mine}))
-
-    def collect(self, trace: Trace, out: BinaryIO) -> List[Tuple[int, str]]:
-        """What the parent does with it; the counters."""
-        counters, unknown, losses = self.exchange(None)[1]
-        for id in unknown:
-            trace.binding(id)
-        for track in trace.tracks:
-            if track.tid in losses:
-                track.overwritten, track.lost, track.dropped = losses[track.tid]
-        self.output.seek(0)
-        shutil.copyfileobj(self.output, out, 1 << 20)
-        return counters
-
-
 class Trace:
     """Everything in an image, decoded."""
 
-    def __init__(self, image: Image, last_ns: Optional[int] = None, progress: Callable[[str], None] = lambda s: None,
-                 helper: Optional[Helper] = None) -> None:
+    def __init__(self, image: Image, last_ns: Optional[int] = None, progress: Callable[[str], None] = lambda s: None
+                 ) -> None:
         self.image = image
         self.tracks = self.make_tracks()
-        self.mine = helper.share(self.tracks) if helper else self.tracks  # the rest is decoded by the helper
-        exchange: Callable[[Any], List[Any]] = helper.exchange if helper else lambda value: [value]
         damaged = 0
-        for i, track in enumerate(self.mine):
-            progress(f"decoding thread {i + 1} of {len(self.mine)}")
+        for i, track in enumerate(self.tracks):
+            progress(f"decoding thread {i + 1} of {len(self.tracks)}")
             damaged += track.decode(image)
-        newest = max((r[1] for t in self.mine for r in t.regions[-1:] + t.asyncs[-1:]), default=0)
-        newest = max([newest] + [p[0] for t in self.mine for p in t.points[-1:]])
-        elsewhere = {(a[4], a[0], a[2]) for t in self.mine for a in t.asyncs}
-        for other_newest, other_elsewhere, other_damaged in exchange((newest, elsewhere, damaged))[1:]:
-            newest, elsewhere, damaged = max(newest, other_newest), elsewhere | other_elsewhere, damaged + other_damaged
+        newest = max((r[1] for t in self.tracks for r in t.regions[-1:] + t.asyncs[-1:]), default=0)
+        newest = max([newest] + [p[0] for t in self.tracks for p in t.points[-1:]])
+        elsewhere = {(a[4], a[0], a[2]) for t in self.tracks for a in t.asyncs}
         if damaged:
             image.warnings.append(f"{damaged} chunks are damaged; the records before the damage were read")
         self.newest = newest
         self.now = image.clock.ns(image.sb.dump[0]) if image.sb.kind == DUMP and image.sb.dump[0] else newest
-        for track in self.mine:
+        for track in self.tracks:
             track.add_unfinished(image, max(self.now, newest), elsewhere)
             if last_ns is not None:
                 oldest = self.now - last_ns
@@ -1149,10 +1071,9 @@ class Trace:
             track.regions.reverse()
             track.regions[:0] = track.unfinished
             track.regions.sort(key=itemgetter(0))
-        firsts = [r[0] for t in self.mine for r in t.regions[:1]] + [a[0] for t in self.mine for a in t.asyncs]
-        firsts += [min(map(itemgetter(0), t.points)) for t in self.mine if t.points]
-        self.first = min(exchange(min(firsts, default=FOREVER)))
-        self.first = self.now if self.first == FOREVER else self.first
+        firsts = [r[0] for t in self.tracks for r in t.regions[:1]] + [a[0] for t in self.tracks for a in t.asyncs]
+        firsts += [min(map(itemgetter(0), t.points)) for t in self.tracks if t.points]
+        self.first = min(firsts, default=self.now)
 
     def make_tracks(self) -> List[Track]:
         image = self.image
@@ -1219,11 +1140,11 @@ class Heads(Dict[int, str]):
 class Writer:
     """Trace to JSON text. Each event begins with a comma; metadata events come first."""
 
-    def __init__(self, trace: Trace, arguments: bool = True, sources: bool = False, first_async_id: int = 0) -> None:
+    def __init__(self, trace: Trace, arguments: bool = True, sources: bool = False) -> None:
         self.trace, self.data, self.sources = trace, trace.image.data, sources
         self.with_arguments = arguments
         self.pid = trace.image.sb.pid or 1
-        self.async_id = first_async_id
+        self.async_id = 0
         self.counters: List[Tuple[int, str]] = []
 
     def head(self, phase: str, track: Track, id: int, name: Optional[str] = None) -> str:
@@ -1349,20 +1270,18 @@ class Writer:
 
     def events(self, progress: Callable[[str], None] = lambda s: None) -> Iterable[str]:
         """All but the counters, which `points` sets aside."""
-        for i, track in enumerate(self.trace.mine):
-            progress(f"writing thread {i + 1} of {len(self.trace.mine)}")
+        for i, track in enumerate(self.trace.tracks):
+            progress(f"writing thread {i + 1} of {len(self.trace.tracks)}")
             yield from self.slices(track)
             yield "".join(self.points(track))
             yield "".join("".join(self.async_pair(track, a[4], a[:4])) for a in track.asyncs)
             track.regions = []
 
-    def write(self, out: BinaryIO, progress: Callable[[str], None], helper: Optional[Helper] = None) -> None:
+    def write(self, out: BinaryIO, progress: Callable[[str], None]) -> None:
         out.write(b'{"displayTimeUnit":"ns","traceEvents":[\n')
         out.write(self.metadata_events().encode("ascii"))
         for block in self.events(progress):
             out.write(block.encode("ascii"))
-        if helper:
-            self.counters += helper.collect(self.trace, out)
         self.counters.sort(key=itemgetter(0))  # chrome://tracing takes their order from the file
         out.write("".join(event for _, event in self.counters).encode("ascii"))
         metadata = quote(metadata_of(self.trace))
@@ -1599,41 +1518,14 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def convert(image: Image, options: argparse.Namespace, out: str, progress: Progress, helper: Optional[Helper]) -> None:
-    trace = Trace(image, options.last, progress, helper)
-    child = helper is not None and helper.child
-    writer = Writer(trace, not options.no_args, options.src, first_async_id=child << 32)
-    if helper is not None and child:
-        helper.work(trace, writer)
-    else:
-        write_output(out, lambda file: writer.write(file, progress, helper))
-
-
-def convert_with_helper(data: bytes, options: argparse.Namespace, out: str, progress: Progress) -> Image:
-    image = Image(data)
-    helper = Helper.start(image, out)
-    if helper and helper.child:
-        try:
-            progress.enabled = False
-            convert(image, options, out, progress, helper)
-        finally:
-            os._exit(0)  # whatever happened, the parent knows by what it got
-    try:
-        convert(image, options, out, progress, helper)
-    except HelperLost:
-        if out == "-":
-            raise OSError(errno.ECHILD, "a helper process failed") from None
-        image = Image(data)
-        convert(image, options, out, progress, None)
-    return image
-
-
 def run(options: argparse.Namespace, progress: Progress) -> List[str]:
     """Does the command; the warnings."""
     data = read_input(options.input)
     if options.command == "convert":
         out = options.out or ("-" if options.input == "-" else options.input + ".json")
-        image, shown = convert_with_helper(data, options, out, progress), "" if out == "-" else out
+        image, shown = Image(data), "" if out == "-" else out
+        writer = Writer(Trace(image, options.last, progress), not options.no_args, options.src)
+        write_output(out, lambda file: writer.write(file, progress))
     elif options.command == "registry":
         image = Image(data)
         shown = registry_text(image)

@@ -7,11 +7,10 @@ import shutil
 import subprocess
 import tempfile
 import unittest
-import unittest.mock
 from collections import Counter
 
-from support import HERE, Json, contrail, convert, run
-from image_builder import COUNTER, EPOCH_TICKS, INSTANT, INT32, INT64, REGION, ImageBuilder
+from support import HERE, convert
+from image_builder import EPOCH_TICKS, INT32, REGION, ImageBuilder
 
 ROUNDS = int(os.environ.get("CONTRAIL_ROUNDS", "15"))
 
@@ -113,71 +112,6 @@ class Traces(unittest.TestCase):
             thread.region(a, image.start + 10_000 - i, image.start + 10_000 + i)
         trace = convert(image.dump())
         self.assertEqual((len(trace.of("X")), len(trace.of("b"))), (512, 88))
-
-
-@unittest.skipUnless(hasattr(os, "fork"), "there is no fork here")
-class TwoProcesses(unittest.TestCase):
-    """Large images are converted by two processes; the result is that of one."""
-
-    def both(self, data, *arguments):
-        alone = convert(data, *arguments)
-        with unittest.mock.patch.multiple(contrail.Helper, SMALLEST=1), \
-                unittest.mock.patch("os.sched_getaffinity", lambda pid: {0, 1}):
-            together = convert(data, *arguments)
-        return alone, together
-
-    def same(self, alone, together):
-        def key(event):
-            return json.dumps({k: v for k, v in event.items() if k != "id"}, sort_keys=True, default=str)
-        self.assertEqual(Counter(map(key, alone.events)), Counter(map(key, together.events)))
-        self.assertEqual(alone.trace["metadata"], together.trace["metadata"])
-        self.assertEqual([e["ts"] for e in alone.of("C")], [e["ts"] for e in together.of("C")])
-
-    def trace(self, seed):
-        made = Random(seed)
-        image, thread = made.image, made.image.threads[0]
-        counter, tick = image.bind(COUNTER, "c", fields=[("value", INT64)]), image.bind(INSTANT, "i")
-        for i, thread in enumerate(image.threads):
-            for n in range(50):
-                thread.point(counter, image.start + 5000 + n * 100 + i, [n], lane=1)
-                thread.point(tick, image.start + 5000 + n * 100 + i, lane=2)
-            thread.async_region(made.names[0], image.start + 3000, image.start + 10**7, begin_tid=1, lane=1)
-            thread.open(made.names[1], image.start + 10**6 + i)
-            thread.lose(20 + i, 10 + i)
-            thread.region(made.names[0], image.start + 10**8, image.start + 10**8 + i, form="long")
-        return image
-
-    def test_the_trace_is_the_same(self):
-        for seed in range(5):
-            with self.subTest(seed=seed):
-                image = self.trace(seed)
-                self.same(*self.both(image.dump()))
-                self.same(*self.both(image.live(), "--last", "1ms"))
-
-    def test_a_helper_that_fails_is_done_without(self):
-        data = self.trace(1).dump()
-        alone = convert(data)
-        with tempfile.TemporaryDirectory() as folder:
-            path = os.path.join(folder, "in")
-            with open(path, "wb") as file:
-                file.write(data)
-            for method in ("share", "work"):
-                original = getattr(contrail.Helper, method)
-
-                def fail(helper, *arguments, original=original):
-                    if helper.child:
-                        os._exit(1)
-                    return original(helper, *arguments)
-                with unittest.mock.patch.multiple(contrail.Helper, SMALLEST=1, **{method: fail}), \
-                        unittest.mock.patch("os.sched_getaffinity", lambda pid: {0, 1}):
-                    self.assertEqual(run("convert", path).code, 0)
-                with open(path + ".json", "rb") as file:
-                    self.same(alone, Json(file.read()))
-
-    def test_without_fork_one_process_does_it(self):
-        with unittest.mock.patch.multiple(contrail.Helper, SMALLEST=1), \
-                unittest.mock.patch("os.fork", side_effect=OSError):
-            convert(self.trace(2).dump())
 
 
 class Speedscope(unittest.TestCase):
