@@ -88,7 +88,9 @@ struct CONTRAIL_DETAIL_HIDDEN dump {
   std::vector<std::string> open_names() const {
     std::vector<std::string> names;
     for (const slot& s : slots) {
-      for (const open_region& o : s.open) names.push_back(bindings.at(o.id).name);
+      for (const open_region& o : s.open) {
+        if (o.start >= super.start.ticks) names.push_back(bindings.at(o.id).name);  // not of a recording before
+      }
     }
     return names;
   }

@@ -165,18 +165,30 @@ inline uint64_t depth_of(const frame& at) {
   return is_point_mark(word) ? word : at.stack_pointer.load_relaxed();
 }
 
-/// Frees frames of code that was jumped over by longjmp. Code that begins a region of site word `word` at
-/// `stack_pointer` shows which: frames begun deeper in the stack, and a frame of the same site at the same depth with
-/// what was begun within it.
-inline void purge_frames(thread_slot& slot, unsigned lane_index, uint64_t word, uint64_t stack_pointer) {
+inline uint64_t site_of(const frame& at) {
+  return ((at.start_ticks.load_relaxed() << duration_shift) - at.word.load_relaxed()) & site_off;
+}
+
+/// Frees frames of code that was jumped over by longjmp, as a region of site word `word` at `stack_pointer` shows that is
+/// about to begin. Code that still runs is deeper in the stack the later it began its region; so a frame is over when a
+/// later one is less deep, or is of the same site at the same depth. Takes some microseconds.
+inline void purge_frames(thread_slot& slot, uint64_t word, uint64_t stack_pointer) {
   if (on_alternate_stack()) return;
-  bool is_again = false;
-  for (frame* at = first_frame_of(slot, lane_index); at != end_frame_of(slot, lane_index); ++at) {
-    const uint64_t found = at->word.load_relaxed();
-    if (found == 0 || found == frame_busy) continue;
-    const uint64_t depth = depth_of(*at);
-    is_again |= depth == stack_pointer && (((at->start_ticks.load_relaxed() << duration_shift) - found) & site_off) == word;
-    if (depth < stack_pointer || (is_again && depth == stack_pointer)) at->word.store_relaxed(0);
+  for (frame& at : slot.frames) {
+    const uint64_t found = at.word.load_relaxed();
+    if (found == 0 || found == frame_busy || &at == end_frame_of(slot, lane_index_of(slot, &at))) continue;
+    const uint64_t depth = depth_of(at);
+    bool is_over = depth < stack_pointer || (depth == stack_pointer && site_of(at) == word);
+    for (const frame& later : slot.frames) {
+      if (is_over) break;
+      const uint64_t other = later.word.load_relaxed();
+      if (other == 0 || other == frame_busy || is_point_mark(other) || is_point_mark(found) ||
+          later.start_ticks.load_relaxed() <= at.start_ticks.load_relaxed()) {
+        continue;
+      }
+      is_over = depth_of(later) > depth || (depth_of(later) == depth && site_of(later) == site_of(at));
+    }
+    if (is_over) at.word.store_relaxed(0);
   }
 }
 
@@ -193,13 +205,11 @@ inline constexpr unsigned most_interrupted_begins = 3;
 /// Where to go on when a lane's stack is full: on this lane after what was jumped over or ended elsewhere is purged, or
 /// on a lane that nothing uses; null when there is none.
 inline frame* find_frame(thread_slot& slot, unsigned lane_index, uint64_t word, uint64_t stack_pointer) {
-  purge_frames(slot, lane_index, word, stack_pointer);
+  purge_frames(slot, word, stack_pointer);
   frame* const at = top_frame(slot, lane_index) + most_interrupted_begins;
   if (at < end_frame_of(slot, lane_index)) return at;
   for (unsigned k = 0; k < lane_count; ++k) {
-    if (k == lane_index) continue;
-    purge_frames(slot, k, word, stack_pointer);
-    if (top_frame(slot, k) == first_frame_of(slot, k)) return first_frame_of(slot, k);
+    if (k != lane_index && top_frame(slot, k) == first_frame_of(slot, k)) return first_frame_of(slot, k);
   }
   return nullptr;
 }
