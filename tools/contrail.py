@@ -15,11 +15,13 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import math
 import os
 import re
 import struct
 import sys
 import tempfile
+from array import array
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from datetime import datetime, timedelta, timezone
@@ -92,6 +94,7 @@ TYPES = {  # field_type: its name, its struct code
     INT64: ("int64", "q"), UINT64: ("uint64", "Q"), INT128: ("int128", "Qq"), UINT128: ("uint128", "QQ"),
     FLOAT32: ("float", "f"), FLOAT64: ("double", "d"), POINTER: ("pointer", "Q"), STRING: ("string", "H"),
     DURATION: ("duration", "q"), CODE_POINT: ("code point", "I")}
+SMALL_INTEGERS = {INT8, UINT8, INT16, UINT16, INT32, UINT32}
 
 MAX_NAME = 4096  # bytes; longer names are cut, so that a hostile image of few bytes cannot make a large output
 MAX_WIDTH = 10000  # of a formatted log argument, for the same reason
@@ -121,53 +124,60 @@ def shortest32(value: float) -> str:
         last = int(mantissa.replace(".", ""))
         for near in (last, last + 1, last - 1):  # below a power of two floats are denser, so the nearest may fail
             short = float(f"{near}e{int(exponent) - digits}")
-            try:
-                if struct.unpack("<f", struct.pack("<f", short))[0] == value:
-                    return repr(short)
-            except OverflowError:  # rounded up beyond the largest float
-                continue
+            if array("f", [short])[0] == value:
+                return repr(short)
     return repr(value)
 
 
-def json_integer(value: int) -> str:
-    return str(value) if -2**53 <= value <= 2**53 else f'"{value}"'
+def json_float(value: float, kind: int = FLOAT64) -> str:
+    if value - value != 0:
+        return '"NaN"' if value != value else '"Infinity"' if value > 0 else '"-Infinity"'
+    return shortest32(value) if kind == FLOAT32 else repr(value)
 
 
-def json_float(value: float) -> str:
-    return repr(value) if value - value == 0 else quote(non_finite(value))
-
-
-def non_finite(value: float) -> str:
-    return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
-
-
-def json_character(code: int) -> str:
-    return quote(chr(code) if code < 0x80 else "\ufffd")
-
-
-def json_code_point(code: int) -> str:
-    return quote(chr(code)) if code < 0xD800 or 0xDFFF < code < 0x110000 else str(code)
+def character(code: int) -> str:
+    return chr(code) if code < 0xD800 or 0xDFFF < code < 0x110000 else "\ufffd"
 
 
 def duration_text(ns: int) -> str:
     """Exact, in the largest unit that leaves a whole part: 1500000 is "1.5 ms"."""
-    for unit, size in (("s", 10**9), ("ms", 10**6), ("us", 10**3)):
-        if abs(ns) >= size:
-            whole, rest = divmod(abs(ns), size)
-            fraction = f"{rest:0{len(str(size)) - 1}}".rstrip("0")
-            return f"{'-' if ns < 0 else ''}{whole}{'.' + fraction if fraction else ''} {unit}"
+    for unit, digits in (("s", 9), ("ms", 6), ("us", 3)):
+        if abs(ns) >= 10**digits:
+            whole, rest = divmod(abs(ns), 10**digits)
+            return "-" * (ns < 0) + f"{whole}.{rest:0{digits}}".rstrip("0").rstrip(".") + f" {unit}"
     return f"{ns} ns"
 
 
-TO_JSON: Dict[int, Callable[[Any], str]] = {
-    BOOLEAN: lambda v: "true" if v else "false", CHARACTER: json_character, CODE_POINT: json_code_point,
-    INT64: json_integer, UINT64: json_integer, INT128: json_integer, UINT128: json_integer, FLOAT64: json_float,
-    FLOAT32: lambda v: shortest32(v) if v - v == 0 else json_float(v), POINTER: lambda v: f'"0x{v:x}"',
-    STRING: quote, DURATION: lambda v: quote(duration_text(v))}
-SMALL_INTEGERS = {INT8, UINT8, INT16, UINT16, INT32, UINT32}
+def value_json(kind: int, value: Any) -> str:
+    """A field's value; a string may also be the name of an enumerator."""
+    if isinstance(value, list):
+        return "[" + ",".join([value_json(kind, v) for v in value]) + "]"
+    if isinstance(value, str):
+        return quote(value)
+    if isinstance(value, float):
+        return json_float(value, kind)
+    if kind == BOOLEAN:
+        return "true" if value else "false"
+    if kind == POINTER:
+        return f'"0x{value:x}"'
+    if kind == DURATION:
+        return quote(duration_text(value))
+    if kind == CHARACTER:  # a byte beyond ASCII is part of some character
+        return quote(character(value) if value < 0x80 else "\ufffd")
+    if kind == CODE_POINT and value < 0x110000:
+        return quote(character(value))
+    return str(value) if abs(value) <= 2**53 else f'"{value}"'  # JavaScript's numbers are exact up to here
 
 
 # ---- log messages: what fmt::format gives ----------------------------------------------------------------------
+
+HOLE = re.compile(r"\{\{|\}\}|\{(\d*)(?::((?:[^{}]|\{\d*\})*))?\}|[{}]", re.DOTALL)
+SPEC = re.compile(r"(?:(.)(?=[<>^])|)([<>^]?)([+\- ]?)(#?)(0?)(\d+|\{\d*\})?(?:\.(\d+|\{\d*\}))?L?([a-zA-Z?]?)\Z",
+                  re.DOTALL)
+WIDE = ((0x1100, 0x115F), (0x2329, 0x232A), (0x2E80, 0x303E), (0x3040, 0xA4CF), (0xAC00, 0xD7A3), (0xF900, 0xFAFF),
+        (0xFE10, 0xFE19), (0xFE30, 0xFE6F), (0xFF00, 0xFF60), (0xFFE0, 0xFFE6), (0x1F300, 0x1F64F),
+        (0x1F900, 0x1F9FF), (0x20000, 0x2FFFD), (0x30000, 0x3FFFD))  # fmt's idea of what takes two columns
+
 
 class Spec(NamedTuple):
     fill: str = " "
@@ -175,17 +185,9 @@ class Spec(NamedTuple):
     sign: str = ""
     alternate: bool = False
     zero: bool = False
-    width: Any = 0  # a number, or a list that holds the index of the argument that has it
-    precision: Any = -1
+    width: int = 0
+    precision: int = -1
     type: str = ""
-
-
-SPEC = re.compile(r"(?:(.)(?=[<>^])|)([<>^]?)([+\- ]?)(#?)(0?)(\d+|\{\d*\})?(?:\.(\d+|\{\d*\}))?L?([a-zA-Z?]?)\Z",
-                  re.DOTALL)
-HOLE = re.compile(r"\{\{|\}\}|\{(\d*)(?::((?:[^{}]|\{\d*\})*))?\}|[{}]", re.DOTALL)
-WIDE = ((0x1100, 0x115F), (0x2329, 0x232A), (0x2E80, 0x303E), (0x3040, 0xA4CF), (0xAC00, 0xD7A3), (0xF900, 0xFAFF),
-        (0xFE10, 0xFE19), (0xFE30, 0xFE6F), (0xFF00, 0xFF60), (0xFFE0, 0xFFE6), (0x1F300, 0x1F64F),
-        (0x1F900, 0x1F9FF), (0x20000, 0x2FFFD), (0x30000, 0x3FFFD))
 
 
 def display_width(shown: str) -> int:
@@ -194,191 +196,111 @@ def display_width(shown: str) -> int:
     return len(shown) + sum(any(low <= ord(c) <= high for low, high in WIDE) for c in shown)
 
 
-def pad(shown: str, spec: Spec, default: str) -> str:
-    room = spec.width - display_width(shown) if spec.width else 0
-    if room <= 0:
-        return shown
-    align = spec.align or default
-    left = 0 if align == "<" else room if align == ">" else room // 2
-    return spec.fill * left + shown + spec.fill * (room - left)
-
-
-def pad_number(prefix: str, digits: str, spec: Spec, default: str = ">") -> str:
+def pad(sign: str, shown: str, spec: Spec, default: str) -> str:
     if spec.zero and not spec.align:
-        digits = digits.rjust(spec.width - len(prefix), "0")
-    return pad(prefix + digits, spec, default)
+        return sign + shown.rjust(spec.width - len(sign), "0")
+    room = spec.width - len(sign) - display_width(shown)
+    left = {"<": 0, ">": room, "^": room // 2}[spec.align or default]
+    return spec.fill * left + sign + shown + spec.fill * (room - left)
 
 
-def sign_of(negative: bool, spec: Spec) -> str:
-    return "-" if negative else spec.sign.replace("-", "")
-
-
-def format_integer(value: int, spec: Spec) -> str:
-    kind = spec.type or "d"
-    if kind == "c":
-        return pad_number("", chr(value & 0xFF), spec, "<")
-    code = {"B": "b"}.get(kind, kind)
-    prefix = {"x": "0x", "X": "0X", "b": "0b", "B": "0B", "o": "0" if value else ""}.get(kind, "")
-    return pad_number(sign_of(value < 0, spec) + (prefix if spec.alternate else ""), format(abs(value), code), spec)
-
-
-def hexadecimal(value: float, precision: int, alternate: bool) -> str:
-    """What printf's %a gives for a value that is not negative."""
-    mantissa, exponent = value.hex()[2:].split("p")
-    whole, _, fraction = mantissa.partition(".")
-    fraction = fraction.rstrip("0")
-    if 0 <= precision < len(fraction):
-        scaled, rest = divmod(int(whole + fraction, 16), 1 << 4 * (len(fraction) - precision))
-        half = 1 << 4 * (len(fraction) - precision) - 1
-        scaled += rest > half or (rest == half and scaled & 1)
-        digits = f"{scaled:0{precision + 1}x}"
-        whole, fraction = digits[:len(digits) - precision], digits[len(digits) - precision:]
-    elif precision > 0:
-        fraction = fraction.ljust(precision, "0")
-    return f"0x{whole}{'.' if fraction or alternate else ''}{fraction}p{exponent}"
-
-
-def general(value: float, single: bool, alternate: bool) -> str:
-    """The shortest digits, with an exponent below 1e-4 and from 1e16."""
-    mantissa, _, exponent = (shortest32(value) if single else repr(value)).partition("e")
-    whole, _, fraction = mantissa.partition(".")
-    digits, point = whole + fraction, len(whole) + int(exponent or 0)
-    stripped = digits.lstrip("0")
-    point -= len(digits) - len(stripped)
-    digits = stripped.rstrip("0") or "0"
-    if value == 0:
-        point = 1
-    if not -4 <= point - 1 < 16:
-        return f"{digits[0]}{'.' if len(digits) > 1 or alternate else ''}{digits[1:]}e{point - 1:+03d}"
-    if point <= 0:
-        return "0." + "0" * -point + digits
-    fraction = digits[point:]
-    return digits[:point].ljust(point, "0") + ("." + fraction if fraction else ".0" if alternate else "")
-
-
-def format_float(value: float, spec: Spec, single: bool) -> str:
-    negative = struct.pack(">d", value)[0] >= 0x80
-    sign, kind = sign_of(negative, spec), spec.type
-    if value - value != 0:
-        shown = sign + ("nan" if value != value else "inf")
-        return pad(shown.upper() if kind in ("E", "F", "G", "A") else shown,
-                   spec._replace(fill=" " if spec.fill == "0" else spec.fill), ">" if spec.zero else "<")
-    value = abs(value)
-    if kind in ("a", "A"):
-        shown = hexadecimal(value, spec.precision, spec.alternate)
-        return pad_number(sign, shown.upper() if kind == "A" else shown, spec)
-    if not kind and spec.precision < 0:
-        shown = general(value, single, spec.alternate)
-    else:
-        precision = 6 if spec.precision < 0 else spec.precision
-        shown = f"%{'#' if spec.alternate else ''}.{precision}{kind or 'g'}" % value
-        if shown[-1] == "." and kind in ("", "g", "G"):
-            shown += "0"
-    return pad_number(sign, shown, spec)
-
-
-def escaped(value: str, quotes: str) -> str:
+def escaped(value: str, quotes: str = '"') -> str:
     plain = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\", quotes: "\\" + quotes}
     return quotes + "".join(plain.get(c) or (c if c.isprintable() else f"\\x{ord(c):02x}" if ord(c) < 0x100 else
                                              f"\\u{{{ord(c):x}}}") for c in value) + quotes
 
 
-def format_text(value: str, spec: Spec, quotes: str) -> str:
-    if spec.type == "?":
-        value = escaped(value, quotes)
-    return pad(value[:spec.precision] if spec.precision >= 0 else value, spec, "<")
+def format_integer(value: int, spec: Spec) -> str:
+    kind = spec.type or "d"
+    if kind == "c":
+        return pad("", chr(value & 0xFF), spec, "<")
+    sign = "-" if value < 0 else spec.sign.strip("-")
+    if spec.alternate and kind != "d":
+        sign += "0" + kind.strip("o") if value or kind != "o" else ""  # octal: only a zero
+    return pad(sign, format(abs(value), kind.replace("B", "b")), spec, ">")
+
+
+def hexadecimal(value: float, precision: int, alternate: bool) -> str:
+    """What printf's %a gives for a value that is not negative."""
+    mantissa, exponent = value.hex()[2:].split("p")
+    digits, kept = int(mantissa.replace(".", "").ljust(14, "0"), 16), 13 if precision < 0 else min(precision, 13)
+    if kept < 13:
+        drop = 4 * (13 - kept)
+        digits = digits + (1 << drop - 1) - 1 + (digits >> drop & 1) >> drop  # half to even
+    shown = f"{digits:0{kept + 1}x}"
+    fraction = shown[1:].rstrip("0") if precision < 0 else shown[1:].ljust(precision, "0")
+    return f"0x{shown[0]}{'.' if fraction or alternate else ''}{fraction}p{exponent}"
+
+
+def format_float(value: float, spec: Spec, single: bool) -> str:
+    kind, alternate = spec.type, "#" if spec.alternate else ""
+    sign = "-" if math.copysign(1, value) < 0 else spec.sign.strip("-")
+    if value - value != 0:
+        shown = "nan" if value != value else "inf"
+        spec = spec._replace(fill=spec.fill.replace("0", " "), align=spec.align or (">" if spec.zero else "<"))
+    elif kind in ("a", "A"):
+        shown = hexadecimal(abs(value), spec.precision, spec.alternate)
+    elif kind or spec.precision >= 0:
+        shown = format(abs(value), f"{alternate}.{6 if spec.precision < 0 else spec.precision}{kind or 'g'}")
+        shown += "0" if shown[-1] == "." and kind in ("", "g", "G") else ""
+    else:
+        shown = shortest32(abs(value)) if single else repr(abs(value))
+        if alternate and "." not in shown:
+            shown = shown.replace("e", ".e")
+        elif not alternate and shown.endswith(".0"):
+            shown = shown[:-2]
+    return pad(sign, shown.upper() if kind.isupper() else shown, spec, ">")
 
 
 def format_value(kind: int, value: Any, spec: Spec) -> str:
-    if isinstance(value, str):
-        return format_text(value, spec, '"')
-    if kind in (FLOAT32, FLOAT64):
+    quotes = '"'
+    if isinstance(value, list):
+        value = "[" + ", ".join(escaped(v) if isinstance(v, str) else format_value(kind, v, Spec()) for v in value) + "]"
+    elif isinstance(value, float):
         return format_float(value, spec, kind == FLOAT32)
-    if kind == DURATION:
-        return pad(f"{value}ns", spec, "<")
-    if kind == POINTER:
-        return pad_number("0x", f"{value:x}", spec)
-    if kind == BOOLEAN and spec.type in ("", "s"):
-        return pad_number("", "true" if value else "false", spec, "<")
-    if kind == CHARACTER and spec.type in ("", "c", "?"):
-        return format_text(chr(value) if value < 0x80 else "\ufffd", spec, "'")
-    if kind == CHARACTER:
-        value -= (value & 0x80) << 1
-    if kind == CODE_POINT and spec.type in ("", "c"):
-        return format_text(chr(value) if value < 0xD800 or 0xDFFF < value < 0x110000 else "\ufffd", spec, "'")
-    return format_integer(value, spec)
+    elif kind == POINTER:
+        return pad("0x", f"{value:x}", spec, ">")
+    elif kind == DURATION:
+        value = f"{value}ns"
+    elif kind == BOOLEAN and spec.type in ("", "s"):
+        value = "true" if value else "false"
+    elif kind in (CHARACTER, CODE_POINT) and spec.type in ("", "c", "?") and not isinstance(value, str):
+        value, quotes = character(value if value < 0x80 or kind == CODE_POINT else 0xD800), "'"
+    elif not isinstance(value, str):
+        return format_integer(value - ((value & 0x80) << 1) if kind == CHARACTER else value, spec)
+    if spec.type == "?":
+        value = escaped(value, quotes)
+    return pad("", value[:spec.precision] if spec.precision >= 0 else value, spec, "<")
 
 
-def parse_spec(source: str, next_index: Callable[[str], int]) -> Spec:
-    match = SPEC.match(source)
-    if not match:
-        raise ValueError(source)
-    fill, align, sign, alternate, zero, width, precision, kind = match.groups()
+def format_log(source: str, kinds: Sequence[int], values: Sequence[Any]) -> str:
+    """The message; IndexError, TypeError or ValueError when the arguments do not fit the format."""
+    automatic = iter(range(len(values)))
 
-    def number(digits: Optional[str], missing: int) -> Any:
+    def argument(digits: str) -> int:
+        return int(digits) if digits else next(automatic, len(values))
+
+    def number(digits: Optional[str], missing: int) -> int:
         if digits is None:
             return missing
-        return [next_index(digits[1:-1])] if digits[0] == "{" else min(int(digits), MAX_WIDTH)
+        value = int(values[argument(digits[1:-1])] if digits[0] == "{" else digits)
+        return max(0, min(value, MAX_WIDTH))
 
-    fill = "0" if zero and align else fill or " "  # as fmt 9 does; later versions ignore the zero
-    return Spec(fill, align, sign, bool(alternate), bool(zero), number(width, 0), number(precision, -1), kind)
+    def replace(hole: Any) -> str:
+        if hole.group() in ("{{", "}}"):
+            return hole.group()[0]
+        index, match = argument(hole[1]) if hole[1] is not None else len(values), SPEC.match(hole[2] or "")
+        if not match:
+            raise ValueError
+        fill, align, sign, alternate, zero, width, precision, kind = match.groups()
+        fill = "0" if zero and align else fill or " "  # as fmt 9 does; later versions ignore the zero
+        spec = Spec(fill, align, sign, bool(alternate), bool(zero), number(width, 0), number(precision, -1), kind)
+        return format_value(kinds[index], values[index], spec)
 
-
-def parse_format(source: str) -> List[Any]:
-    """Literal text as str, each hole as (argument index, Spec)."""
-    parts: List[Any] = []
-    count, at = 0, 0
-
-    def next_index(digits: str) -> int:
-        nonlocal count
-        if digits:
-            return int(digits)
-        count += 1
-        return count - 1
-
-    for match in HOLE.finditer(source):
-        parts.append(source[at:match.start()])
-        at = match.end()
-        if match.group() in ("{{", "}}"):
-            parts.append(match.group()[0])
-        elif len(match.group()) == 1:
-            raise ValueError(source)
-        else:
-            index = next_index(match.group(1))
-            parts.append((index, parse_spec(match.group(2) or "", next_index)))
-    return parts + [source[at:]]
-
-
-def format_log(parts: Sequence[Any], kinds: Sequence[int], values: Sequence[Any]) -> str:
-    """The message; IndexError, TypeError or ValueError when the arguments do not fit the format."""
-    def resolve(number: Any) -> int:
-        return number if isinstance(number, int) else max(0, min(int(values[number[0]]), MAX_WIDTH))
-
-    out = []
-    for part in parts:
-        if isinstance(part, str):
-            out.append(part)
-            continue
-        index, spec = part
-        spec = spec._replace(width=resolve(spec.width), precision=resolve(spec.precision))
-        value = values[index]
-        if isinstance(value, list):
-            shown = (escaped(v, '"') if isinstance(v, str) else format_value(kinds[index], v, Spec()) for v in value)
-            out.append(pad("[" + ", ".join(shown) + "]", spec, "<"))
-        else:
-            out.append(format_value(kinds[index], value, spec))
-    return "".join(out)
+    return HOLE.sub(replace, source)
 
 
 # ---- bindings --------------------------------------------------------------------------------------------------
-
-def value_json(kind: int, value: Any) -> str:
-    if isinstance(value, list):
-        return "[" + ",".join([value_json(kind, v) for v in value]) + "]"
-    if isinstance(value, str):
-        return quote(value)
-    return TO_JSON.get(kind, str)(value)
-
 
 def unique_keys(names: Iterable[str]) -> List[str]:
     """A JSON object holds a key once: the second "n" becomes "n (2)"."""
@@ -415,7 +337,6 @@ class Binding:
         self.name, self.category, self.file, self.function = strings
         self.fields = fields
         self.known = True
-        self.parts: Any = None
         codes, position, self.readable = [], 0, []
         for field in fields:
             if field.type not in TYPES or field.count == 0 or field.offset < position:
@@ -428,7 +349,6 @@ class Binding:
         self.struct = struct.Struct("<" + "".join(codes))
         self.has_strings = any(f.type == STRING for f in self.readable)
         self.keys = unique_keys(f.name for f in self.readable)
-        simple = all(f.type in SMALL_INTEGERS and not f.is_array and not f.enumerators for f in self.readable)
         # Most payloads are small integers: one % operation writes them all.
         self.template: Optional[str] = None
         if not head.flags & FLAG_DYNAMIC and all(f.type in SMALL_INTEGERS and not f.is_array and not f.enumerators
@@ -514,9 +434,7 @@ class Binding:
         """The text of a log record."""
         try:
             values, _ = self.read(data, payload >> 10, payload & 1023)
-            if self.parts is None:
-                self.parts = parse_format(self.name)
-            return format_log(self.parts, [f.type for f in self.readable], values)
+            return format_log(self.name, [f.type for f in self.readable], values)
         except (ValueError, IndexError, TypeError, OverflowError):
             return self.name
 

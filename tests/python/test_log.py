@@ -44,7 +44,7 @@ class FmtTable(unittest.TestCase):
                 continue
             kinds = [int(a.partition(":")[0]) for a in arguments]
             values = [value_of(k, bytes.fromhex(a.partition(":")[2])) for k, a in zip(kinds, arguments)]
-            shown = contrail.format_log(contrail.parse_format(source), kinds, values)
+            shown = contrail.format_log(source, kinds, values)
             if shown != expected:
                 wrong.append(f"{source!r} of {values} (types {kinds}) is {shown!r} and should be {expected!r}")
         self.assertEqual(wrong[:20], [], f"{len(wrong)} of {len(rows)} rows differ")
@@ -54,7 +54,7 @@ class BeyondFmt(unittest.TestCase):
     """What fmt has no text for without more headers, or what contrail does not keep."""
 
     def text(self, source, kinds, *values):
-        return contrail.format_log(contrail.parse_format(source), kinds, values)
+        return contrail.format_log(source, kinds, values)
 
     def test_durations_are_nanoseconds(self):
         self.assertEqual(self.text("{}|{:>8}", [contrail.DURATION] * 2, 1500, -2), "1500ns|    -2ns")
