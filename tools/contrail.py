@@ -51,6 +51,7 @@ class Layout:
 
 
 MAGIC = 0x1A0A0D4C52544389
+MAGIC_BYTES = MAGIC.to_bytes(8, "little")
 FORMAT_MAJOR, FORMAT_MINOR = 1, 0
 SUPERBLOCK = Layout(
     magic="Q", version_major="H", version_minor="H", superblock_bytes="I", kind="I", source="I", image_bytes="Q",
@@ -80,7 +81,8 @@ FRAME_PAYLOAD_OFFSET, FRAME_PAYLOAD_WORDS, FRAME_BUSY = 32, 20, 2**64 - 1
 EPOCH_TICKS = 2**23
 LIVE, DUMP = 1, 2
 REGION, INSTANT, COUNTER, LOG, EVENT_TYPE, OVERFLOW, END = 1, 2, 3, 4, 5, 6, 255
-KINDS = {REGION: "region", INSTANT: "instant", COUNTER: "counter", LOG: "log", EVENT_TYPE: "event type",
+UNKNOWN = 0  # of an id without a binding; no kind of the format
+KINDS = {UNKNOWN: "?", REGION: "region", INSTANT: "instant", COUNTER: "counter", LOG: "log", EVENT_TYPE: "event type",
          OVERFLOW: "overflow"}
 FLAG_CUT, FLAG_DYNAMIC, STRING_CUT = 1, 2, 0x8000
 CLOCKS = {1: "tsc", 2: "cntvct", 3: "monotonic"}
@@ -302,16 +304,21 @@ def format_log(source: str, kinds: Sequence[int], values: Sequence[Any]) -> str:
 
 # ---- bindings --------------------------------------------------------------------------------------------------
 
-def unique_keys(names: Iterable[str]) -> List[str]:
-    """A JSON object holds a key once: the second "n" becomes "n (2)"."""
-    keys: Dict[str, int] = {}
-    for name in names:
-        key = name
-        while key in keys:
-            keys[name] += 1
-            key = f"{name} ({keys[name]})"
-        keys[key] = 1
-    return list(keys)
+Damaged = struct.error  # what struct raises for a read beyond the end; our own checks raise the same
+
+
+def string(data: bytes, at: int, size: int, cut: int = 0) -> str:
+    if at + size > len(data):
+        raise Damaged("a text beyond the end")
+    return data[at:at + size].decode("utf-8", "replace") + ("\u2026" if cut else "")
+
+
+def numbers(kind: int, count: int, data: bytes, at: int) -> List[Any]:
+    code = TYPES[kind][1]
+    if len(code) == 1:
+        return list(struct.unpack_from(f"<{count}{code}", data, at))
+    halves = iter(struct.unpack_from("<" + code * count, data, at))
+    return [low | high << 64 for low, high in zip(halves, halves)]
 
 
 class Field(NamedTuple):
@@ -329,114 +336,112 @@ class Field(NamedTuple):
 
 
 class Binding:
-    """What an id stands for, and how its payload reads."""
+    """What an id stands for, and how its payload reads. `entry` is as in the image."""
 
-    def __init__(self, head: Any, strings: Sequence[str], fields: List[Field]) -> None:
-        self.id, self.kind, self.flags, self.type_id, self.line = (head.id, head.kind, head.flags, head.type_id,
-                                                                   head.line)
-        self.name, self.category, self.file, self.function = strings
-        self.fields = fields
-        self.known = True
-        codes, position, self.readable = [], 0, []
-        for field in fields:
-            if field.type not in TYPES or field.count == 0 or field.offset < position:
+    def __init__(self, entry: bytes) -> None:
+        head = BINDING.read(entry, 0)
+        self.id, self.kind, self.flags, self.type_id = head.id, head.kind, head.flags, head.type_id
+        enumerators_at = BINDING.size + head.field_count * FIELD.size
+        at = enumerators_at + head.enumerator_count * ENUMERATOR.size
+
+        def name(size: int) -> str:
+            nonlocal at
+            at += size
+            return string(entry, at - size, size)[:MAX_NAME]
+
+        heads = [FIELD.read(entry, i) for i in range(BINDING.size, enumerators_at, FIELD.size)]
+        values = [ENUMERATOR.read(entry, i) for i in range(enumerators_at, at, ENUMERATOR.size)]
+        self.name, self.category = name(head.name_bytes), name(head.category_bytes)
+        self.source, self.function = name(head.file_bytes), name(head.function_bytes)
+        self.source += f":{head.line}" if self.source else ""
+        names = [name(f.name_bytes) for f in heads]
+        enumerators = [(e.value, name(e.name_bytes)) for e in values]
+        if sum(f.enumerator_count for f in heads) > 2**16:  # fields may share enumerators, hostile ones without bound
+            enumerators = []
+        self.fields = [Field(n, f.type, f.offset, f.count, bool(f.is_array),
+                             dict(enumerators[f.first_enumerator:f.first_enumerator + f.enumerator_count]))
+                       for n, f in zip(names, heads)]
+        self.fixed_bytes, self.readable, code = 0, [], "<"
+        for field in self.fields:
+            if field.type not in TYPES or field.count == 0 or field.offset < self.fixed_bytes:
                 break  # of a newer minor version, or damaged: this field and those after it cannot be read
-            code = TYPES[field.type][1]
-            codes.append(f"{field.offset - position}x" + (code * field.count if len(code) > 1 else
-                                                          f"{field.count}{code}"))
-            position = field.offset + struct.calcsize("<" + code) * field.count
+            code += f"{field.offset - self.fixed_bytes}x" + TYPES[field.type][1]
+            self.fixed_bytes = field.offset + struct.calcsize("<" + TYPES[field.type][1]) * field.count
             self.readable.append(field)
-        self.struct = struct.Struct("<" + "".join(codes))
-        self.has_strings = any(f.type == STRING for f in self.readable)
         self.keys = unique_keys(f.name for f in self.readable)
         # Most payloads are small integers: one % operation writes them all.
         self.template: Optional[str] = None
-        if not head.flags & FLAG_DYNAMIC and all(f.type in SMALL_INTEGERS and not f.is_array and not f.enumerators
-                                                 for f in self.readable):
+        if not head.flags & FLAG_DYNAMIC and all(f.type in SMALL_INTEGERS and not f.is_array and f.count == 1
+                                                 and not f.enumerators for f in self.readable):
+            self.struct = struct.Struct(code)
             self.template = ",".join(quote(key).replace("%", "%%") + ":%d" for key in self.keys)
 
     @staticmethod
     def unknown(id: int) -> "Binding":
-        head = SimpleNamespace(id=id, kind=0, flags=0, type_id=0, line=0)
-        binding = Binding(head, (f"unknown #{id}", "", "", ""), [])
-        binding.known = False
-        return binding
+        name = f"unknown #{id}".encode()
+        return Binding(BINDING.struct.pack(0, id, UNKNOWN, 0, 0, 0, 0, 0, len(name), 0, 0, 0) + name)
 
-    @property
-    def source(self) -> str:
-        return f"{self.file}:{self.line}" if self.file else ""
-
-    def read(self, data: bytes, at: int, words: int) -> Tuple[List[Any], Dict[str, Tuple[int, Any]]]:
-        """The fields' values, and those of the fields set at run time by key; ValueError when they do not fit."""
-        end = at + 8 * words
-        if at + self.struct.size > end:
-            raise ValueError
-        raw = self.struct.unpack_from(data, at)
+    def read(self, payload: bytes) -> Tuple[List[Any], Dict[str, Tuple[int, Any]]]:
+        """The fields' values, and those of the fields set at run time by key."""
         values: List[Any] = []
-        position, tail = 0, at + self.struct.size
+        tail = self.fixed_bytes
+        if tail > len(payload):
+            raise Damaged("a payload without all its fields")
         for field in self.readable:
-            if field.type in (INT128, UINT128):
-                row = [raw[position + i] | raw[position + i + 1] << 64 for i in range(0, 2 * field.count, 2)]
-                position += 2 * field.count
-            else:
-                row = list(raw[position:position + field.count])
-                position += field.count
+            row = numbers(field.type, field.count, payload, field.offset)
             if field.type == STRING:
                 for i, word in enumerate(row):
-                    size = word & ~STRING_CUT
-                    if tail + size > end:
-                        raise ValueError
-                    row[i] = data[tail:tail + size].decode("utf-8", "replace") + ("\u2026" if word & STRING_CUT else "")
-                    tail += size
+                    row[i] = string(payload, tail, word & ~STRING_CUT, word & STRING_CUT)
+                    tail += word & ~STRING_CUT
             elif field.enumerators:
                 row = [field.enumerators.get(v, v) for v in row]
             values.append(row if field.is_array else row[0])
-        dynamic = self.read_dynamic(data, at + (tail - at + 7 & ~7), end) if self.flags & FLAG_DYNAMIC else {}
-        return values, dynamic
-
-    @staticmethod
-    def read_dynamic(data: bytes, at: int, end: int) -> Dict[str, Tuple[int, Any]]:
         found: Dict[str, Tuple[int, Any]] = {}
-        while at + 8 <= end:
-            word, = struct.unpack_from("<Q", data, at)
+        at = tail + 7 & ~7
+        while self.flags & FLAG_DYNAMIC and at + 8 <= len(payload):
+            word, = struct.unpack_from("<Q", payload, at)
             if word == 0:
                 break
             kind, key_bytes, value_bytes = word & 0xFF, word >> 16 & 0xFFFF, word >> 32 & 0xFFFF
-            start, at = at + 8, at + 8 + (key_bytes + value_bytes + 7 & ~7)
-            if at > end:
-                raise ValueError
-            key = data[start:start + key_bytes].decode("utf-8", "replace")
-            raw = data[start + key_bytes:start + key_bytes + value_bytes]
+            value_at = at + 8 + key_bytes
+            key = string(payload, at + 8, key_bytes)
             if kind == STRING:
-                found[key] = kind, raw.decode("utf-8", "replace") + ("\u2026" if word >> 48 & 1 else "")
+                found[key] = kind, string(payload, value_at, value_bytes, word >> 48 & 1)
             elif kind in TYPES:
-                one = struct.Struct("<" + TYPES[kind][1])
-                if len(raw) != one.size:
-                    raise ValueError
-                parts = one.unpack(raw)
-                found[key] = kind, parts[0] | parts[1] << 64 if len(parts) > 1 else parts[0]
-        return found
+                found[key] = kind, numbers(kind, 1, payload, value_at)[0]
+            at = value_at + value_bytes + 7 & ~7
+        return values, found
 
-    def arguments(self, data: bytes, payload: int) -> str:
-        """The inside of the JSON object "args" for a payload, given as byte offset << 10 | words."""
-        at, words = payload >> 10, payload & 1023
-        if self.template is not None and self.struct.size <= 8 * words:
-            return self.template % self.struct.unpack_from(data, at)
+    def arguments(self, payload: bytes) -> str:
+        """The inside of the JSON object "args"."""
+        if self.template is not None and self.fixed_bytes <= len(payload):
+            return self.template % self.struct.unpack_from(payload)
         try:
-            values, dynamic = self.read(data, at, words)
-        except ValueError:
+            values, dynamic = self.read(payload)
+        except Damaged:
             return '"(damaged)":true'
         members = {key: value_json(f.type, v) for key, f, v in zip(self.keys, self.readable, values)}
         members.update((key, value_json(kind, v)) for key, (kind, v) in dynamic.items())
         return ",".join(f"{quote(key)}:{v}" for key, v in members.items())
 
-    def message(self, data: bytes, payload: int) -> str:
+    def message(self, payload: bytes) -> str:
         """The text of a log record."""
         try:
-            values, _ = self.read(data, payload >> 10, payload & 1023)
-            return format_log(self.name, [f.type for f in self.readable], values)
-        except (ValueError, IndexError, TypeError, OverflowError):
+            return format_log(self.name, [f.type for f in self.readable], self.read(payload)[0])
+        except (Damaged, ValueError, IndexError, TypeError, OverflowError):
             return self.name
+
+
+def unique_keys(names: Iterable[str]) -> List[str]:
+    """A JSON object holds a key once: the second "n" becomes "n (2)"."""
+    keys: Dict[str, int] = {}
+    for name in names:
+        key = name
+        while key in keys:
+            keys[name] += 1
+            key = f"{name} ({keys[name]})"
+        keys[key] = 1
+    return list(keys)
 
 
 # ---- time ------------------------------------------------------------------------------------------------------
@@ -454,22 +459,22 @@ class Clock:
     SUSPEND_NS = 10**6
 
     def __init__(self, anchors: Iterable[Anchor], hz: int) -> None:
-        self.remarks: List[str] = []
+        self.notes: List[str] = []
         usable = sorted({a for a in anchors if a[0]}) or [(0, 0, 0, 0)]
-        self.ignored = len(usable)
-        usable = self.plausible(usable, hz)
-        self.ignored -= len(usable)
-        self.anchors = self.thin(usable)
-        self.first, self.last = self.anchors[0], self.anchors[-1]
-        if self.last[1] - self.first[1] < 10**4:
-            self.anchors = [self.first]
-        self.ticks = [a[0] for a in self.anchors[1:-1]]
-        self.lines = [self.between(a, b) for a, b in zip(self.anchors, self.anchors[1:])]
-        if not self.lines:
-            self.lines = [self.between(self.first, (self.first[0] + hz, self.first[1] + 10**9, 0, 0))]
-        self.hz = hz if len(self.anchors) < 2 else (self.last[0] - self.first[0]) * 10**9 // (
-            self.last[1] - self.first[1])
-        self.flag()
+        good = self.plausible(usable, hz)
+        self.ignored = len(usable) - len(good)
+        chosen = self.thin(good)
+        first, self.last = chosen[0], chosen[-1]
+        if self.last[1] - first[1] < 10**4:
+            chosen = [first, (first[0] + hz, first[1] + 10**9, 0, 0)]
+        self.ticks = [a[0] for a in chosen[1:-1]]
+        segments = [(b[0] - a[0], b[1] - a[1]) for a, b in zip(chosen, chosen[1:])]
+        self.lines = [self.line_from(a, *segment) for a, segment in zip(chosen, segments)]
+        ticks, ns = chosen[-1][0] - first[0], chosen[-1][1] - first[1]
+        self.hz = ticks * 10**9 // ns
+        off = sum(abs(n * ticks - t * ns) * 1000 > t * ns for t, n in segments)
+        if off:
+            self.notes.append(f"the clock's rate is off by more than 1000 ppm in {off} of {len(segments)} segments")
 
     @staticmethod
     def plausible(anchors: List[Anchor], hz: int) -> List[Anchor]:
@@ -493,37 +498,25 @@ class Clock:
         return kept
 
     def thin(self, anchors: List[Anchor]) -> List[Anchor]:
-        kept, before = [anchors[0]], anchors[0]
-        for anchor in anchors[1:]:
-            suspended = (anchor[3] - anchor[1]) - (before[3] - before[1])
-            if abs(suspended) > self.SUSPEND_NS:
-                self.remarks.append(f"the machine was suspended for {duration_text(suspended)}; times around it are"
-                                    " less exact")
-                if before is not kept[-1]:
-                    kept.append(before)
-                kept.append(anchor)
+        """The first, the last, those around a suspend, and in between what is SPACING_NS apart."""
+        kept, last = anchors[:1], anchors[-1]
+        for before, anchor in zip(anchors, anchors[1:]):
+            asleep = (anchor[3] - anchor[1]) - (before[3] - before[1])
+            if abs(asleep) > self.SUSPEND_NS:
+                self.notes.append(f"the machine was suspended for {duration_text(asleep)}; times around it are less"
+                                  " exact")
+                kept += [a for a in (before, anchor) if a is not kept[-1]]
             elif anchor[1] - kept[-1][1] >= self.SPACING_NS:
                 kept.append(anchor)
-            before = anchor
-        if before is not kept[-1]:
-            if len(kept) > 1 and before[1] - kept[-1][1] < self.SPACING_NS and not self.remarks:
-                kept.pop()
-            kept.append(before)
-        return kept
-
-    def flag(self) -> None:
-        span, length = self.last[1] - self.first[1], self.last[0] - self.first[0]
-        off = sum(abs((b[1] - a[1]) * length - span * (b[0] - a[0])) * 1000 > span * (b[0] - a[0])
-                  for a, b in zip(self.anchors, self.anchors[1:]))
-        if off:
-            self.remarks.append(f"the clock's rate is off by more than 1000 ppm in {off} of {len(self.lines)} segments")
+        if len(kept) > 1 and 0 < last[1] - kept[-1][1] < self.SPACING_NS and not self.notes:
+            kept.pop()
+        return kept if kept[-1] is last else kept + [last]
 
     @staticmethod
-    def between(a: Anchor, b: Anchor) -> Line:
-        """Exactly a.ns + floor((ticks - a.ticks) * (b.ns - a.ns) / (b.ticks - a.ticks)) between the two anchors."""
-        ticks = b[0] - a[0]
+    def line_from(a: Anchor, ticks: int, ns: int) -> Line:
+        """Exactly a.ns + floor((t - a.ticks) * ns / ticks) for each t up to a.ticks + ticks."""
         shift = 2 * ticks.bit_length()
-        slope = -(-((b[1] - a[1]) << shift) // ticks)
+        slope = -(-(ns << shift) // ticks)
         return (a[1] << shift) - a[0] * slope, slope, shift
 
     def line(self, low: int, high: int) -> Optional[Line]:
@@ -535,31 +528,12 @@ class Clock:
         c, m, s = self.lines[bisect_right(self.ticks, ticks)]
         return c + ticks * m >> s
 
-    def ticks_at(self, ns: int) -> int:
-        """The first tick at or after a time."""
-        low, high = 0, 2**64
-        while low < high:
-            middle = (low + high) // 2
-            low, high = (middle + 1, high) if self.ns(middle) < ns else (low, middle)
-        return low
-
     def realtime(self, ns: int) -> int:
         """Unix nanoseconds of a monotonic time, as the newest anchor saw the offset."""
         return ns - self.last[1] + self.last[2]
 
 
 # ---- the image -------------------------------------------------------------------------------------------------
-
-class Slot(NamedTuple):
-    index: int
-    generation: int
-    state: int
-    tid: int
-    name: str  # "" when the program gave none
-    attach_ticks: int
-    lanes: List[Any]
-    frames_at: int
-
 
 class Chunk(NamedTuple):
     at: int  # byte offset in the image
@@ -592,24 +566,15 @@ class Image:
         self.data = data
         self.warnings: List[str] = []  # a part could not be read
         self.notes: List[str] = []  # all was read, and this is worth knowing
-        self.sb = self.read_superblock()
         self.bindings: Dict[int, Binding] = {}
         self.end: Any = None
         self.chunks: List[Chunk] = []
         self.torn = 0
+        self.sb = self.read_superblock()
+        self.is_dump = self.sb.kind == DUMP
         self.slots = self.read_slots()
-        if self.sb.kind == DUMP:
-            self.read_bindings(self.sb.bindings_offset, self.sb.bindings_bytes)
-            self.read_dump_chunks()
-            self.read_bindings(self.sb.late_bindings_offset, None)
-            if self.end is None:
-                self.warnings.append("the dump is truncated: its end is missing")
-            elif self.end.total_bytes != len(data):
-                self.warnings.append(f"the dump should have {self.end.total_bytes} bytes and has {len(data)}")
-        else:
-            self.read_binding_index()
-            self.read_live_chunks()
-        self.chunks.sort(key=lambda c: c.head.ticket)
+        self.read_bindings()
+        self.read_chunks()
         self.clock = self.make_clock()
         # No record can be much younger than the newest clock reading; a damaged time would stretch the whole trace.
         self.latest = self.clock.last[0] + 3600 * self.sb.tick_hz
@@ -618,13 +583,12 @@ class Image:
         data = self.data
         if not data:
             raise Unusable("it is empty")
-        if data[:8] != struct.pack("<Q", MAGIC):
+        if data[:8] != MAGIC_BYTES:
             raise Unusable("it is not a contrail dump (it does not begin with contrail's magic bytes)")
-        if len(data) >= 12:
-            major, minor = struct.unpack_from("<HH", data, 8)
-            if major != FORMAT_MAJOR:
-                raise Unusable(f"it has format version {major}.{minor}, and this converter reads {FORMAT_MAJOR}.x; use"
-                               " the contrail.py that came with the header which wrote it")
+        major, minor = struct.unpack_from("<HH", data.ljust(12, b"\0"), 8)
+        if len(data) >= 12 and major != FORMAT_MAJOR:
+            raise Unusable(f"it has format version {major}.{minor}, and this converter reads {FORMAT_MAJOR}.x; use"
+                           " the contrail.py that came with the header which wrote it")
         if len(data) < SUPERBLOCK_BYTES:
             raise Unusable(f"it is truncated: {len(data)} bytes do not hold the first {SUPERBLOCK_BYTES}")
         sb = SUPERBLOCK.read(data, 0)
@@ -632,160 +596,127 @@ class Image:
             raise Unusable(f"it is damaged: its kind is {sb.kind}, neither a live image nor a dump")
         fixed = dict(superblock_bytes=SUPERBLOCK_BYTES, slot_bytes=SLOT_BYTES, chunk_bytes=CHUNK_BYTES,
                      lane_count=LANE_COUNT, frame_bytes=FRAME_BYTES, frame_count=FRAME_COUNT)
-        for name, value in fixed.items():
-            if getattr(sb, name) != value:
-                self.warnings.append(f"the superblock's {name} is {getattr(sb, name)} instead of {value}")
-                setattr(sb, name, value)
+        self.warnings += [f"the superblock's {name} is {getattr(sb, name)} instead of {value}"
+                          for name, value in fixed.items() if getattr(sb, name) != value]
         if not 10**5 <= sb.tick_hz <= 10**11:
             self.warnings.append(f"the superblock's tick_hz is {sb.tick_hz}")
             sb.tick_hz = 10**9
         return sb
 
-    def fitting(self, what: str, at: int, count: int, size: int) -> int:
-        """How many of `count` entries at `at` lie within the file."""
+    def fitting(self, what: str, at: int, count: int, size: int) -> range:
+        """The offsets of `count` entries at `at`, as far as they lie within the file."""
         fit = max(0, min(count, (len(self.data) - at) // size)) if at >= SUPERBLOCK_BYTES else 0
         if fit < count:
             self.warnings.append(f"only {fit} of {count} {what} are in the file")
-        return fit
+        return range(at, at + fit * size, size)
 
-    def numbers(self, code: str, count: int, at: int) -> Tuple[int, ...]:
-        return struct.unpack_from(f"<{count}{code}", self.data, at) if count else ()
-
-    def read_slots(self) -> Dict[int, Slot]:
+    def read_slots(self) -> Dict[int, Any]:
         slots = {}
-        for i in range(self.fitting("thread slots", self.sb.slots_offset, self.sb.slot_count, SLOT_BYTES)):
-            at = self.sb.slots_offset + i * SLOT_BYTES
-            if self.data[at] == 0:
-                continue
-            head = SLOT.read(self.data, at)
-            named = head.name_version != 0 and head.name_version % 2 == 0
-            lanes = [LANE.read(self.data, at + LANES_OFFSET + n * LANE.size) for n in range(LANE_COUNT)]
-            tid, index = head.tid_index
-            slots[index] = Slot(index, head.state >> 8, head.state & 0xFF, tid,
-                                text(head.name) if named else "", head.attach_ticks, lanes, at + FRAMES_OFFSET)
+        for at in self.fitting("thread slots", self.sb.slots_offset, self.sb.slot_count, SLOT_BYTES):
+            slot = SLOT.read(self.data, at)
+            if slot.state & 0xFF:
+                slot.at, slot.generation, (slot.tid, slot.index) = at, slot.state >> 8, slot.tid_index
+                slot.name = text(slot.name) if slot.name_version % 2 == 0 < slot.name_version else ""
+                slot.lanes = [LANE.read(self.data, at + LANES_OFFSET + n * LANE.size) for n in range(LANE_COUNT)]
+                slots[slot.index] = slot
         return slots
 
-    def read_binding(self, at: int, limit: int) -> Optional[Binding]:
-        if at + BINDING.size > limit:
-            return None
-        head = BINDING.read(self.data, at)
-        end = at + head.bytes
-        names = at + BINDING.size + head.field_count * FIELD.size + head.enumerator_count * ENUMERATOR.size
-        if head.bytes < BINDING.size or head.bytes % 8 or end > limit or names > end:
-            return None
-        at += BINDING.size
-        fields = [FIELD.read(self.data, at + i * FIELD.size) for i in range(head.field_count)]
-        at += head.field_count * FIELD.size
-        enumerators = [ENUMERATOR.read(self.data, at + i * ENUMERATOR.size) for i in range(head.enumerator_count)]
-        sizes = [head.name_bytes, head.category_bytes, head.file_bytes, head.function_bytes]
-        strings = []
-        for size in sizes + [f.name_bytes for f in fields] + [e.name_bytes for e in enumerators]:
-            strings.append(self.data[names:min(names + size, names + MAX_NAME, end)].decode("utf-8", "replace"))
-            names += size
-        if names > end:
-            return None
-        enumerator_names = strings[4 + len(fields):]
-        schema, budget = [], 2**16  # enumerations may share names; the budget bounds what a hostile entry can ask for
-        for name, f in zip(strings[4:], fields):
-            some = range(f.first_enumerator, min(f.first_enumerator + f.enumerator_count, len(enumerators)))
-            budget -= len(some)
-            values = {enumerators[i].value: enumerator_names[i] for i in some} if budget > 0 else {}
-            schema.append(Field(name, f.type, f.offset, f.count, bool(f.is_array), values))
-        return Binding(head, strings[:4], schema)
+    def read_binding(self, at: int, limit: int) -> int:
+        """Keeps the binding at `at`, unless it is of a newer minor version; where the next one begins."""
+        if not SUPERBLOCK_BYTES <= at <= limit - BINDING.size:
+            raise Damaged("a binding beyond the end")
+        size, id, kind = struct.unpack_from("<IHB", self.data, at)
+        if not BINDING.size <= size <= limit - at or size % 8:
+            raise Damaged("a binding of an impossible size")
+        if kind == END:
+            self.end = END_OF_DUMP.read(self.data, at)
+        elif kind != UNKNOWN and kind in KINDS and id not in self.bindings:
+            self.bindings[id] = Binding(self.data[at:at + size])
+        return at + size
 
-    def read_bindings(self, at: int, size: Optional[int]) -> None:
-        """Entries back to back: `size` bytes of them, or all until end_of_dump."""
-        limit = len(self.data) if size is None else min(at + size, len(self.data))
-        if size is not None and at + size > len(self.data):
-            self.warnings.append("the file ends within the bindings")
-        while SUPERBLOCK_BYTES <= at < limit:
-            if at + 8 <= limit and self.data[at + 6] == END and size is None:
-                if at + END_OF_DUMP.size <= limit:
-                    self.end = END_OF_DUMP.read(self.data, at)
-                return
-            binding = self.read_binding(at, limit)
-            if binding is None:
-                self.warnings.append(f"the binding at byte {at} is damaged, and those after it are lost")
-                return
-            if binding.kind in KINDS:  # others are of a newer minor version
-                self.bindings.setdefault(binding.id, binding)
-            at += struct.unpack_from("<I", self.data, at)[0]
-
-    def read_binding_index(self) -> None:
-        sb, damaged = self.sb, 0
-        count = self.fitting("binding index entries", sb.binding_index_offset, sb.binding_index_count, 4)
-        limit = min(sb.bindings_offset + sb.bindings_bytes, len(self.data))
-        for id, entry in enumerate(self.numbers("I", count, sb.binding_index_offset)):
-            binding = self.read_binding(sb.bindings_offset + entry - 1, limit) if entry else None
-            if binding is not None and binding.id == id:
-                self.bindings[id] = binding
-            damaged += entry != 0 and id not in self.bindings
+    def read_bindings(self) -> None:
+        sb, size = self.sb, len(self.data)
+        early_end = sb.bindings_offset + sb.bindings_bytes
+        if self.is_dump:
+            for at, limit in ((sb.bindings_offset, min(early_end, size)), (sb.late_bindings_offset, size)):
+                try:
+                    while at < limit and self.end is None:
+                        at = self.read_binding(at, limit)
+                except Damaged:
+                    self.warnings.append(f"the bindings from byte {at} on cannot be read")
+            if self.end is None:
+                self.warnings.append("the dump is truncated: its end is missing")
+            elif self.end.total_bytes != size:
+                self.warnings.append(f"the dump should have {self.end.total_bytes} bytes and has {size}")
+            return
+        damaged = 0
+        index = self.fitting("binding index entries", sb.binding_index_offset, sb.binding_index_count, 4)
+        for id, at in enumerate(index):
+            entry, = struct.unpack_from("<I", self.data, at)
+            try:
+                if entry:
+                    self.read_binding(sb.bindings_offset + entry - 1, min(early_end, size))
+            except Damaged:
+                damaged += 1
         if damaged:
             self.warnings.append(f"{damaged} bindings are damaged")
 
-    def read_dump_chunks(self) -> None:
-        sb, damaged = self.sb, 0
-        count = self.fitting("chunks", sb.chunks_offset, sb.chunk_count, CHUNK_BYTES)
-        for at in range(sb.chunks_offset, sb.chunks_offset + count * CHUNK_BYTES, CHUNK_BYTES):
+    def read_chunks(self) -> None:
+        """In the order of their tickets."""
+        sb, damaged, skipped, states = self.sb, 0, 0, b""
+        offsets = self.fitting("chunks", sb.chunks_offset, sb.chunk_count, CHUNK_BYTES)
+        if not self.is_dump:
+            found = self.fitting("chunk states", sb.chunk_states_offset, sb.chunk_count, 8)
+            offsets, states = offsets[:len(found)], self.data[found.start:found.stop]
+        elif len(offsets) < sb.chunk_count and SUPERBLOCK_BYTES <= offsets.stop <= len(self.data) - CHUNK_HEADER_BYTES:
+            offsets = range(offsets.start, offsets.stop + 1, CHUNK_BYTES)  # of the next chunk the beginning is there
+        for i, at in enumerate(offsets):
             head = CHUNK.read(self.data, at)
-            if head.ticket == 0:
-                self.torn += 1
+            end = head.extent[0]
+            if self.is_dump:
+                if head.ticket == 0:
+                    self.torn += 1
+                    continue
             else:
-                damaged += not self.add_chunk(at, head, head.extent[0])
-        at = sb.chunks_offset + count * CHUNK_BYTES
-        if count < sb.chunk_count and SUPERBLOCK_BYTES <= at <= len(self.data) - CHUNK_HEADER_BYTES:
-            head = CHUNK.read(self.data, at)  # the last chunk of a truncated dump: what is there of it
-            if head.ticket:
-                self.add_chunk(at, head, min(head.extent[0], len(self.data) - at & ~7))
-        if damaged:
-            self.warnings.append(f"{damaged} of {count} chunks are damaged")
-
-    def read_live_chunks(self) -> None:
-        sb, damaged, skipped = self.sb, 0, 0
-        count = min(self.fitting("chunks", sb.chunks_offset, sb.chunk_count, CHUNK_BYTES),
-                    self.fitting("chunk states", sb.chunk_states_offset, sb.chunk_count, 8))
-        for i, word in enumerate(self.numbers("Q", count, sb.chunk_states_offset)):
-            at = sb.chunks_offset + i * CHUNK_BYTES
-            if word & 3 not in (1, 2):
-                continue
-            head = CHUNK.read(self.data, at)
-            end, (_, lane), slot = head.extent[0], head.tid_lane, self.slots.get(head.writer[0])
-            if end == 0 and slot and slot.generation == head.writer[1] and lane < LANE_COUNT:
-                open_bytes = slot.lanes[lane].cursor - sb.base_address - at
-                end = open_bytes if CHUNK_HEADER_BYTES <= open_bytes <= CHUNK_BYTES else 0
-            if end == 0 or head.ticket != word >> 2:
-                skipped += 1  # the process died while it took, opened or sealed this chunk
+                state, = struct.unpack_from("<Q", states, 8 * i)
+                if state & 3 not in (1, 2):
+                    continue
+                end = end or self.open_end(at, head)
+                if end == 0 or head.ticket != state >> 2:
+                    skipped += 1  # the process died while it took, opened or sealed this chunk
+                    continue
+            if (CHUNK_HEADER_BYTES <= end <= CHUNK_BYTES and end % 8 == 0 and head.tid_lane[1] < LANE_COUNT
+                    and head.epoch_base % EPOCH_TICKS == 0):
+                self.chunks.append(Chunk(at, min(at + end, at + (len(self.data) - at & ~7)), head))
             else:
-                damaged += not self.add_chunk(at, head, end)
+                damaged += 1
+        self.chunks.sort(key=lambda c: c.head.ticket)
         if skipped:
-            self.notes.append(f"{skipped} of {count} chunks were changing hands when the process ended")
+            self.notes.append(f"{skipped} of {len(offsets)} chunks were changing hands when the process ended")
         if damaged:
-            self.warnings.append(f"{damaged} of {count} chunks are damaged")
+            self.warnings.append(f"{damaged} of {len(offsets)} chunks are damaged")
 
-    def add_chunk(self, at: int, head: Any, end: int) -> bool:
-        good = (CHUNK_HEADER_BYTES <= end <= CHUNK_BYTES and end % 8 == 0 and head.tid_lane[1] < LANE_COUNT
-                and head.epoch_base % EPOCH_TICKS == 0)
-        if good:
-            self.chunks.append(Chunk(at, at + end, head))
-        return good
+    def open_end(self, at: int, head: Any) -> int:
+        """The bytes in use of a chunk that a live image's thread still writes; 0: none can be told."""
+        slot, lane = self.slots.get(head.writer[0]), head.tid_lane[1]
+        if not slot or slot.generation != head.writer[1] or lane >= LANE_COUNT:
+            return 0
+        end = slot.lanes[lane].cursor - self.sb.base_address - at
+        return end if CHUNK_HEADER_BYTES <= end <= CHUNK_BYTES else 0
 
     def make_clock(self) -> Clock:
-        anchors = [self.sb.start, self.sb.ready]
-        if self.sb.kind == DUMP:
-            anchors.append(self.sb.dump)
-            if self.end:
-                anchors.append(self.end.anchor)
+        anchors = [self.sb.start, self.sb.ready] + ([self.sb.dump] if self.is_dump else [])
+        anchors += [self.end.anchor] if self.end else []
+        anchors += [chunk.head.anchor for chunk in self.chunks]
         needle = struct.pack("<Q", 4 << 6 | 1 << 2 | 3)
+        records = Records()
         for chunk in self.chunks:
-            anchors.append(chunk.head.anchor)
             if self.data.find(needle, chunk.at + CHUNK_HEADER_BYTES, chunk.end) >= 0:
-                records = Records()
                 self.decode(chunk, IDENTITY, records, 2**64)
-                anchors += records.anchors
-        clock = Clock(anchors, self.sb.tick_hz)
+        clock = Clock(anchors + records.anchors, self.sb.tick_hz)
         if clock.ignored:
             self.warnings.append(f"{clock.ignored} clock anchors contradict the others")
-        self.notes += clock.remarks
+        self.notes += clock.notes
         return clock
 
     def decode(self, chunk: Chunk, line: Line, out: Records, latest: int) -> bool:
@@ -854,11 +785,11 @@ class Image:
                     return False  # a time that cannot be; other forms are of a newer minor version
         return True
 
-    def open_regions(self, slot: Slot) -> List[Tuple[int, int, int]]:
+    def open_regions(self, slot: Any) -> List[Tuple[int, int, int]]:
         """(start ticks, id, payload) of the regions that were open, the outer first."""
         found = []
         for i in range(FRAME_COUNT):
-            at = slot.frames_at + i * FRAME_BYTES
+            at = slot.at + FRAMES_OFFSET + i * FRAME_BYTES
             word, _, start, _ = FRAME.struct.unpack_from(self.data, at)
             if word in (0, FRAME_BUSY) or not self.sb.start[0] <= start <= self.latest:
                 continue
@@ -874,7 +805,7 @@ class Image:
 class Life:
     """One thread's use of one slot; a thread has several when several shared objects record."""
 
-    def __init__(self, tid: int, slot: Optional[Slot]) -> None:
+    def __init__(self, tid: int, slot: Any) -> None:
         self.tid, self.slot = tid, slot
         self.lanes: Dict[int, List[Chunk]] = defaultdict(list)
         self.name, self.begin, self.end = "", 2**64, 0
@@ -907,7 +838,7 @@ class Track(Records):
     def decode(self, image: Image) -> int:
         """Fills the track; the number of damaged chunks."""
         damaged = lanes = 0
-        cut = max(image.sb.start[0], image.sb.cutoff_ticks if image.sb.kind == DUMP else 0)
+        cut = max(image.sb.start[0], image.sb.cutoff_ticks if image.is_dump else 0)
         for life in self.lives:
             for chunks in life.lanes.values():
                 lanes += 1
@@ -976,7 +907,7 @@ class Trace:
         if damaged:
             image.warnings.append(f"{damaged} chunks are damaged; the records before the damage were read")
         self.newest = newest
-        self.now = image.clock.ns(image.sb.dump[0]) if image.sb.kind == DUMP and image.sb.dump[0] else newest
+        self.now = image.clock.ns(image.sb.dump[0]) if image.is_dump and image.sb.dump[0] else newest
         for track in self.tracks:
             track.add_unfinished(image, max(self.now, newest), elsewhere)
             if last_ns is not None:
@@ -1076,7 +1007,7 @@ class Writer:
     def arguments(self, id: int, payload: int, *extra: str) -> str:
         """An event's last member and its closing brace. A negative payload marks an unfinished region."""
         binding = self.trace.binding(id)
-        inside = [binding.arguments(self.data, abs(payload))] if self.with_arguments and payload & 1023 else []
+        inside = [binding.arguments(self.payload(payload))] if self.with_arguments and payload & 1023 else []
         inside += extra
         if payload < 0:
             inside.append('"unfinished":true')
@@ -1084,6 +1015,10 @@ class Writer:
             inside.append(f'"src":{quote(binding.source)}')
         inside = [i for i in inside if i]
         return f',"args":{{{",".join(inside)}}}}}' if inside else "}"
+
+    def payload(self, payload: int) -> bytes:
+        at = abs(payload) >> 10
+        return self.data[at:at + 8 * (abs(payload) & 1023)]
 
     def metadata_events(self) -> str:
         sb = self.trace.image.sb
@@ -1167,7 +1102,7 @@ class Writer:
                 event = f'{self.head("C", track, id)}"ts":{microseconds(time - base)},"args":{{"value":{value}}}}}'
                 self.counters.append((time, event))
             elif binding.kind == LOG:
-                message = binding.message(self.data, payload)
+                message = binding.message(self.payload(payload))
                 shown = message if len(message) <= MAX_LOG_NAME else message[:MAX_LOG_NAME] + "\u2026"
                 head = self.head("i", track, id, shown) + '"s":"t","ts":'
                 extra = [f'"message":{quote(message)}'] if self.with_arguments else []
@@ -1179,8 +1114,8 @@ class Writer:
     def counter_value(self, binding: Binding, payload: int) -> Optional[str]:
         """None when it is no number, which only damage brings about."""
         try:
-            value = binding.read(self.data, payload >> 10, payload & 1023)[0][0]
-        except (ValueError, IndexError):
+            value = binding.read(self.payload(payload))[0][0]
+        except (Damaged, IndexError):
             return None
         if isinstance(value, (str, list)):
             return None
@@ -1230,7 +1165,7 @@ def metadata_of(trace: Trace) -> Dict[str, Any]:
         "recorder": "contrail", "format": f"{sb.version_major}.{sb.version_minor}",
         "executable": text(sb.executable), "host": text(sb.host), "pid": sb.pid,
         "clock": CLOCKS.get(sb.source, f"source {sb.source}"), "recording started": utc(sb.start[2]),
-        "dumped": utc(sb.dump[2]) if sb.kind == DUMP else "never: this is a live image",
+        "dumped": utc(sb.dump[2]) if image.is_dump else "never: this is a live image",
         "time zero": utc(image.clock.realtime(trace.first)),
         "time zero, unix ns": str(image.clock.realtime(trace.first)),
         "losses": {why: count if count <= 2**53 else str(count) for why, count in losses_of(trace).items()},
@@ -1264,9 +1199,9 @@ def brief(ns: int) -> str:
 
 def info_text(trace: Trace, size: int) -> str:
     image, sb = trace.image, trace.image.sb
-    kind = "dump" if sb.kind == DUMP else "live image"
+    kind = "dump" if image.is_dump else "live image"
     why = f", by signal {sb.dump_signal}" if sb.dump_signal else ""
-    dumped = (f"{utc(sb.dump[2])} (number {sb.dump_sequence}{why}, on thread {sb.dump_tid})" if sb.kind == DUMP
+    dumped = (f"{utc(sb.dump[2])} (number {sb.dump_sequence}{why}, on thread {sb.dump_tid})" if image.is_dump
               else "not dumped")
     counts: Counter = Counter()
     for track in trace.tracks:
@@ -1307,14 +1242,14 @@ def by_name(trace: Trace, counts: Dict[int, int]) -> Dict[Tuple[str, str, str], 
     merged: Counter = Counter()
     for id, count in counts.items():
         binding = trace.binding(id)
-        merged[KINDS.get(binding.kind, "?"), binding.category, binding.name] += count
+        merged[KINDS[binding.kind], binding.category, binding.name] += count
     return merged
 
 
 def registry_text(image: Image) -> str:
     shown = {}
     for b in image.bindings.values():
-        block = [f"{KINDS.get(b.kind, '?')}  {printable(b.name)}" + (f"  id 0x{b.type_id:016x}" if b.type_id else "")]
+        block = [f"{KINDS[b.kind]}  {printable(b.name)}" + (f"  id 0x{b.type_id:016x}" if b.type_id else "")]
         where = [f"category {printable(b.category)}"] if b.category else []
         where += [printable(b.source) + (f" in {printable(b.function)}" if b.function else "")] if b.source else []
         where += ["cut to fit"] if b.flags & FLAG_CUT else []
@@ -1356,7 +1291,7 @@ def read_input(path: str) -> bytes:
     try:
         with (sys.stdin.buffer if path == "-" else open(path, "rb")) as file:
             start = file.read(8)
-            return start + file.read() if start == struct.pack("<Q", MAGIC) else start  # /dev/zero never ends
+            return start + file.read() if start == MAGIC_BYTES else start  # /dev/zero never ends
     except OSError as error:
         raise Unusable(f"it cannot be read: {error.strerror}") from None
 
@@ -1451,7 +1386,7 @@ def run(options: argparse.Namespace, progress: Progress) -> List[str]:
         image = Image(data)
         trace = Trace(image, options.last, progress)
         shown = info_text(trace, len(data)) if options.command == "info" else table_text(trace, options.top)
-    unknown = sum(not b.known for b in image.bindings.values())
+    unknown = sum(b.kind == UNKNOWN for b in image.bindings.values())
     if unknown:
         image.warnings.append(f"{unknown} ids have no binding: their events are named 'unknown #id'")
     progress.done()
