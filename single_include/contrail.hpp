@@ -91,6 +91,13 @@
 #define CONTRAIL_DETAIL_COLD __attribute__((noinline, cold))
 #define CONTRAIL_DETAIL_ALWAYS_INLINE __attribute__((always_inline)) inline
 
+// For the few functions that every translation unit must compile: optimising them would take longer than all the rest.
+#if defined(__clang__)
+#define CONTRAIL_DETAIL_UNOPTIMISED __attribute__((optnone, noinline))
+#else
+#define CONTRAIL_DETAIL_UNOPTIMISED __attribute__((optimize(0), noinline))
+#endif
+
 /// Everything lives in an inline namespace named after the ABI version, so that two versions never share a symbol.
 #define CONTRAIL_DETAIL_NAMESPACE_BEGIN \
   namespace contrail {                  \
@@ -315,8 +322,7 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #endif
 
 #include <fcntl.h>
-#include <stdio.h>
-#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
@@ -399,7 +405,8 @@ class replacing_file {
     descriptor_ = -1;
     // close may report a write that failed late (quota, network file systems); EINTR leaves the file closed on Linux.
     if (closed != 0 && errno != EINTR) error_ = errno;
-    if (error_ == 0 && rename(temporary_, path_) != 0) error_ = errno;
+    // rename itself is declared by <stdio.h>, which costs every translation unit 3 ms.
+    if (error_ == 0 && syscall(SYS_renameat, AT_FDCWD, temporary_, AT_FDCWD, path_) != 0) error_ = errno;
     if (error_ != 0) unlink(temporary_);
     return error_;
   }
@@ -2808,7 +2815,7 @@ struct slow_half {
 struct process_state {
   atomic_word image;      ///< image_view*; stays after stop, since threads may still hold frames in it
   atomic_word recording;  ///< 1 between start and stop
-  atomic_word epoch;      ///< multiples of epoch_step; changes with start, stop, fork and filters
+  atomic_word epoch{epoch_step};  ///< multiples of epoch_step; changes with start, stop, fork and filters
   atomic_word control;    ///< lock of start, stop, set_filter and the linking of objects; never taken while recording
   atomic_word dumping;    ///< 1 while a dump runs
   atomic_word dump_count;
@@ -2817,7 +2824,7 @@ struct process_state {
   atomic_word tick_hz;
   atomic_word forked;  ///< 1 in a child that inherited a recording
   atomic_word slow_table;  ///< const slow_half*, set by the first start, before the epoch that sends anybody there
-  object_root* objects;
+  type_range* objects;  ///< object_root::types of every object
   filter_list categories;
   filter_list names;
 };
@@ -2827,8 +2834,7 @@ struct object_root {
   uint64_t layout = layout_version;
   atomic_word epoch{epoch_step};  ///< copy of process_state::epoch, near the code that compares with it
   atomic_word joined;             ///< process_state*; 0 before the election
-  object_root* next = nullptr;
-  type_range types{};
+  type_range types{};             ///< also the link of the process's list of objects
   process_state process{};
 };
 
@@ -2847,31 +2853,26 @@ asm(".pushsection .note.contrail,\"aG\",%note,contrail_v0_note,comdat\n"
 
 inline object_root& own_object() { return contrail_v0_object_root; }
 
+inline object_root& object_of(type_range& types) {
+  return *reinterpret_cast<object_root*>(reinterpret_cast<char*>(&types) - __builtin_offsetof(object_root, types));
+}
+
 // ---- election ------------------------------------------------------------------------------------------------
 
 /// dl_iterate_phdr's callback: stops at the first object with a contrail note and stores its root.
-inline int find_root(dl_phdr_info* object, size_t, void* found) {
+CONTRAIL_DETAIL_UNOPTIMISED inline int find_root(dl_phdr_info* object, size_t, void* found) noexcept {
   for (int i = 0; i < object->dlpi_phnum; ++i) {
     const auto& segment = object->dlpi_phdr[i];
-    if (segment.p_type != PT_NOTE) continue;
-    const char* at = reinterpret_cast<const char*>(object->dlpi_addr + segment.p_vaddr);
-    const char* const end = at + segment.p_memsz;
-    const size_t alignment = segment.p_align == 8 ? 8 : 4;
-    while (static_cast<size_t>(end - at) >= 12) {
-      uint32_t header[3];  // name size, descriptor size, type
-      memcpy(header, at, sizeof header);
-      const size_t name_size = (header[0] + alignment - 1) & ~(alignment - 1);
-      const size_t descriptor_size = (header[1] + alignment - 1) & ~(alignment - 1);
-      if (name_size + descriptor_size > static_cast<size_t>(end - at) - 12) break;
-      const char* name = at + 12;
-      if (header[0] == 9 && header[1] == 4 && memcmp(name, "contrail", 9) == 0) {
-        const char* descriptor_at = name + 12;
-        int32_t offset = 0;
-        memcpy(&offset, descriptor_at, sizeof offset);
-        *static_cast<const char**>(found) = descriptor_at + offset;
-        return 1;
-      }
-      at = name + name_size + descriptor_size;
+    // Linkers keep notes of different alignment in segments of their own; ours is aligned to 4.
+    if (segment.p_type != PT_NOTE || segment.p_align > 4) continue;
+    const uint32_t* at = reinterpret_cast<const uint32_t*>(object->dlpi_addr + segment.p_vaddr);
+    const uint32_t* const end = at + segment.p_memsz / 4;
+    // A note is the sizes of its name and its content, its type, the name, the content.
+    for (; end - at > 6; at += 3 + (at[0] + 3) / 4 + (at[1] + 3) / 4) {
+      if (at[0] != 9 || memcmp(at + 3, "contrail", 9) != 0) continue;
+      const char* const content = reinterpret_cast<const char*>(at + 6);
+      *static_cast<const char**>(found) = content + static_cast<int32_t>(at[6]);
+      return 1;
     }
   }
   return 0;
@@ -2879,7 +2880,7 @@ inline int find_root(dl_phdr_info* object, size_t, void* found) {
 
 /// The process's state, electing it at the first call. Null when the elected object has another layout version.
 /// Not async-signal-safe at the first call (dl_iterate_phdr), which the ELF constructor makes.
-inline process_state* join_process() {
+CONTRAIL_DETAIL_UNOPTIMISED inline process_state* join_process() noexcept {
   object_root& own = own_object();
   if (const uint64_t joined = own.joined.load_acquire()) return reinterpret_cast<process_state*>(joined);
   object_root* root = nullptr;
@@ -2895,7 +2896,7 @@ inline process_state* join_process() {
 inline process_state* joined_process() { return reinterpret_cast<process_state*>(own_object().joined.load_acquire()); }
 
 /// Keeps the shared object that holds `address` loaded for the rest of the process.
-inline void pin_object(const void* address) {
+CONTRAIL_DETAIL_UNOPTIMISED inline void pin_object(const void* address) noexcept {
   Dl_info object{};
   if (dladdr(address, &object) == 0 || object.dli_fname == nullptr) return;
   dlopen(object.dli_fname, RTLD_NOW | RTLD_NOLOAD | RTLD_NODELETE);
@@ -2907,7 +2908,7 @@ inline void pin_object(const void* address) {
 /// dumps takes it.
 class control_lock {
  public:
-  explicit control_lock(process_state& process) : process_(process) {
+  explicit control_lock(process_state& process) noexcept : process_(process) {
     uint64_t expected = 0;
     while (!process_.control.compare_exchange(expected, 1)) {
       expected = 0;
@@ -2926,8 +2927,8 @@ class control_lock {
 inline void begin_epoch(process_state& process) {
   const uint64_t epoch = process.epoch.load_relaxed() + epoch_step;
   process.epoch.store_release(epoch);
-  for (object_root* object = process.objects; object != nullptr; object = object->next) {
-    object->epoch.store_release(epoch);
+  for (type_range* object = process.objects; object != nullptr; object = object->next) {
+    object_of(*object).epoch.store_release(epoch);
   }
 }
 
@@ -2971,7 +2972,7 @@ inline clock_anchor take_anchor(const process_state& process) {
 /// All objects' registered types, for contrail::registry.
 inline type_range* first_type_range() {
   process_state* process = join_process();
-  return process == nullptr || process->objects == nullptr ? nullptr : &process->objects->types;
+  return process == nullptr ? nullptr : process->objects;
 }
 
 }  // namespace detail
@@ -3330,7 +3331,6 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #endif
 
 #include <signal.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
@@ -3430,7 +3430,8 @@ inline unsigned reap_dead_slots(process_state& process, image_view& image, unsig
 // Async-signal-safe.
 inline void read_system_thread_name(uint64_t (&name)[thread_name_bytes / 8]) {
   memset(name, 0, sizeof name);
-  prctl(PR_GET_NAME, name, 0, 0, 0);
+  constexpr int get_name = 16;  // PR_GET_NAME
+  syscall(SYS_prctl, get_name, name, 0, 0, 0);
 }
 
 /// Opens the lane's next chunk at `ticks`; without one the lane drops records until a later try. The lane is busy.
@@ -3577,13 +3578,13 @@ inline const slow_half& the_slow_half() {
 /// The caller's stack pointer in a function that is not inlined.
 #define CONTRAIL_DETAIL_CALLERS_STACK_POINTER() reinterpret_cast<uint64_t>(__builtin_dwarf_cfa())
 
-CONTRAIL_DETAIL_ALWAYS_INLINE void store_stack_pointer(frame& at) {
+CONTRAIL_DETAIL_ALWAYS_INLINE void store_stack_pointer(atomic_word& to) {
 #if defined(__x86_64__)
-  asm volatile("movq %%rsp, %0" : "=m"(at.stack_pointer.value));
+  asm volatile("movq %%rsp, %0" : "=m"(to.value));
 #elif defined(__aarch64__)
   uint64_t pointer;
   asm volatile("mov %0, sp" : "=r"(pointer));
-  at.stack_pointer.store_relaxed(pointer);
+  to.store_relaxed(pointer);
 #endif
 }
 
@@ -3658,7 +3659,7 @@ CONTRAIL_DETAIL_ALWAYS_INLINE open_region begin_inline(call_site& site, unsigned
     const unsigned used = encode_arguments<binding_kind::region, Args...>(at->payload, frame_payload_words, args...);
     if (words != nullptr) *words = used;
   }
-  store_stack_pointer(*at);
+  store_stack_pointer(at->stack_pointer);
   const uint64_t start = hardware_ticks();
   at->start_ticks.store_release(start);  // after the word of the region before, for the same reason
   const uint64_t word = (start << duration_shift) - w;
@@ -3770,9 +3771,9 @@ CONTRAIL_DETAIL_ALWAYS_INLINE void point_inline(call_site& site, const Args&... 
   // As in begin_inline. All that does not go the quick way meets in one call, which keeps the call site small.
   if (__builtin_expect(w < site_off && w >= at->word.load_owned(), 1)) {
     lane& writer = *at->owner;
-    // The free frame's word is the busy mark here: a handler steps aside to another lane.
-    store_stack_pointer(*at);
-    at->word.store_relaxed(frame_busy);
+    // The free frame is marked as busy by one store, which also says how deep this code is: a handler steps aside to
+    // another lane. No region's word is a multiple of 4.
+    store_stack_pointer(at->word);
     signal_fence();
     const uint64_t now = hardware_ticks();
     atomic_word* cursor = reinterpret_cast<atomic_word*>(writer.cursor.load_owned());
@@ -3962,12 +3963,30 @@ inline uint64_t depth_of(const frame& at) {
   return is_point_mark(word) ? word : at.stack_pointer.load_relaxed();
 }
 
-/// Frees frames of code that was jumped over by longjmp: they were begun deeper in the stack than the running code is.
-inline void purge_frames(thread_slot& slot, unsigned lane_index, uint64_t stack_pointer) {
+inline uint64_t site_of(const frame& at) {
+  return ((at.start_ticks.load_relaxed() << duration_shift) - at.word.load_relaxed()) & site_off;
+}
+
+/// Frees frames of code that was jumped over by longjmp, as a region of site word `word` at `stack_pointer` shows that is
+/// about to begin. Code that still runs is deeper in the stack the later it began its region; so a frame is over when a
+/// later one is less deep, or is of the same site at the same depth. Takes some microseconds.
+inline void purge_frames(thread_slot& slot, uint64_t word, uint64_t stack_pointer) {
   if (on_alternate_stack()) return;
-  for (frame* at = first_frame_of(slot, lane_index); at != end_frame_of(slot, lane_index); ++at) {
-    const uint64_t word = at->word.load_relaxed();
-    if (word != 0 && word != frame_busy && depth_of(*at) < stack_pointer) at->word.store_relaxed(0);
+  for (frame& at : slot.frames) {
+    const uint64_t found = at.word.load_relaxed();
+    if (found == 0 || found == frame_busy || &at == end_frame_of(slot, lane_index_of(slot, &at))) continue;
+    const uint64_t depth = depth_of(at);
+    bool is_over = depth < stack_pointer || (depth == stack_pointer && site_of(at) == word);
+    for (const frame& later : slot.frames) {
+      if (is_over) break;
+      const uint64_t other = later.word.load_relaxed();
+      if (other == 0 || other == frame_busy || is_point_mark(other) || is_point_mark(found) ||
+          later.start_ticks.load_relaxed() <= at.start_ticks.load_relaxed()) {
+        continue;
+      }
+      is_over = depth_of(later) > depth || (depth_of(later) == depth && site_of(later) == site_of(at));
+    }
+    if (is_over) at.word.store_relaxed(0);
   }
 }
 
@@ -3983,14 +4002,12 @@ inline constexpr unsigned most_interrupted_begins = 3;
 
 /// Where to go on when a lane's stack is full: on this lane after what was jumped over or ended elsewhere is purged, or
 /// on a lane that nothing uses; null when there is none.
-inline frame* find_frame(thread_slot& slot, unsigned lane_index, uint64_t stack_pointer) {
-  purge_frames(slot, lane_index, stack_pointer);
+inline frame* find_frame(thread_slot& slot, unsigned lane_index, uint64_t word, uint64_t stack_pointer) {
+  purge_frames(slot, word, stack_pointer);
   frame* const at = top_frame(slot, lane_index) + most_interrupted_begins;
   if (at < end_frame_of(slot, lane_index)) return at;
   for (unsigned k = 0; k < lane_count; ++k) {
-    if (k == lane_index) continue;
-    purge_frames(slot, k, stack_pointer);
-    if (top_frame(slot, k) == first_frame_of(slot, k)) return first_frame_of(slot, k);
+    if (k != lane_index && top_frame(slot, k) == first_frame_of(slot, k)) return first_frame_of(slot, k);
   }
   return nullptr;
 }
@@ -4031,7 +4048,7 @@ inline claim claim_frame(caller from, call_site& site, uint64_t stack_pointer) {
     is_in_use = false;
   }
   if (!is_in_use) {
-    at = find_frame(slot, lane_index, stack_pointer);
+    at = find_frame(slot, lane_index, word, stack_pointer);
     if (at == nullptr) count_drop(image, drop_reason::too_deep);
     return {at, word};
   }
@@ -4750,41 +4767,33 @@ CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 /// Adds this shared object to the process's list, once.
-inline void link_object() {
+CONTRAIL_DETAIL_UNOPTIMISED inline void link_object() noexcept {
   object_root& own = own_object();
-  process_state* process = join_process();
+  process_state* const process = join_process();
   if (process == nullptr) return;
   const control_lock lock(*process);
-  for (const object_root* object = process->objects; object != nullptr; object = object->next) {
-    if (object == &own) return;
+  for (const type_range* object = process->objects; object != nullptr; object = object->next) {
+    if (object == &own.types) return;
   }
   // The elected object holds everybody's state: it must not go before this one does.
   if (process != &own.process) pin_object(process);
   own.types = own_type_range();
-  own.next = process->objects;
-  own.types.next = own.next == nullptr ? nullptr : &own.next->types;
-  own.epoch.store_release(process->epoch.load_relaxed() == 0 ? epoch_step : process->epoch.load_relaxed());
-  if (process->epoch.load_relaxed() == 0) process->epoch.store_relaxed(epoch_step);
-  process->objects = &own;
-  if (process->recording.load_relaxed() != 0) {
-    reinterpret_cast<const slow_half*>(process->slow_table.load_relaxed())->object_loaded(own);
+  own.types.next = process->objects;
+  process->objects = &own.types;
+  if (const uint64_t slow = process->slow_table.load_relaxed()) {
+    reinterpret_cast<const slow_half*>(slow)->object_loaded(own);
   }
 }
 
-inline void unlink_object() {
+CONTRAIL_DETAIL_UNOPTIMISED inline void unlink_object() noexcept {
   object_root& own = own_object();
-  process_state* process = joined_process();
-  // The elected object's memory is the list's own; it is pinned, or nothing else is left to use it.
+  process_state* const process = joined_process();
+  // The elected object is pinned, or nothing else is left to use its state.
   if (process == nullptr || process == &own.process) return;
   const control_lock lock(*process);
-  for (object_root** link = &process->objects; *link != nullptr; link = &(*link)->next) {
-    if (*link != &own) continue;
-    *link = own.next;
-    break;
-  }
-  for (object_root* object = process->objects; object != nullptr; object = object->next) {
-    object->types.next = object->next == nullptr ? nullptr : &object->next->types;
-  }
+  type_range** link = &process->objects;
+  while (*link != nullptr && *link != &own.types) link = &(*link)->next;
+  if (*link != nullptr) *link = own.types.next;
 }
 
 __attribute__((constructor(101), used)) CONTRAIL_DETAIL_HIDDEN inline void on_object_loaded() { link_object(); }
@@ -5034,17 +5043,20 @@ inline void free_slots_of_unloaded_objects(process_state& process, image_view& i
   for (uint64_t i = 0; i < image.slot_count; ++i) {
     const uint64_t found = image.slots[i].state.load_acquire();
     if (static_cast<slot_state>(found & 0xff) != slot_state::live) continue;
-    const object_root* object = process.objects;
-    while (object != nullptr && reinterpret_cast<uint64_t>(object) != image.slots[i].owner_object.load_relaxed()) {
+    type_range* object = process.objects;
+    while (object != nullptr &&
+           reinterpret_cast<uint64_t>(&object_of(*object)) != image.slots[i].owner_object.load_relaxed()) {
       object = object->next;
     }
     if (object == nullptr) free_slot(process, image, image.slots[i], found);
   }
 }
 
-/// Takes in an object that was loaded while a recorder runs. Held: control.
+/// Takes in an object that was loaded after the first start. Held: control.
 inline void take_in_object(object_root& object) {
   process_state& process = *joined_process();
+  object.epoch.store_release(process.epoch.load_relaxed());
+  if (process.recording.load_relaxed() == 0) return;
   image_view& image = *current_image(process);
   bind_types(image, object.types);
   free_slots_of_unloaded_objects(process, image);
@@ -5135,8 +5147,8 @@ class CONTRAIL_DETAIL_HIDDEN flight_recorder {
       process->forked.store_relaxed(0);
       image = fresh;
     }
-    for (const object_root* object = process->objects; object != nullptr; object = object->next) {
-      bind_types(*image, object->types);
+    for (const type_range* types = process->objects; types != nullptr; types = types->next) {
+      bind_types(*image, *types);
     }
     process->window_ns.store_relaxed(static_cast<uint64_t>(wanted.window.ns));
     process->recording.store_release(1);

@@ -50,6 +50,13 @@
 #define CONTRAIL_DETAIL_COLD __attribute__((noinline, cold))
 #define CONTRAIL_DETAIL_ALWAYS_INLINE __attribute__((always_inline)) inline
 
+// For the few functions that every translation unit must compile: optimising them would take longer than all the rest.
+#if defined(__clang__)
+#define CONTRAIL_DETAIL_UNOPTIMISED __attribute__((optnone, noinline))
+#else
+#define CONTRAIL_DETAIL_UNOPTIMISED __attribute__((optimize(0), noinline))
+#endif
+
 /// Everything lives in an inline namespace named after the ABI version, so that two versions never share a symbol.
 #define CONTRAIL_DETAIL_NAMESPACE_BEGIN \
   namespace contrail {                  \

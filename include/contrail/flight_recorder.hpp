@@ -88,8 +88,8 @@ class CONTRAIL_DETAIL_HIDDEN flight_recorder {
       process->forked.store_relaxed(0);
       image = fresh;
     }
-    for (const object_root* object = process->objects; object != nullptr; object = object->next) {
-      bind_types(*image, object->types);
+    for (const type_range* types = process->objects; types != nullptr; types = types->next) {
+      bind_types(*image, *types);
     }
     process->window_ns.store_relaxed(static_cast<uint64_t>(wanted.window.ns));
     process->recording.store_release(1);

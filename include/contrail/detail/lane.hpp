@@ -7,7 +7,6 @@
 #include "contrail/detail/safe_writer.hpp"
 
 #include <signal.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
@@ -107,7 +106,8 @@ inline unsigned reap_dead_slots(process_state& process, image_view& image, unsig
 // Async-signal-safe.
 inline void read_system_thread_name(uint64_t (&name)[thread_name_bytes / 8]) {
   memset(name, 0, sizeof name);
-  prctl(PR_GET_NAME, name, 0, 0, 0);
+  constexpr int get_name = 16;  // PR_GET_NAME
+  syscall(SYS_prctl, get_name, name, 0, 0, 0);
 }
 
 /// Opens the lane's next chunk at `ticks`; without one the lane drops records until a later try. The lane is busy.

@@ -107,7 +107,7 @@ struct slow_half {
 struct process_state {
   atomic_word image;      ///< image_view*; stays after stop, since threads may still hold frames in it
   atomic_word recording;  ///< 1 between start and stop
-  atomic_word epoch;      ///< multiples of epoch_step; changes with start, stop, fork and filters
+  atomic_word epoch{epoch_step};  ///< multiples of epoch_step; changes with start, stop, fork and filters
   atomic_word control;    ///< lock of start, stop, set_filter and the linking of objects; never taken while recording
   atomic_word dumping;    ///< 1 while a dump runs
   atomic_word dump_count;
@@ -116,7 +116,7 @@ struct process_state {
   atomic_word tick_hz;
   atomic_word forked;  ///< 1 in a child that inherited a recording
   atomic_word slow_table;  ///< const slow_half*, set by the first start, before the epoch that sends anybody there
-  object_root* objects;
+  type_range* objects;  ///< object_root::types of every object
   filter_list categories;
   filter_list names;
 };
@@ -126,8 +126,7 @@ struct object_root {
   uint64_t layout = layout_version;
   atomic_word epoch{epoch_step};  ///< copy of process_state::epoch, near the code that compares with it
   atomic_word joined;             ///< process_state*; 0 before the election
-  object_root* next = nullptr;
-  type_range types{};
+  type_range types{};             ///< also the link of the process's list of objects
   process_state process{};
 };
 
@@ -146,31 +145,26 @@ asm(".pushsection .note.contrail,\"aG\",%note,contrail_v0_note,comdat\n"
 
 inline object_root& own_object() { return contrail_v0_object_root; }
 
+inline object_root& object_of(type_range& types) {
+  return *reinterpret_cast<object_root*>(reinterpret_cast<char*>(&types) - __builtin_offsetof(object_root, types));
+}
+
 // ---- election ------------------------------------------------------------------------------------------------
 
 /// dl_iterate_phdr's callback: stops at the first object with a contrail note and stores its root.
-inline int find_root(dl_phdr_info* object, size_t, void* found) {
+CONTRAIL_DETAIL_UNOPTIMISED inline int find_root(dl_phdr_info* object, size_t, void* found) noexcept {
   for (int i = 0; i < object->dlpi_phnum; ++i) {
     const auto& segment = object->dlpi_phdr[i];
-    if (segment.p_type != PT_NOTE) continue;
-    const char* at = reinterpret_cast<const char*>(object->dlpi_addr + segment.p_vaddr);
-    const char* const end = at + segment.p_memsz;
-    const size_t alignment = segment.p_align == 8 ? 8 : 4;
-    while (static_cast<size_t>(end - at) >= 12) {
-      uint32_t header[3];  // name size, descriptor size, type
-      memcpy(header, at, sizeof header);
-      const size_t name_size = (header[0] + alignment - 1) & ~(alignment - 1);
-      const size_t descriptor_size = (header[1] + alignment - 1) & ~(alignment - 1);
-      if (name_size + descriptor_size > static_cast<size_t>(end - at) - 12) break;
-      const char* name = at + 12;
-      if (header[0] == 9 && header[1] == 4 && memcmp(name, "contrail", 9) == 0) {
-        const char* descriptor_at = name + 12;
-        int32_t offset = 0;
-        memcpy(&offset, descriptor_at, sizeof offset);
-        *static_cast<const char**>(found) = descriptor_at + offset;
-        return 1;
-      }
-      at = name + name_size + descriptor_size;
+    // Linkers keep notes of different alignment in segments of their own; ours is aligned to 4.
+    if (segment.p_type != PT_NOTE || segment.p_align > 4) continue;
+    const uint32_t* at = reinterpret_cast<const uint32_t*>(object->dlpi_addr + segment.p_vaddr);
+    const uint32_t* const end = at + segment.p_memsz / 4;
+    // A note is the sizes of its name and its content, its type, the name, the content.
+    for (; end - at > 6; at += 3 + (at[0] + 3) / 4 + (at[1] + 3) / 4) {
+      if (at[0] != 9 || memcmp(at + 3, "contrail", 9) != 0) continue;
+      const char* const content = reinterpret_cast<const char*>(at + 6);
+      *static_cast<const char**>(found) = content + static_cast<int32_t>(at[6]);
+      return 1;
     }
   }
   return 0;
@@ -178,7 +172,7 @@ inline int find_root(dl_phdr_info* object, size_t, void* found) {
 
 /// The process's state, electing it at the first call. Null when the elected object has another layout version.
 /// Not async-signal-safe at the first call (dl_iterate_phdr), which the ELF constructor makes.
-inline process_state* join_process() {
+CONTRAIL_DETAIL_UNOPTIMISED inline process_state* join_process() noexcept {
   object_root& own = own_object();
   if (const uint64_t joined = own.joined.load_acquire()) return reinterpret_cast<process_state*>(joined);
   object_root* root = nullptr;
@@ -194,7 +188,7 @@ inline process_state* join_process() {
 inline process_state* joined_process() { return reinterpret_cast<process_state*>(own_object().joined.load_acquire()); }
 
 /// Keeps the shared object that holds `address` loaded for the rest of the process.
-inline void pin_object(const void* address) {
+CONTRAIL_DETAIL_UNOPTIMISED inline void pin_object(const void* address) noexcept {
   Dl_info object{};
   if (dladdr(address, &object) == 0 || object.dli_fname == nullptr) return;
   dlopen(object.dli_fname, RTLD_NOW | RTLD_NOLOAD | RTLD_NODELETE);
@@ -206,7 +200,7 @@ inline void pin_object(const void* address) {
 /// dumps takes it.
 class control_lock {
  public:
-  explicit control_lock(process_state& process) : process_(process) {
+  explicit control_lock(process_state& process) noexcept : process_(process) {
     uint64_t expected = 0;
     while (!process_.control.compare_exchange(expected, 1)) {
       expected = 0;
@@ -225,8 +219,8 @@ class control_lock {
 inline void begin_epoch(process_state& process) {
   const uint64_t epoch = process.epoch.load_relaxed() + epoch_step;
   process.epoch.store_release(epoch);
-  for (object_root* object = process.objects; object != nullptr; object = object->next) {
-    object->epoch.store_release(epoch);
+  for (type_range* object = process.objects; object != nullptr; object = object->next) {
+    object_of(*object).epoch.store_release(epoch);
   }
 }
 
@@ -270,7 +264,7 @@ inline clock_anchor take_anchor(const process_state& process) {
 /// All objects' registered types, for contrail::registry.
 inline type_range* first_type_range() {
   process_state* process = join_process();
-  return process == nullptr || process->objects == nullptr ? nullptr : &process->objects->types;
+  return process == nullptr ? nullptr : process->objects;
 }
 
 }  // namespace detail

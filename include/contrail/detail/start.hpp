@@ -213,17 +213,20 @@ inline void free_slots_of_unloaded_objects(process_state& process, image_view& i
   for (uint64_t i = 0; i < image.slot_count; ++i) {
     const uint64_t found = image.slots[i].state.load_acquire();
     if (static_cast<slot_state>(found & 0xff) != slot_state::live) continue;
-    const object_root* object = process.objects;
-    while (object != nullptr && reinterpret_cast<uint64_t>(object) != image.slots[i].owner_object.load_relaxed()) {
+    type_range* object = process.objects;
+    while (object != nullptr &&
+           reinterpret_cast<uint64_t>(&object_of(*object)) != image.slots[i].owner_object.load_relaxed()) {
       object = object->next;
     }
     if (object == nullptr) free_slot(process, image, image.slots[i], found);
   }
 }
 
-/// Takes in an object that was loaded while a recorder runs. Held: control.
+/// Takes in an object that was loaded after the first start. Held: control.
 inline void take_in_object(object_root& object) {
   process_state& process = *joined_process();
+  object.epoch.store_release(process.epoch.load_relaxed());
+  if (process.recording.load_relaxed() == 0) return;
   image_view& image = *current_image(process);
   bind_types(image, object.types);
   free_slots_of_unloaded_objects(process, image);
