@@ -1,140 +1,106 @@
 // SPDX-License-Identifier: MIT
-// What the real converter makes of a dump: its events one by one, as text that a test can hold beside the statement
-// that made them. Every trace also has to pass tests/python/trace_rules.py.
+// A dump as the converter writes it: each event of the JSON as its line.
 #ifndef CONTRAIL_TESTS_CONVERTED_HPP
 #define CONTRAIL_TESTS_CONVERTED_HPP
 
 #include "support/recorder.hpp"
 
-#include <algorithm>
 #include <fstream>
-#include <iterator>
+#include <sstream>
+#include <string>
 #include <vector>
 
-/// One event of the trace. `json` is its text without what differs between runs: pid, tid, ts, dur.
-struct trace_event {
-  std::string json;
-  char phase;
-  uint64_t tid;
-  int64_t start_ns, end_ns;  ///< equal but for slices
+inline std::string environment(const char* name, const char* otherwise) {
+  const char* value = std::getenv(name);
+  return value != nullptr ? value : otherwise;
+}
 
-  int64_t length_ns() const { return end_ns - start_ns; }
-};
+/// Runs the converter's command on a file; its exit code, what it wrote to `out`.
+inline int run_converter(const std::string& arguments, const std::string& out) {
+  const std::string here = __FILE__;
+  const std::string script =
+      environment("CONTRAIL_PY", (here.substr(0, here.rfind("/tests/")) + "/tools/contrail.py").c_str());
+  const std::string command = environment("PYTHON", "python3") + " '" + script + "' " + arguments + " > '" + out + "' 2>&1";
+  const int status = std::system(command.c_str());
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
 
-struct trace {
-  std::vector<trace_event> events;    ///< without metadata, by start; those with one start as they were written
-  std::vector<std::string> metadata;  ///< text of the metadata events, as above
-  std::string text;                   ///< all of the JSON
-  std::string warnings;               ///< the converter's stderr
+inline std::string text_of(const std::string& path) {
+  std::ostringstream text;
+  text << std::ifstream(path, std::ios::binary).rdbuf();
+  return text.str();
+}
 
-  std::vector<std::string> json() const {
-    std::vector<std::string> all;
-    for (const trace_event& event : events) all.push_back(event.json);
-    return all;
+/// The events of a converted dump.
+class converted {
+ public:
+  /// Of a dump made now.
+  converted() {
+    temporary_folder folder;
+    const std::string dump = folder / "dump";
+    const contrail::error failed = flight_recorder::dump(dump.c_str());
+    INFO(failed.message());
+    REQUIRE_FALSE(failed);
+    convert(dump, {});
   }
-  std::vector<trace_event> all(const std::string& name) const {
-    std::vector<trace_event> found;
-    for (const trace_event& event : events) {
-      if (event.json.find("\"name\":\"" + name + "\"") != std::string::npos) found.push_back(event);
+  explicit converted(const std::string& dump, const std::string& options = {}) { convert(dump, options); }
+
+  const std::vector<std::string>& lines() const { return lines_; }
+
+  /// Events of that name, without pid, tid, times and punctuation around them: ph, cat, name, args.
+  std::vector<std::string> named(const std::string& name) const {
+    std::vector<std::string> found;
+    for (const std::string& line : lines_) {
+      if (line.find("\"name\":\"" + name + "\"") == std::string::npos) continue;
+      std::string rest = line;
+      for (const char* member : {"pid", "tid", "ts", "dur", "id"}) remove(rest, member);
+      found.push_back(rest);
     }
     return found;
   }
-  trace_event one(const std::string& name) const {
-    INFO(name << " in\n" << text);
-    REQUIRE(all(name).size() == 1);
-    return all(name).front();
+  /// The only event of that name.
+  std::string one(const std::string& name) const {
+    const auto found = named(name);
+    INFO(name);
+    REQUIRE(found.size() == 1);
+    return found[0];
   }
-};
-
-/// Takes `,"key":number` out of an event's text and returns the number's characters. A string of the event cannot hold
-/// the pattern, as its quotes would be escaped; arguments come last, and the first match counts.
-inline std::string cut_number(std::string& json, const std::string& key) {
-  const std::string pattern = ",\"" + key + "\":";
-  const size_t at = json.find(pattern);
-  const size_t arguments = json.find(",\"args\":");
-  if (at == std::string::npos || at > arguments) return "";
-  const size_t end = json.find_first_not_of("0123456789.", at + pattern.size());
-  const std::string number = json.substr(at + pattern.size(), end - at - pattern.size());
-  json.erase(at, end - at);
-  return number;
-}
-
-/// Microseconds with three decimals, exactly.
-inline int64_t ns_of(std::string microseconds) {
-  microseconds.erase(std::remove(microseconds.begin(), microseconds.end(), '.'), microseconds.end());
-  return microseconds.empty() ? 0 : std::stoll(microseconds);
-}
-
-inline std::string file_text(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
-/// Converts the dump at `path`; `arguments` are more of the command line. The converter must end with `code`.
-inline trace convert_file(const std::string& path, const std::string& arguments = "", int code = 0) {
-  const char* converter = std::getenv("CONTRAIL_PY");
-  REQUIRE(converter != nullptr);
-  const std::string contrail_py = converter;
-  const std::string tests = contrail_py.substr(0, contrail_py.rfind("tools/")) + "tests/";
-  const std::string json = path + ".json", errors = path + ".stderr";
-  const std::string convert = "python3 '" + contrail_py + "' convert '" + path + "' -o '" + json + "' " + arguments +
-                              " >/dev/null 2>'" + errors + "'";
-  const int status = std::system(convert.c_str());
-  trace result;
-  result.warnings = file_text(errors);
-  INFO(result.warnings);
-  REQUIRE(WEXITSTATUS(status) == code);
-  REQUIRE(std::system(("python3 '" + tests + "python/trace_rules.py' '" + json + "'").c_str()) == 0);
-
-  std::ifstream file(json);
-  for (std::string line; std::getline(file, line);) {
-    result.text += line + "\n";
-    if (line.rfind("{\"ph\":", 0) != 0) continue;
-    if (line.back() == ',') line.pop_back();
-    trace_event event{};
-    event.phase = line[7];
-    cut_number(line, "pid");
-    event.tid = std::stoull("0" + cut_number(line, "tid"));
-    event.start_ns = ns_of(cut_number(line, "ts"));
-    event.end_ns = event.start_ns + ns_of(cut_number(line, "dur"));
-    event.json = line;
-    if (event.phase == 'M') {
-      result.metadata.push_back(line);
-    } else {
-      result.events.push_back(event);
+  /// A numeric member of the only event of that name.
+  double number(const std::string& name, const char* member) const {
+    for (const std::string& line : lines_) {
+      if (line.find("\"name\":\"" + name + "\"") == std::string::npos) continue;
+      const size_t at = line.find("\"" + std::string(member) + "\":");
+      REQUIRE(at != std::string::npos);
+      return std::strtod(line.c_str() + at + std::strlen(member) + 3, nullptr);
     }
-  }
-  std::stable_sort(result.events.begin(), result.events.end(),
-                   [](const trace_event& a, const trace_event& b) { return a.start_ns < b.start_ns; });
-  return result;
-}
-
-/// Converts a dump in memory.
-inline trace convert(const std::string& bytes, const std::string& arguments = "", int code = 0) {
-  const temporary_folder folder;
-  const std::string path = folder / "dump.contrail";
-  std::ofstream(path, std::ios::binary) << bytes;
-  return convert_file(path, arguments, code);
-}
-
-inline trace convert_now(const contrail::dump_options& wanted = {}) { return convert(dump_bytes(wanted)); }
-
-/// Expected events, in the order in which they begin.
-class expectations {
- public:
-  /// Stands beside the statement that records the event.
-  void operator()(const std::string& json) { expected_.push_back(json); }
-  /// Compares, event by event, and forgets.
-  void check(const trace& converted) {
-    const std::vector<std::string> got = converted.json();
-    for (size_t i = 0; i < std::min(got.size(), expected_.size()); ++i) CHECK(got[i] == expected_[i]);
-    INFO(converted.text);
-    CHECK(got.size() == expected_.size());
-    expected_.clear();
+    FAIL("no event " << name);
+    return 0;
   }
 
  private:
-  std::vector<std::string> expected_;
+  void convert(const std::string& dump, const std::string& options) {
+    temporary_folder folder;
+    const std::string json = folder / "json";
+    const int status = run_converter("convert " + options + " -o '" + json + "' '" + dump + "'", folder / "messages");
+    INFO(text_of(folder / "messages"));
+    REQUIRE(status == 0);
+    read(text_of(json));
+  }
+  void read(const std::string& json) {
+    std::istringstream in(json);
+    for (std::string line; std::getline(in, line);) {
+      if (!line.empty() && line.back() == ',') line.pop_back();
+      if (line.compare(0, 6, "{\"ph\":") == 0) lines_.push_back(line);
+    }
+  }
+  static void remove(std::string& line, const char* member) {
+    const size_t at = line.find(",\"" + std::string(member) + "\":");
+    if (at == std::string::npos) return;
+    const size_t end = line.find_first_of(",}", at + 1);
+    line.erase(at, end - at);
+  }
+
+  std::vector<std::string> lines_;
 };
 
 #endif
