@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Every type of argument, with the JSON that its value becomes.
-#include "support/converted.hpp"
+#include "support/trace.hpp"
 
 #include <array>
 #include <limits>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Which call sites a filter lets through, and that it may change while they run.
-#include "support/converted.hpp"
+#include "support/trace.hpp"
 
 namespace net {
 TRACE_CATEGORY("net");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Every macro, in every place where one may stand, with the event that the converter makes of it.
-#include "support/converted.hpp"
+#include "support/trace.hpp"
 
 #include <coroutine>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // What threads are called in the trace: by TRACE_THREAD_NAME, else by the system's name for them.
-#include "support/converted.hpp"
+#include "support/trace.hpp"
 
 #include <pthread.h>
 #include <sys/syscall.h>

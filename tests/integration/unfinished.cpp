@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Regions that are open when the dump is made: they last until then, and say so.
-#include "support/converted.hpp"
+#include "support/trace.hpp"
 
 #include <sys/syscall.h>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // What a window lets through: records that ended within it, to the tick, of every thread, and nothing older.
-#include "support/converted.hpp"
+#include "support/trace.hpp"
 
 #include <atomic>
 #include <thread>
