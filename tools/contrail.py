@@ -27,7 +27,7 @@ from collections import Counter, defaultdict
 from datetime import datetime, timedelta, timezone
 from operator import itemgetter
 from types import SimpleNamespace
-from typing import Any, BinaryIO, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, BinaryIO, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 # ---- the format: mirrors include/contrail/detail/image.hpp, compared with it by tests/python/test_format.py ----
 
@@ -448,7 +448,6 @@ def unique_keys(names: Iterable[str]) -> List[str]:
 
 Anchor = Tuple[int, int, int, int]  # ticks, monotonic, realtime, boottime
 Line = Tuple[int, int, int]  # (c, m, s): nanoseconds = (c + ticks * m) >> s
-IDENTITY: Line = (0, 1, 0)
 FOREVER = 1 << 200
 
 
@@ -519,14 +518,22 @@ class Clock:
         slope = -(-(ns << shift) // ticks)
         return (a[1] << shift) - a[0] * slope, slope, shift
 
-    def line(self, low: int, high: int) -> Optional[Line]:
-        """The line that holds for all of [low, high]; None when an anchor stands in between."""
-        index = bisect_right(self.ticks, low)
-        return self.lines[index] if index == len(self.ticks) or high < self.ticks[index] else None
+    def line(self, ticks: int) -> Tuple[Line, int]:
+        """The line that holds at a tick, and the tick at which the next one begins."""
+        index = bisect_right(self.ticks, ticks)
+        return self.lines[index], self.ticks[index] if index < len(self.ticks) else FOREVER
 
     def ns(self, ticks: int) -> int:
         c, m, s = self.lines[bisect_right(self.ticks, ticks)]
         return c + ticks * m >> s
+
+    def ticks_at(self, ns: int) -> int:
+        """The first tick at or after a time."""
+        low, high = 0, 2**64
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (middle + 1, high) if self.ns(middle) < ns else (low, middle)
+        return low
 
     def realtime(self, ns: int) -> int:
         """Unix nanoseconds of a monotonic time, as the newest anchor saw the offset."""
@@ -541,6 +548,7 @@ class Chunk(NamedTuple):
     head: Any
 
 
+# All times are ticks, until Writer makes them nanoseconds.
 Region = Tuple[int, int, int, int]  # start, end, id, payload (byte offset << 10 | words; 0: none)
 Point = Tuple[int, int, int]  # time, id, payload
 Async = Tuple[int, int, int, int, int]  # start, end, id, payload, tid that began it
@@ -558,6 +566,21 @@ class Records:
     def count(self) -> int:
         return len(self.regions) + len(self.points) + len(self.asyncs)
 
+    def add(self, other: "Records") -> None:
+        self.regions += other.regions
+        self.points += other.points
+        self.asyncs += other.asyncs
+
+    def keep_from(self, oldest: int) -> None:
+        """Drops what ended before."""
+        self.regions = [r for r in self.regions if r[1] >= oldest]
+        self.points = [p for p in self.points if p[0] >= oldest]
+        self.asyncs = [a for a in self.asyncs if a[1] >= oldest]
+
+    def newest(self) -> int:
+        return max([r[1] for r in self.regions[-1:]] + [a[1] for a in self.asyncs[-1:]] +
+                   [p[0] for p in self.points[-1:]], default=0)
+
 
 class Image:
     """A dump or a live image: superblock, slots, bindings, and which chunks hold what."""
@@ -572,9 +595,10 @@ class Image:
         self.torn = 0
         self.sb = self.read_superblock()
         self.is_dump = self.sb.kind == DUMP
+        self.cut = max(self.sb.start[0], self.sb.cutoff_ticks if self.is_dump else 0)  # records ended since then
         self.slots = self.read_slots()
-        self.read_bindings()
         self.read_chunks()
+        self.read_bindings()
         self.clock = self.make_clock()
         # No record can be much younger than the newest clock reading; a damaged time would stretch the whole trace.
         self.latest = self.clock.last[0] + 3600 * self.sb.tick_hz
@@ -712,57 +736,51 @@ class Image:
         records = Records()
         for chunk in self.chunks:
             if self.data.find(needle, chunk.at + CHUNK_HEADER_BYTES, chunk.end) >= 0:
-                self.decode(chunk, IDENTITY, records, 2**64)
+                self.decode(chunk, records, 2**64)
         clock = Clock(anchors + records.anchors, self.sb.tick_hz)
         if clock.ignored:
             self.warnings.append(f"{clock.ignored} clock anchors contradict the others")
         self.notes += clock.notes
         return clock
 
-    def decode(self, chunk: Chunk, line: Line, out: Records, latest: int) -> bool:
-        """Appends a chunk's records, their times on `line`; False when it is damaged: then those before the damage."""
-        # This loop is what the time of a conversion goes into; one multiplication and one shift per time are all that
-        # is left of the clock, since a line of ticks is also a line of the ticks within an epoch.
-        c, m, s = line
+    def decode(self, chunk: Chunk, out: Records, latest: int) -> bool:
+        """Appends a chunk's records; False when it is damaged: then those before the damage."""
+        # This loop and the one of Writer.slices are what the time of a conversion goes into.
         begin = chunk.at + CHUNK_HEADER_BYTES
         size = chunk.end - begin >> 3
         payload_of_next = begin + 8
         add_region, add_point = out.regions.append, out.points.append
-        earliest = self.sb.start[0]
-        oldest = 0 if line is IDENTITY else earliest  # a caller that asks for ticks drops older records itself
-        base = c + chunk.head.epoch_base * m
+        base, earliest = chunk.head.epoch_base, self.sb.start[0]
+        oldest = earliest if base >= earliest else 0  # such a chunk can hold records of an earlier recording
         skip = 0
+        if base > latest:
+            return False
         for i, w in enumerate(struct.unpack_from(f"<{size}Q", self.data, begin)):
             if i < skip:
                 continue
             tag = w & 3
             if tag == 1:
-                y = w >> 18
-                x = base + (y >> 23) * m
-                add_region((x - (y & 0x7FFFFF) * m >> s, x >> s, w >> 2 & 0xFFFF, 0))
+                end = base + (w >> 41)
+                add_region((end - (w >> 18 & 0x7FFFFF), end, w >> 2 & 0xFFFF, 0))
             elif tag == 2:
                 words = w >> 2 & 15
                 skip = i + 1 + words
                 if skip > size:
                     return False
-                y = w >> 18
-                x = base + (y >> 23) * m
-                add_region((x - (y & 0x7FFFFF) * m >> s, x >> s, w >> 6 & 0xFFF,
-                            payload_of_next + 8 * i << 10 | words))
+                end = base + (w >> 41)
+                add_region((end - (w >> 18 & 0x7FFFFF), end, w >> 6 & 0xFFF, payload_of_next + 8 * i << 10 | words))
             elif tag == 0:
                 words = w >> 18 & 0xFF
                 skip = i + 1 + words
                 if skip > size or w == 0:
                     return False
-                add_point((base + (w >> 41) * m >> s, w >> 2 & 0xFFFF, payload_of_next + 8 * i << 10 | words))
+                add_point((base + (w >> 41), w >> 2 & 0xFFFF, payload_of_next + 8 * i << 10 | words))
+            elif w >> 2 & 15 == 0:
+                base = w & ~(EPOCH_TICKS - 1)
+                if base > latest:
+                    return False
             else:
-                form = w >> 2 & 15
-                if form == 0:
-                    if w & ~3 > latest:
-                        return False
-                    base = c + (w & ~(EPOCH_TICKS - 1)) * m
-                    continue
-                words, id = w >> 6 & 1023, w >> 16 & 0xFFFF
+                form, words, id = w >> 2 & 15, w >> 6 & 1023, w >> 16 & 0xFFFF
                 skip = i + 1 + words
                 fixed = (0, 4, 2, 1, 3)[form] if form <= 4 else 0
                 if skip > size or words < fixed:
@@ -773,14 +791,12 @@ class Image:
                 if form == 1:
                     out.anchors.append(first)
                 elif form == 3 and oldest <= first[0] <= latest:
-                    add_point((c + first[0] * m >> s, id, payload))
-                elif form in (2, 4) and first[0] <= first[1] and oldest <= first[1] <= latest:
-                    start, end = c + max(first[0], earliest) * m >> s, c + first[1] * m >> s
-                    start = min(start, end)
-                    if form == 2:
-                        add_region((start, end, id, payload))
-                    else:
-                        out.asyncs.append((start, end, id, payload, first[2] & 0xFFFFFFFF))
+                    add_point((first[0], id, payload))
+                elif form == 2 and first[0] <= first[1] and oldest <= first[1] <= latest:
+                    add_region((max(first[0], min(earliest, first[1])), first[1], id, payload))
+                elif form == 4 and first[0] <= first[1] and oldest <= first[1] <= latest:
+                    out.asyncs.append((max(first[0], min(earliest, first[1])), first[1], id, payload,
+                                       first[2] & 0xFFFFFFFF))
                 elif form <= 4:
                     return False  # a time that cannot be; other forms are of a newer minor version
         return True
@@ -822,7 +838,7 @@ class Life:
 
 
 class Track(Records):
-    """What one thread did, with times in nanoseconds."""
+    """What one thread did."""
 
     def __init__(self, tid: int, lives: List[Life]) -> None:
         super().__init__()
@@ -832,60 +848,35 @@ class Track(Records):
         self.unfinished: List[Region] = []
         self.overwritten = self.lost = self.dropped = 0
 
-    def size(self) -> int:
-        return sum(len(chunks) for life in self.lives for chunks in life.lanes.values())
-
     def decode(self, image: Image) -> int:
         """Fills the track; the number of damaged chunks."""
-        damaged = lanes = 0
-        cut = max(image.sb.start[0], image.sb.cutoff_ticks if image.is_dump else 0)
-        for life in self.lives:
-            for chunks in life.lanes.values():
-                lanes += 1
-                records_before = None
-                for chunk in chunks:
-                    count = self.count()
-                    damaged += not self.decode_chunk(image, chunk, cut)
-                    gap = chunk.head.records_before - (records_before or 0)
-                    if records_before is None:
-                        self.overwritten += gap
-                    elif gap > 0:
-                        self.lost += gap
-                    records_before = chunk.head.records_before + self.decoded
-            if life.slot:
-                self.dropped += sum(lane.dropped for lane in life.slot.lanes)
-        self.anchors.clear()
-        if lanes > 1:
+        damaged = 0
+        lanes = [chunks for life in self.lives for chunks in life.lanes.values()]
+        for chunks in lanes:
+            expected = 0
+            for chunk in chunks:
+                new, missing = Records(), chunk.head.records_before - expected
+                if chunk is chunks[0]:
+                    self.overwritten += missing
+                else:
+                    self.lost += max(0, missing)
+                damaged += not image.decode(chunk, new, image.latest)
+                expected = chunk.head.records_before + new.count()
+                if chunk.head.epoch_base < image.cut:
+                    new.keep_from(image.cut)
+                self.add(new)
+        if len(lanes) > 1:
             self.regions.sort(key=itemgetter(1))
             self.points.sort(key=itemgetter(0))
+        self.dropped = sum(lane.dropped for life in self.lives if life.slot for lane in life.slot.lanes)
         return damaged
 
-    def decode_chunk(self, image: Image, chunk: Chunk, cut: int) -> bool:
-        epoch = chunk.head.epoch_base
-        line = image.clock.line(epoch - EPOCH_TICKS, chunk.head.sealed_ticks or 2**64)
-        if line and epoch >= cut:
-            before = self.count()
-            good = image.decode(chunk, line, self, image.latest)
-            self.decoded = self.count() - before
-            return good
-        # Near the window's edge or an anchor: decode to ticks first.
-        ticks, ns = Records(), image.clock.ns
-        good = image.decode(chunk, IDENTITY, ticks, image.latest)
-        self.decoded = ticks.count()
-        self.regions += [(ns(s), ns(e), id, payload) for s, e, id, payload in ticks.regions if e >= cut]
-        self.points += [(ns(t), id, payload) for t, id, payload in ticks.points if t >= cut]
-        self.asyncs += [(ns(s), ns(e), id, payload, tid) for s, e, id, payload, tid in ticks.asyncs if e >= cut]
-        return good
-
     def add_unfinished(self, image: Image, now: int, ended_elsewhere: Set[Tuple[int, int, int]]) -> None:
-        found = [(image.clock.ns(start), id, payload) for life in self.lives if life.slot
-                 for start, id, payload in image.open_regions(life.slot)]
-        if not found:
-            return
+        found = [region for life in self.lives if life.slot for region in image.open_regions(life.slot)]
         # A region that ended while the dump was written is in both the frames and the chunks.
         starts = {start for start, _, _ in found}
-        ended = {(r[0], r[2]) for r in self.regions if r[0] in starts}
-        now = max([now] + [r[1] for r in self.regions[-1:]] + [start for start, _, _ in found])
+        ended = {(r[0], r[2]) for r in self.regions if r[0] in starts} if found else ()
+        now = max([now] + [r[1] for r in self.regions[-1:]] + list(starts))
         self.unfinished = [(start, now, id, -payload) for start, id, payload in found
                            if (start, id) not in ended and (self.system_tid, start, id) not in ended_elsewhere]
 
@@ -901,28 +892,23 @@ class Trace:
         for i, track in enumerate(self.tracks):
             progress(f"decoding thread {i + 1} of {len(self.tracks)}")
             damaged += track.decode(image)
-        newest = max((r[1] for t in self.tracks for r in t.regions[-1:] + t.asyncs[-1:]), default=0)
-        newest = max([newest] + [p[0] for t in self.tracks for p in t.points[-1:]])
-        elsewhere = {(a[4], a[0], a[2]) for t in self.tracks for a in t.asyncs}
         if damaged:
             image.warnings.append(f"{damaged} chunks are damaged; the records before the damage were read")
-        self.newest = newest
-        self.now = image.clock.ns(image.sb.dump[0]) if image.is_dump and image.sb.dump[0] else newest
+        self.newest = max([track.newest() for track in self.tracks] + [image.sb.start[0]])
+        self.now = image.sb.dump[0] if image.is_dump and image.sb.dump[0] else self.newest
+        elsewhere = {(a[4], a[0], a[2]) for t in self.tracks for a in t.asyncs}
         for track in self.tracks:
-            track.add_unfinished(image, max(self.now, newest), elsewhere)
+            track.add_unfinished(image, max(self.now, self.newest), elsewhere)
             if last_ns is not None:
-                oldest = self.now - last_ns
-                track.regions = [r for r in track.regions if r[1] >= oldest]
-                track.points = [p for p in track.points if p[0] >= oldest]
-                track.asyncs = [a for a in track.asyncs if a[1] >= oldest]
+                track.keep_from(image.clock.ticks_at(image.clock.ns(self.now) - last_ns))
             # Records stand in the order in which they ended. Backwards, an outer region comes before its inner ones,
-            # and a stable sort keeps that for those that start in the same nanosecond.
+            # and a stable sort keeps that for those that start in the same tick.
             track.regions.reverse()
             track.regions[:0] = track.unfinished
             track.regions.sort(key=itemgetter(0))
-        firsts = [r[0] for t in self.tracks for r in t.regions[:1]] + [a[0] for t in self.tracks for a in t.asyncs]
+        firsts = [r[0] for t in self.tracks for r in t.regions[:1] + t.asyncs]  # type: ignore[operator]
         firsts += [min(map(itemgetter(0), t.points)) for t in self.tracks if t.points]
-        self.first = min(firsts, default=self.now)
+        self.first = image.clock.ns(min(firsts, default=self.now))
 
     def make_tracks(self) -> List[Track]:
         image = self.image
@@ -1032,7 +1018,7 @@ class Writer:
 
     def slices(self, track: Track) -> Iterable[str]:
         """The regions of a thread as X events that nest strictly, and those that cannot as async events; in blocks."""
-        base = self.trace.first
+        base, clock = self.trace.first, self.trace.image.clock
         heads = Heads(lambda id: self.head("X", track, id) + '"ts":')
         plain = self.sources  # then even regions without arguments have some
         out: List[str] = []
@@ -1041,8 +1027,13 @@ class Writer:
         push, pop = stack.append, stack.pop
         top = limit = FOREVER  # the end of the slice that is open now: as written, and as recorded
         floor = opened = empty = -FOREVER  # newest start that was moved, start of a slice, and empty slice
+        high = c = m = s = -1
         for block in range(0, len(track.regions), BLOCK):
             for start, end, id, payload in track.regions[block:block + BLOCK]:
+                if start >= high:  # another line of the clock, that of nanoseconds since the trace's first event
+                    (c, m, s), high = clock.line(start)
+                    c -= base << s
+                start, end = c + start * m >> s, c + end * m >> s if end < high else clock.ns(end) - base
                 if start < floor:  # the one before was moved
                     start = floor
                     end = max(start, end)
@@ -1071,7 +1062,6 @@ class Writer:
                 duration = end - start
                 if duration:
                     opened = start
-                start -= base
                 whole = start // 1000
                 if payload or plain:
                     add(f"{heads[id]}{whole}{TO_DURATION[start - whole * 1000]}{microseconds(duration)}"
@@ -1085,18 +1075,18 @@ class Writer:
     def async_pair(self, track: Track, begin_tid: int, region: Region, *extra: str) -> List[str]:
         start, end, id, payload = region
         self.async_id += 1
-        mark, base = f'"id":"0x{self.async_id:x}","ts":', self.trace.first
+        mark = f'"id":"0x{self.async_id:x}","ts":'
         begin = self.head("b", track, id)
         if begin_tid != track.tid:
             extra += (f'"begun on tid":{begin_tid}',)
-        return [f"{begin}{mark}{microseconds(start - base)}{self.arguments(id, payload, *extra)}",
-                f"{self.head('e', track, id)}{mark}{microseconds(end - base)}}}"]
+        return [f"{begin}{mark}{microseconds(start)}{self.arguments(id, payload, *extra)}",
+                f"{self.head('e', track, id)}{mark}{microseconds(end)}}}"]
 
     def points(self, track: Track) -> List[str]:
-        base, out = self.trace.first, []
+        base, out, ns = self.trace.first, [], self.trace.image.clock.ns
         heads = Heads(lambda id: self.head("i", track, id) + '"s":"t","ts":')
         for time, id, payload in track.points:
-            binding = self.trace.binding(id)
+            binding, time = self.trace.binding(id), ns(time)
             value = self.counter_value(binding, payload) if binding.kind == COUNTER else None
             if value is not None:
                 event = f'{self.head("C", track, id)}"ts":{microseconds(time - base)},"args":{{"value":{value}}}}}'
@@ -1123,12 +1113,13 @@ class Writer:
 
     def events(self, progress: Callable[[str], None] = lambda s: None) -> Iterable[str]:
         """All but the counters, which `points` sets aside."""
+        ns, base = self.trace.image.clock.ns, self.trace.first
         for i, track in enumerate(self.trace.tracks):
             progress(f"writing thread {i + 1} of {len(self.trace.tracks)}")
             yield from self.slices(track)
             yield "".join(self.points(track))
-            yield "".join("".join(self.async_pair(track, a[4], a[:4])) for a in track.asyncs)
-            track.regions = []
+            yield "".join("".join(self.async_pair(track, tid, (ns(start) - base, ns(end) - base, id, payload)))
+                          for start, end, id, payload, tid in track.asyncs)
 
     def write(self, out: BinaryIO, progress: Callable[[str], None]) -> None:
         out.write(b'{"displayTimeUnit":"ns","traceEvents":[\n')
@@ -1215,7 +1206,7 @@ def info_text(trace: Trace, size: int) -> str:
         f"recording  since {utc(sb.start[2])}",
         f"dumped     {dumped}",
         f"clock      {CLOCKS.get(sb.source, sb.source)}, {image.clock.hz / 1e6:.6g} ticks per us",
-        f"window     {brief(max(0, trace.newest - trace.first))} covered, "
+        f"window     {brief(max(0, image.clock.ns(trace.newest) - trace.first))} covered, "
         f"{brief(sb.window_ns) if sb.window_ns else 'all'} asked for",
         f"records    {sum(counts.values())}, and {sum(len(t.unfinished) for t in trace.tracks)} regions still open",
         f"threads    {len(trace.tracks)} here, {sb.attached} attached in all", ""]
@@ -1225,7 +1216,7 @@ def info_text(trace: Trace, size: int) -> str:
         firsts = [r[0] for r in t.regions[:1]] + [p[0] for p in t.points[:1]]
         lasts = [max(r[1] for r in t.regions)] if t.regions else []
         lasts += [p[0] for p in t.points[-1:]]
-        span = [f"{(n(v) - trace.now) / 1e9:+.6f} s" if v else "" for n, v in ((min, firsts), (max, lasts))]
+        span = [f"{(image.clock.ns(n(v)) - image.clock.ns(trace.now)) / 1e9:+.6f} s" if v else "" for n, v in ((min, firsts), (max, lasts))]
         rows.append((t.system_tid, printable(t.name), len(t.regions) + len(t.asyncs) - len(t.unfinished),
                      len(t.points), len(t.unfinished), *span, t.overwritten, t.lost, t.dropped))
     lines += [columns(rows, 2), ""]
@@ -1265,22 +1256,21 @@ def registry_text(image: Image) -> str:
 
 def table_text(trace: Trace, limit: int) -> str:
     """Nearest-rank percentiles of the regions' durations, the largest total first."""
-    durations: Dict[Tuple[str, str], List[int]] = defaultdict(list)
-    names: Dict[int, List[int]] = {}
+    by_id: Dict[int, List[int]] = defaultdict(list)
+    ns = trace.image.clock.ns
     for track in trace.tracks:
         for start, end, id, payload in track.regions + [a[:4] for a in track.asyncs]:
-            if id not in names:
-                binding = trace.binding(id)
-                names[id] = durations[binding.category, binding.name]
             if payload >= 0:
-                names[id].append(end - start)
+                by_id[id].append(ns(end) - ns(start))
+    by_name: Dict[Tuple[str, str], List[int]] = defaultdict(list)
+    for id, durations in by_id.items():
+        by_name[printable(trace.binding(id).name)[:60], printable(trace.binding(id).category)] += durations
     rows: List[Sequence[Any]] = [("region", "category", "count", "total", "p50", "p99", "max")]
-    for (category, name), all_of in sorted(durations.items(), key=lambda item: -sum(item[1]))[:limit]:
-        all_of.sort()
-        n = len(all_of)
-        if n:
-            rows.append((printable(name)[:60], printable(category), n, brief(sum(all_of)), brief(all_of[(n - 1) // 2]),
-                         brief(all_of[-(-99 * n // 100) - 1]), brief(all_of[-1])))
+    for name, durations in sorted(by_name.items(), key=lambda item: -sum(item[1]))[:limit]:
+        durations.sort()
+        n = len(durations)
+        figures = sum(durations), durations[(n - 1) // 2], durations[-(-99 * n // 100) - 1], durations[-1]
+        rows.append((*name, n, *map(brief, figures)))
     return columns(rows, 2) if len(rows) > 1 else "no region was recorded"
 
 
