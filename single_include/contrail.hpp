@@ -107,6 +107,132 @@
   }
 
 #endif
+// ==== contrail/options.hpp ==========================================================================================
+// What flight_recorder takes and tells: plain aggregates for designated initialisers. New members are only appended.
+#ifndef CONTRAIL_OPTIONS_HPP
+#define CONTRAIL_OPTIONS_HPP
+
+// ==== contrail/error.hpp ============================================================================================
+// How functions of contrail say that they failed, and durations as they take them.
+#ifndef CONTRAIL_ERROR_HPP
+#define CONTRAIL_ERROR_HPP
+
+#include <stddef.h>
+#include <stdint.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+
+enum class error_code {
+  none = 0,
+  already_running,   ///< a recorder runs; stop it first, or use it
+  not_running,       ///< nothing records; call start
+  not_supported,     ///< contrail does not support this platform
+  compiled_out,      ///< this translation unit was compiled with CONTRAIL_DISABLED
+  incompatible,      ///< another shared object of the process carries an incompatible contrail
+  bad_option,        ///< an option or argument cannot be used
+  out_of_memory,     ///< the system gave no memory for the image
+  busy,              ///< another dump is being written
+  path,              ///< the path is too long or has an unknown placeholder
+  file               ///< the system refused to open, write or rename a file
+};
+
+/// What went wrong, or nothing: `if (auto failed = flight_recorder::dump(path)) puts(failed.message());`
+/// Owns no memory but its own; safe to make and copy in a signal handler.
+class error {
+ public:
+  constexpr error() = default;
+  /// Copies `message`, cut to fit.
+  constexpr error(error_code code, const char* message) : code_(code) {
+    size_t i = 0;
+    for (; message[i] != '\0' && i + 1 < sizeof message_; ++i) message_[i] = message[i];
+    message_[i] = '\0';
+  }
+
+  /// True when something failed.
+  constexpr explicit operator bool() const { return code_ != error_code::none; }
+  constexpr error_code code() const { return code_; }
+  /// One sentence that says what failed and what to do; empty when nothing failed. Lives as long as this object.
+  constexpr const char* message() const { return message_; }
+
+ private:
+  error_code code_ = error_code::none;
+  char message_[252] = {};
+};
+
+/// A length of time in nanoseconds. Takes any std::chrono::duration by its shape, so that this header needs no <chrono>:
+/// `{.last = 200ms}`.
+struct duration {
+  int64_t ns = 0;
+
+  constexpr duration() = default;
+  constexpr explicit duration(int64_t nanoseconds) : ns(nanoseconds) {}
+  template <class Chrono>
+    requires requires(const Chrono& from) {
+      from.count();
+      Chrono::period::num;
+      Chrono::period::den;
+    }
+  constexpr duration(const Chrono& from)  // NOLINT(google-explicit-constructor): `{.last = 5s}` has to read like that
+      : ns(saturated(static_cast<long double>(from.count()) * Chrono::period::num * 1'000'000'000 /
+                     Chrono::period::den)) {}
+
+ private:
+  /// 292 years either way are as good as for ever.
+  static constexpr int64_t saturated(long double nanoseconds) {
+    constexpr int64_t most = INT64_MAX;
+    if (!(nanoseconds < static_cast<long double>(most))) return most;
+    if (!(nanoseconds > -static_cast<long double>(most))) return -most;
+    return static_cast<int64_t>(nanoseconds);
+  }
+};
+
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+
+/// Which call sites record. Both lists are comma separated globs, the last one that matches decides, '-' excludes:
+/// `{.categories = "net,db*,-db.noise"}`. Null or empty lets everything through. The strings are copied.
+struct filter_options {
+  const char* categories = nullptr;
+  const char* names = nullptr;
+};
+
+/// Options of flight_recorder::start.
+struct options {
+  /// Bytes of the whole recorder, everything included; a hard bound. At least 1 MiB.
+  uint64_t memory = 32U << 20;
+  /// How far back every dump reaches at most, also those by signal. 0: all that memory holds.
+  duration window{};
+  /// Touch all memory at start, some 0.3 ms a MiB, instead of at first use, some 5 us per 8 KiB.
+  bool prefault = false;
+  filter_options filter{};
+};
+
+/// Options of one dump.
+struct dump_options {
+  /// How far back it reaches; 0: as far as `options::window` says.
+  duration last{};
+};
+
+enum class recorder_state { off, recording };
+
+/// What flight_recorder::status tells. Counts are of this moment and may be changing.
+struct recorder_status {
+  recorder_state state = recorder_state::off;
+  uint64_t window_ns = 0;      ///< how far back nothing was overwritten, of any thread
+  uint64_t memory_bytes = 0;   ///< of the recorder, everything included
+  uint64_t used_bytes = 0;     ///< in chunks that hold records
+  uint64_t records = 0;        ///< in memory now
+  uint64_t dropped = 0;        ///< lost since start other than by being overwritten: no memory, too deep, misnested
+  uint64_t threads = 0;        ///< that have a place in the recorder
+  uint64_t call_sites = 0;     ///< and event types bound so far
+};
+
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
 
 #if CONTRAIL_DETAIL_ENABLED
 // ==== contrail/flight_recorder.hpp ==================================================================================
@@ -240,83 +366,6 @@ inline const char* errno_text(int number) {
 }
 
 }  // namespace detail
-CONTRAIL_DETAIL_NAMESPACE_END
-
-#endif
-// ==== contrail/error.hpp ============================================================================================
-// How functions of contrail say that they failed, and durations as they take them.
-#ifndef CONTRAIL_ERROR_HPP
-#define CONTRAIL_ERROR_HPP
-
-#include <stddef.h>
-#include <stdint.h>
-
-CONTRAIL_DETAIL_NAMESPACE_BEGIN
-
-enum class error_code {
-  none = 0,
-  already_running,   ///< a recorder runs; stop it first, or use it
-  not_running,       ///< nothing records; call start
-  not_supported,     ///< contrail does not support this platform
-  compiled_out,      ///< this translation unit was compiled with CONTRAIL_DISABLED
-  incompatible,      ///< another shared object of the process carries an incompatible contrail
-  bad_option,        ///< an option or argument cannot be used
-  out_of_memory,     ///< the system gave no memory for the image
-  busy,              ///< another dump is being written
-  path,              ///< the path is too long or has an unknown placeholder
-  file               ///< the system refused to open, write or rename a file
-};
-
-/// What went wrong, or nothing: `if (auto failed = flight_recorder::dump(path)) puts(failed.message());`
-/// Owns no memory but its own; safe to make and copy in a signal handler.
-class error {
- public:
-  constexpr error() = default;
-  /// Copies `message`, cut to fit.
-  constexpr error(error_code code, const char* message) : code_(code) {
-    size_t i = 0;
-    for (; message[i] != '\0' && i + 1 < sizeof message_; ++i) message_[i] = message[i];
-    message_[i] = '\0';
-  }
-
-  /// True when something failed.
-  constexpr explicit operator bool() const { return code_ != error_code::none; }
-  constexpr error_code code() const { return code_; }
-  /// One sentence that says what failed and what to do; empty when nothing failed. Lives as long as this object.
-  constexpr const char* message() const { return message_; }
-
- private:
-  error_code code_ = error_code::none;
-  char message_[252] = {};
-};
-
-/// A length of time in nanoseconds. Takes any std::chrono::duration by its shape, so that this header needs no <chrono>:
-/// `{.last = 200ms}`.
-struct duration {
-  int64_t ns = 0;
-
-  constexpr duration() = default;
-  constexpr explicit duration(int64_t nanoseconds) : ns(nanoseconds) {}
-  template <class Chrono>
-    requires requires(const Chrono& from) {
-      from.count();
-      Chrono::period::num;
-      Chrono::period::den;
-    }
-  constexpr duration(const Chrono& from)  // NOLINT(google-explicit-constructor): `{.last = 5s}` has to read like that
-      : ns(saturated(static_cast<long double>(from.count()) * Chrono::period::num * 1'000'000'000 /
-                     Chrono::period::den)) {}
-
- private:
-  /// 292 years either way are as good as for ever.
-  static constexpr int64_t saturated(long double nanoseconds) {
-    constexpr int64_t most = INT64_MAX;
-    if (!(nanoseconds < static_cast<long double>(most))) return most;
-    if (!(nanoseconds > -static_cast<long double>(most))) return -most;
-    return static_cast<int64_t>(nanoseconds);
-  }
-};
-
 CONTRAIL_DETAIL_NAMESPACE_END
 
 #endif
@@ -500,6 +549,14 @@ CONTRAIL_DETAIL_NAMESPACE_END
 
 #include <stdint.h>
 
+#if defined(__SANITIZE_THREAD__)
+#define CONTRAIL_DETAIL_THREAD_SANITIZER 1
+#elif defined(__has_feature)
+#define CONTRAIL_DETAIL_THREAD_SANITIZER __has_feature(thread_sanitizer)
+#else
+#define CONTRAIL_DETAIL_THREAD_SANITIZER 0
+#endif
+
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail CONTRAIL_DETAIL_HIDDEN {
 
@@ -513,17 +570,7 @@ struct alignas(8) atomic_word {
   /// Loads a word that only the running thread writes while it matters. Compilers fold this into the instruction that
   /// uses it, which they do not do with atomic loads; several per region.
   CONTRAIL_DETAIL_ALWAYS_INLINE uint64_t load_owned() const {
-#if defined(__SANITIZE_THREAD__)
-    return load_relaxed();
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-    return load_relaxed();
-#else
-    return value;
-#endif
-#else
-    return value;
-#endif
+    return CONTRAIL_DETAIL_THREAD_SANITIZER ? load_relaxed() : value;
   }
   CONTRAIL_DETAIL_ALWAYS_INLINE void store_relaxed(uint64_t v) { __atomic_store_n(&value, v, __ATOMIC_RELAXED); }
   CONTRAIL_DETAIL_ALWAYS_INLINE void store_release(uint64_t v) { __atomic_store_n(&value, v, __ATOMIC_RELEASE); }
@@ -542,6 +589,17 @@ struct alignas(8) atomic_word {
     store_relaxed(load_relaxed() + v);
 #endif
   }
+};
+
+/// A pointer that one thread uses, and another one when that thread has ended.
+template <class T>
+struct owned_pointer {
+  T* value;
+
+  CONTRAIL_DETAIL_ALWAYS_INLINE T& operator*() const {
+    return *(CONTRAIL_DETAIL_THREAD_SANITIZER ? __atomic_load_n(&value, __ATOMIC_RELAXED) : value);
+  }
+  CONTRAIL_DETAIL_ALWAYS_INLINE void operator=(T* to) { __atomic_store_n(&value, to, __ATOMIC_RELAXED); }
 };
 
 static_assert(sizeof(atomic_word) == 8 && __atomic_always_lock_free(8, nullptr),
@@ -693,7 +751,7 @@ inline constexpr unsigned frame_payload_words = 20;
 /// One entry of a thread's open-region stack. Free while `word` is 0.
 struct alignas(64) frame {
   atomic_word word;           ///< (start ticks << 18) - site word; 0 free; ~0 busy or the stack's end: never a region
-  lane* owner;                ///< where its record goes
+  owned_pointer<lane> owner;                ///< where its record goes
   atomic_word start_ticks;
   atomic_word stack_pointer;  ///< of the code that began the region, to recognise frames that were jumped over
   atomic_word payload[frame_payload_words];
@@ -4000,14 +4058,17 @@ inline frame* top_frame(thread_slot& slot, unsigned lane_index) {
 /// Begins that handlers interrupted before they stored their frames' words, at most: one per handler within a handler.
 inline constexpr unsigned most_interrupted_begins = 3;
 
-/// Where to go on when a lane's stack is full: on this lane after what was jumped over or ended elsewhere is purged, or
-/// on a lane that nothing uses; null when there is none.
+/// Where to go on when a lane's stack is full: above all its frames in use, since regions that ended on other threads
+/// leave free ones; or on a lane that nothing uses; or there after a purge. Null when even then there is none.
 inline frame* find_frame(thread_slot& slot, unsigned lane_index, uint64_t word, uint64_t stack_pointer) {
-  purge_frames(slot, word, stack_pointer);
-  frame* const at = top_frame(slot, lane_index) + most_interrupted_begins;
-  if (at < end_frame_of(slot, lane_index)) return at;
-  for (unsigned k = 0; k < lane_count; ++k) {
-    if (k != lane_index && top_frame(slot, k) == first_frame_of(slot, k)) return first_frame_of(slot, k);
+  for (const bool purge : {false, true}) {
+    // Last: a region on the heap may look like one that was jumped over.
+    if (purge) purge_frames(slot, word, stack_pointer);
+    frame* const at = top_frame(slot, lane_index) + most_interrupted_begins;
+    if (at < end_frame_of(slot, lane_index)) return at;
+    for (unsigned k = 0; k < lane_count; ++k) {
+      if (k != lane_index && top_frame(slot, k) == first_frame_of(slot, k)) return first_frame_of(slot, k);
+    }
   }
   return nullptr;
 }
@@ -4497,54 +4558,6 @@ inline int write_dump(process_state& process, image_view& image, const dump_requ
 }
 
 }  // namespace detail
-CONTRAIL_DETAIL_NAMESPACE_END
-
-#endif
-// ==== contrail/options.hpp ==========================================================================================
-// What flight_recorder takes and tells: plain aggregates for designated initialisers. New members are only appended.
-#ifndef CONTRAIL_OPTIONS_HPP
-#define CONTRAIL_OPTIONS_HPP
-
-CONTRAIL_DETAIL_NAMESPACE_BEGIN
-
-/// Which call sites record. Both lists are comma separated globs, the last one that matches decides, '-' excludes:
-/// `{.categories = "net,db*,-db.noise"}`. Null or empty lets everything through. The strings are copied.
-struct filter_options {
-  const char* categories = nullptr;
-  const char* names = nullptr;
-};
-
-/// Options of flight_recorder::start.
-struct options {
-  /// Bytes of the whole recorder, everything included; a hard bound. At least 1 MiB.
-  uint64_t memory = 32U << 20;
-  /// How far back every dump reaches at most, also those by signal. 0: all that memory holds.
-  duration window{};
-  /// Touch all memory at start, some 0.3 ms a MiB, instead of at first use, some 5 us per 8 KiB.
-  bool prefault = false;
-  filter_options filter{};
-};
-
-/// Options of one dump.
-struct dump_options {
-  /// How far back it reaches; 0: as far as `options::window` says.
-  duration last{};
-};
-
-enum class recorder_state { off, recording };
-
-/// What flight_recorder::status tells. Counts are of this moment and may be changing.
-struct recorder_status {
-  recorder_state state = recorder_state::off;
-  uint64_t window_ns = 0;      ///< how far back nothing was overwritten, of any thread
-  uint64_t memory_bytes = 0;   ///< of the recorder, everything included
-  uint64_t used_bytes = 0;     ///< in chunks that hold records
-  uint64_t records = 0;        ///< in memory now
-  uint64_t dropped = 0;        ///< lost since start other than by being overwritten: no memory, too deep, misnested
-  uint64_t threads = 0;        ///< that have a place in the recorder
-  uint64_t call_sites = 0;     ///< and event types bound so far
-};
-
 CONTRAIL_DETAIL_NAMESPACE_END
 
 #endif
@@ -5808,133 +5821,6 @@ CONTRAIL_DETAIL_NAMESPACE_END
 // namespace of their own so that translation units may differ, and say why they do nothing.
 #ifndef CONTRAIL_DISABLED_HPP
 #define CONTRAIL_DISABLED_HPP
-
-// ==== contrail/options.hpp ==========================================================================================
-// What flight_recorder takes and tells: plain aggregates for designated initialisers. New members are only appended.
-#ifndef CONTRAIL_OPTIONS_HPP
-#define CONTRAIL_OPTIONS_HPP
-
-// ==== contrail/error.hpp ============================================================================================
-// How functions of contrail say that they failed, and durations as they take them.
-#ifndef CONTRAIL_ERROR_HPP
-#define CONTRAIL_ERROR_HPP
-
-#include <stddef.h>
-#include <stdint.h>
-
-CONTRAIL_DETAIL_NAMESPACE_BEGIN
-
-enum class error_code {
-  none = 0,
-  already_running,   ///< a recorder runs; stop it first, or use it
-  not_running,       ///< nothing records; call start
-  not_supported,     ///< contrail does not support this platform
-  compiled_out,      ///< this translation unit was compiled with CONTRAIL_DISABLED
-  incompatible,      ///< another shared object of the process carries an incompatible contrail
-  bad_option,        ///< an option or argument cannot be used
-  out_of_memory,     ///< the system gave no memory for the image
-  busy,              ///< another dump is being written
-  path,              ///< the path is too long or has an unknown placeholder
-  file               ///< the system refused to open, write or rename a file
-};
-
-/// What went wrong, or nothing: `if (auto failed = flight_recorder::dump(path)) puts(failed.message());`
-/// Owns no memory but its own; safe to make and copy in a signal handler.
-class error {
- public:
-  constexpr error() = default;
-  /// Copies `message`, cut to fit.
-  constexpr error(error_code code, const char* message) : code_(code) {
-    size_t i = 0;
-    for (; message[i] != '\0' && i + 1 < sizeof message_; ++i) message_[i] = message[i];
-    message_[i] = '\0';
-  }
-
-  /// True when something failed.
-  constexpr explicit operator bool() const { return code_ != error_code::none; }
-  constexpr error_code code() const { return code_; }
-  /// One sentence that says what failed and what to do; empty when nothing failed. Lives as long as this object.
-  constexpr const char* message() const { return message_; }
-
- private:
-  error_code code_ = error_code::none;
-  char message_[252] = {};
-};
-
-/// A length of time in nanoseconds. Takes any std::chrono::duration by its shape, so that this header needs no <chrono>:
-/// `{.last = 200ms}`.
-struct duration {
-  int64_t ns = 0;
-
-  constexpr duration() = default;
-  constexpr explicit duration(int64_t nanoseconds) : ns(nanoseconds) {}
-  template <class Chrono>
-    requires requires(const Chrono& from) {
-      from.count();
-      Chrono::period::num;
-      Chrono::period::den;
-    }
-  constexpr duration(const Chrono& from)  // NOLINT(google-explicit-constructor): `{.last = 5s}` has to read like that
-      : ns(saturated(static_cast<long double>(from.count()) * Chrono::period::num * 1'000'000'000 /
-                     Chrono::period::den)) {}
-
- private:
-  /// 292 years either way are as good as for ever.
-  static constexpr int64_t saturated(long double nanoseconds) {
-    constexpr int64_t most = INT64_MAX;
-    if (!(nanoseconds < static_cast<long double>(most))) return most;
-    if (!(nanoseconds > -static_cast<long double>(most))) return -most;
-    return static_cast<int64_t>(nanoseconds);
-  }
-};
-
-CONTRAIL_DETAIL_NAMESPACE_END
-
-#endif
-
-CONTRAIL_DETAIL_NAMESPACE_BEGIN
-
-/// Which call sites record. Both lists are comma separated globs, the last one that matches decides, '-' excludes:
-/// `{.categories = "net,db*,-db.noise"}`. Null or empty lets everything through. The strings are copied.
-struct filter_options {
-  const char* categories = nullptr;
-  const char* names = nullptr;
-};
-
-/// Options of flight_recorder::start.
-struct options {
-  /// Bytes of the whole recorder, everything included; a hard bound. At least 1 MiB.
-  uint64_t memory = 32U << 20;
-  /// How far back every dump reaches at most, also those by signal. 0: all that memory holds.
-  duration window{};
-  /// Touch all memory at start, some 0.3 ms a MiB, instead of at first use, some 5 us per 8 KiB.
-  bool prefault = false;
-  filter_options filter{};
-};
-
-/// Options of one dump.
-struct dump_options {
-  /// How far back it reaches; 0: as far as `options::window` says.
-  duration last{};
-};
-
-enum class recorder_state { off, recording };
-
-/// What flight_recorder::status tells. Counts are of this moment and may be changing.
-struct recorder_status {
-  recorder_state state = recorder_state::off;
-  uint64_t window_ns = 0;      ///< how far back nothing was overwritten, of any thread
-  uint64_t memory_bytes = 0;   ///< of the recorder, everything included
-  uint64_t used_bytes = 0;     ///< in chunks that hold records
-  uint64_t records = 0;        ///< in memory now
-  uint64_t dropped = 0;        ///< lost since start other than by being overwritten: no memory, too deep, misnested
-  uint64_t threads = 0;        ///< that have a place in the recorder
-  uint64_t call_sites = 0;     ///< and event types bound so far
-};
-
-CONTRAIL_DETAIL_NAMESPACE_END
-
-#endif
 
 namespace contrail {
 inline namespace disabled_v0 {

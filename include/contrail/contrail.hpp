@@ -14,6 +14,7 @@
 #define CONTRAIL_CONTRAIL_HPP
 
 #include "contrail/config.hpp"
+#include "contrail/options.hpp"
 
 #if CONTRAIL_DETAIL_ENABLED
 #include "contrail/flight_recorder.hpp"
