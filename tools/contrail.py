@@ -20,11 +20,13 @@ import os
 import re
 import struct
 import sys
-import tempfile
+import time
 from array import array
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
+from fractions import Fraction
+from itertools import chain
 from operator import itemgetter
 from types import SimpleNamespace
 from typing import Any, BinaryIO, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
@@ -981,6 +983,7 @@ class Writer:
         self.pid = trace.image.sb.pid or 1
         self.async_id = 0
         self.counters: List[Tuple[int, str]] = []
+        self.ns = lambda ticks: trace.image.clock.ns(ticks) - trace.first  # since the first event
 
     def head(self, phase: str, track: Track, id: int, name: Optional[str] = None) -> str:
         binding = self.trace.binding(id)
@@ -1054,8 +1057,8 @@ class Writer:
                         end = empty = start = min(max(start, opened + 1, empty), top - 1)
                     floor = start
                 if recorded_end > limit or len(stack) >= VIEWER_DEPTH:
-                    out += self.async_pair(track, track.tid, (start, max(start, recorded_end), id, payload),
-                                           '"overlaps":true')
+                    add(self.async_pair(track, track.tid, (start, max(start, recorded_end), id, payload),
+                                        '"overlaps":true'))
                     continue
                 push((top, limit))
                 top, limit = end, recorded_end
@@ -1072,34 +1075,31 @@ class Writer:
             yield "".join(out)
             out.clear()
 
-    def async_pair(self, track: Track, begin_tid: int, region: Region, *extra: str) -> List[str]:
+    def async_pair(self, track: Track, begin_tid: int, region: Region, *extra: str) -> str:
         start, end, id, payload = region
         self.async_id += 1
         mark = f'"id":"0x{self.async_id:x}","ts":'
         begin = self.head("b", track, id)
         if begin_tid != track.tid:
             extra += (f'"begun on tid":{begin_tid}',)
-        return [f"{begin}{mark}{microseconds(start)}{self.arguments(id, payload, *extra)}",
-                f"{self.head('e', track, id)}{mark}{microseconds(end)}}}"]
+        return (f"{begin}{mark}{microseconds(start)}{self.arguments(id, payload, *extra)}"
+                f"{self.head('e', track, id)}{mark}{microseconds(end)}}}")
 
-    def points(self, track: Track) -> List[str]:
-        base, out, ns = self.trace.first, [], self.trace.image.clock.ns
+    def points(self, track: Track) -> Iterator[str]:
         heads = Heads(lambda id: self.head("i", track, id) + '"s":"t","ts":')
-        for time, id, payload in track.points:
-            binding, time = self.trace.binding(id), ns(time)
+        for ticks, id, payload in track.points:
+            binding, time = self.trace.binding(id), microseconds(self.ns(ticks))
             value = self.counter_value(binding, payload) if binding.kind == COUNTER else None
             if value is not None:
-                event = f'{self.head("C", track, id)}"ts":{microseconds(time - base)},"args":{{"value":{value}}}}}'
-                self.counters.append((time, event))
+                event = f'{self.head("C", track, id)}"ts":{time},"args":{{"value":{value}}}}}'
+                self.counters.append((ticks, event))
             elif binding.kind == LOG:
                 message = binding.message(self.payload(payload))
                 shown = message if len(message) <= MAX_LOG_NAME else message[:MAX_LOG_NAME] + "\u2026"
-                head = self.head("i", track, id, shown) + '"s":"t","ts":'
                 extra = [f'"message":{quote(message)}'] if self.with_arguments else []
-                out.append(head + microseconds(time - base) + self.arguments(id, 0, *extra))
+                yield f'{self.head("i", track, id, shown)}"s":"t","ts":{time}{self.arguments(id, 0, *extra)}'
             else:
-                out.append(heads[id] + microseconds(time - base) + self.arguments(id, payload))
-        return out
+                yield f"{heads[id]}{time}{self.arguments(id, payload)}"
 
     def counter_value(self, binding: Binding, payload: int) -> Optional[str]:
         """None when it is no number, which only damage brings about."""
@@ -1107,34 +1107,29 @@ class Writer:
             value = binding.read(self.payload(payload))[0][0]
         except (Damaged, IndexError):
             return None
-        if isinstance(value, (str, list)):
-            return None
-        return value_json(binding.readable[0].type if isinstance(value, float) else INT64, value)
-
-    def events(self, progress: Callable[[str], None] = lambda s: None) -> Iterable[str]:
-        """All but the counters, which `points` sets aside."""
-        ns, base = self.trace.image.clock.ns, self.trace.first
-        for i, track in enumerate(self.trace.tracks):
-            progress(f"writing thread {i + 1} of {len(self.trace.tracks)}")
-            yield from self.slices(track)
-            yield "".join(self.points(track))
-            yield "".join("".join(self.async_pair(track, tid, (ns(start) - base, ns(end) - base, id, payload)))
-                          for start, end, id, payload, tid in track.asyncs)
+        kind = binding.readable[0].type if isinstance(value, float) else INT64
+        return None if isinstance(value, (str, list)) else value_json(kind, value)
 
     def write(self, out: BinaryIO, progress: Callable[[str], None]) -> None:
         out.write(b'{"displayTimeUnit":"ns","traceEvents":[\n')
         out.write(self.metadata_events().encode("ascii"))
-        for block in self.events(progress):
-            out.write(block.encode("ascii"))
+        for i, track in enumerate(self.trace.tracks):
+            progress(f"writing thread {i + 1} of {len(self.trace.tracks)}")
+            asyncs = (self.async_pair(track, tid, (self.ns(start), self.ns(end), id, payload))
+                      for start, end, id, payload, tid in track.asyncs)
+            for events in chain(self.slices(track), self.points(track), asyncs):
+                out.write(events.encode("ascii"))
         self.counters.sort(key=itemgetter(0))  # chrome://tracing takes their order from the file
         out.write("".join(event for _, event in self.counters).encode("ascii"))
         metadata = quote(metadata_of(self.trace))
         out.write(f'\n],\n"metadata":{metadata},\n"otherData":{metadata}}}\n'.encode("ascii"))
 
 
+# ---- reports ---------------------------------------------------------------------------------------------------
+
 def utc(ns: int) -> str:
     try:
-        moment = datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=ns // 10**9)
+        moment = datetime(1970, 1, 1) + timedelta(seconds=ns // 10**9)
         return f"{moment:%Y-%m-%d %H:%M:%S}.{ns % 10**9 // 10**6:03} UTC"
     except OverflowError:
         return "at an impossible time"
@@ -1142,38 +1137,34 @@ def utc(ns: int) -> str:
 
 def losses_of(trace: Trace) -> Dict[str, int]:
     """What the trace does not show, each count exact; only those that are not zero."""
-    image = trace.image
     losses = {"overwritten by newer records": sum(t.overwritten for t in trace.tracks),
               "missing between others": sum(t.lost for t in trace.tracks),
-              "chunks recycled while they were copied": image.torn}
-    losses.update((f"dropped: {why}", count) for why, count in zip(DROP_REASONS, image.sb.dropped))
+              "chunks recycled while they were copied": trace.image.torn}
+    losses.update((f"dropped: {why}", count) for why, count in zip(DROP_REASONS, trace.image.sb.dropped))
     return {why: count for why, count in losses.items() if count}
 
 
 def metadata_of(trace: Trace) -> Dict[str, Any]:
     image, sb = trace.image, trace.image.sb
+    zero = image.clock.realtime(trace.first)
     return {
         "recorder": "contrail", "format": f"{sb.version_major}.{sb.version_minor}",
         "executable": text(sb.executable), "host": text(sb.host), "pid": sb.pid,
         "clock": CLOCKS.get(sb.source, f"source {sb.source}"), "recording started": utc(sb.start[2]),
         "dumped": utc(sb.dump[2]) if image.is_dump else "never: this is a live image",
-        "time zero": utc(image.clock.realtime(trace.first)),
-        "time zero, unix ns": str(image.clock.realtime(trace.first)),
+        "time zero": utc(zero), "time zero, unix ns": str(zero),
         "losses": {why: count if count <= 2**53 else str(count) for why, count in losses_of(trace).items()},
         "warnings": image.warnings, "notes": image.notes,
         "sources": {f"{b.category}:{b.name}" if b.category else b.name: b.source
                     for b in image.bindings.values() if b.source}}
 
 
-# ---- reports ---------------------------------------------------------------------------------------------------
-
 def columns(rows: Sequence[Sequence[Any]], left: int) -> str:
     """Rows as aligned text, the first `left` columns to the left and the others to the right."""
-    cells = [[str(c) for c in row] for row in rows]
-    widths = [max(display_width(row[i]) for row in cells) for i in range(len(cells[0]))]
-    return "\n".join("  ".join(
-        c + " " * (w - display_width(c)) if i < left else " " * (w - display_width(c)) + c
-        for i, (c, w) in enumerate(zip(row, widths))).rstrip() for row in cells)
+    cells = [[printable(str(c)) for c in row] for row in rows]
+    widths = [max(map(display_width, column)) for column in zip(*cells)]
+    return "\n".join("  ".join(pad("", c, Spec(width=w), "<" if i < left else ">")
+                               for i, (c, w) in enumerate(zip(row, widths))).rstrip() for row in cells)
 
 
 def printable(shown: str) -> str:
@@ -1189,82 +1180,72 @@ def brief(ns: int) -> str:
 
 
 def info_text(trace: Trace, size: int) -> str:
-    image, sb = trace.image, trace.image.sb
-    kind = "dump" if image.is_dump else "live image"
-    why = f", by signal {sb.dump_signal}" if sb.dump_signal else ""
-    dumped = (f"{utc(sb.dump[2])} (number {sb.dump_sequence}{why}, on thread {sb.dump_tid})" if image.is_dump
-              else "not dumped")
-    counts: Counter = Counter()
-    for track in trace.tracks:
-        for records in (track.regions, track.asyncs):
-            counts.update(map(itemgetter(2), records))
-        counts.subtract(map(itemgetter(2), track.unfinished))
-        counts.update(map(itemgetter(1), track.points))
-    lines = [
-        f"{kind}, format {sb.version_major}.{sb.version_minor}, {size} bytes, {len(image.chunks)} chunks",
-        f"process    {printable(text(sb.executable)) or 'unknown'}, pid {sb.pid}, on {printable(text(sb.host))}",
-        f"recording  since {utc(sb.start[2])}",
-        f"dumped     {dumped}",
-        f"clock      {CLOCKS.get(sb.source, sb.source)}, {image.clock.hz / 1e6:.6g} ticks per us",
-        f"window     {brief(max(0, image.clock.ns(trace.newest) - trace.first))} covered, "
-        f"{brief(sb.window_ns) if sb.window_ns else 'all'} asked for",
-        f"records    {sum(counts.values())}, and {sum(len(t.unfinished) for t in trace.tracks)} regions still open",
-        f"threads    {len(trace.tracks)} here, {sb.attached} attached in all", ""]
-    rows: List[Sequence[Any]] = [("tid", "name", "regions", "points", "open", "first", "last", "overwritten", "missing",
-                                  "dropped")]
+    image, sb, ns = trace.image, trace.image.sb, trace.image.clock.ns
+    about = metadata_of(trace)
+    ended: Counter = Counter()
+    still_open: Counter = Counter()
+    threads: List[Sequence[Any]] = [("tid", "name", "regions", "points", "open", "first", "last", "overwritten",
+                                     "missing", "dropped")]
     for t in trace.tracks:
-        firsts = [r[0] for r in t.regions[:1]] + [p[0] for p in t.points[:1]]
-        lasts = [max(r[1] for r in t.regions)] if t.regions else []
-        lasts += [p[0] for p in t.points[-1:]]
-        span = [f"{(image.clock.ns(n(v)) - image.clock.ns(trace.now)) / 1e9:+.6f} s" if v else "" for n, v in ((min, firsts), (max, lasts))]
-        rows.append((t.system_tid, printable(t.name), len(t.regions) + len(t.asyncs) - len(t.unfinished),
-                     len(t.points), len(t.unfinished), *span, t.overwritten, t.lost, t.dropped))
-    lines += [columns(rows, 2), ""]
-    rows = [("kind", "category", "name", "records")]
-    for (kind, category, name), count in sorted(by_name(trace, counts).items(), key=lambda item: -item[1]):
-        rows.append((kind, printable(category), printable(name)[:100], count))
-    lines += [columns(rows, 3), ""]
-    lines += [f"lost       {count}  {why}" for why, count in losses_of(trace).items()] or ["lost       nothing"]
-    return "\n".join(lines + [f"note       {note}" for note in image.notes])
-
-
-def by_name(trace: Trace, counts: Dict[int, int]) -> Dict[Tuple[str, str, str], int]:
-    """Several ids can mean the same: call sites in several libraries, or a binding published twice."""
-    merged: Counter = Counter()
-    for id, count in counts.items():
-        binding = trace.binding(id)
-        merged[KINDS[binding.kind], binding.category, binding.name] += count
-    return merged
+        regions = t.regions + [a[:4] for a in t.asyncs]
+        still_open.update(r[2] for r in t.unfinished)
+        ended.update(chain((r[2] for r in regions), (p[1] for p in t.points)))
+        moments = [m for r in regions for m in r[:2]] + [p[0] for p in t.points]
+        span = [f"{(ns(m) - ns(trace.now)) / 1e9:+.6f} s" for m in (min(moments), max(moments))] if moments else ["", ""]
+        threads.append((t.system_tid, t.name, len(regions) - len(t.unfinished), len(t.points), len(t.unfinished),
+                        *span, t.overwritten, t.lost, t.dropped))
+    ended.subtract(still_open)
+    by_name: Dict[Tuple[str, str, str], List[int]] = defaultdict(lambda: [0, 0])  # several ids can mean the same
+    for id in ended:
+        b = trace.binding(id)
+        counts = by_name[KINDS[b.kind], b.category, b.name[:100]]
+        counts[:] = counts[0] + ended[id], counts[1] + still_open[id]
+    names: List[Sequence[Any]] = [("kind", "category", "name", "records", "open")]
+    names += [(*key, *counts) for key, counts in sorted(by_name.items(), key=lambda item: -item[1][0])]
+    how = f" (number {sb.dump_sequence}{f', by signal {sb.dump_signal}' if sb.dump_signal else ''}, on thread " \
+          f"{sb.dump_tid})" if image.is_dump else ""
+    return "\n".join([
+        f"{'dump' if image.is_dump else 'live image'}, format {about['format']}, {size} bytes, {len(image.chunks)} chunks",
+        f"process    {printable(about['executable']) or 'unknown'}, pid {sb.pid}, on {printable(about['host'])}",
+        f"recording  since {about['recording started']}",
+        f"dumped     {about['dumped']}{how}",
+        f"clock      {about['clock']}, {image.clock.hz / 1e6:.6g} ticks per us",
+        f"window     {brief(max(0, ns(trace.newest) - trace.first))} covered, "
+        f"{brief(sb.window_ns) if sb.window_ns else 'all'} asked for",
+        f"records    {sum(ended.values())}, and {sum(still_open.values())} regions still open",
+        f"threads    {len(trace.tracks)} here, {sb.attached} attached in all",
+        "", columns(threads, 2), "", columns(names, 3), "",
+        *([f"lost       {count}  {why}" for why, count in about["losses"].items()] or ["lost       nothing"]),
+        *[f"note       {note}" for note in image.notes]])
 
 
 def registry_text(image: Image) -> str:
     shown = {}
     for b in image.bindings.values():
-        block = [f"{KINDS[b.kind]}  {printable(b.name)}" + (f"  id 0x{b.type_id:016x}" if b.type_id else "")]
-        where = [f"category {printable(b.category)}"] if b.category else []
-        where += [printable(b.source) + (f" in {printable(b.function)}" if b.function else "")] if b.source else []
+        lines = [f"{KINDS[b.kind]}  {b.name}" + (f"  id 0x{b.type_id:016x}" if b.type_id else "")]
+        where = [f"category {b.category}"] if b.category else []
+        where += [b.source + (f" in {b.function}" if b.function else "")] if b.source else []
         where += ["cut to fit"] if b.flags & FLAG_CUT else []
         where += ["may carry fields set at run time"] if b.flags & FLAG_DYNAMIC else []
-        block += ["    " + ", ".join(where)] if where else []
+        lines += ["    " + ", ".join(where)] if where else []
         for f in b.fields:
-            names = ", ".join(f"{printable(n)} = {v}" for v, n in f.enumerators.items())
-            block.append(f"    {printable(f.name)}: {f.type_text}" + (f" {{{names}}}" if names else "")
-                         + f" at {f.offset}")
-        shown["\n".join(block)] = (-b.kind, b.category, b.name)
+            names = ", ".join(f"{n} = {v}" for v, n in f.enumerators.items())
+            lines.append(f"    {f.name}: {f.type_text}" + (f" {{{names}}}" if names else "") + f" at {f.offset}")
+        shown["\n".join(map(printable, lines))] = (-b.kind, b.category, b.name)
     return "\n".join(sorted(shown, key=shown.__getitem__)) or "no event type was bound"
 
 
 def table_text(trace: Trace, limit: int) -> str:
     """Nearest-rank percentiles of the regions' durations, the largest total first."""
-    by_id: Dict[int, List[int]] = defaultdict(list)
+    by_name: Dict[Tuple[str, str], List[int]] = defaultdict(list)
+    of_id: Dict[int, List[int]] = {}  # several ids can mean the same
     ns = trace.image.clock.ns
     for track in trace.tracks:
         for start, end, id, payload in track.regions + [a[:4] for a in track.asyncs]:
             if payload >= 0:
-                by_id[id].append(ns(end) - ns(start))
-    by_name: Dict[Tuple[str, str], List[int]] = defaultdict(list)
-    for id, durations in by_id.items():
-        by_name[printable(trace.binding(id).name)[:60], printable(trace.binding(id).category)] += durations
+                if id not in of_id:
+                    of_id[id] = by_name[trace.binding(id).name[:60], trace.binding(id).category]
+                of_id[id].append(ns(end) - ns(start))
     rows: List[Sequence[Any]] = [("region", "category", "count", "total", "p50", "p99", "max")]
     for name, durations in sorted(by_name.items(), key=lambda item: -sum(item[1]))[:limit]:
         durations.sort()
@@ -1286,58 +1267,46 @@ def read_input(path: str) -> bytes:
         raise Unusable(f"it cannot be read: {error.strerror}") from None
 
 
+def write_output(path: str, write: Callable[[BinaryIO], None]) -> None:
+    """Under a temporary name beside `path`, then renamed, so that nobody sees half a file."""
+    if path == "-":
+        return write(sys.stdout.buffer)
+    path = os.path.realpath(path)
+    if os.path.exists(path) and not os.path.isfile(path):  # a device or a pipe
+        with open(path, "wb") as file:
+            return write(file)
+    temporary = f"{path}.{os.getpid()}.tmp"
+    with open(temporary, "xb") as file:
+        try:
+            write(file)
+            file.flush()
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+
+
 def parse_duration(source: str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)\s*(ns|us|ms|s|min|h|)", source.strip())
     if not match:
         raise argparse.ArgumentTypeError(f"'{source}' is not a duration such as 200ms, 1.5s or 2min")
     unit = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "": 10**9, "min": 60 * 10**9, "h": 3600 * 10**9}
-    whole, _, fraction = match.group(1).partition(".")
-    return int(whole + fraction or "0") * unit[match.group(2)] // 10**len(fraction)
-
-
-def write_output(path: str, write: Callable[[BinaryIO], None]) -> None:
-    """Under a temporary name beside `path`, then renamed, so that nobody sees half a file."""
-    if path == "-":
-        write(sys.stdout.buffer)
-        sys.stdout.buffer.flush()
-        return
-    path = os.path.realpath(path)
-    if os.path.exists(path) and not os.path.isfile(path):  # a device or a pipe
-        with open(path, "wb") as file:
-            write(file)
-        return
-    handle, temporary = tempfile.mkstemp(prefix=os.path.basename(path) + ".", suffix=".tmp",
-                                         dir=os.path.dirname(path))
-    try:
-        with open(handle, "wb") as file:
-            write(file)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    return int(Fraction(match[1]) * unit[match[2]])
 
 
 class Progress:
     """One line on the terminal, for work that takes longer than a second."""
 
     def __init__(self) -> None:
-        self.used, self.start = False, 0.0
-        self.enabled = sys.stderr.isatty()
+        self.begin, self.clear = time.monotonic() + 1, ""
 
     def __call__(self, shown: str) -> None:
-        import time
-        self.start = self.start or time.monotonic()
-        if self.enabled and time.monotonic() - self.start > 1:
-            self.used = True
-            sys.stderr.write(f"\r\x1b[K{shown}")
-            sys.stderr.flush()
+        if time.monotonic() > self.begin and sys.stderr.isatty():
+            self.clear = "\r\x1b[K"
+            print(self.clear + shown, end="", file=sys.stderr, flush=True)
 
     def done(self) -> None:
-        if self.used:
-            sys.stderr.write("\r\x1b[K")
+        print(self.clear, end="", file=sys.stderr, flush=True)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -1345,37 +1314,42 @@ def parser() -> argparse.ArgumentParser:
                                   epilog="IN and OUT may be '-'. Exit codes: 0 all went well, 1 a part could be read, "
                                          "2 nothing could be read.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    convert = commands.add_parser("convert", help="to Chrome trace JSON")
-    convert.add_argument("-o", dest="out", metavar="OUT.json", help="default: IN.json")
-    convert.add_argument("--no-args", action="store_true", help="leave arguments out: smaller, and speedscope then "
-                                                                "adds up regions that differ in arguments only")
-    convert.add_argument("--src", action="store_true", help="give each event its file and line in its arguments")
-    info = commands.add_parser("info", help="who, when, threads, window, records by type, losses")
-    registry = commands.add_parser("registry", help="every event type and its schema")
-    table = commands.add_parser("table", help="the busiest regions: count, total, p50, p99, max")
-    table.add_argument("--top", type=int, default=20, metavar="N", help="how many rows (20)")
-    for command in (convert, info, registry, table):
+    for name, what in (("convert", "to Chrome trace JSON"),
+                       ("info", "who, when, threads, window, records by type, losses"),
+                       ("registry", "every event type and its schema"),
+                       ("table", "the busiest regions: count, total, p50, p99, max")):
+        command = commands.add_parser(name, help=what)
         command.add_argument("input", metavar="IN", help="a dump, or the image file of a process")
-    for command in (convert, info, table):
-        command.add_argument("--last", type=parse_duration, metavar="200ms", help="only what ended since then")
+        if name != "registry":
+            command.add_argument("--last", type=parse_duration, metavar="200ms", help="only what ended since then")
+        if name == "table":
+            command.add_argument("--top", type=int, default=20, metavar="N", help="how many rows (20)")
+        if name == "convert":
+            command.add_argument("-o", dest="out", metavar="OUT.json", help="default: IN.json")
+            command.add_argument("--no-args", action="store_true",
+                                 help="leave arguments out: smaller, and speedscope then adds up regions that differ in"
+                                      " arguments only")
+            command.add_argument("--src", action="store_true",
+                                 help="give each event its file and line in its arguments")
     return top
 
 
 def run(options: argparse.Namespace, progress: Progress) -> List[str]:
     """Does the command; the warnings."""
     data = read_input(options.input)
-    if options.command == "convert":
-        out = options.out or ("-" if options.input == "-" else options.input + ".json")
-        image, shown = Image(data), "" if out == "-" else out
-        writer = Writer(Trace(image, options.last, progress), not options.no_args, options.src)
-        write_output(out, lambda file: writer.write(file, progress))
-    elif options.command == "registry":
-        image = Image(data)
+    image = Image(data)
+    if options.command == "registry":
         shown = registry_text(image)
     else:
-        image = Image(data)
         trace = Trace(image, options.last, progress)
-        shown = info_text(trace, len(data)) if options.command == "info" else table_text(trace, options.top)
+    if options.command == "convert":
+        out = options.out or ("-" if options.input == "-" else options.input + ".json")
+        write_output(out, lambda file: Writer(trace, not options.no_args, options.src).write(file, progress))
+        shown = "" if out == "-" else out
+    elif options.command == "info":
+        shown = info_text(trace, len(data))
+    elif options.command == "table":
+        shown = table_text(trace, options.top)
     unknown = sum(b.kind == UNKNOWN for b in image.bindings.values())
     if unknown:
         image.warnings.append(f"{unknown} ids have no binding: their events are named 'unknown #id'")
@@ -1388,15 +1362,17 @@ def run(options: argparse.Namespace, progress: Progress) -> List[str]:
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     options = parser().parse_args(arguments)
     progress = Progress()
-    complain = lambda what: print(f"contrail.py: {printable(options.input)}: {what}", file=sys.stderr)  # noqa: E731
+    complain = lambda what: print(f"contrail.py: {printable(options.input)}: {what}.", file=sys.stderr)  # noqa: E731
     gc.disable()  # millions of tuples and no cycles
     try:
         sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
         warnings = run(options, progress)
         sys.stdout.flush()
+        for warning in warnings:
+            complain(f"warning: {warning}")
+        return 1 if warnings else 0
     except Unusable as reason:
-        complain(f"{reason}.")
-        return 2
+        complain(reason)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -1404,17 +1380,12 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         progress.done()
         return 130
     except OSError as error:
-        complain(f"the output cannot be written: {error.strerror}.")
-        return 2
+        complain(f"the output cannot be written: {error.strerror}")
     except MemoryError:
-        complain("this machine has too little memory for it.")
-        return 2
+        complain("this machine has too little memory for it")
     except Exception as error:  # a mistake of ours; whoever reads a dump in a hurry is not helped by a traceback
-        complain(f"it defeats this converter ({type(error).__name__}: {error}); please report that.")
-        return 2
-    for warning in warnings:
-        complain(f"warning: {warning}.")
-    return 1 if warnings else 0
+        complain(f"it defeats this converter ({type(error).__name__}: {error}); please report that")
+    return 2
 
 
 if __name__ == "__main__":
