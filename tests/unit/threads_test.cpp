@@ -53,6 +53,7 @@ void with_threads(unsigned count, Work&& work, void (*meanwhile)(std::vector<uin
 
 std::atomic<uint64_t> handled{0};
 void on_signal(int) {
+  const errno_keeper keep;
   errno = 77;
   TRACE_REGION("handler", "n", handled.load());
   TRACE_INSTANT("handler instant");
@@ -94,7 +95,7 @@ TEST_CASE("threads that come and go reuse slots, and memory does not grow") {
   done = true;
   dumper.join();
   CHECK(failure == "");
-  CHECK(resident_pages() < before + 2000);
+  if (!CONTRAIL_DETAIL_THREAD_SANITIZER) CHECK(resident_pages() < before + 2000);  // its own memory grows
   CHECK(flight_recorder::status().dropped == 0);
   CHECK(flight_recorder::status().threads <= 8);
   const auto records = dump_now().records("instant");

@@ -7,6 +7,14 @@
 
 #include <stdint.h>
 
+#if defined(__SANITIZE_THREAD__)
+#define CONTRAIL_DETAIL_THREAD_SANITIZER 1
+#elif defined(__has_feature)
+#define CONTRAIL_DETAIL_THREAD_SANITIZER __has_feature(thread_sanitizer)
+#else
+#define CONTRAIL_DETAIL_THREAD_SANITIZER 0
+#endif
+
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail CONTRAIL_DETAIL_HIDDEN {
 
@@ -20,17 +28,7 @@ struct alignas(8) atomic_word {
   /// Loads a word that only the running thread writes while it matters. Compilers fold this into the instruction that
   /// uses it, which they do not do with atomic loads; several per region.
   CONTRAIL_DETAIL_ALWAYS_INLINE uint64_t load_owned() const {
-#if defined(__SANITIZE_THREAD__)
-    return load_relaxed();
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-    return load_relaxed();
-#else
-    return value;
-#endif
-#else
-    return value;
-#endif
+    return CONTRAIL_DETAIL_THREAD_SANITIZER ? load_relaxed() : value;
   }
   CONTRAIL_DETAIL_ALWAYS_INLINE void store_relaxed(uint64_t v) { __atomic_store_n(&value, v, __ATOMIC_RELAXED); }
   CONTRAIL_DETAIL_ALWAYS_INLINE void store_release(uint64_t v) { __atomic_store_n(&value, v, __ATOMIC_RELEASE); }
@@ -49,6 +47,17 @@ struct alignas(8) atomic_word {
     store_relaxed(load_relaxed() + v);
 #endif
   }
+};
+
+/// A pointer that one thread uses, and another one when that thread has ended.
+template <class T>
+struct owned_pointer {
+  T* value;
+
+  CONTRAIL_DETAIL_ALWAYS_INLINE T& operator*() const {
+    return *(CONTRAIL_DETAIL_THREAD_SANITIZER ? __atomic_load_n(&value, __ATOMIC_RELAXED) : value);
+  }
+  CONTRAIL_DETAIL_ALWAYS_INLINE void operator=(T* to) { __atomic_store_n(&value, to, __ATOMIC_RELAXED); }
 };
 
 static_assert(sizeof(atomic_word) == 8 && __atomic_always_lock_free(8, nullptr),

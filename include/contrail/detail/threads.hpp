@@ -202,14 +202,17 @@ inline frame* top_frame(thread_slot& slot, unsigned lane_index) {
 /// Begins that handlers interrupted before they stored their frames' words, at most: one per handler within a handler.
 inline constexpr unsigned most_interrupted_begins = 3;
 
-/// Where to go on when a lane's stack is full: on this lane after what was jumped over or ended elsewhere is purged, or
-/// on a lane that nothing uses; null when there is none.
+/// Where to go on when a lane's stack is full: above all its frames in use, since regions that ended on other threads
+/// leave free ones; or on a lane that nothing uses; or there after a purge. Null when even then there is none.
 inline frame* find_frame(thread_slot& slot, unsigned lane_index, uint64_t word, uint64_t stack_pointer) {
-  purge_frames(slot, word, stack_pointer);
-  frame* const at = top_frame(slot, lane_index) + most_interrupted_begins;
-  if (at < end_frame_of(slot, lane_index)) return at;
-  for (unsigned k = 0; k < lane_count; ++k) {
-    if (k != lane_index && top_frame(slot, k) == first_frame_of(slot, k)) return first_frame_of(slot, k);
+  for (int round = 0; round != 2; ++round) {
+    // Last: a region on the heap may look like one that was jumped over.
+    if (round == 1) purge_frames(slot, word, stack_pointer);
+    frame* const at = top_frame(slot, lane_index) + most_interrupted_begins;
+    if (at < end_frame_of(slot, lane_index)) return at;
+    for (unsigned k = 0; k < lane_count; ++k) {
+      if (k != lane_index && top_frame(slot, k) == first_frame_of(slot, k)) return first_frame_of(slot, k);
+    }
   }
   return nullptr;
 }
