@@ -23,7 +23,7 @@ struct call_site {
 };
 
 /// Stands where a thread has no slot, so that its first begin takes the slow path.
-CONTRAIL_DETAIL_HIDDEN inline constinit frame detached_frame{{frame_busy}, nullptr, {}, {}, {}};
+CONTRAIL_DETAIL_HIDDEN inline constinit frame detached_frame{{frame_busy}, {}, {}, {}, {}};
 
 /// This thread's next free frame. 8 bytes of static TLS per shared object, and no more: glibc's reserve is small.
 CONTRAIL_DETAIL_HIDDEN inline thread_local constinit frame* next_frame
