@@ -3614,7 +3614,7 @@ struct call_site {
 };
 
 /// Stands where a thread has no slot, so that its first begin takes the slow path.
-CONTRAIL_DETAIL_HIDDEN inline constinit frame detached_frame{{frame_busy}, nullptr, {}, {}, {}};
+CONTRAIL_DETAIL_HIDDEN inline constinit frame detached_frame{{frame_busy}, {}, {}, {}, {}};
 
 /// This thread's next free frame. 8 bytes of static TLS per shared object, and no more: glibc's reserve is small.
 CONTRAIL_DETAIL_HIDDEN inline thread_local constinit frame* next_frame
@@ -4061,9 +4061,9 @@ inline constexpr unsigned most_interrupted_begins = 3;
 /// Where to go on when a lane's stack is full: above all its frames in use, since regions that ended on other threads
 /// leave free ones; or on a lane that nothing uses; or there after a purge. Null when even then there is none.
 inline frame* find_frame(thread_slot& slot, unsigned lane_index, uint64_t word, uint64_t stack_pointer) {
-  for (const bool purge : {false, true}) {
+  for (int round = 0; round != 2; ++round) {
     // Last: a region on the heap may look like one that was jumped over.
-    if (purge) purge_frames(slot, word, stack_pointer);
+    if (round == 1) purge_frames(slot, word, stack_pointer);
     frame* const at = top_frame(slot, lane_index) + most_interrupted_begins;
     if (at < end_frame_of(slot, lane_index)) return at;
     for (unsigned k = 0; k < lane_count; ++k) {
