@@ -26,7 +26,7 @@ from bisect import bisect_right
 from collections import Counter, defaultdict
 from datetime import datetime, timedelta
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, islice, repeat
 from operator import itemgetter
 from types import SimpleNamespace
 from typing import Any, BinaryIO, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
@@ -39,17 +39,16 @@ class Layout:
 
     def __init__(self, **members: str) -> None:
         self.struct = struct.Struct("<" + "".join(members.values()))
-        self.size, self.offsets, self.slices, at, value = self.struct.size, {}, [], 0, 0
+        self.size, self.offsets, self.counts, at = self.struct.size, {}, [], 0
         for name, code in members.items():
-            one = struct.Struct("<" + code)
-            values = len(one.unpack(bytes(one.size)))
             self.offsets[name] = at
-            self.slices.append((name, value, values))
-            at, value = at + one.size, value + values
+            self.counts.append((name, len(struct.unpack("<" + code, bytes(struct.calcsize("<" + code))))))
+            at += struct.calcsize("<" + code)
 
     def read(self, data: bytes, at: int) -> Any:
-        values = self.struct.unpack_from(data, at)
-        return SimpleNamespace(**{n: values[i] if c == 1 else values[i:i + c] for n, i, c in self.slices})
+        values = iter(self.struct.unpack_from(data, at))
+        return SimpleNamespace(**{name: next(values) if count == 1 else tuple(islice(values, count))
+                                  for name, count in self.counts})
 
 
 MAGIC = 0x1A0A0D4C52544389
@@ -259,7 +258,8 @@ def format_float(value: float, spec: Spec, single: bool) -> str:
 def format_value(kind: int, value: Any, spec: Spec) -> str:
     quotes = '"'
     if isinstance(value, list):
-        value = "[" + ", ".join(escaped(v) if isinstance(v, str) else format_value(kind, v, Spec()) for v in value) + "]"
+        value = ", ".join(escaped(v) if isinstance(v, str) else format_value(kind, v, Spec()) for v in value)
+        value = f"[{value}]"
     elif isinstance(value, float):
         return format_float(value, spec, kind == FLOAT32)
     elif kind == POINTER:
@@ -331,11 +331,6 @@ class Field(NamedTuple):
     is_array: bool
     enumerators: Dict[int, str]
 
-    @property
-    def type_text(self) -> str:
-        shown = TYPES[self.type][0] if self.type in TYPES else f"type {self.type}"
-        return shown + (f"[{self.count}]" if self.is_array else "")
-
 
 class Binding:
     """What an id stands for, and how its payload reads. `entry` is as in the image."""
@@ -377,11 +372,6 @@ class Binding:
                                                  and not f.enumerators for f in self.readable):
             self.struct = struct.Struct(code)
             self.template = ",".join(quote(key).replace("%", "%%") + ":%d" for key in self.keys)
-
-    @staticmethod
-    def unknown(id: int) -> "Binding":
-        name = f"unknown #{id}".encode()
-        return Binding(BINDING.struct.pack(0, id, UNKNOWN, 0, 0, 0, 0, 0, len(name), 0, 0, 0) + name)
 
     def read(self, payload: bytes) -> Tuple[List[Any], Dict[str, Tuple[int, Any]]]:
         """The fields' values, and those of the fields set at run time by key."""
@@ -434,6 +424,15 @@ class Binding:
             return self.name
 
 
+class Bindings(Dict[int, Binding]):
+    """By id; an id that the image does not tell gets a placeholder, and is part of its name."""
+
+    def __missing__(self, id: int) -> Binding:
+        name = f"unknown #{id}".encode()
+        self[id] = Binding(BINDING.struct.pack(0, id, UNKNOWN, 0, 0, 0, 0, 0, len(name), 0, 0, 0) + name)
+        return self[id]
+
+
 def unique_keys(names: Iterable[str]) -> List[str]:
     """A JSON object holds a key once: the second "n" becomes "n (2)"."""
     keys: Dict[str, int] = {}
@@ -470,7 +469,11 @@ class Clock:
             chosen = [first, (first[0] + hz, first[1] + 10**9, 0, 0)]
         self.ticks = [a[0] for a in chosen[1:-1]]
         segments = [(b[0] - a[0], b[1] - a[1]) for a, b in zip(chosen, chosen[1:])]
-        self.lines = [self.line_from(a, *segment) for a, segment in zip(chosen, segments)]
+        self.lines: List[Line] = []
+        for a, (ticks, ns) in zip(chosen, segments):  # within one exactly a.ns + floor((t - a.ticks) * ns / ticks)
+            shift = 2 * ticks.bit_length()
+            slope = -(-(ns << shift) // ticks)
+            self.lines.append(((a[1] << shift) - a[0] * slope, slope, shift))
         ticks, ns = chosen[-1][0] - first[0], chosen[-1][1] - first[1]
         self.hz = ticks * 10**9 // ns
         off = sum(abs(n * ticks - t * ns) * 1000 > t * ns for t, n in segments)
@@ -513,13 +516,6 @@ class Clock:
             kept.pop()
         return kept if kept[-1] is last else kept + [last]
 
-    @staticmethod
-    def line_from(a: Anchor, ticks: int, ns: int) -> Line:
-        """Exactly a.ns + floor((t - a.ticks) * ns / ticks) for each t up to a.ticks + ticks."""
-        shift = 2 * ticks.bit_length()
-        slope = -(-(ns << shift) // ticks)
-        return (a[1] << shift) - a[0] * slope, slope, shift
-
     def line(self, ticks: int) -> Tuple[Line, int]:
         """The line that holds at a tick, and the tick at which the next one begins."""
         index = bisect_right(self.ticks, ticks)
@@ -543,12 +539,6 @@ class Clock:
 
 
 # ---- the image -------------------------------------------------------------------------------------------------
-
-class Chunk(NamedTuple):
-    at: int  # byte offset in the image
-    end: int
-    head: Any
-
 
 # All times are ticks, until Writer makes them nanoseconds.
 Region = Tuple[int, int, int, int]  # start, end, id, payload (byte offset << 10 | words; 0: none)
@@ -591,9 +581,9 @@ class Image:
         self.data = data
         self.warnings: List[str] = []  # a part could not be read
         self.notes: List[str] = []  # all was read, and this is worth knowing
-        self.bindings: Dict[int, Binding] = {}
+        self.bindings = Bindings()
         self.end: Any = None
-        self.chunks: List[Chunk] = []
+        self.chunks: List[Any] = []
         self.torn = 0
         self.sb = self.read_superblock()
         self.is_dump = self.sb.kind == DUMP
@@ -661,71 +651,62 @@ class Image:
         return at + size
 
     def read_bindings(self) -> None:
-        sb, size = self.sb, len(self.data)
-        early_end = sb.bindings_offset + sb.bindings_bytes
+        sb, size, damaged, entries = self.sb, len(self.data), 0, ()
+        early_end = min(sb.bindings_offset + sb.bindings_bytes, size)
         if self.is_dump:
-            for at, limit in ((sb.bindings_offset, min(early_end, size)), (sb.late_bindings_offset, size)):
-                try:
-                    while at < limit and self.end is None:
-                        at = self.read_binding(at, limit)
-                except Damaged:
-                    self.warnings.append(f"the bindings from byte {at} on cannot be read")
-            if self.end is None:
-                self.warnings.append("the dump is truncated: its end is missing")
-            elif self.end.total_bytes != size:
-                self.warnings.append(f"the dump should have {self.end.total_bytes} bytes and has {size}")
-            return
-        damaged = 0
-        index = self.fitting("binding index entries", sb.binding_index_offset, sb.binding_index_count, 4)
-        for id, at in enumerate(index):
-            entry, = struct.unpack_from("<I", self.data, at)
+            runs = [(sb.bindings_offset, early_end), (sb.late_bindings_offset, size)]
+        else:
+            index = self.fitting("binding index entries", sb.binding_index_offset, sb.binding_index_count, 4)
+            entries = struct.unpack(f"<{len(index)}I", self.data[index.start:index.stop])
+            runs = [(sb.bindings_offset + entry - 1, early_end) for entry in sorted(set(entries) - {0})]
+        for at, limit in runs:
             try:
-                if entry:
-                    self.read_binding(sb.bindings_offset + entry - 1, min(early_end, size))
+                while at < limit and self.end is None:
+                    at = self.read_binding(at, limit) if self.is_dump else max(limit, self.read_binding(at, limit))
             except Damaged:
                 damaged += 1
+        damaged += sum(entry != 0 and id not in self.bindings for id, entry in enumerate(entries))
         if damaged:
-            self.warnings.append(f"{damaged} bindings are damaged")
+            self.warnings.append("some bindings are damaged, so that some names are lost")
+        if self.is_dump and self.end is None:
+            self.warnings.append("the dump is truncated: its end is missing")
+        elif self.is_dump and self.end.total_bytes != size:
+            self.warnings.append(f"the dump should have {self.end.total_bytes} bytes and has {size}")
 
     def read_chunks(self) -> None:
         """In the order of their tickets."""
-        sb, damaged, skipped, states = self.sb, 0, 0, b""
-        offsets = self.fitting("chunks", sb.chunks_offset, sb.chunk_count, CHUNK_BYTES)
+        sb, damaged, skipped = self.sb, 0, 0
+        offsets, states = self.fitting("chunks", sb.chunks_offset, sb.chunk_count, CHUNK_BYTES), repeat(None)
         if not self.is_dump:
             found = self.fitting("chunk states", sb.chunk_states_offset, sb.chunk_count, 8)
-            offsets, states = offsets[:len(found)], self.data[found.start:found.stop]
+            states = struct.unpack(f"<{len(found)}Q", self.data[found.start:found.stop])
         elif len(offsets) < sb.chunk_count and SUPERBLOCK_BYTES <= offsets.stop <= len(self.data) - CHUNK_HEADER_BYTES:
             offsets = range(offsets.start, offsets.stop + 1, CHUNK_BYTES)  # of the next chunk the beginning is there
-        for i, at in enumerate(offsets):
-            head = CHUNK.read(self.data, at)
-            end = head.extent[0]
-            if self.is_dump:
-                if head.ticket == 0:
-                    self.torn += 1
-                    continue
-            else:
-                state, = struct.unpack_from("<Q", states, 8 * i)
-                if state & 3 not in (1, 2):
-                    continue
-                end = end or self.open_end(at, head)
-                if end == 0 or head.ticket != state >> 2:
-                    skipped += 1  # the process died while it took, opened or sealed this chunk
-                    continue
-            if (CHUNK_HEADER_BYTES <= end <= CHUNK_BYTES and end % 8 == 0 and head.tid_lane[1] < LANE_COUNT
-                    and head.epoch_base % EPOCH_TICKS == 0):
-                self.chunks.append(Chunk(at, min(at + end, at + (len(self.data) - at & ~7)), head))
+        for at, state in zip(offsets, states):
+            chunk = CHUNK.read(self.data, at)
+            end = chunk.extent[0] if self.is_dump else chunk.extent[0] or self.open_end(at, chunk)
+            if self.is_dump and chunk.ticket == 0:
+                self.torn += 1
+            elif not self.is_dump and state & 3 not in (1, 2):
+                continue
+            elif not self.is_dump and (end == 0 or chunk.ticket != state >> 2):
+                skipped += 1  # the process died while it took, opened or sealed this chunk
+            elif (CHUNK_HEADER_BYTES <= end <= CHUNK_BYTES and end % 8 == 0 and chunk.tid_lane[1] < LANE_COUNT
+                    and chunk.epoch_base % EPOCH_TICKS == 0):
+                chunk.at, chunk.end = at, at + min(end, len(self.data) - at & ~7)
+                self.chunks.append(chunk)
             else:
                 damaged += 1
-        self.chunks.sort(key=lambda c: c.head.ticket)
+        self.chunks.sort(key=lambda c: c.ticket)
         if skipped:
             self.notes.append(f"{skipped} of {len(offsets)} chunks were changing hands when the process ended")
         if damaged:
             self.warnings.append(f"{damaged} of {len(offsets)} chunks are damaged")
 
-    def open_end(self, at: int, head: Any) -> int:
+    def open_end(self, at: int, chunk: Any) -> int:
         """The bytes in use of a chunk that a live image's thread still writes; 0: none can be told."""
-        slot, lane = self.slots.get(head.writer[0]), head.tid_lane[1]
-        if not slot or slot.generation != head.writer[1] or lane >= LANE_COUNT:
+        slot, lane = self.slots.get(chunk.writer[0]), chunk.tid_lane[1]
+        if not slot or slot.generation != chunk.writer[1] or lane >= LANE_COUNT:
             return 0
         end = slot.lanes[lane].cursor - self.sb.base_address - at
         return end if CHUNK_HEADER_BYTES <= end <= CHUNK_BYTES else 0
@@ -733,7 +714,7 @@ class Image:
     def make_clock(self) -> Clock:
         anchors = [self.sb.start, self.sb.ready] + ([self.sb.dump] if self.is_dump else [])
         anchors += [self.end.anchor] if self.end else []
-        anchors += [chunk.head.anchor for chunk in self.chunks]
+        anchors += [chunk.anchor for chunk in self.chunks]
         needle = struct.pack("<Q", 4 << 6 | 1 << 2 | 3)
         records = Records()
         for chunk in self.chunks:
@@ -745,14 +726,14 @@ class Image:
         self.notes += clock.notes
         return clock
 
-    def decode(self, chunk: Chunk, out: Records, latest: int) -> bool:
+    def decode(self, chunk: Any, out: Records, latest: int) -> bool:
         """Appends a chunk's records; False when it is damaged: then those before the damage."""
         # This loop and the one of Writer.slices are what the time of a conversion goes into.
         begin = chunk.at + CHUNK_HEADER_BYTES
         size = chunk.end - begin >> 3
         payload_of_next = begin + 8
         add_region, add_point = out.regions.append, out.points.append
-        base, earliest = chunk.head.epoch_base, self.sb.start[0]
+        base, earliest = chunk.epoch_base, self.sb.start[0]
         oldest = earliest if base >= earliest else 0  # such a chunk can hold records of an earlier recording
         skip = 0
         if base > latest:
@@ -825,30 +806,35 @@ class Life:
 
     def __init__(self, tid: int, slot: Any) -> None:
         self.tid, self.slot = tid, slot
-        self.lanes: Dict[int, List[Chunk]] = defaultdict(list)
+        self.lanes: Dict[int, List[Any]] = defaultdict(list)
         self.name, self.begin, self.end = "", 2**64, 0
         if slot:
             self.begin, self.end, self.name = slot.attach_ticks or 2**64, 2**64, slot.name
 
-    def add(self, chunk: Chunk) -> None:
+    def add(self, chunk: Any) -> None:
         """Chunks come in the order of their tickets, so the newest name wins."""
-        self.lanes[chunk.head.tid_lane[1]].append(chunk)
-        self.begin = min(self.begin, chunk.head.anchor[0])
-        self.end = max(self.end, chunk.head.sealed_ticks or 2**64)
+        self.lanes[chunk.tid_lane[1]].append(chunk)
+        self.begin = min(self.begin, chunk.anchor[0])
+        self.end = max(self.end, chunk.sealed_ticks or 2**64)
         if not (self.slot and self.slot.name):
-            self.name = text(chunk.head.thread_name) or self.name
+            self.name = text(chunk.thread_name) or self.name
 
 
 class Track(Records):
     """What one thread did."""
 
-    def __init__(self, tid: int, lives: List[Life]) -> None:
+    def __init__(self, tid: int, again: bool) -> None:
         super().__init__()
         self.tid = self.system_tid = tid
-        self.lives = lives
-        self.name = next((life.name for life in reversed(lives) if life.name), "") or f"thread {tid}"
+        self.again = again  # an earlier thread had this tid
+        self.lives: List[Life] = []
         self.unfinished: List[Region] = []
         self.overwritten = self.lost = self.dropped = 0
+
+    @property
+    def name(self) -> str:
+        found = next((life.name for life in reversed(self.lives) if life.name), f"thread {self.system_tid}")
+        return found + (f" (tid {self.system_tid} again)" if self.again else "")
 
     def decode(self, image: Image) -> int:
         """Fills the track; the number of damaged chunks."""
@@ -857,14 +843,14 @@ class Track(Records):
         for chunks in lanes:
             expected = 0
             for chunk in chunks:
-                new, missing = Records(), chunk.head.records_before - expected
+                new, missing = Records(), chunk.records_before - expected
                 if chunk is chunks[0]:
                     self.overwritten += missing
                 else:
                     self.lost += max(0, missing)
                 damaged += not image.decode(chunk, new, image.latest)
-                expected = chunk.head.records_before + new.count()
-                if chunk.head.epoch_base < image.cut:
+                expected = chunk.records_before + new.count()
+                if chunk.epoch_base < image.cut:
                     new.keep_from(image.cut)
                 self.add(new)
         if len(lanes) > 1:
@@ -913,41 +899,23 @@ class Trace:
         self.first = image.clock.ns(min(firsts, default=self.now))
 
     def make_tracks(self) -> List[Track]:
-        image = self.image
-        lives = {(s.index, s.generation): Life(s.tid, s) for s in image.slots.values()}
-        for chunk in image.chunks:
-            key = chunk.head.writer
+        lives = {(s.index, s.generation): Life(s.tid, s) for s in self.image.slots.values()}
+        for chunk in self.image.chunks:
+            key = chunk.writer
             if key not in lives:
-                lives[key] = Life(chunk.head.tid_lane[0], None)
+                lives[key] = Life(chunk.tid_lane[0], None)
             lives[key].add(chunk)
-        by_tid: Dict[int, List[Life]] = defaultdict(list)
-        for life in lives.values():
-            if life.slot or life.lanes:
-                by_tid[life.tid].append(life)
-        tracks, unused = [], max(by_tid, default=0) + 1
-        for tid, mine in sorted(by_tid.items()):
-            groups: List[List[Life]] = []
-            for life in sorted(mine, key=lambda life: life.begin):
-                end = max((other.end for other in groups[-1]), default=0) if groups else 0
-                names = {other.name for other in groups[-1]} if groups else set()
-                if groups and (life.begin <= end or life.name in names):
-                    groups[-1].append(life)
-                else:
-                    groups.append([life])
-            for n, group in enumerate(groups):
-                track = Track(tid, group)
-                if n > 0 or not 0 < tid < 2**32:  # viewers take tid 0 for the process
-                    track.tid, unused = unused % 2**32 or 1, unused + 1
-                    track.name += f" (tid {tid} again)" if n else ""
-                tracks.append(track)
+        tracks: List[Track] = []
+        unused = max((life.tid for life in lives.values()), default=0) + 1
+        for life in sorted(lives.values(), key=lambda life: (life.tid, life.begin)):
+            others = tracks[-1].lives if tracks and tracks[-1].system_tid == life.tid else []
+            later = all(life.begin > other.end and life.name != other.name for other in others)
+            if later:
+                tracks.append(Track(life.tid, again=bool(others)))
+                if others or not 0 < life.tid < 2**32:  # viewers take tid 0 for the process
+                    tracks[-1].tid, unused = unused % 2**32 or 1, unused + 1
+            tracks[-1].lives.append(life)
         return tracks
-
-    def binding(self, id: int) -> Binding:
-        """A placeholder when the image has none; its id is then part of the name."""
-        found = self.image.bindings.get(id)
-        if found is None:
-            found = self.image.bindings[id] = Binding.unknown(id)
-        return found
 
 
 # ---- Chrome trace JSON -----------------------------------------------------------------------------------------
@@ -962,31 +930,19 @@ def microseconds(ns: int) -> str:
     return f"{ns // 1000}{THOUSANDTHS[ns % 1000]}"
 
 
-class Heads(Dict[int, str]):
-    """The constant beginning of a track's events, by id, made when first needed."""
-
-    def __init__(self, make: Callable[[int], str]) -> None:
-        super().__init__()
-        self.make = make
-
-    def __missing__(self, id: int) -> str:
-        self[id] = made = self.make(id)
-        return made
-
-
 class Writer:
     """Trace to JSON text. Each event begins with a comma; metadata events come first."""
 
     def __init__(self, trace: Trace, arguments: bool = True, sources: bool = False) -> None:
         self.trace, self.data, self.sources = trace, trace.image.data, sources
-        self.with_arguments = arguments
+        self.bindings, self.with_arguments = trace.image.bindings, arguments
         self.pid = trace.image.sb.pid or 1
         self.async_id = 0
         self.counters: List[Tuple[int, str]] = []
         self.ns = lambda ticks: trace.image.clock.ns(ticks) - trace.first  # since the first event
 
     def head(self, phase: str, track: Track, id: int, name: Optional[str] = None) -> str:
-        binding = self.trace.binding(id)
+        binding = self.bindings[id]
         name = binding.name if name is None else name
         if name in DIVERTING_NAMES:
             name += " "
@@ -995,7 +951,7 @@ class Writer:
 
     def arguments(self, id: int, payload: int, *extra: str) -> str:
         """An event's last member and its closing brace. A negative payload marks an unfinished region."""
-        binding = self.trace.binding(id)
+        binding = self.bindings[id]
         inside = [binding.arguments(self.payload(payload))] if self.with_arguments and payload & 1023 else []
         inside += extra
         if payload < 0:
@@ -1022,7 +978,7 @@ class Writer:
     def slices(self, track: Track) -> Iterable[str]:
         """The regions of a thread as X events that nest strictly, and those that cannot as async events; in blocks."""
         base, clock = self.trace.first, self.trace.image.clock
-        heads = Heads(lambda id: self.head("X", track, id) + '"ts":')
+        heads = {id: self.head("X", track, id) + '"ts":' for id in set(map(itemgetter(2), track.regions))}
         plain = self.sources  # then even regions without arguments have some
         out: List[str] = []
         add = out.append
@@ -1086,9 +1042,9 @@ class Writer:
                 f"{self.head('e', track, id)}{mark}{microseconds(end)}}}")
 
     def points(self, track: Track) -> Iterator[str]:
-        heads = Heads(lambda id: self.head("i", track, id) + '"s":"t","ts":')
+        heads = {id: self.head("i", track, id) + '"s":"t","ts":' for id in set(map(itemgetter(1), track.points))}
         for ticks, id, payload in track.points:
-            binding, time = self.trace.binding(id), microseconds(self.ns(ticks))
+            binding, time = self.bindings[id], microseconds(self.ns(ticks))
             value = self.counter_value(binding, payload) if binding.kind == COUNTER else None
             if value is not None:
                 event = f'{self.head("C", track, id)}"ts":{time},"args":{{"value":{value}}}}}'
@@ -1191,13 +1147,13 @@ def info_text(trace: Trace, size: int) -> str:
         still_open.update(r[2] for r in t.unfinished)
         ended.update(chain((r[2] for r in regions), (p[1] for p in t.points)))
         moments = [m for r in regions for m in r[:2]] + [p[0] for p in t.points]
-        span = [f"{(ns(m) - ns(trace.now)) / 1e9:+.6f} s" for m in (min(moments), max(moments))] if moments else ["", ""]
+        span = [f"{(ns(f(moments)) - ns(trace.now)) / 1e9:+.6f} s" if moments else "" for f in (min, max)]
         threads.append((t.system_tid, t.name, len(regions) - len(t.unfinished), len(t.points), len(t.unfinished),
                         *span, t.overwritten, t.lost, t.dropped))
     ended.subtract(still_open)
     by_name: Dict[Tuple[str, str, str], List[int]] = defaultdict(lambda: [0, 0])  # several ids can mean the same
     for id in ended:
-        b = trace.binding(id)
+        b = trace.image.bindings[id]
         counts = by_name[KINDS[b.kind], b.category, b.name[:100]]
         counts[:] = counts[0] + ended[id], counts[1] + still_open[id]
     names: List[Sequence[Any]] = [("kind", "category", "name", "records", "open")]
@@ -1205,7 +1161,8 @@ def info_text(trace: Trace, size: int) -> str:
     how = f" (number {sb.dump_sequence}{f', by signal {sb.dump_signal}' if sb.dump_signal else ''}, on thread " \
           f"{sb.dump_tid})" if image.is_dump else ""
     return "\n".join([
-        f"{'dump' if image.is_dump else 'live image'}, format {about['format']}, {size} bytes, {len(image.chunks)} chunks",
+        f"{'dump' if image.is_dump else 'live image'}, format {about['format']}, {size} bytes, "
+        f"{len(image.chunks)} chunks",
         f"process    {printable(about['executable']) or 'unknown'}, pid {sb.pid}, on {printable(about['host'])}",
         f"recording  since {about['recording started']}",
         f"dumped     {about['dumped']}{how}",
@@ -1230,7 +1187,8 @@ def registry_text(image: Image) -> str:
         lines += ["    " + ", ".join(where)] if where else []
         for f in b.fields:
             names = ", ".join(f"{n} = {v}" for v, n in f.enumerators.items())
-            lines.append(f"    {f.name}: {f.type_text}" + (f" {{{names}}}" if names else "") + f" at {f.offset}")
+            shape = (TYPES[f.type][0] if f.type in TYPES else f"type {f.type}") + (f"[{f.count}]" if f.is_array else "")
+            lines.append(f"    {f.name}: {shape}" + (f" {{{names}}}" if names else "") + f" at {f.offset}")
         shown["\n".join(map(printable, lines))] = (-b.kind, b.category, b.name)
     return "\n".join(sorted(shown, key=shown.__getitem__)) or "no event type was bound"
 
@@ -1244,7 +1202,7 @@ def table_text(trace: Trace, limit: int) -> str:
         for start, end, id, payload in track.regions + [a[:4] for a in track.asyncs]:
             if payload >= 0:
                 if id not in of_id:
-                    of_id[id] = by_name[trace.binding(id).name[:60], trace.binding(id).category]
+                    of_id[id] = by_name[trace.image.bindings[id].name[:60], trace.image.bindings[id].category]
                 of_id[id].append(ns(end) - ns(start))
     rows: List[Sequence[Any]] = [("region", "category", "count", "total", "p50", "p99", "max")]
     for name, durations in sorted(by_name.items(), key=lambda item: -sum(item[1]))[:limit]:
@@ -1310,15 +1268,11 @@ class Progress:
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="contrail.py", description=(__doc__ or "").split("\n\n")[0],
-                                  epilog="IN and OUT may be '-'. Exit codes: 0 all went well, 1 a part could be read, "
-                                         "2 nothing could be read.")
+    top = argparse.ArgumentParser(prog="contrail.py", description=__doc__,
+                                  formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, what in (("convert", "to Chrome trace JSON"),
-                       ("info", "who, when, threads, window, records by type, losses"),
-                       ("registry", "every event type and its schema"),
-                       ("table", "the busiest regions: count, total, p50, p99, max")):
-        command = commands.add_parser(name, help=what)
+    for name in ("convert", "info", "registry", "table"):
+        command = commands.add_parser(name)
         command.add_argument("input", metavar="IN", help="a dump, or the image file of a process")
         if name != "registry":
             command.add_argument("--last", type=parse_duration, metavar="200ms", help="only what ended since then")

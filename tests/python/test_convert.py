@@ -557,6 +557,14 @@ class Commands(Base):
                      "100", "lost       9  dropped: no chunk free"):
             self.assertIn(part, out)
 
+    def test_info_counts_open_regions_by_name(self):
+        self.thread.open(self.a, self.t0)
+        self.save(self.image.dump())
+        rows = [line.split() for line in run("info", self.path).out.decode().splitlines()]
+        self.assertIn(["kind", "category", "name", "records", "open"], rows)
+        self.assertIn(["region", "net", "a", "0", "1"], rows)
+        self.assertIn(["region", "db", "w", "100", "0"], rows)
+
     def test_registry_lists_every_event_type_with_its_schema(self):
         out = run("registry", self.path).out.decode()
         for part in ("event type  app::point  id 0x0000000000001234", "v: float[3] at 0", "region  w",
