@@ -540,38 +540,31 @@ class Clock:
 
 # ---- the image -------------------------------------------------------------------------------------------------
 
-# All times are ticks, until Writer makes them nanoseconds.
-Region = Tuple[int, int, int, int]  # start, end, id, payload (byte offset << 10 | words; 0: none)
-Point = Tuple[int, int, int]  # time, id, payload
-Async = Tuple[int, int, int, int, int]  # start, end, id, payload, tid that began it
+# All times are ticks, until Writer makes them nanoseconds. A payload is byte offset << 10 | words; 0: none.
+Record = Tuple[int, int, int, int]  # start, end, id, payload
+Async = Tuple[int, int, int, int, int]  # the same, and the tid that began it
 
 
 class Records:
     """What was decoded, in the order in which it was written."""
 
     def __init__(self) -> None:
-        self.regions: List[Region] = []
-        self.points: List[Point] = []
+        self.regions: List[Record] = []
+        self.points: List[Record] = []
         self.asyncs: List[Async] = []
+        self.all: Tuple[List[Any], ...] = (self.regions, self.points, self.asyncs)
         self.anchors: List[Anchor] = []
 
     def count(self) -> int:
-        return len(self.regions) + len(self.points) + len(self.asyncs)
+        return sum(map(len, self.all))
 
-    def add(self, other: "Records") -> None:
-        self.regions += other.regions
-        self.points += other.points
-        self.asyncs += other.asyncs
+    def newest(self) -> int:
+        return max((r[1] for records in self.all for r in records[-1:]), default=0)
 
     def keep_from(self, oldest: int) -> None:
         """Drops what ended before."""
-        self.regions = [r for r in self.regions if r[1] >= oldest]
-        self.points = [p for p in self.points if p[0] >= oldest]
-        self.asyncs = [a for a in self.asyncs if a[1] >= oldest]
-
-    def newest(self) -> int:
-        return max([r[1] for r in self.regions[-1:]] + [a[1] for a in self.asyncs[-1:]] +
-                   [p[0] for p in self.points[-1:]], default=0)
+        for records in self.all:
+            records[:] = [r for r in records if r[1] >= oldest]
 
 
 class Image:
@@ -757,7 +750,8 @@ class Image:
                 skip = i + 1 + words
                 if skip > size or w == 0:
                     return False
-                add_point((base + (w >> 41), w >> 2 & 0xFFFF, payload_of_next + 8 * i << 10 | words))
+                time = base + (w >> 41)
+                add_point((time, time, w >> 2 & 0xFFFF, payload_of_next + 8 * i << 10 | words))
             elif w >> 2 & 15 == 0:
                 base = w & ~(EPOCH_TICKS - 1)
                 if base > latest:
@@ -774,7 +768,7 @@ class Image:
                 if form == 1:
                     out.anchors.append(first)
                 elif form == 3 and oldest <= first[0] <= latest:
-                    add_point((first[0], id, payload))
+                    add_point((first[0], first[0], id, payload))
                 elif form == 2 and first[0] <= first[1] and oldest <= first[1] <= latest:
                     add_region((max(first[0], min(earliest, first[1])), first[1], id, payload))
                 elif form == 4 and first[0] <= first[1] and oldest <= first[1] <= latest:
@@ -828,7 +822,7 @@ class Track(Records):
         self.tid = self.system_tid = tid
         self.again = again  # an earlier thread had this tid
         self.lives: List[Life] = []
-        self.unfinished: List[Region] = []
+        self.unfinished: List[Record] = []
         self.overwritten = self.lost = self.dropped = 0
 
     @property
@@ -852,10 +846,11 @@ class Track(Records):
                 expected = chunk.records_before + new.count()
                 if chunk.epoch_base < image.cut:
                     new.keep_from(image.cut)
-                self.add(new)
+                for records, more in zip(self.all, new.all):
+                    records += more
         if len(lanes) > 1:
             self.regions.sort(key=itemgetter(1))
-            self.points.sort(key=itemgetter(0))
+            self.points.sort(key=itemgetter(1))
         self.dropped = sum(lane.dropped for life in self.lives if life.slot for lane in life.slot.lanes)
         return damaged
 
@@ -894,8 +889,7 @@ class Trace:
             track.regions.reverse()
             track.regions[:0] = track.unfinished
             track.regions.sort(key=itemgetter(0))
-        firsts = [r[0] for t in self.tracks for r in t.regions[:1] + t.asyncs]  # type: ignore[operator]
-        firsts += [min(map(itemgetter(0), t.points)) for t in self.tracks if t.points]
+        firsts = (r[0] for t in self.tracks for r in chain(t.regions[:1], t.points, t.asyncs))
         self.first = image.clock.ns(min(firsts, default=self.now))
 
     def make_tracks(self) -> List[Track]:
@@ -1031,7 +1025,7 @@ class Writer:
             yield "".join(out)
             out.clear()
 
-    def async_pair(self, track: Track, begin_tid: int, region: Region, *extra: str) -> str:
+    def async_pair(self, track: Track, begin_tid: int, region: Record, *extra: str) -> str:
         start, end, id, payload = region
         self.async_id += 1
         mark = f'"id":"0x{self.async_id:x}","ts":'
@@ -1042,8 +1036,8 @@ class Writer:
                 f"{self.head('e', track, id)}{mark}{microseconds(end)}}}")
 
     def points(self, track: Track) -> Iterator[str]:
-        heads = {id: self.head("i", track, id) + '"s":"t","ts":' for id in set(map(itemgetter(1), track.points))}
-        for ticks, id, payload in track.points:
+        heads = {id: self.head("i", track, id) + '"s":"t","ts":' for id in set(map(itemgetter(2), track.points))}
+        for ticks, _, id, payload in track.points:
             binding, time = self.bindings[id], microseconds(self.ns(ticks))
             value = self.counter_value(binding, payload) if binding.kind == COUNTER else None
             if value is not None:
@@ -1143,13 +1137,12 @@ def info_text(trace: Trace, size: int) -> str:
     threads: List[Sequence[Any]] = [("tid", "name", "regions", "points", "open", "first", "last", "overwritten",
                                      "missing", "dropped")]
     for t in trace.tracks:
-        regions = t.regions + [a[:4] for a in t.asyncs]
         still_open.update(r[2] for r in t.unfinished)
-        ended.update(chain((r[2] for r in regions), (p[1] for p in t.points)))
-        moments = [m for r in regions for m in r[:2]] + [p[0] for p in t.points]
+        ended.update(r[2] for records in t.all for r in records)
+        moments = [moment for records in t.all for r in records for moment in r[:2]]
         span = [f"{(ns(f(moments)) - ns(trace.now)) / 1e9:+.6f} s" if moments else "" for f in (min, max)]
-        threads.append((t.system_tid, t.name, len(regions) - len(t.unfinished), len(t.points), len(t.unfinished),
-                        *span, t.overwritten, t.lost, t.dropped))
+        threads.append((t.system_tid, t.name, len(t.regions) + len(t.asyncs) - len(t.unfinished), len(t.points),
+                        len(t.unfinished), *span, t.overwritten, t.lost, t.dropped))
     ended.subtract(still_open)
     by_name: Dict[Tuple[str, str, str], List[int]] = defaultdict(lambda: [0, 0])  # several ids can mean the same
     for id in ended:
