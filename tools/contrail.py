@@ -193,6 +193,9 @@ class Spec(NamedTuple):
     type: str = ""
 
 
+PLAIN = Spec()
+
+
 def display_width(shown: str) -> int:
     if shown.isascii():
         return len(shown)
@@ -202,6 +205,8 @@ def display_width(shown: str) -> int:
 def pad(sign: str, shown: str, spec: Spec, default: str) -> str:
     if spec.zero and not spec.align:
         return sign + shown.rjust(spec.width - len(sign), "0")
+    if not spec.width:
+        return sign + shown
     room = spec.width - len(sign) - display_width(shown)
     left = {"<": 0, ">": room, "^": room // 2}[spec.align or default]
     return spec.fill * left + sign + shown + spec.fill * (room - left)
@@ -258,7 +263,7 @@ def format_float(value: float, spec: Spec, single: bool) -> str:
 def format_value(kind: int, value: Any, spec: Spec) -> str:
     quotes = '"'
     if isinstance(value, list):
-        value = ", ".join(escaped(v) if isinstance(v, str) else format_value(kind, v, Spec()) for v in value)
+        value = ", ".join(escaped(v) if isinstance(v, str) else format_value(kind, v, PLAIN) for v in value)
         value = f"[{value}]"
     elif isinstance(value, float):
         return format_float(value, spec, kind == FLOAT32)
@@ -293,7 +298,10 @@ def format_log(source: str, kinds: Sequence[int], values: Sequence[Any]) -> str:
     def replace(hole: Any) -> str:
         if hole.group() in ("{{", "}}"):
             return hole.group()[0]
-        index, match = argument(hole[1]) if hole[1] is not None else len(values), SPEC.match(hole[2] or "")
+        index = argument(hole[1]) if hole[1] is not None else len(values)
+        if not hole[2]:
+            return format_value(kinds[index], values[index], PLAIN)
+        match = SPEC.match(hole[2])
         if not match:
             raise ValueError
         fill, align, sign, alternate, zero, width, precision, kind = match.groups()
