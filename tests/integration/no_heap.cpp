@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Recording, attaching, binding, dumping and the status never call the heap: here every call of it is counted.
 #include "support/recorder.hpp"
+#include "support/sanitized.hpp"
 
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -24,7 +25,7 @@ void note_call() {
 }
 }  // namespace
 
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if !CONTRAIL_TESTS_SANITIZED
 #define WATCHED 1
 extern "C" {
 void* malloc(size_t size) {

@@ -4,6 +4,8 @@
 #ifndef CONTRAIL_TESTS_SINGLE_STEP_HPP
 #define CONTRAIL_TESTS_SINGLE_STEP_HPP
 
+#include "support/sanitized.hpp"
+
 #include <csignal>
 #include <cstdint>
 #include <cstdlib>
@@ -12,7 +14,7 @@
 
 namespace single_step {
 
-#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
+#if defined(__x86_64__) && !CONTRAIL_TESTS_SANITIZED
 inline constexpr bool possible = true;
 #else
 inline constexpr bool possible = false;  // sanitizers delay handlers, and their own code would be stepped through

@@ -152,6 +152,16 @@ TEST_CASE("a region that lasts longer than a time epoch keeps its times") {
   }
 }
 
+TEST_CASE("a region that an epoch began within, and that ends soon after, keeps its duration") {
+  running_recorder recorder;
+  for (int i = 0; i < 5; ++i) {
+    TRACE_REGION("within an epoch's begin", "n", i);
+    spin(epoch_ticks + epoch_ticks / 3);
+    TRACE_INSTANT("first of its epoch");
+  }
+  for (const record& r : dump_now().records("within an epoch's begin")) CHECK(r.end - r.start > epoch_ticks);
+}
+
 TEST_CASE("a short region that spans the begin of an epoch keeps its times") {
   running_recorder recorder;
   for (int i = 0; i < 5; ++i) {

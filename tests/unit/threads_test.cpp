@@ -2,6 +2,7 @@
 #include "contrail/detail/threads.hpp"
 
 #include "support/recorder.hpp"
+#include "support/sanitized.hpp"
 
 #include <pthread.h>
 
@@ -95,10 +96,11 @@ TEST_CASE("threads that come and go reuse slots, and memory does not grow") {
   done = true;
   dumper.join();
   CHECK(failure == "");
-  if (!CONTRAIL_DETAIL_THREAD_SANITIZER) CHECK(resident_pages() < before + 2000);  // its own memory grows
+  if (!CONTRAIL_TESTS_SANITIZED) CHECK(resident_pages() < before + 2000);  // its own memory grows
   CHECK(flight_recorder::status().dropped == 0);
   CHECK(flight_recorder::status().threads <= 8);
   const auto records = dump_now().records("instant");
+  REQUIRE_FALSE(records.empty());
   CHECK(records.back().payload.at(0) >= 1996);
 }
 
@@ -157,6 +159,7 @@ TEST_CASE("a storm of signals whose handler traces loses and reorders nothing") 
   std::atomic<bool> done{false};
   std::thread writer([&] {
     for (uint64_t i = 0; i < 100'000; ++i) {
+      while (handled < i / 1000) sched_yield();  // sanitizers deliver signals late
       TRACE_REGION("region", "n", i);
       trace(i);
     }
@@ -177,7 +180,7 @@ TEST_CASE("a storm of signals whose handler traces loses and reorders nothing") 
     for (uint64_t i = 0; i < records.size(); ++i) in_order &= records[i].payload.at(0) == i;
     CHECK(in_order);
   }
-  CHECK(handled > 10);
+  CHECK(handled >= 99);
   CHECK(handled < 1'000'000);
   CHECK(dump.records("handler").size() == handled);
   CHECK(dump.records("handler instant").size() == handled);
