@@ -371,6 +371,7 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #endif
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -427,6 +428,12 @@ inline error expand_path(const char* pattern, const path_values& values, char (&
 class replacing_file {
  public:
   replacing_file(const char* path, uint64_t pid, uint64_t sequence) : path_(path) {
+    // A device or a pipe would be replaced by a file as well: nobody who names one means that.
+    struct stat there {};
+    if (fstatat(AT_FDCWD, path, &there, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISREG(there.st_mode) && !S_ISLNK(there.st_mode)) {
+      error_ = S_ISDIR(there.st_mode) ? EISDIR : EEXIST;
+      return;
+    }
     // A crashed process of the same id may have left a temporary file behind: step over a few.
     for (uint64_t attempt = 0; attempt < 16 && descriptor_ < 0; ++attempt) {
       text_writer(temporary_, sizeof temporary_).add(path).add(".tmp-").add(pid).add('-').add(sequence + attempt);
@@ -3423,12 +3430,20 @@ inline uint64_t words_in_chunk(const lane& writer) {
   return open == 0 ? 0 : (cursor - open - chunk_header_bytes) / 8;
 }
 
-inline void set_epoch(process_state& process, thread_slot& slot, unsigned lane_index, uint64_t base) {
+inline void set_deadline(const process_state& process, const image_view& image, lane& writer, uint64_t base) {
+  // Without a trusted counter every record takes the slow path, which knows the other clock.
+  writer.deadline.store_relaxed(process.hardware_clock.load_relaxed() != 0 ? base + epoch_ticks : 0);
+  // Pairs with the fence in retire_image: either it resets this deadline, or it is seen here.
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);
+  if (image.retired.load_relaxed() != 0) writer.deadline.store_relaxed(0);
+}
+
+inline void set_epoch(process_state& process, const image_view& image, thread_slot& slot, unsigned lane_index,
+                      uint64_t base) {
   lane& writer = slot.lanes[lane_index];
   mark_frames(slot, lane_index);
   writer.epoch_base.store_relaxed(base);
-  // Without a trusted counter every record takes the slow path, which knows the other clock.
-  writer.deadline.store_relaxed(process.hardware_clock.load_relaxed() != 0 ? base + epoch_ticks : 0);
+  set_deadline(process, image, writer, base);
 }
 
 /// Ends the lane's chunk. The lane is busy, or its thread is dead.
@@ -3540,7 +3555,7 @@ inline bool open_chunk(process_state& process, image_view& image, lane& writer, 
   writer.cursor.store_release(reinterpret_cast<uint64_t>(taken->words));
   writer.chunk.store_release(reinterpret_cast<uint64_t>(taken));
   writer.epoch_base.store_relaxed(base);
-  writer.deadline.store_relaxed(process.hardware_clock.load_relaxed() != 0 ? base + epoch_ticks : 0);
+  set_deadline(process, image, writer, base);
   return true;
 }
 
@@ -3575,7 +3590,7 @@ inline bool prepare_lane(process_state& process, image_view& image, thread_slot&
     const uint64_t base = ticks & ~(epoch_ticks - 1);
     const uint64_t word = epoch_word(base);
     append(writer, &word, 1, true);
-    set_epoch(process, slot, lane_index, base);
+    set_epoch(process, image, slot, lane_index, base);
     if (ticks - writer.anchor_ticks.load_relaxed() > process.tick_hz.load_relaxed()) {
       const clock_anchor fresh = take_anchor(process);
       const uint64_t anchor[5] = {long_header(long_form::anchor, 0, 4), fresh.ticks, fresh.monotonic_ns,
@@ -4180,6 +4195,7 @@ inline void end_region_slowly(caller from, frame* at, uint64_t word, unsigned wo
   image_view& image = *current_image(process);
   if (!is_in_image(image, at)) {
     // Begun before a start that made another image. Its frame stays busy, so that nothing begins there again.
+    if (at->start_ticks.load_relaxed() >= image.super->start.ticks) count_drop(image, drop_reason::misnested);
     if (*from.next_frame == at + 1) *from.next_frame = at;
     at->word.store_relaxed(frame_busy);
     return;
@@ -4696,7 +4712,7 @@ struct signal_dump {
 
 CONTRAIL_DETAIL_HIDDEN inline constinit signal_dump signal_dumps[most_signal_dumps]{};
 
-/// Dumps, then does what the program would have done without contrail. A failure is told on stderr, since a handler has
+/// Dumps, then calls the handler that was there before; a signal's default action is not taken. A failure is told on stderr, since a handler has
 /// nobody to return it to.
 // Async-signal-safe.
 inline void on_dump_signal(int signal, siginfo_t* info, void* context) {
@@ -4720,12 +4736,24 @@ inline void on_dump_signal(int signal, siginfo_t* info, void* context) {
   }
 }
 
+inline bool is_fault(int signal) {
+  return signal == SIGSEGV || signal == SIGBUS || signal == SIGILL || signal == SIGFPE || signal == SIGTRAP ||
+         signal == SIGSYS;
+}
+
 inline error install_signal_dump(int signal, const char* path, duration last) {
   if (last.ns < 0) return negative_window();
   char ignored[longest_path_bytes];
   if (error failed = expand_path(path, {1, 1, 1, "e"}, ignored)) return failed;
+  if (is_fault(signal)) {
+    return {error_code::bad_option,
+            "A dump on a fault such as SIGSEGV would repeat for ever, since the fault comes back: use another signal."};
+  }
   process_state* process = join_process();
   if (process == nullptr) return incompatible();
+  // The handler's code must outlive dlclose of the library that asked for it. Before the lock, since the dynamic linker
+  // has one of its own.
+  pin_object(reinterpret_cast<const void*>(&on_dump_signal));
   const control_lock lock(*process);
   signal_dump* place = nullptr;
   for (signal_dump& at : signal_dumps) {
@@ -4743,22 +4771,23 @@ inline error install_signal_dump(int signal, const char* path, duration last) {
   text_writer(place->path[other], longest_path_bytes).add(path);
   place->last_ns.store_relaxed(static_cast<uint64_t>(last.ns));
   place->path_in_use.store_release(other);
-  if (place->signal.load_relaxed() != 0) return {};
 
   struct sigaction action {};
   action.sa_sigaction = on_dump_signal;
   action.sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK;
   sigemptyset(&action.sa_mask);
-  if (sigaction(signal, nullptr, &place->before) != 0) {
+  struct sigaction there {};
+  if (sigaction(signal, nullptr, &there) != 0) {
     return {error_code::bad_option, "The system takes no handler for that signal: use another one, such as SIGUSR2."};
   }
+  if ((there.sa_flags & SA_SIGINFO) != 0 && there.sa_sigaction == on_dump_signal) return {};
+  // The first time, or the program has put a handler of its own over ours since.
+  place->before = there;
   place->signal.store_release(static_cast<uint64_t>(signal));
   if (sigaction(signal, &action, nullptr) != 0) {
     place->signal.store_release(0);
     return {error_code::bad_option, "The system takes no handler for that signal: use another one, such as SIGUSR2."};
   }
-  // The handler's code must outlive dlclose of the library that asked for it.
-  pin_object(reinterpret_cast<const void*>(&on_dump_signal));
   return {};
 }
 
@@ -4784,12 +4813,13 @@ CONTRAIL_DETAIL_UNOPTIMISED inline void link_object() noexcept {
   object_root& own = own_object();
   process_state* const process = join_process();
   if (process == nullptr) return;
+  // The elected object holds everybody's state: it must not go before this one does. Before the lock, since the dynamic
+  // linker has one of its own.
+  if (process != &own.process) pin_object(process);
   const control_lock lock(*process);
   for (const type_range* object = process->objects; object != nullptr; object = object->next) {
     if (object == &own.types) return;
   }
-  // The elected object holds everybody's state: it must not go before this one does.
-  if (process != &own.process) pin_object(process);
   own.types = own_type_range();
   own.types.next = process->objects;
   process->objects = &own.types;
@@ -4948,8 +4978,8 @@ inline void copy_text(char (&to)[Size], const char* from) {
   memset(to + i, 0, Size - i);
 }
 
-/// Who this process is, where the recording began: everything a reader needs that no record says.
-inline void identify(process_state& process, superblock& super) {
+/// Who this process is.
+inline void identify(superblock& super) {
   super.pid = static_cast<uint32_t>(getpid());
   char path[256] = {};
   const ssize_t size = readlink("/proc/self/exe", path, sizeof path - 1);
@@ -4957,6 +4987,10 @@ inline void identify(process_state& process, superblock& super) {
   char host[64] = {};
   if (gethostname(host, sizeof host - 1) != 0) host[0] = '\0';
   copy_text(super.host, host);
+}
+
+/// Where the recording begins in time.
+inline void start_clock(process_state& process, superblock& super) {
   super.source = process.hardware_clock.load_relaxed() == 0 ? clock_source::monotonic
 #if defined(__aarch64__)
                                                             : clock_source::cntvct;
@@ -5025,7 +5059,8 @@ inline image_view* make_image(process_state& process, const options& wanted, uin
   // Ticket modulo count is the chunk; the first ticket is above the 0 of a chunk that was never taken.
   super.next_ticket.store_relaxed(layout.chunk_count);
   super.next_id.store_relaxed(1);
-  identify(process, super);
+  identify(super);
+  start_clock(process, super);
   binding_output overflow;
   serialise(overflow_descriptor, overflow);
   publish_binding(view, overflow_descriptor, overflow.size(), overflow_id);
@@ -5038,8 +5073,12 @@ inline image_view* make_image(process_state& process, const options& wanted, uin
 /// The image stays mapped, since a thread may hold a frame in it for as long as it likes; its chunks' memory is given
 /// back to the system.
 inline void retire_image(image_view& image) {
+  // Whoever gives a lane a new deadline looks at this afterwards.
+  image.retired.store_relaxed(1);
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);
   for (uint64_t i = 0; i < image.slot_count; ++i) {
     thread_slot& slot = image.slots[i];
+    if (generation_of(slot) == 0) continue;  // never used: its pages are not even there
     for (lane& writer : slot.lanes) writer.deadline.store_relaxed(0);
     for (frame& at : slot.frames) {
       uint64_t free = 0;
@@ -5121,6 +5160,13 @@ class CONTRAIL_DETAIL_HIDDEN flight_recorder {
     link_object();
     process_state* process = join_process();
     if (process == nullptr) return incompatible();
+    // Before the lock, since the dynamic linker has one of its own, under which objects link themselves. Two functions
+    // that others call: the fork hook, and one that only debuggers do, which this keeps in the program.
+    pin_object(reinterpret_cast<const void*>(&after_fork_in_child));
+    pin_object(reinterpret_cast<const void*>(&contrail_dump));
+    pin_object(process);
+    // A dump that began before the last stop may still be copying; nobody may rewrite what it reads.
+    const dump_turn turn(*process, dump_turn::wait);
     const control_lock lock(*process);
     if (process->recording.load_relaxed() != 0) {
       return {error_code::already_running,
@@ -5132,13 +5178,11 @@ class CONTRAIL_DETAIL_HIDDEN flight_recorder {
     if (wanted.window.ns < 0) return {error_code::bad_option, "options.window must not be negative."};
     if (error failed = store_filter(*process, wanted.filter)) return failed;
 
-    // A dump that began before the last stop may still be copying; nobody may rewrite what it reads.
-    const dump_turn turn(*process, dump_turn::wait);
     image_view* image = current_image(*process);
     const bool reuse = image != nullptr && process->forked.load_relaxed() == 0 &&
                        image->image_bytes == divide(wanted.memory).image_bytes;
     if (reuse) {
-      identify(*process, *image->super);
+      start_clock(*process, *image->super);
       for (atomic_word& count : image->super->dropped) count.store_relaxed(0);
     } else {
       process->hardware_clock.store_relaxed(hardware_clock_is_trusted());
@@ -5149,10 +5193,6 @@ class CONTRAIL_DETAIL_HIDDEN flight_recorder {
       }
       if (image == nullptr) {
         pthread_atfork(nullptr, nullptr, after_fork_in_child);
-        // Two functions that others call: the fork hook, and one that only debuggers do, which this keeps in the program.
-        pin_object(reinterpret_cast<const void*>(&after_fork_in_child));
-        pin_object(reinterpret_cast<const void*>(&contrail_dump));
-        pin_object(process);
         process->slow_table.store_release(reinterpret_cast<uint64_t>(&slow_functions));
       }
       process->image.store_release(reinterpret_cast<uint64_t>(fresh));
@@ -5222,7 +5262,8 @@ class CONTRAIL_DETAIL_HIDDEN flight_recorder {
     return detail::dump_to({detail::write_to_descriptor, &descriptor}, wanted.last, 0, "the descriptor");
   }
 
-  /// Appends a dump to a container of bytes such as std::string or std::vector<char>. Allocates: not in signal handlers.
+  /// Writes a dump into an empty container of bytes such as std::string or std::vector<char>. A container that holds
+  /// something is refused with bad_option: it may be meant as a path. Allocates: not in signal handlers.
   template <class Bytes>
     requires requires(Bytes& bytes) {
       bytes.resize(bytes.size());
@@ -5230,6 +5271,10 @@ class CONTRAIL_DETAIL_HIDDEN flight_recorder {
     }
   static error dump(Bytes& bytes, const dump_options& wanted = {}) {
     static_assert(sizeof(*bytes.data()) == 1, "contrail: a dump goes into a container of bytes.");
+    if (bytes.size() != 0) {
+      return {error_code::bad_option,
+              "A dump into memory needs an empty container; to write a file, pass its path as const char*."};
+    }
     const auto append = [](void* context, const void* from, size_t size) {
       Bytes& to = *static_cast<Bytes*>(context);
       const size_t before = to.size();
@@ -5291,7 +5336,8 @@ class CONTRAIL_DETAIL_HIDDEN flight_recorder {
     }
     if (image.chunk_states[index].load_acquire() != before) return;
     result.used_bytes += chunk_bytes;
-    result.records += records;
+    // The counts of an open chunk change one after the other while its thread writes.
+    if (records <= chunk_words) result.records += records;
   }
 };
 
@@ -5827,9 +5873,10 @@ inline namespace disabled_v0 {
 
 namespace detail {
 
-/// Declared only: in an unevaluated operand it checks that every argument is an expression.
+/// Never called: it checks that every argument is an expression, and uses it in the compiler's eyes, so that nothing
+/// that exists only for a macro is warned about.
 template <class... Args>
-constexpr char checked(const Args&...) noexcept;
+constexpr void checked(const Args&...) noexcept {}
 
 constexpr error nothing_records() {
 #ifdef CONTRAIL_DISABLED
@@ -5871,7 +5918,7 @@ class region {
 }  // namespace disabled_v0
 }  // namespace contrail
 
-#define CONTRAIL_DETAIL_CHECK(...) static_cast<void>(sizeof(::contrail::detail::checked(__VA_ARGS__)))
+#define CONTRAIL_DETAIL_CHECK(...) (false ? ::contrail::detail::checked(__VA_ARGS__) : static_cast<void>(0))
 
 #define CONTRAIL_REGION(...) CONTRAIL_DETAIL_CHECK(__VA_ARGS__)
 #define CONTRAIL_SCOPE(...) CONTRAIL_DETAIL_CHECK(__VA_ARGS__)
