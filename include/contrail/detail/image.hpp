@@ -132,8 +132,9 @@ inline constexpr unsigned frame_payload_words = 20;
 
 /// One entry of a thread's open-region stack. Free while `word` is 0.
 struct alignas(64) frame {
-  atomic_word word;           ///< (start ticks << 18) - site word; 0 free; ~0 busy or the stack's end: never a region
-  owned_pointer<lane> owner;                ///< where its record goes
+  atomic_word word;           ///< (start ticks << 18) - site word; 0 free; ~0 the stack's end or left for good; a multiple
+                              ///< of 4: the stack pointer of code that writes a point here. Only the first is a region
+  owned_pointer<lane> owner;  ///< where its record goes
   atomic_word start_ticks;
   atomic_word stack_pointer;  ///< of the code that began the region, to recognise frames that were jumped over
   atomic_word payload[frame_payload_words];
