@@ -54,7 +54,7 @@
 //   CONTRAIL_DISABLED           every macro compiles to nothing; the control functions answer "compiled out"
 //   CONTRAIL_NO_SHORT_MACROS    only CONTRAIL_X macros, no TRACE_X
 //   CONTRAIL_COMPACT            the begin of a region is a call too: smaller call sites, slower regions
-//   CONTRAIL_TLS_MODEL          the thread-local model, "initial-exec" unless defined
+//   CONTRAIL_TLS_MODEL          the thread-local model, "initial-exec" or "local-exec" unless defined
 //   CONTRAIL_FORCE_UNSUPPORTED  behave as on a platform that contrail does not support (for tests)
 
 #if __cplusplus < 202002L
@@ -757,8 +757,9 @@ inline constexpr unsigned frame_payload_words = 20;
 
 /// One entry of a thread's open-region stack. Free while `word` is 0.
 struct alignas(64) frame {
-  atomic_word word;           ///< (start ticks << 18) - site word; 0 free; ~0 busy or the stack's end: never a region
-  owned_pointer<lane> owner;                ///< where its record goes
+  atomic_word word;           ///< (start ticks << 18) - site word; 0 free; ~0 the stack's end or left for good; a multiple
+                              ///< of 4: the stack pointer of code that writes a point here. Only the first is a region
+  owned_pointer<lane> owner;  ///< where its record goes
   atomic_word start_ticks;
   atomic_word stack_pointer;  ///< of the code that began the region, to recognise frames that were jumped over
   atomic_word payload[frame_payload_words];
@@ -4780,8 +4781,12 @@ inline error install_signal_dump(int signal, const char* path, duration last) {
   if (sigaction(signal, nullptr, &there) != 0) {
     return {error_code::bad_option, "The system takes no handler for that signal: use another one, such as SIGUSR2."};
   }
-  if ((there.sa_flags & SA_SIGINFO) != 0 && there.sa_sigaction == on_dump_signal) return {};
-  // The first time, or the program has put a handler of its own over ours since.
+  if (place->signal.load_relaxed() != 0) {
+    if ((there.sa_flags & SA_SIGINFO) != 0 && there.sa_sigaction == on_dump_signal) return {};
+    // Ours over it again would call each other for ever if that handler calls the one that it found.
+    return {error_code::bad_option,
+            "The program has put another handler over contrail's for that signal: call contrail_dump in that handler."};
+  }
   place->before = there;
   place->signal.store_release(static_cast<uint64_t>(signal));
   if (sigaction(signal, &action, nullptr) != 0) {
@@ -4897,7 +4902,7 @@ inline constexpr uint64_t largest_image_bytes = 1ULL << 34;  ///< 34 bits of off
 
 // ---- clock ---------------------------------------------------------------------------------------------------
 
-/// Whether the processor's counter runs at a constant rate through sleep states, and the kernel still offers it as a
+/// Whether the processor's counter runs at a constant rate through sleep states, and the kernel still lists it as a
 /// clock: it withdraws the TSC when it finds the cores' counters apart.
 inline bool hardware_clock_is_trusted() {
 #if defined(__x86_64__)
@@ -5142,6 +5147,14 @@ inline void after_fork_in_child() {
   begin_epoch(*process);
 }
 
+/// Keeps the objects loaded that others depend on from the first start on: the state's, and this one, which has the
+/// slow half, the fork hook, and a function that only debuggers call and that this keeps in the program.
+inline void pin_starter(process_state& process) {
+  pin_object(reinterpret_cast<const void*>(&after_fork_in_child));
+  pin_object(reinterpret_cast<const void*>(&contrail_dump));
+  pin_object(&process);
+}
+
 }  // namespace detail
 
 /// The flight recorder of this process: there is one, whichever shared object asks.
@@ -5160,11 +5173,8 @@ class CONTRAIL_DETAIL_HIDDEN flight_recorder {
     link_object();
     process_state* process = join_process();
     if (process == nullptr) return incompatible();
-    // Before the lock, since the dynamic linker has one of its own, under which objects link themselves. Two functions
-    // that others call: the fork hook, and one that only debuggers do, which this keeps in the program.
-    pin_object(reinterpret_cast<const void*>(&after_fork_in_child));
-    pin_object(reinterpret_cast<const void*>(&contrail_dump));
-    pin_object(process);
+    // Before the lock, since the dynamic linker has one of its own, under which objects link themselves.
+    if (process->slow_table.load_acquire() == 0) pin_starter(*process);
     // A dump that began before the last stop may still be copying; nobody may rewrite what it reads.
     const dump_turn turn(*process, dump_turn::wait);
     const control_lock lock(*process);

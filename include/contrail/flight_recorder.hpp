@@ -31,6 +31,14 @@ inline void after_fork_in_child() {
   begin_epoch(*process);
 }
 
+/// Keeps the objects loaded that others depend on from the first start on: the state's, and this one, which has the
+/// slow half, the fork hook, and a function that only debuggers call and that this keeps in the program.
+inline void pin_starter(process_state& process) {
+  pin_object(reinterpret_cast<const void*>(&after_fork_in_child));
+  pin_object(reinterpret_cast<const void*>(&contrail_dump));
+  pin_object(&process);
+}
+
 }  // namespace detail
 
 /// The flight recorder of this process: there is one, whichever shared object asks.
@@ -49,6 +57,10 @@ class CONTRAIL_DETAIL_HIDDEN flight_recorder {
     link_object();
     process_state* process = join_process();
     if (process == nullptr) return incompatible();
+    // Before the lock, since the dynamic linker has one of its own, under which objects link themselves.
+    if (process->slow_table.load_acquire() == 0) pin_starter(*process);
+    // A dump that began before the last stop may still be copying; nobody may rewrite what it reads.
+    const dump_turn turn(*process, dump_turn::wait);
     const control_lock lock(*process);
     if (process->recording.load_relaxed() != 0) {
       return {error_code::already_running,
@@ -60,13 +72,11 @@ class CONTRAIL_DETAIL_HIDDEN flight_recorder {
     if (wanted.window.ns < 0) return {error_code::bad_option, "options.window must not be negative."};
     if (error failed = store_filter(*process, wanted.filter)) return failed;
 
-    // A dump that began before the last stop may still be copying; nobody may rewrite what it reads.
-    const dump_turn turn(*process, dump_turn::wait);
     image_view* image = current_image(*process);
     const bool reuse = image != nullptr && process->forked.load_relaxed() == 0 &&
                        image->image_bytes == divide(wanted.memory).image_bytes;
     if (reuse) {
-      identify(*process, *image->super);
+      start_clock(*process, *image->super);
       for (atomic_word& count : image->super->dropped) count.store_relaxed(0);
     } else {
       process->hardware_clock.store_relaxed(hardware_clock_is_trusted());
@@ -77,10 +87,6 @@ class CONTRAIL_DETAIL_HIDDEN flight_recorder {
       }
       if (image == nullptr) {
         pthread_atfork(nullptr, nullptr, after_fork_in_child);
-        // Two functions that others call: the fork hook, and one that only debuggers do, which this keeps in the program.
-        pin_object(reinterpret_cast<const void*>(&after_fork_in_child));
-        pin_object(reinterpret_cast<const void*>(&contrail_dump));
-        pin_object(process);
         process->slow_table.store_release(reinterpret_cast<uint64_t>(&slow_functions));
       }
       process->image.store_release(reinterpret_cast<uint64_t>(fresh));
@@ -150,7 +156,8 @@ class CONTRAIL_DETAIL_HIDDEN flight_recorder {
     return detail::dump_to({detail::write_to_descriptor, &descriptor}, wanted.last, 0, "the descriptor");
   }
 
-  /// Appends a dump to a container of bytes such as std::string or std::vector<char>. Allocates: not in signal handlers.
+  /// Writes a dump into an empty container of bytes such as std::string or std::vector<char>. A container that holds
+  /// something is refused with bad_option: it may be meant as a path. Allocates: not in signal handlers.
   template <class Bytes>
     requires requires(Bytes& bytes) {
       bytes.resize(bytes.size());
@@ -158,6 +165,10 @@ class CONTRAIL_DETAIL_HIDDEN flight_recorder {
     }
   static error dump(Bytes& bytes, const dump_options& wanted = {}) {
     static_assert(sizeof(*bytes.data()) == 1, "contrail: a dump goes into a container of bytes.");
+    if (bytes.size() != 0) {
+      return {error_code::bad_option,
+              "A dump into memory needs an empty container; to write a file, pass its path as const char*."};
+    }
     const auto append = [](void* context, const void* from, size_t size) {
       Bytes& to = *static_cast<Bytes*>(context);
       const size_t before = to.size();
@@ -219,7 +230,8 @@ class CONTRAIL_DETAIL_HIDDEN flight_recorder {
     }
     if (image.chunk_states[index].load_acquire() != before) return;
     result.used_bytes += chunk_bytes;
-    result.records += records;
+    // The counts of an open chunk change one after the other while its thread writes.
+    if (records <= chunk_words) result.records += records;
   }
 };
 

@@ -211,6 +211,26 @@ TEST_CASE("a dump goes through a pipe whose reader is slow") {
   CHECK(dump_reader::read(bytes).records("instant").size() == 1000);
 }
 
+TEST_CASE("a pipe or a folder of the dump's name is not replaced") {
+  running_recorder recorder;
+  temporary_folder folder;
+  const std::string pipe_path = folder / "pipe";
+  REQUIRE(mkfifo(pipe_path.c_str(), 0600) == 0);
+  CHECK(flight_recorder::dump(pipe_path.c_str()).code() == error_code::file);
+  struct stat there {};
+  REQUIRE(stat(pipe_path.c_str(), &there) == 0);
+  CHECK(S_ISFIFO(there.st_mode));
+  const std::string folder_path = folder / "folder";
+  REQUIRE(mkdir(folder_path.c_str(), 0700) == 0);
+  CHECK(flight_recorder::dump(folder_path.c_str()).code() == error_code::file);
+}
+
+TEST_CASE("a dump on a fault is refused, since the fault would come back for ever") {
+  for (const int signal : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS}) {
+    CHECK(flight_recorder::dump_on_signal(signal, "x").code() == error_code::bad_option);
+  }
+}
+
 TEST_CASE("a dump on a signal is written in the handler, and the handler before it is called") {
   running_recorder recorder;
   temporary_folder folder;

@@ -7,6 +7,7 @@
 #include "contrail/error.hpp"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -63,6 +64,12 @@ inline error expand_path(const char* pattern, const path_values& values, char (&
 class replacing_file {
  public:
   replacing_file(const char* path, uint64_t pid, uint64_t sequence) : path_(path) {
+    // A device or a pipe would be replaced by a file as well: nobody who names one means that.
+    struct stat there {};
+    if (fstatat(AT_FDCWD, path, &there, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISREG(there.st_mode) && !S_ISLNK(there.st_mode)) {
+      error_ = S_ISDIR(there.st_mode) ? EISDIR : EEXIST;
+      return;
+    }
     // A crashed process of the same id may have left a temporary file behind: step over a few.
     for (uint64_t attempt = 0; attempt < 16 && descriptor_ < 0; ++attempt) {
       text_writer(temporary_, sizeof temporary_).add(path).add(".tmp-").add(pid).add('-').add(sequence + attempt);

@@ -23,7 +23,7 @@ struct signal_dump {
 
 CONTRAIL_DETAIL_HIDDEN inline constinit signal_dump signal_dumps[most_signal_dumps]{};
 
-/// Dumps, then does what the program would have done without contrail. A failure is told on stderr, since a handler has
+/// Dumps, then calls the handler that was there before; a signal's default action is not taken. A failure is told on stderr, since a handler has
 /// nobody to return it to.
 // Async-signal-safe.
 inline void on_dump_signal(int signal, siginfo_t* info, void* context) {
@@ -47,12 +47,24 @@ inline void on_dump_signal(int signal, siginfo_t* info, void* context) {
   }
 }
 
+inline bool is_fault(int signal) {
+  return signal == SIGSEGV || signal == SIGBUS || signal == SIGILL || signal == SIGFPE || signal == SIGTRAP ||
+         signal == SIGSYS;
+}
+
 inline error install_signal_dump(int signal, const char* path, duration last) {
   if (last.ns < 0) return negative_window();
   char ignored[longest_path_bytes];
   if (error failed = expand_path(path, {1, 1, 1, "e"}, ignored)) return failed;
+  if (is_fault(signal)) {
+    return {error_code::bad_option,
+            "A dump on a fault such as SIGSEGV would repeat for ever, since the fault comes back: use another signal."};
+  }
   process_state* process = join_process();
   if (process == nullptr) return incompatible();
+  // The handler's code must outlive dlclose of the library that asked for it. Before the lock, since the dynamic linker
+  // has one of its own.
+  pin_object(reinterpret_cast<const void*>(&on_dump_signal));
   const control_lock lock(*process);
   signal_dump* place = nullptr;
   for (signal_dump& at : signal_dumps) {
@@ -70,22 +82,27 @@ inline error install_signal_dump(int signal, const char* path, duration last) {
   text_writer(place->path[other], longest_path_bytes).add(path);
   place->last_ns.store_relaxed(static_cast<uint64_t>(last.ns));
   place->path_in_use.store_release(other);
-  if (place->signal.load_relaxed() != 0) return {};
 
   struct sigaction action {};
   action.sa_sigaction = on_dump_signal;
   action.sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK;
   sigemptyset(&action.sa_mask);
-  if (sigaction(signal, nullptr, &place->before) != 0) {
+  struct sigaction there {};
+  if (sigaction(signal, nullptr, &there) != 0) {
     return {error_code::bad_option, "The system takes no handler for that signal: use another one, such as SIGUSR2."};
   }
+  if (place->signal.load_relaxed() != 0) {
+    if ((there.sa_flags & SA_SIGINFO) != 0 && there.sa_sigaction == on_dump_signal) return {};
+    // Ours over it again would call each other for ever if that handler calls the one that it found.
+    return {error_code::bad_option,
+            "The program has put another handler over contrail's for that signal: call contrail_dump in that handler."};
+  }
+  place->before = there;
   place->signal.store_release(static_cast<uint64_t>(signal));
   if (sigaction(signal, &action, nullptr) != 0) {
     place->signal.store_release(0);
     return {error_code::bad_option, "The system takes no handler for that signal: use another one, such as SIGUSR2."};
   }
-  // The handler's code must outlive dlclose of the library that asked for it.
-  pin_object(reinterpret_cast<const void*>(&on_dump_signal));
   return {};
 }
 

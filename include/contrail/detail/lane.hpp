@@ -41,12 +41,20 @@ inline uint64_t words_in_chunk(const lane& writer) {
   return open == 0 ? 0 : (cursor - open - chunk_header_bytes) / 8;
 }
 
-inline void set_epoch(process_state& process, thread_slot& slot, unsigned lane_index, uint64_t base) {
+inline void set_deadline(const process_state& process, const image_view& image, lane& writer, uint64_t base) {
+  // Without a trusted counter every record takes the slow path, which knows the other clock.
+  writer.deadline.store_relaxed(process.hardware_clock.load_relaxed() != 0 ? base + epoch_ticks : 0);
+  // Pairs with the fence in retire_image: either it resets this deadline, or it is seen here.
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);
+  if (image.retired.load_relaxed() != 0) writer.deadline.store_relaxed(0);
+}
+
+inline void set_epoch(process_state& process, const image_view& image, thread_slot& slot, unsigned lane_index,
+                      uint64_t base) {
   lane& writer = slot.lanes[lane_index];
   mark_frames(slot, lane_index);
   writer.epoch_base.store_relaxed(base);
-  // Without a trusted counter every record takes the slow path, which knows the other clock.
-  writer.deadline.store_relaxed(process.hardware_clock.load_relaxed() != 0 ? base + epoch_ticks : 0);
+  set_deadline(process, image, writer, base);
 }
 
 /// Ends the lane's chunk. The lane is busy, or its thread is dead.
@@ -158,7 +166,7 @@ inline bool open_chunk(process_state& process, image_view& image, lane& writer, 
   writer.cursor.store_release(reinterpret_cast<uint64_t>(taken->words));
   writer.chunk.store_release(reinterpret_cast<uint64_t>(taken));
   writer.epoch_base.store_relaxed(base);
-  writer.deadline.store_relaxed(process.hardware_clock.load_relaxed() != 0 ? base + epoch_ticks : 0);
+  set_deadline(process, image, writer, base);
   return true;
 }
 
@@ -193,7 +201,7 @@ inline bool prepare_lane(process_state& process, image_view& image, thread_slot&
     const uint64_t base = ticks & ~(epoch_ticks - 1);
     const uint64_t word = epoch_word(base);
     append(writer, &word, 1, true);
-    set_epoch(process, slot, lane_index, base);
+    set_epoch(process, image, slot, lane_index, base);
     if (ticks - writer.anchor_ticks.load_relaxed() > process.tick_hz.load_relaxed()) {
       const clock_anchor fresh = take_anchor(process);
       const uint64_t anchor[5] = {long_header(long_form::anchor, 0, 4), fresh.ticks, fresh.monotonic_ns,

@@ -13,12 +13,13 @@ CONTRAIL_DETAIL_UNOPTIMISED inline void link_object() noexcept {
   object_root& own = own_object();
   process_state* const process = join_process();
   if (process == nullptr) return;
+  // The elected object holds everybody's state: it must not go before this one does. Before the lock, since the dynamic
+  // linker has one of its own.
+  if (process != &own.process) pin_object(process);
   const control_lock lock(*process);
   for (const type_range* object = process->objects; object != nullptr; object = object->next) {
     if (object == &own.types) return;
   }
-  // The elected object holds everybody's state: it must not go before this one does.
-  if (process != &own.process) pin_object(process);
   own.types = own_type_range();
   own.types.next = process->objects;
   process->objects = &own.types;

@@ -24,7 +24,7 @@ inline constexpr uint64_t largest_image_bytes = 1ULL << 34;  ///< 34 bits of off
 
 // ---- clock ---------------------------------------------------------------------------------------------------
 
-/// Whether the processor's counter runs at a constant rate through sleep states, and the kernel still offers it as a
+/// Whether the processor's counter runs at a constant rate through sleep states, and the kernel still lists it as a
 /// clock: it withdraws the TSC when it finds the cores' counters apart.
 inline bool hardware_clock_is_trusted() {
 #if defined(__x86_64__)
@@ -105,8 +105,8 @@ inline void copy_text(char (&to)[Size], const char* from) {
   memset(to + i, 0, Size - i);
 }
 
-/// Who this process is, where the recording began: everything a reader needs that no record says.
-inline void identify(process_state& process, superblock& super) {
+/// Who this process is.
+inline void identify(superblock& super) {
   super.pid = static_cast<uint32_t>(getpid());
   char path[256] = {};
   const ssize_t size = readlink("/proc/self/exe", path, sizeof path - 1);
@@ -114,6 +114,10 @@ inline void identify(process_state& process, superblock& super) {
   char host[64] = {};
   if (gethostname(host, sizeof host - 1) != 0) host[0] = '\0';
   copy_text(super.host, host);
+}
+
+/// Where the recording begins in time.
+inline void start_clock(process_state& process, superblock& super) {
   super.source = process.hardware_clock.load_relaxed() == 0 ? clock_source::monotonic
 #if defined(__aarch64__)
                                                             : clock_source::cntvct;
@@ -182,7 +186,8 @@ inline image_view* make_image(process_state& process, const options& wanted, uin
   // Ticket modulo count is the chunk; the first ticket is above the 0 of a chunk that was never taken.
   super.next_ticket.store_relaxed(layout.chunk_count);
   super.next_id.store_relaxed(1);
-  identify(process, super);
+  identify(super);
+  start_clock(process, super);
   binding_output overflow;
   serialise(overflow_descriptor, overflow);
   publish_binding(view, overflow_descriptor, overflow.size(), overflow_id);
@@ -195,8 +200,12 @@ inline image_view* make_image(process_state& process, const options& wanted, uin
 /// The image stays mapped, since a thread may hold a frame in it for as long as it likes; its chunks' memory is given
 /// back to the system.
 inline void retire_image(image_view& image) {
+  // Whoever gives a lane a new deadline looks at this afterwards.
+  image.retired.store_relaxed(1);
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);
   for (uint64_t i = 0; i < image.slot_count; ++i) {
     thread_slot& slot = image.slots[i];
+    if (generation_of(slot) == 0) continue;  // never used: its pages are not even there
     for (lane& writer : slot.lanes) writer.deadline.store_relaxed(0);
     for (frame& at : slot.frames) {
       uint64_t free = 0;
