@@ -192,11 +192,19 @@ inline bool is_wanted(const image_view& image, uint64_t index, uint64_t cutoff) 
 
 // ---- the dump ------------------------------------------------------------------------------------------------
 
-/// The tick before which nothing belongs to a window of `window_ns` that ends now; 0 for no window.
-inline uint64_t window_begin(const process_state& process, const image_view& image, uint64_t now, uint64_t window_ns) {
-  const uint64_t start = image.super->start.ticks;
+/// Ticks per second from the start until now, far better than what start measured in 50 us; the kernel's clock may be
+/// slewed, so this is the rate that the reader will find too.
+inline uint64_t tick_rate(const superblock& live, const clock_anchor& now) {
+  const uint64_t ns = now.monotonic_ns - live.start.monotonic_ns;
+  if (ns < 1'000'000) return live.tick_hz;
+  return static_cast<uint64_t>(static_cast<uint128>(now.ticks - live.start.ticks) * 1'000'000'000U / ns);
+}
+
+/// The tick before which nothing belongs to a window of `window_ns` that ends now; the start for no window.
+inline uint64_t window_begin(const superblock& live, uint64_t now, uint64_t window_ns, uint64_t tick_hz) {
+  const uint64_t start = live.start.ticks;
   if (window_ns == 0) return start;
-  const uint128 ticks = static_cast<uint128>(window_ns) * process.tick_hz.load_relaxed() / 1'000'000'000U;
+  const uint128 ticks = static_cast<uint128>(window_ns) * tick_hz / 1'000'000'000U;
   const uint64_t back = ticks > now ? now : static_cast<uint64_t>(ticks);
   return now - back > start ? now - back : start;
 }
@@ -214,7 +222,8 @@ inline int write_dump(process_state& process, image_view& image, const dump_requ
   dump_output output(sink, at, capacity);
 
   const clock_anchor now = take_anchor(process);
-  const uint64_t cutoff = window_begin(process, image, now.ticks, request.window_ns);
+  const uint64_t tick_hz = tick_rate(live, now);
+  const uint64_t cutoff = window_begin(live, now.ticks, request.window_ns, tick_hz);
 
   // Frozen before the superblock is written, since it states the counts: which slots, how many bindings, which chunks.
   // What is in them is copied later, so a slot may be free and a chunk torn by then.
@@ -239,6 +248,7 @@ inline int write_dump(process_state& process, image_view& image, const dump_requ
   super.overwritten_ticks.store_relaxed(live.overwritten_ticks.load_relaxed());
   memset(static_cast<void*>(&super.reserved_counters), 0, sizeof super.reserved_counters);
   super.kind = image_kind::dump;
+  super.tick_hz = tick_hz;
   super.base_address = reinterpret_cast<uint64_t>(image.super);
   super.slots_offset = sizeof(superblock);
   super.slot_count = static_cast<uint32_t>(slots);
