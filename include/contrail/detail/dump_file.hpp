@@ -53,7 +53,7 @@ inline error expand_path(const char* pattern, const path_values& values, char (&
   }
   // The name of the temporary file beside it is 24 bytes longer.
   if (writer.cut() || writer.size() + 32 > sizeof path) {
-    return {error_code::path, "The path of the dump is longer than 991 bytes once expanded: use a shorter one."};
+    return {error_code::path, "The path of the dump is longer than 992 bytes once expanded: use a shorter one."};
   }
   return {};
 }

@@ -67,7 +67,7 @@ CONTRAIL_DETAIL_HIDDEN CONTRAIL_DETAIL_COLD inline uint32_t cut_text(const char*
 }
 
 /// 1 to 7 characters as a word, the first in its low byte. Overlapping loads read neither before nor behind them, and a
-/// loop over the characters would cost 8 ns more for most texts.
+/// loop over the characters would cost some 5 ns more for a text of 15.
 CONTRAIL_DETAIL_ALWAYS_INLINE uint64_t short_text(const char* from, uint32_t size) {
   if (size >= 4) {
     uint32_t first;
