@@ -612,9 +612,11 @@ struct owned_pointer {
 static_assert(sizeof(atomic_word) == 8 && __atomic_always_lock_free(8, nullptr),
               "contrail needs lock-free 64-bit atomics.");
 
-/// The difference of two words, `b` read anew each time, in one instruction where the compiler would take two.
+/// The difference of two words, `b` read after `a` and anew each time, in one instruction where the compiler would take
+/// two.
 CONTRAIL_DETAIL_ALWAYS_INLINE uint64_t difference(const atomic_word& a, const atomic_word& b) {
-  uint64_t result = a.load_relaxed();
+  // Acquire costs nothing on x86-64, whose loads stay in order.
+  uint64_t result = a.load_acquire();
 #if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
   asm volatile("subq %1, %0" : "+r"(result) : "m"(b.value) : "cc");
 #else
@@ -701,6 +703,7 @@ enum class long_form : unsigned {
 inline constexpr unsigned id_shift = 2;
 inline constexpr unsigned payload_region_id_shift = 6;
 inline constexpr unsigned duration_shift = 18;
+inline constexpr uint64_t site_word_mask = (1ULL << duration_shift) - 1;
 inline constexpr unsigned end_time_shift = 41;
 inline constexpr uint64_t max_payload_region_id = 0xfff;
 inline constexpr uint64_t max_id = 0xfffd;
@@ -755,17 +758,31 @@ struct lane;
 
 inline constexpr unsigned frame_payload_words = 20;
 
-/// One entry of a thread's open-region stack. Free while `word` is 0.
+/// One entry of a thread's open-region stack. `start_ticks` tells its state: 0 free; below point_mark a region that began
+/// then; with point_mark the stack pointer of code that writes a point here; frame_busy the stack's end, or left for
+/// good. As signed numbers all but the first are above every site word, so that one compare finds a free frame.
 struct alignas(64) frame {
-  atomic_word word;           ///< (start ticks << 18) - site word; 0 free; ~0 the stack's end or left for good; a multiple
-                              ///< of 4: the stack pointer of code that writes a point here. Only the first is a region
+  atomic_word word;           ///< of a region: (start ticks << 18) - site word. In a dump 0 where there is none
   owned_pointer<lane> owner;  ///< where its record goes
   atomic_word start_ticks;
   atomic_word stack_pointer;  ///< of the code that began the region, to recognise frames that were jumped over
   atomic_word payload[frame_payload_words];
 };
 static_assert(sizeof(frame) == 192);
-inline constexpr uint64_t frame_busy = ~0ULL;
+inline constexpr uint64_t point_mark = 1ULL << 62;
+inline constexpr uint64_t frame_busy = ~0ULL >> 1;
+
+inline bool is_free(const frame& at) { return at.start_ticks.load_relaxed() == 0; }
+inline void set_free(frame& at) { at.start_ticks.store_relaxed(0); }
+
+/// Whether a frame's start_ticks is that of an open region.
+inline bool is_region(uint64_t start_ticks) { return start_ticks - 1 < point_mark - 1; }
+
+/// Whether the region that was given `word` when it began is still open in this frame.
+inline bool holds_region(const frame& at, uint64_t word) {
+  const uint64_t start = at.start_ticks.load_relaxed();
+  return is_region(start) && at.word.load_relaxed() == word && (start << duration_shift) - word <= site_word_mask;
+}
 
 /// One write position of a thread. Only its own thread writes it; dumps and the recycler read it.
 struct lane {
@@ -2797,10 +2814,12 @@ namespace detail CONTRAIL_DETAIL_HIDDEN {
 /// number do not join.
 inline constexpr uint64_t layout_version = 1;
 
-/// A call site's cached word is epoch << 18 | id and tag while it is bound and enabled in that epoch, and
-/// epoch << 18 | site_off while it is known to be off. One subtraction and one compare tell.
-inline constexpr uint64_t site_off = 0x3ffff;
-inline constexpr uint64_t epoch_step = 1ULL << 18;
+/// A call site's cached word, less its object's epoch, is its site word (id and tag, 18 bits) while it is bound and on;
+/// else it is negative: site_off while it is known to be off, site_slow where every record goes the slow way, less in a
+/// later epoch.
+inline constexpr uint64_t site_off = ~uint64_t{0};
+inline constexpr uint64_t site_slow = site_off - 1;
+inline constexpr uint64_t epoch_step = 1ULL << 19;
 
 /// Where everything of one image is in memory; it stands in the image's second page.
 struct image_view {
@@ -3611,11 +3630,11 @@ CONTRAIL_DETAIL_NAMESPACE_END
 // One thread's writing: its lanes, its open-region stack, and the records themselves. The hot path of contrail.
 //
 // begin:  frame = next free one          the stack's pointer moves first, so that a handler takes the next frame
-//         frame.word = start << 18 - w   from here the region is open and dumps show it
-// end:    next free one = frame          a handler that arrives now finds the frame's word nonzero: the busy mark
+//         frame.start_ticks = start      from here the region is open and dumps show it
+// end:    next free one = frame          a handler that arrives now finds the frame in use: the busy mark
 //         *cursor = record               invisible
 //         cursor += 1, release           visible, whole
-//         frame.word = 0                 free
+//         frame.start_ticks = 0          free
 #ifndef CONTRAIL_DETAIL_RING_HPP
 #define CONTRAIL_DETAIL_RING_HPP
 
@@ -3624,17 +3643,22 @@ namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 /// What a macro leaves at its call site.
 struct call_site {
-  atomic_word word{epoch_step + site_off};  ///< see site_off
+  atomic_word word{epoch_step + site_off};  ///< see site_word_mask
   const descriptor* what;
   atomic_word bound{};  ///< image generation << 18 | id and tag, 0: not bound yet
 };
 
 /// Stands where a thread has no slot, so that its first begin takes the slow path.
-CONTRAIL_DETAIL_HIDDEN inline constinit frame detached_frame{{frame_busy}, {}, {}, {}, {}};
+CONTRAIL_DETAIL_HIDDEN inline constinit frame detached_frame{{}, {}, {frame_busy}, {}, {}};
 
 /// This thread's next free frame. 8 bytes of static TLS per shared object, and no more: glibc's reserve is small.
 CONTRAIL_DETAIL_HIDDEN inline thread_local constinit frame* next_frame
     __attribute__((tls_model(CONTRAIL_TLS_MODEL))) = &detached_frame;
+
+/// As signed numbers.
+CONTRAIL_DETAIL_ALWAYS_INLINE bool is_less(uint64_t a, uint64_t b) {
+  return static_cast<int64_t>(a) < static_cast<int64_t>(b);
+}
 
 /// An open region as its owner holds it: the frame, and the word that the frame had then.
 struct open_region {
@@ -3660,6 +3684,18 @@ CONTRAIL_DETAIL_ALWAYS_INLINE void store_stack_pointer(atomic_word& to) {
   asm volatile("mov %0, sp" : "=r"(pointer));
   to.store_relaxed(pointer);
 #endif
+}
+
+/// mark_point with the running function's own stack pointer.
+CONTRAIL_DETAIL_ALWAYS_INLINE void mark_point_here(frame& at) {
+  uint64_t mark = 0;
+#if defined(__x86_64__)
+  asm volatile("movq %%rsp, %0\n\tbtsq $62, %0" : "=r"(mark) : : "cc");
+#elif defined(__aarch64__)
+  asm volatile("mov %0, sp" : "=r"(mark));
+  mark |= point_mark;
+#endif
+  at.start_ticks.store_relaxed(mark);
 }
 
 template <class T>
@@ -3703,9 +3739,9 @@ CONTRAIL_DETAIL_COLD frame* begin_cold(call_site& site, unsigned* words, paramet
   const unsigned used = encode_arguments<binding_kind::region, Args...>(at->payload, frame_payload_words, args...);
   if (words != nullptr) *words = used;
   const uint64_t start = now_ticks(*joined_process());
-  at->start_ticks.store_relaxed(start);
   at->stack_pointer.store_relaxed(stack_pointer);
-  at->word.store_release((start << duration_shift) - free.word);
+  at->word.store_relaxed((start << duration_shift) - free.word);
+  at->start_ticks.store_release(start);
   return at;
 }
 
@@ -3718,27 +3754,27 @@ CONTRAIL_DETAIL_ALWAYS_INLINE open_region opened_at(frame* at) {
 template <class... Args>
 CONTRAIL_DETAIL_ALWAYS_INLINE open_region begin_inline(call_site& site, unsigned* words, const Args&... args) {
   const uint64_t w = difference(site.word, own_object().epoch);
-  if (__builtin_expect(w == site_off, 0)) return {nullptr, 0};
   frame* const at = next_frame;
-  // The second compare: not attached, the stack is full, or a handler inside an end. Their words are above any site's.
-  // Written as one condition, since g++ makes a copy of each call that it is given.
-  if (__builtin_expect(w > site_off || w < at->word.load_owned(), 0)) {
+  // One compare for all that is not a bound site and a free frame: off, another epoch, not attached, the stack is full,
+  // a handler inside an end. Two compares cost 2 % of a region.
+  if (__builtin_expect(is_less(w, at->start_ticks.load_owned()), 0)) {
+    if (w == site_off) return {nullptr, 0};
     return opened_at(begin_cold<Args...>(site, words, args...));
   }
   next_frame = at + 1;
   signal_fence();
   if constexpr (sizeof...(Args) != 0) {
-    // No instruction on x86-64. A dump that sees a word of this payload must not find the frame's former word again.
+    // No instruction on x86-64. A dump that sees a word of this payload must not find the frame's former start again.
     __atomic_thread_fence(__ATOMIC_RELEASE);
     const unsigned used = encode_arguments<binding_kind::region, Args...>(at->payload, frame_payload_words, args...);
     if (words != nullptr) *words = used;
   }
   store_stack_pointer(at->stack_pointer);
   const uint64_t start = hardware_ticks();
-  at->start_ticks.store_release(start);  // after the word of the region before, for the same reason
   const uint64_t word = (start << duration_shift) - w;
-  // Release: a reader that sees the word sees the payload.
-  at->word.store_release(word);
+  at->word.store_release(word);  // after the frame became free, for the same reason
+  // Release: a reader that sees the start sees the word and the payload.
+  at->start_ticks.store_release(start);
   return {at, word};
 }
 
@@ -3769,17 +3805,21 @@ CONTRAIL_DETAIL_ALWAYS_INLINE void end_inline(frame* at, uint64_t word, unsigned
   if (__builtin_expect(next_frame != at + 1, 0)) return end_cold(at, word, words);
   next_frame = at;
   signal_fence();
-  const uint64_t end = hardware_ticks();
+  // All that does not need the time stands before the clock read: behind it, it would cost 1 % of a region.
   lane& writer = *at->owner;
+  atomic_word* cursor = reinterpret_cast<atomic_word*>(writer.cursor.load_owned());
+  prefetch_for_writing(cursor);
+  // Hidden from the compiler, which would make four dependent instructions of the multiplication. Where there is a
+  // payload, a register that is taken this early costs more than it saves.
+  uint64_t multiplier = region_multiplier;
+  if constexpr (!HasPayload) asm volatile("" : "+r"(multiplier));
+  const uint64_t end = hardware_ticks();
+  if constexpr (HasPayload) asm("" : "+r"(multiplier));
   if (__builtin_expect(end >= writer.deadline.load_owned(), 0)) {
     next_frame = at + 1;
     return end_cold(at, word, words);
   }
-  uint64_t multiplier = region_multiplier;
-  asm("" : "+r"(multiplier));  // else the compiler turns the multiplication into four dependent instructions
   const uint64_t record = end * multiplier - word;
-  atomic_word* cursor = reinterpret_cast<atomic_word*>(writer.cursor.load_owned());
-  prefetch_for_writing(cursor);
   if constexpr (HasPayload) {
     // A site whose id is too large for this form, or a payload that crosses the chunk's end, goes the long way.
     const bool fits = (record & 3) == static_cast<uint64_t>(record_tag::region_payload) &&
@@ -3802,7 +3842,7 @@ CONTRAIL_DETAIL_ALWAYS_INLINE void end_inline(frame* at, uint64_t word, unsigned
   writer.cursor.store_release(reinterpret_cast<uint64_t>(cursor));
   if (__builtin_expect((reinterpret_cast<uint64_t>(cursor) & (chunk_bytes - 1)) == 0, 0)) return roll_chunk(at, end);
   signal_fence();
-  at->word.store_relaxed(0);
+  at->start_ticks.store_relaxed(0);
 }
 
 // These take scalars: g++ keeps a struct that it passes in memory.
@@ -3840,14 +3880,13 @@ CONTRAIL_DETAIL_COLD void point_cold(call_site& site, parameter_type<bare<Args>>
 template <binding_kind Kind, class... Args>
 CONTRAIL_DETAIL_ALWAYS_INLINE void point_inline(call_site& site, const Args&... args) {
   const uint64_t w = difference(site.word, own_object().epoch);
-  if (__builtin_expect(w == site_off, 0)) return;
   frame* const at = next_frame;
   // As in begin_inline. All that does not go the quick way meets in one call, which keeps the call site small.
-  if (__builtin_expect(w < site_off && w >= at->word.load_owned(), 1)) {
+  if (__builtin_expect(!is_less(w, at->start_ticks.load_owned()), 1)) {
     lane& writer = *at->owner;
     // The free frame is marked as busy by one store, which also says how deep this code is: a handler steps aside to
-    // another lane. No region's word is a multiple of 4.
-    store_stack_pointer(at->word);
+    // another lane.
+    mark_point_here(*at);
     signal_fence();
     const uint64_t now = hardware_ticks();
     atomic_word* cursor = reinterpret_cast<atomic_word*>(writer.cursor.load_owned());
@@ -3868,10 +3907,12 @@ CONTRAIL_DETAIL_ALWAYS_INLINE void point_inline(call_site& site, const Args&... 
       writer.cursor.store_release(reinterpret_cast<uint64_t>(cursor));
       if (__builtin_expect((reinterpret_cast<uint64_t>(cursor) & (chunk_bytes - 1)) == 0, 0)) return roll_chunk(at, now);
       signal_fence();
-      at->word.store_relaxed(0);
+      at->start_ticks.store_relaxed(0);
       return;
     }
-    at->word.store_relaxed(0);
+    at->start_ticks.store_relaxed(0);
+  } else if (w == site_off) {
+    return;
   }
   point_cold<Kind, Args...>(site, args...);
 }
@@ -3953,9 +3994,9 @@ inline claimed_slot claim_slot(process_state& process, image_view& image, caller
       reset(writer);
       for (frame* at = first_frame_of(slot, k); at != end_frame_of(slot, k); ++at) {
         at->owner = &writer;
-        at->word.store_relaxed(0);
+        at->start_ticks.store_relaxed(0);
       }
-      end_frame_of(slot, k)->word.store_relaxed(frame_busy);
+      end_frame_of(slot, k)->start_ticks.store_relaxed(frame_busy);
     }
     image.super->attached_slots.fetch_add_relaxed(1);
     const uint64_t live = slot_word(generation, slot_state::live);
@@ -3997,7 +4038,7 @@ inline bool passes_filters(const process_state& process, const descriptor& what)
   return passes_globs(list, what.name);
 }
 
-/// Resolves a site for the current epoch. Returns its word (id and tag) in `image`, or site_off.
+/// Resolves a site for the current epoch. Returns its site word in `image`, or site_off.
 inline uint64_t resolve_site(process_state& process, image_view* image, const object_root& object, call_site& site) {
   // Read first: whatever changes after this makes the word stored below stale at once.
   const uint64_t epoch = object.epoch.load_acquire();
@@ -4008,14 +4049,15 @@ inline uint64_t resolve_site(process_state& process, image_view* image, const ob
   }
   const uint64_t generation = image->generation << 18;
   uint64_t bound = site.bound.load_relaxed();
-  if ((bound & ~site_off) != generation) {
+  if ((bound & ~site_word_mask) != generation) {
     bound = generation | site_word(*site.what, bind(*image, *site.what));
     site.bound.store_relaxed(bound);
   }
   // The quick path reads the hardware's counter. Where that is not trusted no word fits, so that all go the slow path.
   const bool quick = process.hardware_clock.load_relaxed() != 0;
-  site.word.store_release(quick ? epoch + (bound & site_off) : epoch - 1);
-  return bound & site_off;
+  const uint64_t word = bound & site_word_mask;
+  site.word.store_release(epoch + (quick ? word : site_slow));
+  return word;
 }
 
 // ---- the slow begin ------------------------------------------------------------------------------------------
@@ -4027,18 +4069,18 @@ inline bool on_alternate_stack() {
   return sigaltstack(nullptr, &stack) == 0 && (stack.ss_flags & SS_ONSTACK) != 0;
 }
 
-/// A point in progress marks its frame with the stack pointer of its code, a multiple of 4, which no region's word is.
-/// One store says both, so that no handler sees one without the other.
-inline bool is_point_mark(uint64_t word) { return (word & 3) == 0 && word != 0; }
+/// A point in progress marks its frame with the stack pointer of its code. One store says both, so that no handler sees
+/// one without the other.
+inline void mark_point(frame& at, uint64_t stack_pointer) { at.start_ticks.store_relaxed(stack_pointer | point_mark); }
 
 /// How deep in the stack the code is that uses the frame.
 inline uint64_t depth_of(const frame& at) {
-  const uint64_t word = at.word.load_relaxed();
-  return is_point_mark(word) ? word : at.stack_pointer.load_relaxed();
+  const uint64_t found = at.start_ticks.load_relaxed();
+  return is_region(found) ? at.stack_pointer.load_relaxed() : found & ~point_mark;
 }
 
 inline uint64_t site_of(const frame& at) {
-  return ((at.start_ticks.load_relaxed() << duration_shift) - at.word.load_relaxed()) & site_off;
+  return ((at.start_ticks.load_relaxed() << duration_shift) - at.word.load_relaxed()) & site_word_mask;
 }
 
 /// Frees frames of code that was jumped over by longjmp, as a region of site word `word` at `stack_pointer` shows that is
@@ -4047,31 +4089,28 @@ inline uint64_t site_of(const frame& at) {
 inline void purge_frames(thread_slot& slot, uint64_t word, uint64_t stack_pointer) {
   if (on_alternate_stack()) return;
   for (frame& at : slot.frames) {
-    const uint64_t found = at.word.load_relaxed();
+    const uint64_t found = at.start_ticks.load_relaxed();
     if (found == 0 || found == frame_busy || &at == end_frame_of(slot, lane_index_of(slot, &at))) continue;
     const uint64_t depth = depth_of(at);
     bool is_over = depth < stack_pointer || (depth == stack_pointer && site_of(at) == word);
     for (const frame& later : slot.frames) {
       if (is_over) break;
-      const uint64_t other = later.word.load_relaxed();
-      if (other == 0 || other == frame_busy || is_point_mark(other) || is_point_mark(found) ||
-          later.start_ticks.load_relaxed() <= at.start_ticks.load_relaxed()) {
-        continue;
-      }
+      const uint64_t other = later.start_ticks.load_relaxed();
+      if (!is_region(other) || !is_region(found) || other <= found) continue;
       is_over = depth_of(later) > depth || (depth_of(later) == depth && site_of(later) == site_of(at));
     }
-    if (is_over) at.word.store_relaxed(0);
+    if (is_over) set_free(at);
   }
 }
 
 /// The first frame of a lane above all frames in use.
 inline frame* top_frame(thread_slot& slot, unsigned lane_index) {
   frame* at = end_frame_of(slot, lane_index);
-  while (at != first_frame_of(slot, lane_index) && (at - 1)->word.load_relaxed() == 0) --at;
+  while (at != first_frame_of(slot, lane_index) && is_free(*(at - 1))) --at;
   return at;
 }
 
-/// Begins that handlers interrupted before they stored their frames' words, at most: one per handler within a handler.
+/// Begins that handlers interrupted before they stored their frames' starts, at most: one per handler within a handler.
 inline constexpr unsigned most_interrupted_begins = 3;
 
 /// Where to go on when a lane's stack is full: above all its frames in use, since regions that ended on other threads
@@ -4111,16 +4150,16 @@ inline claim claim_frame(caller from, call_site& site, uint64_t stack_pointer) {
     at = *from.next_frame;
     if (!is_in_image(image, at)) return {nullptr, 0};  // a handler attached to a newer image
   }
-  if (at->word.load_relaxed() == 0) return {at, word};
+  if (is_free(*at)) return {at, word};
 
   thread_slot& slot = slot_of(at);
   const unsigned lane_index = lane_index_of(slot, at);
   const bool is_full = at == end_frame_of(slot, lane_index);
-  bool is_in_use = !is_full || at->word.load_relaxed() != frame_busy;
+  bool is_in_use = !is_full || at->start_ticks.load_relaxed() != frame_busy;
   // The next free frame is not free: an end (or a point) was interrupted on it. Either this is a handler above it, or a
   // handler has jumped out of it for good. A handler runs deeper in the stack than the code that it interrupted.
   if (is_in_use && !on_alternate_stack() && stack_pointer >= depth_of(*at)) {
-    at->word.store_relaxed(is_full ? frame_busy : 0);
+    at->start_ticks.store_relaxed(is_full ? frame_busy : 0);
     if (!is_full) return {at, word};
     is_in_use = false;
   }
@@ -4144,7 +4183,7 @@ inline void write_region(process_state& process, image_view& image, thread_slot&
                          uint64_t word, uint64_t start, uint64_t end, const atomic_word* payload, unsigned words) {
   if (!prepare_lane(process, image, slot, lane_index, words + 3, end)) return;
   // The region's 18 low bits come back out of its frame's word.
-  const uint64_t site = ((start << duration_shift) - word) & site_off;
+  const uint64_t site = ((start << duration_shift) - word) & site_word_mask;
   const bool is_short = end - start < epoch_ticks && (site & 3) != static_cast<uint64_t>(record_tag::long_form) &&
                         words <= max_short_region_words;
   uint64_t record[3 + frame_payload_words];
@@ -4166,20 +4205,21 @@ inline void write_region(process_state& process, image_view& image, thread_slot&
 inline void end_elsewhere(process_state& process, image_view& image, caller from, frame& origin, uint64_t word, unsigned words) {
   thread_slot& origin_slot = slot_of(&origin);
   const uint64_t start = origin.start_ticks.load_relaxed();
-  const uint64_t site = ((start << duration_shift) - word) & site_off;
+  const uint64_t site = ((start << duration_shift) - word) & site_word_mask;
   uint64_t record[4 + frame_payload_words] = {long_header(long_form::async_region, id_of_site_word(site), 3 + words),
                                               start, 0, tid_of(origin_slot)};
   for (unsigned i = 0; i < words; ++i) record[4 + i] = origin.payload[i].load_relaxed();
-  uint64_t expected = word;
-  if (!origin.word.compare_exchange(expected, 0)) return count_drop(image, drop_reason::misnested);
+  // Its own thread frees it first where it purges frames. The start tells this region from the frame's next one.
+  uint64_t expected = start;
+  if (!origin.start_ticks.compare_exchange(expected, 0)) return count_drop(image, drop_reason::misnested);
 
   if (!is_in_image(image, *from.next_frame) && !attach_thread(process, image, from)) return;
   frame* const at = *from.next_frame;
   thread_slot& slot = slot_of(at);
   const unsigned lane_index = lane_index_of(slot, at);
-  const uint64_t free_word = at == end_frame_of(slot, lane_index) ? frame_busy : 0;
-  if (at->word.load_relaxed() != free_word) return count_drop(image, drop_reason::no_lane);
-  at->word.store_relaxed(CONTRAIL_DETAIL_CALLERS_STACK_POINTER());
+  const uint64_t free_mark = at == end_frame_of(slot, lane_index) ? frame_busy : 0;
+  if (at->start_ticks.load_relaxed() != free_mark) return count_drop(image, drop_reason::no_lane);
+  mark_point(*at, CONTRAIL_DETAIL_CALLERS_STACK_POINTER());
   signal_fence();
   record[2] = now_ticks(process);
   if (prepare_lane(process, image, slot, lane_index, 4 + words, record[2])) {
@@ -4187,7 +4227,7 @@ inline void end_elsewhere(process_state& process, image_view& image, caller from
   }
   at->owner = &slot.lanes[lane_index];
   signal_fence();
-  at->word.store_relaxed(free_word);
+  at->start_ticks.store_relaxed(free_mark);
 }
 
 inline void end_region_slowly(caller from, frame* at, uint64_t word, unsigned words) {
@@ -4198,10 +4238,10 @@ inline void end_region_slowly(caller from, frame* at, uint64_t word, unsigned wo
     // Begun before a start that made another image. Its frame stays busy, so that nothing begins there again.
     if (at->start_ticks.load_relaxed() >= image.super->start.ticks) count_drop(image, drop_reason::misnested);
     if (*from.next_frame == at + 1) *from.next_frame = at;
-    at->word.store_relaxed(frame_busy);
+    at->start_ticks.store_relaxed(frame_busy);
     return;
   }
-  if (at->word.load_relaxed() != word) return count_drop(image, drop_reason::misnested);
+  if (!holds_region(*at, word)) return count_drop(image, drop_reason::misnested);
   frame* const top = *from.next_frame;
   thread_slot& slot = slot_of(at);
   if (!is_in_image(image, top) || &slot_of(top) != &slot) return end_elsewhere(process, image, from, *at, word, words);
@@ -4211,17 +4251,17 @@ inline void end_region_slowly(caller from, frame* at, uint64_t word, unsigned wo
   const bool in_order = top == at + 1;
   // In order, the frame itself is the busy mark. Else handlers look at the top, which must say so if they would write
   // into the same lane.
-  const uint64_t free_word = top == end_frame_of(slot, lane_index) ? frame_busy : 0;
-  const bool mark_top = !in_order && top_lane == lane_index && top->word.load_relaxed() == free_word;
+  const uint64_t free_mark = top == end_frame_of(slot, lane_index) ? frame_busy : 0;
+  const bool mark_top = !in_order && top_lane == lane_index && top->start_ticks.load_relaxed() == free_mark;
   if (in_order) *from.next_frame = at;
-  if (mark_top) top->word.store_relaxed(CONTRAIL_DETAIL_CALLERS_STACK_POINTER());
+  if (mark_top) mark_point(*top, CONTRAIL_DETAIL_CALLERS_STACK_POINTER());
   signal_fence();
   write_region(process, image, slot, lane_index, word, at->start_ticks.load_relaxed(), now_ticks(process),
                at->payload, words);
   at->owner = &slot.lanes[lane_index];
   signal_fence();
-  if (mark_top) top->word.store_relaxed(free_word);
-  at->word.store_relaxed(0);
+  if (mark_top) top->start_ticks.store_relaxed(free_mark);
+  set_free(*at);
   if (in_order) return;
   if (top_lane == lane_index || top_frame(slot, top_lane) == first_frame_of(slot, top_lane)) {
     *from.next_frame = top_frame(slot, lane_index);
@@ -4235,13 +4275,13 @@ inline void roll_chunk_slowly(frame* at, uint64_t ticks) {
   lane& writer = *at->owner;
   if (!is_in_image(image, at)) {
     writer.deadline.store_relaxed(0);
-    at->word.store_relaxed(frame_busy);
+    at->start_ticks.store_relaxed(frame_busy);
     return;
   }
   open_chunk(process, image, writer, ticks);
   at->owner = &writer;  // a new time epoch takes open regions from their lane, this one too
   signal_fence();
-  at->word.store_relaxed(0);
+  set_free(*at);
 }
 
 /// Writes a point's record: `record` holds the payload from its second word on.
@@ -4252,7 +4292,7 @@ inline void write_point_slowly(frame* at, uint64_t word, uint64_t stack_pointer,
   if (!is_in_image(image, at)) return;  // another image took over since the frame was claimed
   thread_slot& slot = slot_of(at);
   const unsigned lane_index = lane_index_of(slot, at);
-  at->word.store_relaxed(stack_pointer);
+  mark_point(*at, stack_pointer);
   signal_fence();
   const uint64_t now = now_ticks(process);
   if (prepare_lane(process, image, slot, lane_index, words + 1, now)) {
@@ -4261,7 +4301,7 @@ inline void write_point_slowly(frame* at, uint64_t word, uint64_t stack_pointer,
   }
   at->owner = &slot.lanes[lane_index];
   signal_fence();
-  at->word.store_relaxed(0);
+  set_free(*at);
 }
 
 /// Names the running thread, attaching it if it has no slot yet. `size` is below thread_name_bytes.
@@ -4349,16 +4389,19 @@ class dump_output {
 /// Copies a frame only if it held one open region during the whole copy; else the copy is free.
 inline void copy_frame(frame& to, const frame& from) {
   to.word.store_relaxed(0);
-  // Acquire: a word that is seen comes with the payload that was stored before it.
+  to.start_ticks.store_relaxed(0);
+  // Acquire: a start that is seen comes with the word and the payload that were stored before it.
+  const uint64_t start = from.start_ticks.load_acquire();
+  if (!is_region(start)) return;
   const uint64_t word = from.word.load_acquire();
-  if ((word & 3) == 0 || word == frame_busy) return;  // free, a point in progress, or the stack's end
-  to.start_ticks.store_relaxed(from.start_ticks.load_acquire());
   to.stack_pointer.store_relaxed(from.stack_pointer.load_acquire());
   // In order and each with acquire: a field that is set later is published by its first word, which is stored last.
   for (unsigned i = 0; i < frame_payload_words; ++i) to.payload[i].store_relaxed(from.payload[i].load_acquire());
   // The loads above stay above this one.
   __atomic_thread_fence(__ATOMIC_ACQUIRE);
-  if (from.word.load_relaxed() == word) to.word.store_relaxed(word);
+  if (from.start_ticks.load_relaxed() != start) return;
+  to.start_ticks.store_relaxed(start);
+  to.word.store_relaxed(word);
 }
 
 /// A thread's name as the system has it now, for threads that were not named by TRACE_THREAD_NAME.
@@ -5097,7 +5140,7 @@ inline void retire_image(image_view& image) {
     for (lane& writer : slot.lanes) writer.deadline.store_relaxed(0);
     for (frame& at : slot.frames) {
       uint64_t free = 0;
-      at.word.compare_exchange(free, frame_busy);
+      at.start_ticks.compare_exchange(free, frame_busy);
     }
   }
   madvise(image.chunks, image.chunk_count * chunk_bytes, MADV_DONTNEED);
@@ -5624,7 +5667,7 @@ class [[nodiscard, gnu::visibility("hidden")]] region {
     using namespace detail;
     using layout = payload<Value>;
     constexpr unsigned capacity = frame_payload_words;
-    if (at_->word.load_relaxed() != word_) return;
+    if (!holds_region(*at_, word_)) return;
     // One word stays 0 behind the fields: it ends them for whoever looks while the region is open.
     const unsigned key_words = static_cast<unsigned>((key_bytes + 7) / 8);
     const unsigned most = capacity - 1;

@@ -78,7 +78,7 @@ END_OF_DUMP = Layout(bytes="I", id="H", kind="B", flags="B", total_bytes="Q", ch
                      anchor="4Q")
 SUPERBLOCK_BYTES, SLOT_BYTES, CHUNK_BYTES, CHUNK_HEADER_BYTES = 4096, 16384, 8192, 128
 LANES_OFFSET, LANE_COUNT, FRAMES_OFFSET, FRAME_BYTES, FRAME_COUNT = 256, 3, 448, 192, 83
-FRAME_PAYLOAD_OFFSET, FRAME_PAYLOAD_WORDS, FRAME_BUSY = 32, 20, 2**64 - 1
+FRAME_PAYLOAD_OFFSET, FRAME_PAYLOAD_WORDS = 32, 20
 EPOCH_TICKS = 2**23
 LIVE, DUMP = 1, 2
 REGION, INSTANT, COUNTER, LOG, EVENT_TYPE, OVERFLOW, END = 1, 2, 3, 4, 5, 6, 255
@@ -792,10 +792,8 @@ class Image:
         for i in range(FRAME_COUNT):
             at = slot.at + FRAMES_OFFSET + i * FRAME_BYTES
             word, _, start, _ = FRAME.struct.unpack_from(self.data, at)
-            if word in (0, FRAME_BUSY) or not self.sb.start[0] <= start <= self.latest:
-                continue
-            site = (start << 18) - word & 0x3FFFF
-            if site & 3:
+            site = (start << 18) - word & 2**64 - 1
+            if word and site & 3 and site <= 0x3FFFF and self.sb.start[0] <= start <= self.latest:
                 id = site >> 6 if site & 3 == 2 else site >> 2
                 found.append((start, id, at + FRAME_PAYLOAD_OFFSET << 10 | FRAME_PAYLOAD_WORDS))
         return found

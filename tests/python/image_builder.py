@@ -213,7 +213,6 @@ class Thread:
             site = binding.id << 6 | len(payload) << 2 | 2
         else:
             site = binding.id << 2 | 3
-        site |= 5 << 18  # the filter epoch stands above and is no part of the region
         depth = sum(1 for frame in self.frames if frame[0] == lane)
         self.frames.append((lane, depth, site, start, payload))
 
@@ -240,7 +239,7 @@ class Thread:
                 cursor = chunk + lane.chunk.end_bytes
             struct.pack_into("<8Q", data, 256 + 64 * lane.index, cursor, 0, 0, chunk, 0, lane.words_before, 0, 0)
             end = 64 if lane.index == 0 else 8
-            struct.pack_into("<Q", data, 448 + 192 * (FIRST_FRAME[lane.index] + end), MASK)
+            struct.pack_into("<Q", data, 448 + 192 * (FIRST_FRAME[lane.index] + end) + 16, MASK >> 1)
         for lane, depth, site, start, payload in self.frames:
             at = 448 + 192 * (FIRST_FRAME[lane] + depth)
             struct.pack_into("<4Q", data, at, ((start << 18) - site) & MASK, 0, start, 0)

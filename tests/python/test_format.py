@@ -20,7 +20,7 @@ CONSTANTS = {
     "sizeof(binding_enumerator)": contrail.ENUMERATOR.size, "sizeof(end_of_dump)": contrail.END_OF_DUMP.size,
     "chunk_bytes": contrail.CHUNK_BYTES, "chunk_header_bytes": contrail.CHUNK_HEADER_BYTES,
     "lane_count": contrail.LANE_COUNT, "frame_count": contrail.FRAME_COUNT,
-    "frame_payload_words": contrail.FRAME_PAYLOAD_WORDS, "frame_busy": contrail.FRAME_BUSY,
+    "frame_payload_words": contrail.FRAME_PAYLOAD_WORDS,
     "__builtin_offsetof(frame, payload)": contrail.FRAME_PAYLOAD_OFFSET,
     "__builtin_offsetof(thread_slot, lanes)": contrail.LANES_OFFSET,
     "__builtin_offsetof(thread_slot, frames)": contrail.FRAMES_OFFSET,

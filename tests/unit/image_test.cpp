@@ -51,18 +51,43 @@ TEST_CASE("The longest record of each kind fits into an empty chunk and into its
   CHECK(4 + frame_payload_words < 1U << 10);
 }
 
-TEST_CASE("A frame that is in use can be told from a free and a busy one whatever its region") {
-  // word = (start << 18) - site: no site word makes it 0 or all ones for any start.
+TEST_CASE("A frame's word gives its region's site back, and is never that of a dump's free frame") {
   for (const uint64_t start : {uint64_t{0}, uint64_t{1}, epoch_ticks, ~uint64_t{0}}) {
     for (const uint64_t id : {uint64_t{1}, uint64_t{2}, max_payload_region_id, max_id, overflow_id}) {
       for (const uint64_t site : {id << 2 | 1, (id & 0xfff) << 6 | 2, id << 2 | 3}) {
         const uint64_t word = (start << duration_shift) - site;
         CHECK(word != 0);
-        CHECK(word != frame_busy);
-        CHECK((((start << duration_shift) - word) & 0x3ffff) == site);
+        CHECK((((start << duration_shift) - word) & site_word_mask) == site);
       }
     }
   }
+}
+
+TEST_CASE("A frame's start tells a region from a free frame, a point in progress and the stack's end") {
+  for (const uint64_t start : {uint64_t{1}, epoch_ticks, uint64_t{1} << 48, point_mark - 1}) CHECK(is_region(start));
+  for (const uint64_t stack_pointer : {uint64_t{0}, uint64_t{1} << 12, (uint64_t{1} << 56) - 8}) {
+    CHECK_FALSE(is_region(point_mark | stack_pointer));
+    CHECK(static_cast<int64_t>(point_mark | stack_pointer) > static_cast<int64_t>(site_word_mask));
+  }
+  CHECK_FALSE(is_region(0));
+  CHECK_FALSE(is_region(frame_busy));
+  CHECK(static_cast<int64_t>(frame_busy) > static_cast<int64_t>(site_word_mask));
+}
+
+TEST_CASE("A frame holds the region that it was given and no other one") {
+  const uint64_t site = 5 << 2 | 1;
+  frame at{};
+  CHECK(is_free(at));
+  CHECK_FALSE(holds_region(at, 0));
+  at.start_ticks.store_relaxed(1000);
+  at.word.store_relaxed((1000 << duration_shift) - site);
+  CHECK_FALSE(is_free(at));
+  CHECK(holds_region(at, (1000 << duration_shift) - site));
+  CHECK_FALSE(holds_region(at, (1001 << duration_shift) - site));
+  at.start_ticks.store_relaxed(1001);  // the next region of this frame, whose word is not stored yet
+  CHECK_FALSE(holds_region(at, (1000 << duration_shift) - site));
+  set_free(at);
+  CHECK_FALSE(holds_region(at, (1000 << duration_shift) - site));
 }
 
 TEST_CASE("Lanes' stacks lie one after the other, each with an end") {

@@ -63,9 +63,11 @@ struct owned_pointer {
 static_assert(sizeof(atomic_word) == 8 && __atomic_always_lock_free(8, nullptr),
               "contrail needs lock-free 64-bit atomics.");
 
-/// The difference of two words, `b` read anew each time, in one instruction where the compiler would take two.
+/// The difference of two words, `b` read after `a` and anew each time, in one instruction where the compiler would take
+/// two.
 CONTRAIL_DETAIL_ALWAYS_INLINE uint64_t difference(const atomic_word& a, const atomic_word& b) {
-  uint64_t result = a.load_relaxed();
+  // Acquire costs nothing on x86-64, whose loads stay in order.
+  uint64_t result = a.load_acquire();
 #if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
   asm volatile("subq %1, %0" : "+r"(result) : "m"(b.value) : "cc");
 #else

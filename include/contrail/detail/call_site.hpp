@@ -127,7 +127,7 @@ class [[nodiscard, gnu::visibility("hidden")]] region {
     using namespace detail;
     using layout = payload<Value>;
     constexpr unsigned capacity = frame_payload_words;
-    if (at_->word.load_relaxed() != word_) return;
+    if (!holds_region(*at_, word_)) return;
     // One word stays 0 behind the fields: it ends them for whoever looks while the region is open.
     const unsigned key_words = static_cast<unsigned>((key_bytes + 7) / 8);
     const unsigned most = capacity - 1;

@@ -76,6 +76,7 @@ enum class long_form : unsigned {
 inline constexpr unsigned id_shift = 2;
 inline constexpr unsigned payload_region_id_shift = 6;
 inline constexpr unsigned duration_shift = 18;
+inline constexpr uint64_t site_word_mask = (1ULL << duration_shift) - 1;
 inline constexpr unsigned end_time_shift = 41;
 inline constexpr uint64_t max_payload_region_id = 0xfff;
 inline constexpr uint64_t max_id = 0xfffd;
@@ -130,17 +131,31 @@ struct lane;
 
 inline constexpr unsigned frame_payload_words = 20;
 
-/// One entry of a thread's open-region stack. Free while `word` is 0.
+/// One entry of a thread's open-region stack. `start_ticks` tells its state: 0 free; below point_mark a region that began
+/// then; with point_mark the stack pointer of code that writes a point here; frame_busy the stack's end, or left for
+/// good. As signed numbers all but the first are above every site word, so that one compare finds a free frame.
 struct alignas(64) frame {
-  atomic_word word;           ///< (start ticks << 18) - site word; 0 free; ~0 the stack's end or left for good; a multiple
-                              ///< of 4: the stack pointer of code that writes a point here. Only the first is a region
+  atomic_word word;           ///< of a region: (start ticks << 18) - site word. In a dump 0 where there is none
   owned_pointer<lane> owner;  ///< where its record goes
   atomic_word start_ticks;
   atomic_word stack_pointer;  ///< of the code that began the region, to recognise frames that were jumped over
   atomic_word payload[frame_payload_words];
 };
 static_assert(sizeof(frame) == 192);
-inline constexpr uint64_t frame_busy = ~0ULL;
+inline constexpr uint64_t point_mark = 1ULL << 62;
+inline constexpr uint64_t frame_busy = ~0ULL >> 1;
+
+inline bool is_free(const frame& at) { return at.start_ticks.load_relaxed() == 0; }
+inline void set_free(frame& at) { at.start_ticks.store_relaxed(0); }
+
+/// Whether a frame's start_ticks is that of an open region.
+inline bool is_region(uint64_t start_ticks) { return start_ticks - 1 < point_mark - 1; }
+
+/// Whether the region that was given `word` when it began is still open in this frame.
+inline bool holds_region(const frame& at, uint64_t word) {
+  const uint64_t start = at.start_ticks.load_relaxed();
+  return is_region(start) && at.word.load_relaxed() == word && (start << duration_shift) - word <= site_word_mask;
+}
 
 /// One write position of a thread. Only its own thread writes it; dumps and the recycler read it.
 struct lane {

@@ -23,10 +23,12 @@ namespace detail CONTRAIL_DETAIL_HIDDEN {
 /// number do not join.
 inline constexpr uint64_t layout_version = 1;
 
-/// A call site's cached word is epoch << 18 | id and tag while it is bound and enabled in that epoch, and
-/// epoch << 18 | site_off while it is known to be off. One subtraction and one compare tell.
-inline constexpr uint64_t site_off = 0x3ffff;
-inline constexpr uint64_t epoch_step = 1ULL << 18;
+/// A call site's cached word, less its object's epoch, is its site word (id and tag, 18 bits) while it is bound and on;
+/// else it is negative: site_off while it is known to be off, site_slow where every record goes the slow way, less in a
+/// later epoch.
+inline constexpr uint64_t site_off = ~uint64_t{0};
+inline constexpr uint64_t site_slow = site_off - 1;
+inline constexpr uint64_t epoch_step = 1ULL << 19;
 
 /// Where everything of one image is in memory; it stands in the image's second page.
 struct image_view {

@@ -2,11 +2,11 @@
 // One thread's writing: its lanes, its open-region stack, and the records themselves. The hot path of contrail.
 //
 // begin:  frame = next free one          the stack's pointer moves first, so that a handler takes the next frame
-//         frame.word = start << 18 - w   from here the region is open and dumps show it
-// end:    next free one = frame          a handler that arrives now finds the frame's word nonzero: the busy mark
+//         frame.start_ticks = start      from here the region is open and dumps show it
+// end:    next free one = frame          a handler that arrives now finds the frame in use: the busy mark
 //         *cursor = record               invisible
 //         cursor += 1, release           visible, whole
-//         frame.word = 0                 free
+//         frame.start_ticks = 0          free
 #ifndef CONTRAIL_DETAIL_RING_HPP
 #define CONTRAIL_DETAIL_RING_HPP
 
@@ -17,17 +17,22 @@ namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 /// What a macro leaves at its call site.
 struct call_site {
-  atomic_word word{epoch_step + site_off};  ///< see site_off
+  atomic_word word{epoch_step + site_off};  ///< see site_word_mask
   const descriptor* what;
   atomic_word bound{};  ///< image generation << 18 | id and tag, 0: not bound yet
 };
 
 /// Stands where a thread has no slot, so that its first begin takes the slow path.
-CONTRAIL_DETAIL_HIDDEN inline constinit frame detached_frame{{frame_busy}, {}, {}, {}, {}};
+CONTRAIL_DETAIL_HIDDEN inline constinit frame detached_frame{{}, {}, {frame_busy}, {}, {}};
 
 /// This thread's next free frame. 8 bytes of static TLS per shared object, and no more: glibc's reserve is small.
 CONTRAIL_DETAIL_HIDDEN inline thread_local constinit frame* next_frame
     __attribute__((tls_model(CONTRAIL_TLS_MODEL))) = &detached_frame;
+
+/// As signed numbers.
+CONTRAIL_DETAIL_ALWAYS_INLINE bool is_less(uint64_t a, uint64_t b) {
+  return static_cast<int64_t>(a) < static_cast<int64_t>(b);
+}
 
 /// An open region as its owner holds it: the frame, and the word that the frame had then.
 struct open_region {
@@ -53,6 +58,18 @@ CONTRAIL_DETAIL_ALWAYS_INLINE void store_stack_pointer(atomic_word& to) {
   asm volatile("mov %0, sp" : "=r"(pointer));
   to.store_relaxed(pointer);
 #endif
+}
+
+/// mark_point with the running function's own stack pointer.
+CONTRAIL_DETAIL_ALWAYS_INLINE void mark_point_here(frame& at) {
+  uint64_t mark = 0;
+#if defined(__x86_64__)
+  asm volatile("movq %%rsp, %0\n\tbtsq $62, %0" : "=r"(mark) : : "cc");
+#elif defined(__aarch64__)
+  asm volatile("mov %0, sp" : "=r"(mark));
+  mark |= point_mark;
+#endif
+  at.start_ticks.store_relaxed(mark);
 }
 
 template <class T>
@@ -96,9 +113,9 @@ CONTRAIL_DETAIL_COLD frame* begin_cold(call_site& site, unsigned* words, paramet
   const unsigned used = encode_arguments<binding_kind::region, Args...>(at->payload, frame_payload_words, args...);
   if (words != nullptr) *words = used;
   const uint64_t start = now_ticks(*joined_process());
-  at->start_ticks.store_relaxed(start);
   at->stack_pointer.store_relaxed(stack_pointer);
-  at->word.store_release((start << duration_shift) - free.word);
+  at->word.store_relaxed((start << duration_shift) - free.word);
+  at->start_ticks.store_release(start);
   return at;
 }
 
@@ -111,27 +128,27 @@ CONTRAIL_DETAIL_ALWAYS_INLINE open_region opened_at(frame* at) {
 template <class... Args>
 CONTRAIL_DETAIL_ALWAYS_INLINE open_region begin_inline(call_site& site, unsigned* words, const Args&... args) {
   const uint64_t w = difference(site.word, own_object().epoch);
-  if (__builtin_expect(w == site_off, 0)) return {nullptr, 0};
   frame* const at = next_frame;
-  // The second compare: not attached, the stack is full, or a handler inside an end. Their words are above any site's.
-  // Written as one condition, since g++ makes a copy of each call that it is given.
-  if (__builtin_expect(w > site_off || w < at->word.load_owned(), 0)) {
+  // One compare for all that is not a bound site and a free frame: off, another epoch, not attached, the stack is full,
+  // a handler inside an end. Two compares cost 2 % of a region.
+  if (__builtin_expect(is_less(w, at->start_ticks.load_owned()), 0)) {
+    if (w == site_off) return {nullptr, 0};
     return opened_at(begin_cold<Args...>(site, words, args...));
   }
   next_frame = at + 1;
   signal_fence();
   if constexpr (sizeof...(Args) != 0) {
-    // No instruction on x86-64. A dump that sees a word of this payload must not find the frame's former word again.
+    // No instruction on x86-64. A dump that sees a word of this payload must not find the frame's former start again.
     __atomic_thread_fence(__ATOMIC_RELEASE);
     const unsigned used = encode_arguments<binding_kind::region, Args...>(at->payload, frame_payload_words, args...);
     if (words != nullptr) *words = used;
   }
   store_stack_pointer(at->stack_pointer);
   const uint64_t start = hardware_ticks();
-  at->start_ticks.store_release(start);  // after the word of the region before, for the same reason
   const uint64_t word = (start << duration_shift) - w;
-  // Release: a reader that sees the word sees the payload.
-  at->word.store_release(word);
+  at->word.store_release(word);  // after the frame became free, for the same reason
+  // Release: a reader that sees the start sees the word and the payload.
+  at->start_ticks.store_release(start);
   return {at, word};
 }
 
@@ -162,17 +179,21 @@ CONTRAIL_DETAIL_ALWAYS_INLINE void end_inline(frame* at, uint64_t word, unsigned
   if (__builtin_expect(next_frame != at + 1, 0)) return end_cold(at, word, words);
   next_frame = at;
   signal_fence();
-  const uint64_t end = hardware_ticks();
+  // All that does not need the time stands before the clock read: behind it, it would cost 1 % of a region.
   lane& writer = *at->owner;
+  atomic_word* cursor = reinterpret_cast<atomic_word*>(writer.cursor.load_owned());
+  prefetch_for_writing(cursor);
+  // Hidden from the compiler, which would make four dependent instructions of the multiplication. Where there is a
+  // payload, a register that is taken this early costs more than it saves.
+  uint64_t multiplier = region_multiplier;
+  if constexpr (!HasPayload) asm volatile("" : "+r"(multiplier));
+  const uint64_t end = hardware_ticks();
+  if constexpr (HasPayload) asm("" : "+r"(multiplier));
   if (__builtin_expect(end >= writer.deadline.load_owned(), 0)) {
     next_frame = at + 1;
     return end_cold(at, word, words);
   }
-  uint64_t multiplier = region_multiplier;
-  asm("" : "+r"(multiplier));  // else the compiler turns the multiplication into four dependent instructions
   const uint64_t record = end * multiplier - word;
-  atomic_word* cursor = reinterpret_cast<atomic_word*>(writer.cursor.load_owned());
-  prefetch_for_writing(cursor);
   if constexpr (HasPayload) {
     // A site whose id is too large for this form, or a payload that crosses the chunk's end, goes the long way.
     const bool fits = (record & 3) == static_cast<uint64_t>(record_tag::region_payload) &&
@@ -195,7 +216,7 @@ CONTRAIL_DETAIL_ALWAYS_INLINE void end_inline(frame* at, uint64_t word, unsigned
   writer.cursor.store_release(reinterpret_cast<uint64_t>(cursor));
   if (__builtin_expect((reinterpret_cast<uint64_t>(cursor) & (chunk_bytes - 1)) == 0, 0)) return roll_chunk(at, end);
   signal_fence();
-  at->word.store_relaxed(0);
+  at->start_ticks.store_relaxed(0);
 }
 
 // These take scalars: g++ keeps a struct that it passes in memory.
@@ -233,14 +254,13 @@ CONTRAIL_DETAIL_COLD void point_cold(call_site& site, parameter_type<bare<Args>>
 template <binding_kind Kind, class... Args>
 CONTRAIL_DETAIL_ALWAYS_INLINE void point_inline(call_site& site, const Args&... args) {
   const uint64_t w = difference(site.word, own_object().epoch);
-  if (__builtin_expect(w == site_off, 0)) return;
   frame* const at = next_frame;
   // As in begin_inline. All that does not go the quick way meets in one call, which keeps the call site small.
-  if (__builtin_expect(w < site_off && w >= at->word.load_owned(), 1)) {
+  if (__builtin_expect(!is_less(w, at->start_ticks.load_owned()), 1)) {
     lane& writer = *at->owner;
     // The free frame is marked as busy by one store, which also says how deep this code is: a handler steps aside to
-    // another lane. No region's word is a multiple of 4.
-    store_stack_pointer(at->word);
+    // another lane.
+    mark_point_here(*at);
     signal_fence();
     const uint64_t now = hardware_ticks();
     atomic_word* cursor = reinterpret_cast<atomic_word*>(writer.cursor.load_owned());
@@ -261,10 +281,12 @@ CONTRAIL_DETAIL_ALWAYS_INLINE void point_inline(call_site& site, const Args&... 
       writer.cursor.store_release(reinterpret_cast<uint64_t>(cursor));
       if (__builtin_expect((reinterpret_cast<uint64_t>(cursor) & (chunk_bytes - 1)) == 0, 0)) return roll_chunk(at, now);
       signal_fence();
-      at->word.store_relaxed(0);
+      at->start_ticks.store_relaxed(0);
       return;
     }
-    at->word.store_relaxed(0);
+    at->start_ticks.store_relaxed(0);
+  } else if (w == site_off) {
+    return;
   }
   point_cold<Kind, Args...>(site, args...);
 }

@@ -73,16 +73,19 @@ class dump_output {
 /// Copies a frame only if it held one open region during the whole copy; else the copy is free.
 inline void copy_frame(frame& to, const frame& from) {
   to.word.store_relaxed(0);
-  // Acquire: a word that is seen comes with the payload that was stored before it.
+  to.start_ticks.store_relaxed(0);
+  // Acquire: a start that is seen comes with the word and the payload that were stored before it.
+  const uint64_t start = from.start_ticks.load_acquire();
+  if (!is_region(start)) return;
   const uint64_t word = from.word.load_acquire();
-  if ((word & 3) == 0 || word == frame_busy) return;  // free, a point in progress, or the stack's end
-  to.start_ticks.store_relaxed(from.start_ticks.load_acquire());
   to.stack_pointer.store_relaxed(from.stack_pointer.load_acquire());
   // In order and each with acquire: a field that is set later is published by its first word, which is stored last.
   for (unsigned i = 0; i < frame_payload_words; ++i) to.payload[i].store_relaxed(from.payload[i].load_acquire());
   // The loads above stay above this one.
   __atomic_thread_fence(__ATOMIC_ACQUIRE);
-  if (from.word.load_relaxed() == word) to.word.store_relaxed(word);
+  if (from.start_ticks.load_relaxed() != start) return;
+  to.start_ticks.store_relaxed(start);
+  to.word.store_relaxed(word);
 }
 
 /// A thread's name as the system has it now, for threads that were not named by TRACE_THREAD_NAME.

@@ -209,7 +209,7 @@ inline void retire_image(image_view& image) {
     for (lane& writer : slot.lanes) writer.deadline.store_relaxed(0);
     for (frame& at : slot.frames) {
       uint64_t free = 0;
-      at.word.compare_exchange(free, frame_busy);
+      at.start_ticks.compare_exchange(free, frame_busy);
     }
   }
   madvise(image.chunks, image.chunk_count * chunk_bytes, MADV_DONTNEED);

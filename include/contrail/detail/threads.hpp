@@ -81,9 +81,9 @@ inline claimed_slot claim_slot(process_state& process, image_view& image, caller
       reset(writer);
       for (frame* at = first_frame_of(slot, k); at != end_frame_of(slot, k); ++at) {
         at->owner = &writer;
-        at->word.store_relaxed(0);
+        at->start_ticks.store_relaxed(0);
       }
-      end_frame_of(slot, k)->word.store_relaxed(frame_busy);
+      end_frame_of(slot, k)->start_ticks.store_relaxed(frame_busy);
     }
     image.super->attached_slots.fetch_add_relaxed(1);
     const uint64_t live = slot_word(generation, slot_state::live);
@@ -125,7 +125,7 @@ inline bool passes_filters(const process_state& process, const descriptor& what)
   return passes_globs(list, what.name);
 }
 
-/// Resolves a site for the current epoch. Returns its word (id and tag) in `image`, or site_off.
+/// Resolves a site for the current epoch. Returns its site word in `image`, or site_off.
 inline uint64_t resolve_site(process_state& process, image_view* image, const object_root& object, call_site& site) {
   // Read first: whatever changes after this makes the word stored below stale at once.
   const uint64_t epoch = object.epoch.load_acquire();
@@ -136,14 +136,15 @@ inline uint64_t resolve_site(process_state& process, image_view* image, const ob
   }
   const uint64_t generation = image->generation << 18;
   uint64_t bound = site.bound.load_relaxed();
-  if ((bound & ~site_off) != generation) {
+  if ((bound & ~site_word_mask) != generation) {
     bound = generation | site_word(*site.what, bind(*image, *site.what));
     site.bound.store_relaxed(bound);
   }
   // The quick path reads the hardware's counter. Where that is not trusted no word fits, so that all go the slow path.
   const bool quick = process.hardware_clock.load_relaxed() != 0;
-  site.word.store_release(quick ? epoch + (bound & site_off) : epoch - 1);
-  return bound & site_off;
+  const uint64_t word = bound & site_word_mask;
+  site.word.store_release(epoch + (quick ? word : site_slow));
+  return word;
 }
 
 // ---- the slow begin ------------------------------------------------------------------------------------------
@@ -155,18 +156,18 @@ inline bool on_alternate_stack() {
   return sigaltstack(nullptr, &stack) == 0 && (stack.ss_flags & SS_ONSTACK) != 0;
 }
 
-/// A point in progress marks its frame with the stack pointer of its code, a multiple of 4, which no region's word is.
-/// One store says both, so that no handler sees one without the other.
-inline bool is_point_mark(uint64_t word) { return (word & 3) == 0 && word != 0; }
+/// A point in progress marks its frame with the stack pointer of its code. One store says both, so that no handler sees
+/// one without the other.
+inline void mark_point(frame& at, uint64_t stack_pointer) { at.start_ticks.store_relaxed(stack_pointer | point_mark); }
 
 /// How deep in the stack the code is that uses the frame.
 inline uint64_t depth_of(const frame& at) {
-  const uint64_t word = at.word.load_relaxed();
-  return is_point_mark(word) ? word : at.stack_pointer.load_relaxed();
+  const uint64_t found = at.start_ticks.load_relaxed();
+  return is_region(found) ? at.stack_pointer.load_relaxed() : found & ~point_mark;
 }
 
 inline uint64_t site_of(const frame& at) {
-  return ((at.start_ticks.load_relaxed() << duration_shift) - at.word.load_relaxed()) & site_off;
+  return ((at.start_ticks.load_relaxed() << duration_shift) - at.word.load_relaxed()) & site_word_mask;
 }
 
 /// Frees frames of code that was jumped over by longjmp, as a region of site word `word` at `stack_pointer` shows that is
@@ -175,31 +176,28 @@ inline uint64_t site_of(const frame& at) {
 inline void purge_frames(thread_slot& slot, uint64_t word, uint64_t stack_pointer) {
   if (on_alternate_stack()) return;
   for (frame& at : slot.frames) {
-    const uint64_t found = at.word.load_relaxed();
+    const uint64_t found = at.start_ticks.load_relaxed();
     if (found == 0 || found == frame_busy || &at == end_frame_of(slot, lane_index_of(slot, &at))) continue;
     const uint64_t depth = depth_of(at);
     bool is_over = depth < stack_pointer || (depth == stack_pointer && site_of(at) == word);
     for (const frame& later : slot.frames) {
       if (is_over) break;
-      const uint64_t other = later.word.load_relaxed();
-      if (other == 0 || other == frame_busy || is_point_mark(other) || is_point_mark(found) ||
-          later.start_ticks.load_relaxed() <= at.start_ticks.load_relaxed()) {
-        continue;
-      }
+      const uint64_t other = later.start_ticks.load_relaxed();
+      if (!is_region(other) || !is_region(found) || other <= found) continue;
       is_over = depth_of(later) > depth || (depth_of(later) == depth && site_of(later) == site_of(at));
     }
-    if (is_over) at.word.store_relaxed(0);
+    if (is_over) set_free(at);
   }
 }
 
 /// The first frame of a lane above all frames in use.
 inline frame* top_frame(thread_slot& slot, unsigned lane_index) {
   frame* at = end_frame_of(slot, lane_index);
-  while (at != first_frame_of(slot, lane_index) && (at - 1)->word.load_relaxed() == 0) --at;
+  while (at != first_frame_of(slot, lane_index) && is_free(*(at - 1))) --at;
   return at;
 }
 
-/// Begins that handlers interrupted before they stored their frames' words, at most: one per handler within a handler.
+/// Begins that handlers interrupted before they stored their frames' starts, at most: one per handler within a handler.
 inline constexpr unsigned most_interrupted_begins = 3;
 
 /// Where to go on when a lane's stack is full: above all its frames in use, since regions that ended on other threads
@@ -239,16 +237,16 @@ inline claim claim_frame(caller from, call_site& site, uint64_t stack_pointer) {
     at = *from.next_frame;
     if (!is_in_image(image, at)) return {nullptr, 0};  // a handler attached to a newer image
   }
-  if (at->word.load_relaxed() == 0) return {at, word};
+  if (is_free(*at)) return {at, word};
 
   thread_slot& slot = slot_of(at);
   const unsigned lane_index = lane_index_of(slot, at);
   const bool is_full = at == end_frame_of(slot, lane_index);
-  bool is_in_use = !is_full || at->word.load_relaxed() != frame_busy;
+  bool is_in_use = !is_full || at->start_ticks.load_relaxed() != frame_busy;
   // The next free frame is not free: an end (or a point) was interrupted on it. Either this is a handler above it, or a
   // handler has jumped out of it for good. A handler runs deeper in the stack than the code that it interrupted.
   if (is_in_use && !on_alternate_stack() && stack_pointer >= depth_of(*at)) {
-    at->word.store_relaxed(is_full ? frame_busy : 0);
+    at->start_ticks.store_relaxed(is_full ? frame_busy : 0);
     if (!is_full) return {at, word};
     is_in_use = false;
   }
@@ -272,7 +270,7 @@ inline void write_region(process_state& process, image_view& image, thread_slot&
                          uint64_t word, uint64_t start, uint64_t end, const atomic_word* payload, unsigned words) {
   if (!prepare_lane(process, image, slot, lane_index, words + 3, end)) return;
   // The region's 18 low bits come back out of its frame's word.
-  const uint64_t site = ((start << duration_shift) - word) & site_off;
+  const uint64_t site = ((start << duration_shift) - word) & site_word_mask;
   const bool is_short = end - start < epoch_ticks && (site & 3) != static_cast<uint64_t>(record_tag::long_form) &&
                         words <= max_short_region_words;
   uint64_t record[3 + frame_payload_words];
@@ -294,20 +292,21 @@ inline void write_region(process_state& process, image_view& image, thread_slot&
 inline void end_elsewhere(process_state& process, image_view& image, caller from, frame& origin, uint64_t word, unsigned words) {
   thread_slot& origin_slot = slot_of(&origin);
   const uint64_t start = origin.start_ticks.load_relaxed();
-  const uint64_t site = ((start << duration_shift) - word) & site_off;
+  const uint64_t site = ((start << duration_shift) - word) & site_word_mask;
   uint64_t record[4 + frame_payload_words] = {long_header(long_form::async_region, id_of_site_word(site), 3 + words),
                                               start, 0, tid_of(origin_slot)};
   for (unsigned i = 0; i < words; ++i) record[4 + i] = origin.payload[i].load_relaxed();
-  uint64_t expected = word;
-  if (!origin.word.compare_exchange(expected, 0)) return count_drop(image, drop_reason::misnested);
+  // Its own thread frees it first where it purges frames. The start tells this region from the frame's next one.
+  uint64_t expected = start;
+  if (!origin.start_ticks.compare_exchange(expected, 0)) return count_drop(image, drop_reason::misnested);
 
   if (!is_in_image(image, *from.next_frame) && !attach_thread(process, image, from)) return;
   frame* const at = *from.next_frame;
   thread_slot& slot = slot_of(at);
   const unsigned lane_index = lane_index_of(slot, at);
-  const uint64_t free_word = at == end_frame_of(slot, lane_index) ? frame_busy : 0;
-  if (at->word.load_relaxed() != free_word) return count_drop(image, drop_reason::no_lane);
-  at->word.store_relaxed(CONTRAIL_DETAIL_CALLERS_STACK_POINTER());
+  const uint64_t free_mark = at == end_frame_of(slot, lane_index) ? frame_busy : 0;
+  if (at->start_ticks.load_relaxed() != free_mark) return count_drop(image, drop_reason::no_lane);
+  mark_point(*at, CONTRAIL_DETAIL_CALLERS_STACK_POINTER());
   signal_fence();
   record[2] = now_ticks(process);
   if (prepare_lane(process, image, slot, lane_index, 4 + words, record[2])) {
@@ -315,7 +314,7 @@ inline void end_elsewhere(process_state& process, image_view& image, caller from
   }
   at->owner = &slot.lanes[lane_index];
   signal_fence();
-  at->word.store_relaxed(free_word);
+  at->start_ticks.store_relaxed(free_mark);
 }
 
 inline void end_region_slowly(caller from, frame* at, uint64_t word, unsigned words) {
@@ -326,10 +325,10 @@ inline void end_region_slowly(caller from, frame* at, uint64_t word, unsigned wo
     // Begun before a start that made another image. Its frame stays busy, so that nothing begins there again.
     if (at->start_ticks.load_relaxed() >= image.super->start.ticks) count_drop(image, drop_reason::misnested);
     if (*from.next_frame == at + 1) *from.next_frame = at;
-    at->word.store_relaxed(frame_busy);
+    at->start_ticks.store_relaxed(frame_busy);
     return;
   }
-  if (at->word.load_relaxed() != word) return count_drop(image, drop_reason::misnested);
+  if (!holds_region(*at, word)) return count_drop(image, drop_reason::misnested);
   frame* const top = *from.next_frame;
   thread_slot& slot = slot_of(at);
   if (!is_in_image(image, top) || &slot_of(top) != &slot) return end_elsewhere(process, image, from, *at, word, words);
@@ -339,17 +338,17 @@ inline void end_region_slowly(caller from, frame* at, uint64_t word, unsigned wo
   const bool in_order = top == at + 1;
   // In order, the frame itself is the busy mark. Else handlers look at the top, which must say so if they would write
   // into the same lane.
-  const uint64_t free_word = top == end_frame_of(slot, lane_index) ? frame_busy : 0;
-  const bool mark_top = !in_order && top_lane == lane_index && top->word.load_relaxed() == free_word;
+  const uint64_t free_mark = top == end_frame_of(slot, lane_index) ? frame_busy : 0;
+  const bool mark_top = !in_order && top_lane == lane_index && top->start_ticks.load_relaxed() == free_mark;
   if (in_order) *from.next_frame = at;
-  if (mark_top) top->word.store_relaxed(CONTRAIL_DETAIL_CALLERS_STACK_POINTER());
+  if (mark_top) mark_point(*top, CONTRAIL_DETAIL_CALLERS_STACK_POINTER());
   signal_fence();
   write_region(process, image, slot, lane_index, word, at->start_ticks.load_relaxed(), now_ticks(process),
                at->payload, words);
   at->owner = &slot.lanes[lane_index];
   signal_fence();
-  if (mark_top) top->word.store_relaxed(free_word);
-  at->word.store_relaxed(0);
+  if (mark_top) top->start_ticks.store_relaxed(free_mark);
+  set_free(*at);
   if (in_order) return;
   if (top_lane == lane_index || top_frame(slot, top_lane) == first_frame_of(slot, top_lane)) {
     *from.next_frame = top_frame(slot, lane_index);
@@ -363,13 +362,13 @@ inline void roll_chunk_slowly(frame* at, uint64_t ticks) {
   lane& writer = *at->owner;
   if (!is_in_image(image, at)) {
     writer.deadline.store_relaxed(0);
-    at->word.store_relaxed(frame_busy);
+    at->start_ticks.store_relaxed(frame_busy);
     return;
   }
   open_chunk(process, image, writer, ticks);
   at->owner = &writer;  // a new time epoch takes open regions from their lane, this one too
   signal_fence();
-  at->word.store_relaxed(0);
+  set_free(*at);
 }
 
 /// Writes a point's record: `record` holds the payload from its second word on.
@@ -380,7 +379,7 @@ inline void write_point_slowly(frame* at, uint64_t word, uint64_t stack_pointer,
   if (!is_in_image(image, at)) return;  // another image took over since the frame was claimed
   thread_slot& slot = slot_of(at);
   const unsigned lane_index = lane_index_of(slot, at);
-  at->word.store_relaxed(stack_pointer);
+  mark_point(*at, stack_pointer);
   signal_fence();
   const uint64_t now = now_ticks(process);
   if (prepare_lane(process, image, slot, lane_index, words + 1, now)) {
@@ -389,7 +388,7 @@ inline void write_point_slowly(frame* at, uint64_t word, uint64_t stack_pointer,
   }
   at->owner = &slot.lanes[lane_index];
   signal_fence();
-  at->word.store_relaxed(0);
+  set_free(*at);
 }
 
 /// Names the running thread, attaching it if it has no slot yet. `size` is below thread_name_bytes.
