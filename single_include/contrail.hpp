@@ -117,10 +117,12 @@
 #ifndef CONTRAIL_ERROR_HPP
 #define CONTRAIL_ERROR_HPP
 
-#include <stddef.h>
-#include <stdint.h>
-
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
+
+// Of <stdint.h> and <stddef.h>, which would be half of what this header costs under CONTRAIL_DISABLED.
+using int64_t = __INT64_TYPE__;
+using uint64_t = __UINT64_TYPE__;
+using size_t = __SIZE_TYPE__;
 
 enum class error_code {
   none = 0,
@@ -179,7 +181,7 @@ struct duration {
  private:
   /// 292 years either way are as good as for ever.
   static constexpr int64_t saturated(long double nanoseconds) {
-    constexpr int64_t most = INT64_MAX;
+    constexpr int64_t most = __INT64_MAX__;
     if (!(nanoseconds < static_cast<long double>(most))) return most;
     if (!(nanoseconds > -static_cast<long double>(most))) return -most;
     return static_cast<int64_t>(nanoseconds);
@@ -2801,7 +2803,6 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #endif
 
 #include <dlfcn.h>
-#include <link.h>
 #include <sched.h>
 #include <stddef.h>
 #include <string.h>
@@ -2944,14 +2945,35 @@ inline object_root& object_of(type_range& types) {
 
 // ---- election ------------------------------------------------------------------------------------------------
 
+// <link.h> takes 5 ms to compile, for two structures of the ELF ABI and this function.
+struct elf_segment {
+  static constexpr uint32_t note = 4;
+  uint32_t type;
+  uint32_t flags;
+  uint64_t offset;
+  uint64_t address;
+  uint64_t physical_address;
+  uint64_t file_bytes;
+  uint64_t memory_bytes;
+  uint64_t alignment;
+};
+struct loaded_object {
+  uint64_t address;
+  const char* name;
+  const elf_segment* segments;
+  uint16_t segment_count;
+};
+int for_each_object(int (*visit)(loaded_object*, size_t, void*), void* context) __asm__("dl_iterate_phdr")
+    __attribute__((visibility("default")));
+
 /// dl_iterate_phdr's callback: stops at the first object with a contrail note and stores its root.
-CONTRAIL_DETAIL_UNOPTIMISED inline int find_root(dl_phdr_info* object, size_t, void* found) noexcept {
-  for (int i = 0; i < object->dlpi_phnum; ++i) {
-    const auto& segment = object->dlpi_phdr[i];
+CONTRAIL_DETAIL_UNOPTIMISED inline int find_root(loaded_object* object, size_t, void* found) noexcept {
+  for (int i = 0; i < object->segment_count; ++i) {
+    const elf_segment& segment = object->segments[i];
     // Linkers keep notes of different alignment in segments of their own; ours is aligned to 4.
-    if (segment.p_type != PT_NOTE || segment.p_align > 4) continue;
-    const uint32_t* at = reinterpret_cast<const uint32_t*>(object->dlpi_addr + segment.p_vaddr);
-    const uint32_t* const end = at + segment.p_memsz / 4;
+    if (segment.type != elf_segment::note || segment.alignment > 4) continue;
+    const uint32_t* at = reinterpret_cast<const uint32_t*>(object->address + segment.address);
+    const uint32_t* const end = at + segment.memory_bytes / 4;
     // A note is the sizes of its name and its content, its type, the name, the content.
     for (; end - at > 6; at += 3 + (at[0] + 3) / 4 + (at[1] + 3) / 4) {
       if (at[0] != 9 || memcmp(at + 3, "contrail", 9) != 0) continue;
@@ -2969,7 +2991,7 @@ CONTRAIL_DETAIL_UNOPTIMISED inline process_state* join_process() noexcept {
   object_root& own = own_object();
   if (const uint64_t joined = own.joined.load_acquire()) return reinterpret_cast<process_state*>(joined);
   object_root* root = nullptr;
-  dl_iterate_phdr(find_root, &root);
+  for_each_object(find_root, &root);
   if (root == nullptr) root = &own;  // a linker that dropped the note: alone, but working
   if (root->layout != layout_version) return nullptr;
   own.joined.store_release(reinterpret_cast<uint64_t>(&root->process));
@@ -3637,6 +3659,78 @@ CONTRAIL_DETAIL_NAMESPACE_END
 //         frame.start_ticks = 0          free
 #ifndef CONTRAIL_DETAIL_RING_HPP
 #define CONTRAIL_DETAIL_RING_HPP
+
+// ==== contrail/detail/object.hpp ====================================================================================
+// Shared objects that come and go: each links itself into the process when it is loaded.
+#ifndef CONTRAIL_DETAIL_OBJECT_HPP
+#define CONTRAIL_DETAIL_OBJECT_HPP
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// Adds this shared object to the process's list, once.
+CONTRAIL_DETAIL_UNOPTIMISED inline void link_object() noexcept {
+  object_root& own = own_object();
+  process_state* const process = join_process();
+  if (process == nullptr) return;
+  // The elected object holds everybody's state: it must not go before this one does. Before the lock, since the dynamic
+  // linker has one of its own.
+  if (process != &own.process) pin_object(process);
+  const control_lock lock(*process);
+  for (const type_range* object = process->objects; object != nullptr; object = object->next) {
+    if (object == &own.types) return;
+  }
+  own.types = own_type_range();
+  own.types.next = process->objects;
+  process->objects = &own.types;
+  if (const uint64_t slow = process->slow_table.load_relaxed()) {
+    reinterpret_cast<const slow_half*>(slow)->object_loaded(own);
+  }
+}
+
+CONTRAIL_DETAIL_UNOPTIMISED inline void unlink_object() noexcept {
+  object_root& own = own_object();
+  process_state* const process = joined_process();
+  // The elected object is pinned, or nothing else is left to use its state.
+  if (process == nullptr || process == &own.process) return;
+  const control_lock lock(*process);
+  type_range** link = &process->objects;
+  while (*link != nullptr && *link != &own.types) link = &(*link)->next;
+  if (*link != nullptr) *link = own.types.next;
+}
+
+template <class>
+struct always_void {
+  using type = void;
+};
+
+/// Links this object when it is loaded. A template, so that only translation units compile it that use contrail: whatever
+/// needs the object linked calls `require`.
+template <class>
+struct object_link {
+  __attribute__((constructor(101), used)) static void on_load() { link_object(); }
+  __attribute__((destructor(101), used)) static void on_unload() { unlink_object(); }
+
+  CONTRAIL_DETAIL_ALWAYS_INLINE static constexpr void require() {
+    (void)&on_load;
+    (void)&on_unload;
+  }
+  /// What a call site's word is before its first hit.
+  static constexpr uint64_t unbound_word() {
+    require();
+    return epoch_step + site_off;
+  }
+};
+
+/// The object_link of a template with parameter T. Dependent on it, since compilers evaluate what is not while they parse
+/// the template.
+template <class T>
+using object_link_for = object_link<typename always_void<T>::type>;
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail CONTRAIL_DETAIL_HIDDEN {
@@ -4858,52 +4952,6 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #ifndef CONTRAIL_DETAIL_START_HPP
 #define CONTRAIL_DETAIL_START_HPP
 
-// ==== contrail/detail/object.hpp ====================================================================================
-// Shared objects that come and go: each links itself into the process when it is loaded.
-#ifndef CONTRAIL_DETAIL_OBJECT_HPP
-#define CONTRAIL_DETAIL_OBJECT_HPP
-
-CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail CONTRAIL_DETAIL_HIDDEN {
-
-/// Adds this shared object to the process's list, once.
-CONTRAIL_DETAIL_UNOPTIMISED inline void link_object() noexcept {
-  object_root& own = own_object();
-  process_state* const process = join_process();
-  if (process == nullptr) return;
-  // The elected object holds everybody's state: it must not go before this one does. Before the lock, since the dynamic
-  // linker has one of its own.
-  if (process != &own.process) pin_object(process);
-  const control_lock lock(*process);
-  for (const type_range* object = process->objects; object != nullptr; object = object->next) {
-    if (object == &own.types) return;
-  }
-  own.types = own_type_range();
-  own.types.next = process->objects;
-  process->objects = &own.types;
-  if (const uint64_t slow = process->slow_table.load_relaxed()) {
-    reinterpret_cast<const slow_half*>(slow)->object_loaded(own);
-  }
-}
-
-CONTRAIL_DETAIL_UNOPTIMISED inline void unlink_object() noexcept {
-  object_root& own = own_object();
-  process_state* const process = joined_process();
-  // The elected object is pinned, or nothing else is left to use its state.
-  if (process == nullptr || process == &own.process) return;
-  const control_lock lock(*process);
-  type_range** link = &process->objects;
-  while (*link != nullptr && *link != &own.types) link = &(*link)->next;
-  if (*link != nullptr) *link = own.types.next;
-}
-
-__attribute__((constructor(101), used)) CONTRAIL_DETAIL_HIDDEN inline void on_object_loaded() { link_object(); }
-__attribute__((destructor(101), used)) CONTRAIL_DETAIL_HIDDEN inline void on_object_unloaded() { unlink_object(); }
-
-}  // namespace detail
-CONTRAIL_DETAIL_NAMESPACE_END
-
-#endif
 // ==== contrail/detail/storage.hpp ===================================================================================
 // The image's pages.
 #ifndef CONTRAIL_DETAIL_STORAGE_HPP
@@ -4942,7 +4990,6 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #endif
 
 #include <fcntl.h>
-#include <pthread.h>
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
@@ -5189,6 +5236,10 @@ extern "C" int contrail_dump(const char* path);
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail CONTRAIL_DETAIL_HIDDEN {
 
+// pthread_atfork under a name of our own: <pthread.h> takes longer to compile than this whole header.
+int at_fork(void (*prepare)(), void (*parent)(), void (*child)()) __asm__("pthread_atfork")
+    __attribute__((visibility("default")));
+
 /// In a forked child: nothing records until it calls start, since the parent's threads do not exist here.
 inline void after_fork_in_child() {
   process_state* process = joined_process();
@@ -5210,14 +5261,16 @@ inline void pin_starter(process_state& process) {
 
 }  // namespace detail
 
-/// The flight recorder of this process: there is one, whichever shared object asks.
+/// The flight recorder of this process, as contrail::flight_recorder: there is one, whichever shared object asks.
 ///
 /// All functions may be called from any thread. `start`, `stop` and `set_filter` take a short lock and may allocate
 /// address space: not in signal handlers. The dump functions are async-signal-safe, and never make a thread that records
 /// wait.
-class CONTRAIL_DETAIL_HIDDEN flight_recorder {
+// A template, so that translation units that only record do not compile it.
+template <class T = void>
+class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
  public:
-  flight_recorder() = delete;
+  basic_flight_recorder() = delete;
 
   /// Begins to record. Fails with already_running when a recorder runs, with bad_option, out_of_memory or incompatible.
   /// Creates no thread and no file. A second start after stop with the same memory goes on in the same image.
@@ -5255,7 +5308,7 @@ class CONTRAIL_DETAIL_HIDDEN flight_recorder {
                 "The system gave no memory for the flight recorder: ask for less with options.memory."};
       }
       if (image == nullptr) {
-        pthread_atfork(nullptr, nullptr, after_fork_in_child);
+        at_fork(nullptr, nullptr, after_fork_in_child);
         process->slow_table.store_release(reinterpret_cast<uint64_t>(&slow_functions));
       }
       process->image.store_release(reinterpret_cast<uint64_t>(fresh));
@@ -5276,6 +5329,7 @@ class CONTRAIL_DETAIL_HIDDEN flight_recorder {
   /// Memory stays mapped for the next start. Fails with not_running.
   static error stop() {
     using namespace detail;
+    object_link<T>::require();
     process_state* process = join_process();
     if (process == nullptr) return not_running();
     const control_lock lock(*process);
@@ -5289,6 +5343,7 @@ class CONTRAIL_DETAIL_HIDDEN flight_recorder {
   // Async-signal-safe.
   static recorder_status status() {
     using namespace detail;
+    object_link<T>::require();
     recorder_status result;
     process_state* process = joined_process();
     if (process == nullptr || process->recording.load_acquire() == 0) return result;
@@ -5315,12 +5370,14 @@ class CONTRAIL_DETAIL_HIDDEN flight_recorder {
   /// then. Mode 0600. Fails with not_running, busy, path or file.
   // Async-signal-safe.
   static error dump(const char* path, const dump_options& wanted = {}) {
+    detail::object_link<T>::require();
     return detail::dump_to_path(path, wanted.last, 0);
   }
 
   /// Writes a dump to an open descriptor: a file, a pipe, a socket. What a failed dump wrote is no dump.
   // Async-signal-safe.
   static error dump(int descriptor, const dump_options& wanted = {}) {
+    detail::object_link<T>::require();
     const detail::errno_keeper keep;
     return detail::dump_to({detail::write_to_descriptor, &descriptor}, wanted.last, 0, "the descriptor");
   }
@@ -5334,6 +5391,7 @@ class CONTRAIL_DETAIL_HIDDEN flight_recorder {
     }
   static error dump(Bytes& bytes, const dump_options& wanted = {}) {
     static_assert(sizeof(*bytes.data()) == 1, "contrail: a dump goes into a container of bytes.");
+    detail::object_link<T>::require();
     if (bytes.size() != 0) {
       return {error_code::bad_option,
               "A dump into memory needs an empty container; to write a file, pass its path as const char*."};
@@ -5352,12 +5410,14 @@ class CONTRAIL_DETAIL_HIDDEN flight_recorder {
   /// before is called afterwards. At most 8 signals for each shared object; the path is copied. Fails with bad_option or
   /// path, and with incompatible.
   static error dump_on_signal(int signal, const char* path, const dump_options& wanted = {}) {
+    detail::object_link<T>::require();
     return detail::install_signal_dump(signal, path, wanted.last);
   }
 
   /// Replaces the filter. Takes effect at each call site's next hit; regions in flight end as they began.
   static error set_filter(const filter_options& wanted) {
     using namespace detail;
+    object_link<T>::require();
     process_state* process = join_process();
     if (process == nullptr) return not_running();
     const control_lock lock(*process);
@@ -5404,10 +5464,12 @@ class CONTRAIL_DETAIL_HIDDEN flight_recorder {
   }
 };
 
+using flight_recorder = basic_flight_recorder<>;
+
 CONTRAIL_DETAIL_NAMESPACE_END
 
 extern "C" inline int contrail_dump(const char* path) {
-  return static_cast<int>(contrail::flight_recorder::dump(path).code());
+  return static_cast<int>(contrail::detail::dump_to_path(path, {}, 0).code());
 }
 
 #endif
@@ -5558,7 +5620,7 @@ struct CONTRAIL_DETAIL_HIDDEN site_storage {
     return copy;
   }
   static constexpr descriptor what = with_flags();
-  static inline constinit call_site value{{epoch_step + site_off}, &what, {}};
+  static inline constinit call_site value{{object_link_for<Site>::unbound_word()}, &what, {}};
 };
 
 // ---- regions -------------------------------------------------------------------------------------------------
@@ -5769,7 +5831,7 @@ CONTRAIL_DETAIL_ALWAYS_INLINE constexpr void log_line(Site site, const Name& nam
 /// The call site of TRACE_EMIT is its type: one id however many places emit it.
 template <class T>
 struct CONTRAIL_DETAIL_HIDDEN event_storage {
-  static inline constinit call_site value{{epoch_step + site_off}, &type_descriptor<T>, {}};
+  static inline constinit call_site value{{object_link_for<T>::unbound_word()}, &type_descriptor<T>, {}};
 };
 
 template <class T>
@@ -5798,6 +5860,7 @@ constexpr void name_thread(const Name& name) {
   static_assert(kind_of<bare<Name>> != value_kind::none && is_text(kind_of<bare<Name>>),
                 "contrail: TRACE_THREAD_NAME takes a string.");
   if (__builtin_is_constant_evaluated()) return;
+  object_link_for<Name>::require();
   if constexpr (kind_of<bare<Name>> == value_kind::sized_text) {
     name_thread(name.data(), static_cast<size_type>(name.size()));
   } else {
@@ -5839,7 +5902,8 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #define CONTRAIL_DETAIL_REGISTER_TYPE(type, number) CONTRAIL_DETAIL_REGISTER_TYPE_NUMBERED(type, number)
 #define CONTRAIL_DETAIL_REGISTER_TYPE_NUMBERED(type, number)                                             \
   __attribute__((CONTRAIL_DETAIL_RETAIN, section("contrail_types"))) static const ::contrail::descriptor* \
-      const contrail_type_##number = ::contrail::detail::registration<type>()
+      const contrail_type_##number =                                                                     \
+          (::contrail::detail::object_link<void>::require(), ::contrail::detail::registration<type>())
 
 #define CONTRAIL_DETAIL_FIELDS_OF(type, ...) \
   CONTRAIL_DETAIL_FIELDS_##__VA_OPT__(LISTED)(type __VA_OPT__(, ) __VA_ARGS__)
@@ -5953,9 +6017,10 @@ constexpr error nothing_records() {
 }  // namespace detail
 
 /// See contrail/flight_recorder.hpp. Everything fails here, with error_code::compiled_out or not_supported.
-class flight_recorder {
+template <class = void>
+class basic_flight_recorder {
  public:
-  flight_recorder() = delete;
+  basic_flight_recorder() = delete;
   static error start(const options& = {}) { return detail::nothing_records(); }
   static error stop() { return detail::nothing_records(); }
   static recorder_status status() { return {}; }
@@ -5969,6 +6034,7 @@ class flight_recorder {
   static error dump_on_signal(int, const char*, const dump_options& = {}) { return detail::nothing_records(); }
   static error set_filter(const filter_options&) { return detail::nothing_records(); }
 };
+using flight_recorder = basic_flight_recorder<>;
 
 /// The variable of CONTRAIL_REGION_VAR. Its arguments are ordinary function arguments: they are evaluated.
 class region {

@@ -29,9 +29,10 @@ constexpr error nothing_records() {
 }  // namespace detail
 
 /// See contrail/flight_recorder.hpp. Everything fails here, with error_code::compiled_out or not_supported.
-class flight_recorder {
+template <class = void>
+class basic_flight_recorder {
  public:
-  flight_recorder() = delete;
+  basic_flight_recorder() = delete;
   static error start(const options& = {}) { return detail::nothing_records(); }
   static error stop() { return detail::nothing_records(); }
   static recorder_status status() { return {}; }
@@ -45,6 +46,7 @@ class flight_recorder {
   static error dump_on_signal(int, const char*, const dump_options& = {}) { return detail::nothing_records(); }
   static error set_filter(const filter_options&) { return detail::nothing_records(); }
 };
+using flight_recorder = basic_flight_recorder<>;
 
 /// The variable of CONTRAIL_REGION_VAR. Its arguments are ordinary function arguments: they are evaluated.
 class region {

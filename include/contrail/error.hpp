@@ -5,10 +5,12 @@
 
 #include "contrail/config.hpp"
 
-#include <stddef.h>
-#include <stdint.h>
-
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
+
+// Of <stdint.h> and <stddef.h>, which would be half of what this header costs under CONTRAIL_DISABLED.
+using int64_t = __INT64_TYPE__;
+using uint64_t = __UINT64_TYPE__;
+using size_t = __SIZE_TYPE__;
 
 enum class error_code {
   none = 0,
@@ -67,7 +69,7 @@ struct duration {
  private:
   /// 292 years either way are as good as for ever.
   static constexpr int64_t saturated(long double nanoseconds) {
-    constexpr int64_t most = INT64_MAX;
+    constexpr int64_t most = __INT64_MAX__;
     if (!(nanoseconds < static_cast<long double>(most))) return most;
     if (!(nanoseconds > -static_cast<long double>(most))) return -most;
     return static_cast<int64_t>(nanoseconds);

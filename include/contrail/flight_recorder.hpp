@@ -20,6 +20,10 @@ extern "C" int contrail_dump(const char* path);
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail CONTRAIL_DETAIL_HIDDEN {
 
+// pthread_atfork under a name of our own: <pthread.h> takes longer to compile than this whole header.
+int at_fork(void (*prepare)(), void (*parent)(), void (*child)()) __asm__("pthread_atfork")
+    __attribute__((visibility("default")));
+
 /// In a forked child: nothing records until it calls start, since the parent's threads do not exist here.
 inline void after_fork_in_child() {
   process_state* process = joined_process();
@@ -41,14 +45,16 @@ inline void pin_starter(process_state& process) {
 
 }  // namespace detail
 
-/// The flight recorder of this process: there is one, whichever shared object asks.
+/// The flight recorder of this process, as contrail::flight_recorder: there is one, whichever shared object asks.
 ///
 /// All functions may be called from any thread. `start`, `stop` and `set_filter` take a short lock and may allocate
 /// address space: not in signal handlers. The dump functions are async-signal-safe, and never make a thread that records
 /// wait.
-class CONTRAIL_DETAIL_HIDDEN flight_recorder {
+// A template, so that translation units that only record do not compile it.
+template <class T = void>
+class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
  public:
-  flight_recorder() = delete;
+  basic_flight_recorder() = delete;
 
   /// Begins to record. Fails with already_running when a recorder runs, with bad_option, out_of_memory or incompatible.
   /// Creates no thread and no file. A second start after stop with the same memory goes on in the same image.
@@ -86,7 +92,7 @@ class CONTRAIL_DETAIL_HIDDEN flight_recorder {
                 "The system gave no memory for the flight recorder: ask for less with options.memory."};
       }
       if (image == nullptr) {
-        pthread_atfork(nullptr, nullptr, after_fork_in_child);
+        at_fork(nullptr, nullptr, after_fork_in_child);
         process->slow_table.store_release(reinterpret_cast<uint64_t>(&slow_functions));
       }
       process->image.store_release(reinterpret_cast<uint64_t>(fresh));
@@ -107,6 +113,7 @@ class CONTRAIL_DETAIL_HIDDEN flight_recorder {
   /// Memory stays mapped for the next start. Fails with not_running.
   static error stop() {
     using namespace detail;
+    object_link<T>::require();
     process_state* process = join_process();
     if (process == nullptr) return not_running();
     const control_lock lock(*process);
@@ -120,6 +127,7 @@ class CONTRAIL_DETAIL_HIDDEN flight_recorder {
   // Async-signal-safe.
   static recorder_status status() {
     using namespace detail;
+    object_link<T>::require();
     recorder_status result;
     process_state* process = joined_process();
     if (process == nullptr || process->recording.load_acquire() == 0) return result;
@@ -146,12 +154,14 @@ class CONTRAIL_DETAIL_HIDDEN flight_recorder {
   /// then. Mode 0600. Fails with not_running, busy, path or file.
   // Async-signal-safe.
   static error dump(const char* path, const dump_options& wanted = {}) {
+    detail::object_link<T>::require();
     return detail::dump_to_path(path, wanted.last, 0);
   }
 
   /// Writes a dump to an open descriptor: a file, a pipe, a socket. What a failed dump wrote is no dump.
   // Async-signal-safe.
   static error dump(int descriptor, const dump_options& wanted = {}) {
+    detail::object_link<T>::require();
     const detail::errno_keeper keep;
     return detail::dump_to({detail::write_to_descriptor, &descriptor}, wanted.last, 0, "the descriptor");
   }
@@ -165,6 +175,7 @@ class CONTRAIL_DETAIL_HIDDEN flight_recorder {
     }
   static error dump(Bytes& bytes, const dump_options& wanted = {}) {
     static_assert(sizeof(*bytes.data()) == 1, "contrail: a dump goes into a container of bytes.");
+    detail::object_link<T>::require();
     if (bytes.size() != 0) {
       return {error_code::bad_option,
               "A dump into memory needs an empty container; to write a file, pass its path as const char*."};
@@ -183,12 +194,14 @@ class CONTRAIL_DETAIL_HIDDEN flight_recorder {
   /// before is called afterwards. At most 8 signals for each shared object; the path is copied. Fails with bad_option or
   /// path, and with incompatible.
   static error dump_on_signal(int signal, const char* path, const dump_options& wanted = {}) {
+    detail::object_link<T>::require();
     return detail::install_signal_dump(signal, path, wanted.last);
   }
 
   /// Replaces the filter. Takes effect at each call site's next hit; regions in flight end as they began.
   static error set_filter(const filter_options& wanted) {
     using namespace detail;
+    object_link<T>::require();
     process_state* process = join_process();
     if (process == nullptr) return not_running();
     const control_lock lock(*process);
@@ -235,10 +248,12 @@ class CONTRAIL_DETAIL_HIDDEN flight_recorder {
   }
 };
 
+using flight_recorder = basic_flight_recorder<>;
+
 CONTRAIL_DETAIL_NAMESPACE_END
 
 extern "C" inline int contrail_dump(const char* path) {
-  return static_cast<int>(contrail::flight_recorder::dump(path).code());
+  return static_cast<int>(contrail::detail::dump_to_path(path, {}, 0).code());
 }
 
 #endif

@@ -18,7 +18,7 @@ TEST_CASE("The program has joined before main, and every call gives the same sta
 
 TEST_CASE("The note leads to this program's root") {
   const object_root* found = nullptr;
-  CHECK(dl_iterate_phdr(find_root, &found) == 1);
+  CHECK(for_each_object(find_root, &found) == 1);
   CHECK(found == &own_object());
   CHECK(found->layout == layout_version);
 }

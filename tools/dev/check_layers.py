@@ -28,9 +28,9 @@ detail/descriptor
 detail/site
 registry
 log
-detail/type_macros
 detail/process
 detail/object
+detail/type_macros
 detail/ring
 detail/call_site
 macros

@@ -18,7 +18,7 @@ struct CONTRAIL_DETAIL_HIDDEN site_storage {
     return copy;
   }
   static constexpr descriptor what = with_flags();
-  static inline constinit call_site value{{epoch_step + site_off}, &what, {}};
+  static inline constinit call_site value{{object_link_for<Site>::unbound_word()}, &what, {}};
 };
 
 // ---- regions -------------------------------------------------------------------------------------------------
@@ -229,7 +229,7 @@ CONTRAIL_DETAIL_ALWAYS_INLINE constexpr void log_line(Site site, const Name& nam
 /// The call site of TRACE_EMIT is its type: one id however many places emit it.
 template <class T>
 struct CONTRAIL_DETAIL_HIDDEN event_storage {
-  static inline constinit call_site value{{epoch_step + site_off}, &type_descriptor<T>, {}};
+  static inline constinit call_site value{{object_link_for<T>::unbound_word()}, &type_descriptor<T>, {}};
 };
 
 template <class T>
@@ -258,6 +258,7 @@ constexpr void name_thread(const Name& name) {
   static_assert(kind_of<bare<Name>> != value_kind::none && is_text(kind_of<bare<Name>>),
                 "contrail: TRACE_THREAD_NAME takes a string.");
   if (__builtin_is_constant_evaluated()) return;
+  object_link_for<Name>::require();
   if constexpr (kind_of<bare<Name>> == value_kind::sized_text) {
     name_thread(name.data(), static_cast<size_type>(name.size()));
   } else {

@@ -39,8 +39,33 @@ CONTRAIL_DETAIL_UNOPTIMISED inline void unlink_object() noexcept {
   if (*link != nullptr) *link = own.types.next;
 }
 
-__attribute__((constructor(101), used)) CONTRAIL_DETAIL_HIDDEN inline void on_object_loaded() { link_object(); }
-__attribute__((destructor(101), used)) CONTRAIL_DETAIL_HIDDEN inline void on_object_unloaded() { unlink_object(); }
+template <class>
+struct always_void {
+  using type = void;
+};
+
+/// Links this object when it is loaded. A template, so that only translation units compile it that use contrail: whatever
+/// needs the object linked calls `require`.
+template <class>
+struct object_link {
+  __attribute__((constructor(101), used)) static void on_load() { link_object(); }
+  __attribute__((destructor(101), used)) static void on_unload() { unlink_object(); }
+
+  CONTRAIL_DETAIL_ALWAYS_INLINE static constexpr void require() {
+    (void)&on_load;
+    (void)&on_unload;
+  }
+  /// What a call site's word is before its first hit.
+  static constexpr uint64_t unbound_word() {
+    require();
+    return epoch_step + site_off;
+  }
+};
+
+/// The object_link of a template with parameter T. Dependent on it, since compilers evaluate what is not while they parse
+/// the template.
+template <class T>
+using object_link_for = object_link<typename always_void<T>::type>;
 
 }  // namespace detail
 CONTRAIL_DETAIL_NAMESPACE_END

@@ -10,7 +10,6 @@
 #include "contrail/registry.hpp"
 
 #include <dlfcn.h>
-#include <link.h>
 #include <sched.h>
 #include <stddef.h>
 #include <string.h>
@@ -153,14 +152,35 @@ inline object_root& object_of(type_range& types) {
 
 // ---- election ------------------------------------------------------------------------------------------------
 
+// <link.h> takes 5 ms to compile, for two structures of the ELF ABI and this function.
+struct elf_segment {
+  static constexpr uint32_t note = 4;
+  uint32_t type;
+  uint32_t flags;
+  uint64_t offset;
+  uint64_t address;
+  uint64_t physical_address;
+  uint64_t file_bytes;
+  uint64_t memory_bytes;
+  uint64_t alignment;
+};
+struct loaded_object {
+  uint64_t address;
+  const char* name;
+  const elf_segment* segments;
+  uint16_t segment_count;
+};
+int for_each_object(int (*visit)(loaded_object*, size_t, void*), void* context) __asm__("dl_iterate_phdr")
+    __attribute__((visibility("default")));
+
 /// dl_iterate_phdr's callback: stops at the first object with a contrail note and stores its root.
-CONTRAIL_DETAIL_UNOPTIMISED inline int find_root(dl_phdr_info* object, size_t, void* found) noexcept {
-  for (int i = 0; i < object->dlpi_phnum; ++i) {
-    const auto& segment = object->dlpi_phdr[i];
+CONTRAIL_DETAIL_UNOPTIMISED inline int find_root(loaded_object* object, size_t, void* found) noexcept {
+  for (int i = 0; i < object->segment_count; ++i) {
+    const elf_segment& segment = object->segments[i];
     // Linkers keep notes of different alignment in segments of their own; ours is aligned to 4.
-    if (segment.p_type != PT_NOTE || segment.p_align > 4) continue;
-    const uint32_t* at = reinterpret_cast<const uint32_t*>(object->dlpi_addr + segment.p_vaddr);
-    const uint32_t* const end = at + segment.p_memsz / 4;
+    if (segment.type != elf_segment::note || segment.alignment > 4) continue;
+    const uint32_t* at = reinterpret_cast<const uint32_t*>(object->address + segment.address);
+    const uint32_t* const end = at + segment.memory_bytes / 4;
     // A note is the sizes of its name and its content, its type, the name, the content.
     for (; end - at > 6; at += 3 + (at[0] + 3) / 4 + (at[1] + 3) / 4) {
       if (at[0] != 9 || memcmp(at + 3, "contrail", 9) != 0) continue;
@@ -178,7 +198,7 @@ CONTRAIL_DETAIL_UNOPTIMISED inline process_state* join_process() noexcept {
   object_root& own = own_object();
   if (const uint64_t joined = own.joined.load_acquire()) return reinterpret_cast<process_state*>(joined);
   object_root* root = nullptr;
-  dl_iterate_phdr(find_root, &root);
+  for_each_object(find_root, &root);
   if (root == nullptr) root = &own;  // a linker that dropped the note: alone, but working
   if (root->layout != layout_version) return nullptr;
   own.joined.store_release(reinterpret_cast<uint64_t>(&root->process));

@@ -10,7 +10,7 @@
 #ifndef CONTRAIL_DETAIL_RING_HPP
 #define CONTRAIL_DETAIL_RING_HPP
 
-#include "contrail/detail/process.hpp"
+#include "contrail/detail/object.hpp"
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail CONTRAIL_DETAIL_HIDDEN {

@@ -11,7 +11,6 @@
 #include "contrail/options.hpp"
 
 #include <fcntl.h>
-#include <pthread.h>
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif

@@ -3,6 +3,7 @@
 #ifndef CONTRAIL_DETAIL_TYPE_MACROS_HPP
 #define CONTRAIL_DETAIL_TYPE_MACROS_HPP
 
+#include "contrail/detail/object.hpp"
 #include "contrail/registry.hpp"
 
 /// Names the category of all sites in this namespace, for this translation unit, below this line:
@@ -29,7 +30,8 @@
 #define CONTRAIL_DETAIL_REGISTER_TYPE(type, number) CONTRAIL_DETAIL_REGISTER_TYPE_NUMBERED(type, number)
 #define CONTRAIL_DETAIL_REGISTER_TYPE_NUMBERED(type, number)                                             \
   __attribute__((CONTRAIL_DETAIL_RETAIN, section("contrail_types"))) static const ::contrail::descriptor* \
-      const contrail_type_##number = ::contrail::detail::registration<type>()
+      const contrail_type_##number =                                                                     \
+          (::contrail::detail::object_link<void>::require(), ::contrail::detail::registration<type>())
 
 #define CONTRAIL_DETAIL_FIELDS_OF(type, ...) \
   CONTRAIL_DETAIL_FIELDS_##__VA_OPT__(LISTED)(type __VA_OPT__(, ) __VA_ARGS__)
