@@ -23,6 +23,11 @@ struct options {
   /// Touch all memory at start, some 0.3 ms a MiB, instead of at first use, some 5 us per 8 KiB.
   bool prefault = false;
   filter_options filter{};
+  /// Keeps the recorder in this file instead of in private memory, so that what it holds outlives a SIGKILL of the
+  /// process. Placeholders as in the path of a dump. The string is copied.
+  const char* file = nullptr;
+  /// How many older files of that name, or pattern, stay when a new one is made; at most 64.
+  unsigned keep_files = 4;
 };
 
 /// Options of one dump.

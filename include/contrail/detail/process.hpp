@@ -47,6 +47,14 @@ struct image_view {
   uint64_t scratch_bytes;
   uint64_t image_bytes;
   uint64_t generation;    ///< of this image in the process, from 1
+  uint64_t is_shared;     ///< 1: a file's pages. Whatever forks must map private memory over them in the child
+  image_view* replaced;   ///< the image before this one; it stays mapped
+  // Of a file: for a start that may go on in it, and for a child that wants one of its own.
+  uint64_t device;
+  uint64_t inode;
+  uint64_t keep_files;
+  char file[1024];
+  char file_pattern[1024];
   atomic_word retired;    ///< 1 once another image took over
   atomic_word slot_hand;  ///< where the next attach begins to look
   atomic_word no_slot_until;   ///< ticks before which looking for a slot again is pointless
