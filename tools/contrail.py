@@ -53,7 +53,7 @@ class Layout:
 
 MAGIC = 0x1A0A0D4C52544389
 MAGIC_BYTES = MAGIC.to_bytes(8, "little")
-FORMAT_MAJOR, FORMAT_MINOR = 1, 0
+FORMAT_MAJOR, FORMAT_MINOR = 1, 1
 SUPERBLOCK = Layout(
     magic="Q", version_major="H", version_minor="H", superblock_bytes="I", kind="I", source="I", image_bytes="Q",
     base_address="Q", slots_offset="Q", slot_bytes="I", slot_count="I", chunk_states_offset="Q", chunks_offset="Q",
@@ -62,7 +62,8 @@ SUPERBLOCK = Layout(
     frame_bytes="I", frame_count="I", lane_first_frame="4I", tick_hz="Q", start="4Q", ready="4Q", executable="256s",
     host="64s", next_ticket="Q", next_id="Q", arena_used="Q", attached="Q", attached_slots="Q", dropped="8Q",
     overwritten_ticks="Q", reserved_counters="2Q",
-    dump="4Q", window_ns="Q", cutoff_ticks="Q", dump_sequence="I", dump_signal="I", dump_tid="I", reserved0="I")
+    dump="4Q", window_ns="Q", cutoff_ticks="Q", dump_sequence="I", dump_signal="I", dump_tid="I", reserved0="I",
+    storage="I", ended="I", end="4Q")
 SLOT = Layout(state="Q", tid_index="2I", owner_object="Q", attach_ticks="Q", name_version="Q", name="32s")
 LANE = Layout(cursor="Q", deadline="Q", epoch_base="Q", chunk="Q", extra_words="Q", words_before="Q",
               anchor_ticks="Q", dropped="Q")
@@ -81,6 +82,8 @@ LANES_OFFSET, LANE_COUNT, FRAMES_OFFSET, FRAME_BYTES, FRAME_COUNT = 256, 3, 448,
 FRAME_PAYLOAD_OFFSET, FRAME_PAYLOAD_WORDS = 32, 20
 EPOCH_TICKS = 2**23
 LIVE, DUMP = 1, 2
+IN_MEMORY, IN_FILE = 0, 1
+NOT_ENDED, STOPPED, EXITED = 0, 1, 2
 REGION, INSTANT, COUNTER, LOG, EVENT_TYPE, OVERFLOW, END = 1, 2, 3, 4, 5, 6, 255
 UNKNOWN = 0  # of an id without a binding; no kind of the format
 KINDS = {UNKNOWN: "?", REGION: "region", INSTANT: "instant", COUNTER: "counter", LOG: "log", EVENT_TYPE: "event type",

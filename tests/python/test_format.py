@@ -29,6 +29,8 @@ CONSTANTS = {
     "format_major": contrail.FORMAT_MAJOR, "format_minor": contrail.FORMAT_MINOR,
     "binding_flag_cut": contrail.FLAG_CUT, "binding_flag_dynamic": contrail.FLAG_DYNAMIC,
     "image_kind::live": contrail.LIVE, "image_kind::dump": contrail.DUMP,
+    "image_storage::memory": contrail.IN_MEMORY, "image_storage::file": contrail.IN_FILE,
+    "image_end::none": contrail.NOT_ENDED, "image_end::stopped": contrail.STOPPED, "image_end::exited": contrail.EXITED,
     "binding_kind::region": contrail.REGION, "binding_kind::instant": contrail.INSTANT,
     "binding_kind::counter": contrail.COUNTER, "binding_kind::log": contrail.LOG,
     "binding_kind::event_type": contrail.EVENT_TYPE, "binding_kind::overflow": contrail.OVERFLOW,

@@ -36,7 +36,7 @@ namespace detail CONTRAIL_DETAIL_HIDDEN {
 /// The file begins with the bytes 89 43 54 52 4c 0d 0a 1a ("\x89CTRL\r\n\x1a").
 inline constexpr uint64_t complement_of_image_magic = ~0x1a0a'0d4c'5254'4389ULL;
 inline constexpr uint16_t format_major = 1;  ///< a reader refuses another major version
-inline constexpr uint16_t format_minor = 0;  ///< a reader accepts any minor version and skips what it does not know
+inline constexpr uint16_t format_minor = 1;  ///< a reader accepts any minor version and skips what it does not know
 
 // ---- time ----------------------------------------------------------------------------------------------------
 
@@ -260,6 +260,14 @@ static_assert(sizeof(end_of_dump) == 64);
 // ---- superblock ----------------------------------------------------------------------------------------------
 
 enum class image_kind : uint32_t { live = 1, dump = 2 };
+enum class image_storage : uint32_t { memory = 0, file = 1 };
+
+/// How the recording in a live image ended.
+enum class image_end : uint32_t {
+  none = 0,     ///< it runs, or its process was killed, crashed or called _exit
+  stopped = 1,  ///< flight_recorder::stop
+  exited = 2    ///< exit, or the end of main
+};
 
 enum class drop_reason : unsigned {
   no_chunk,      ///< the pool had no chunk to give
@@ -322,10 +330,15 @@ struct superblock {
   uint32_t dump_signal;    ///< the signal that asked for it, 0: the program did
   uint32_t dump_tid;
   uint32_t reserved0;
-  uint8_t reserved[4096 - 752];
+  // 752: only in live images
+  image_storage storage;
+  image_end ended;
+  clock_anchor end;        ///< when it ended; filled in before `ended` is
+  uint8_t reserved[4096 - 792];
 };
 static_assert(sizeof(superblock) == 4096 && __builtin_offsetof(superblock, pid) == 136 &&
-              __builtin_offsetof(superblock, next_ticket) == 560 && __builtin_offsetof(superblock, dump) == 688);
+              __builtin_offsetof(superblock, next_ticket) == 560 && __builtin_offsetof(superblock, dump) == 688 &&
+              __builtin_offsetof(superblock, reserved) == 792);
 
 }  // namespace detail
 CONTRAIL_DETAIL_NAMESPACE_END
