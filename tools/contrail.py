@@ -80,7 +80,7 @@ END_OF_DUMP = Layout(bytes="I", id="H", kind="B", flags="B", total_bytes="Q", ch
 SUPERBLOCK_BYTES, SLOT_BYTES, CHUNK_BYTES, CHUNK_HEADER_BYTES = 4096, 16384, 8192, 128
 LANES_OFFSET, LANE_COUNT, FRAMES_OFFSET, FRAME_BYTES, FRAME_COUNT = 256, 3, 448, 192, 83
 FRAME_PAYLOAD_OFFSET, FRAME_PAYLOAD_WORDS = 32, 20
-EPOCH_TICKS = 2**23
+EPOCH_TICKS, ANCHOR_WORD = 2**23, 4 << 6 | 1 << 2 | 3
 LIVE, DUMP = 1, 2
 IN_MEMORY, IN_FILE = 0, 1
 NOT_ENDED, STOPPED, EXITED = 0, 1, 2
@@ -100,8 +100,10 @@ TYPES = {  # field_type: its name, its struct code
     INT64: ("int64", "q"), UINT64: ("uint64", "Q"), INT128: ("int128", "Qq"), UINT128: ("uint128", "QQ"),
     FLOAT32: ("float", "f"), FLOAT64: ("double", "d"), POINTER: ("pointer", "Q"), STRING: ("string", "H"),
     DURATION: ("duration", "q"), CODE_POINT: ("code point", "I")}
+INTEGERS = {*range(BOOLEAN, FLOAT32), CODE_POINT}  # what an enumeration can be made of
 SMALL_INTEGERS = {INT8, UINT8, INT16, UINT16, INT32, UINT32}
 
+ELLIPSIS = "\u2026".encode()  # behind what was cut
 MAX_NAME = 4096  # bytes; longer names are cut, so that a hostile image of few bytes cannot make a large output
 MAX_WIDTH = 10000  # of a formatted log argument, for the same reason
 MAX_LOG_NAME = 120  # characters of a message that name its event; args hold all of it
@@ -114,8 +116,12 @@ class Unusable(Exception):
     """Nothing can be read; the text says why, in one sentence."""
 
 
+def c_string(raw: bytes) -> bytes:
+    return raw.split(b"\0", 1)[0]
+
+
 def text(raw: bytes) -> str:
-    return raw.split(b"\0", 1)[0].decode("utf-8", "replace")
+    return raw.decode("utf-8", "replace")
 
 
 quote: Callable[[Any], str] = json.JSONEncoder(ensure_ascii=True, allow_nan=False).encode
@@ -155,11 +161,11 @@ def duration_text(ns: int) -> str:
 
 
 def value_json(kind: int, value: Any) -> str:
-    """A field's value; a string may also be the name of an enumerator."""
+    """A field's value; bytes are a text or the name of an enumerator."""
     if isinstance(value, list):
         return "[" + ",".join([value_json(kind, v) for v in value]) + "]"
-    if isinstance(value, str):
-        return quote(value)
+    if isinstance(value, bytes):
+        return quote(text(value))
     if isinstance(value, float):
         return json_float(value, kind)
     if kind == BOOLEAN:
@@ -196,7 +202,7 @@ class Spec(NamedTuple):
     type: str = ""
 
 
-PLAIN = Spec()
+PLAIN, QUOTED = Spec(), Spec(type="?")
 
 
 def display_width(shown: str) -> int:
@@ -265,8 +271,10 @@ def format_float(value: float, spec: Spec, single: bool) -> str:
 
 def format_value(kind: int, value: Any, spec: Spec) -> str:
     quotes = '"'
+    if isinstance(value, bytes):
+        value = text(value)
     if isinstance(value, list):
-        value = ", ".join(escaped(v) if isinstance(v, str) else format_value(kind, v, PLAIN) for v in value)
+        value = ", ".join(format_value(kind, v, QUOTED if isinstance(v, (bytes, str)) else PLAIN) for v in value)
         value = f"[{value}]"
     elif isinstance(value, float):
         return format_float(value, spec, kind == FLOAT32)
@@ -320,10 +328,11 @@ def format_log(source: str, kinds: Sequence[int], values: Sequence[Any]) -> str:
 Damaged = struct.error  # what struct raises for a read beyond the end; our own checks raise the same
 
 
-def string(data: bytes, at: int, size: int, cut: int = 0) -> str:
+def string(data: bytes, at: int, size: int, cut: int = 0) -> bytes:
+    """As it stands in the image; text() shows it."""
     if at + size > len(data):
         raise Damaged("a text beyond the end")
-    return data[at:at + size].decode("utf-8", "replace") + ("\u2026" if cut else "")
+    return data[at:at + size] + (ELLIPSIS if cut else b"")
 
 
 def numbers(kind: int, count: int, data: bytes, at: int) -> List[Any]:
@@ -335,12 +344,14 @@ def numbers(kind: int, count: int, data: bytes, at: int) -> List[Any]:
 
 
 class Field(NamedTuple):
-    name: str
+    name: bytes
     type: int
     offset: int
     count: int
     is_array: bool
-    enumerators: Dict[int, str]
+    first_enumerator: int
+    enumerator_count: int
+    enumerators: Dict[int, bytes]
 
 
 class Binding:
@@ -352,22 +363,24 @@ class Binding:
         enumerators_at = BINDING.size + head.field_count * FIELD.size
         at = enumerators_at + head.enumerator_count * ENUMERATOR.size
 
-        def name(size: int) -> str:
+        def name(size: int) -> bytes:
             nonlocal at
             at += size
             return string(entry, at - size, size)[:MAX_NAME]
 
         heads = [FIELD.read(entry, i) for i in range(BINDING.size, enumerators_at, FIELD.size)]
         values = [ENUMERATOR.read(entry, i) for i in range(enumerators_at, at, ENUMERATOR.size)]
-        self.name, self.category = name(head.name_bytes), name(head.category_bytes)
-        self.source, self.function = name(head.file_bytes), name(head.function_bytes)
+        self.line = head.line
+        self.raw = [name(head.name_bytes), name(head.category_bytes), name(head.file_bytes), name(head.function_bytes)]
+        self.name, self.category, self.source, self.function = map(text, self.raw)
         self.source += f":{head.line}" if self.source else ""
         names = [name(f.name_bytes) for f in heads]
-        enumerators = [(e.value, name(e.name_bytes)) for e in values]
+        self.enumerators = [(e.value, name(e.name_bytes)) for e in values]
         if sum(f.enumerator_count for f in heads) > 2**16:  # fields may share enumerators, hostile ones without bound
-            enumerators = []
-        self.fields = [Field(n, f.type, f.offset, f.count, bool(f.is_array),
-                             dict(enumerators[f.first_enumerator:f.first_enumerator + f.enumerator_count]))
+            self.enumerators = []
+        self.fields = [Field(n, f.type, f.offset, f.count, bool(f.is_array), f.first_enumerator, f.enumerator_count,
+                             dict(self.enumerators[f.first_enumerator:f.first_enumerator + f.enumerator_count])
+                             if f.type in INTEGERS else {})
                        for n, f in zip(names, heads)]
         self.fixed_bytes, self.readable, code = 0, [], "<"
         for field in self.fields:
@@ -376,7 +389,7 @@ class Binding:
             code += f"{field.offset - self.fixed_bytes}x" + TYPES[field.type][1]
             self.fixed_bytes = field.offset + struct.calcsize("<" + TYPES[field.type][1]) * field.count
             self.readable.append(field)
-        self.keys = unique_keys(f.name for f in self.readable)
+        self.keys = unique_keys(text(f.name) for f in self.readable)
         # Most payloads are small integers: one % operation writes them all.
         self.template: Optional[str] = None
         if not head.flags & FLAG_DYNAMIC and all(f.type in SMALL_INTEGERS and not f.is_array and f.count == 1
@@ -384,8 +397,8 @@ class Binding:
             self.struct = struct.Struct(code)
             self.template = ",".join(quote(key).replace("%", "%%") + ":%d" for key in self.keys)
 
-    def read(self, payload: bytes) -> Tuple[List[Any], Dict[str, Tuple[int, Any]]]:
-        """The fields' values, and those of the fields set at run time by key."""
+    def read(self, payload: bytes) -> Tuple[List[Any], Dict[bytes, Tuple[int, Any]]]:
+        """The fields' values, and those of the fields set at run time by key. Texts are bytes."""
         values: List[Any] = []
         tail = self.fixed_bytes
         if tail > len(payload):
@@ -399,7 +412,7 @@ class Binding:
             elif field.enumerators:
                 row = [field.enumerators.get(v, v) for v in row]
             values.append(row if field.is_array else row[0])
-        found: Dict[str, Tuple[int, Any]] = {}
+        found: Dict[bytes, Tuple[int, Any]] = {}
         at = tail + 7 & ~7
         while self.flags & FLAG_DYNAMIC and at + 8 <= len(payload):
             word, = struct.unpack_from("<Q", payload, at)
@@ -424,7 +437,7 @@ class Binding:
         except Damaged:
             return '"(damaged)":true'
         members = {key: value_json(f.type, v) for key, f, v in zip(self.keys, self.readable, values)}
-        members.update((key, value_json(kind, v)) for key, (kind, v) in dynamic.items())
+        members.update((text(key), value_json(kind, v)) for key, (kind, v) in dynamic.items())
         return ",".join(f"{quote(key)}:{v}" for key, v in members.items())
 
     def message(self, payload: bytes) -> str:
@@ -481,10 +494,13 @@ class Clock:
         self.ticks = [a[0] for a in chosen[1:-1]]
         segments = [(b[0] - a[0], b[1] - a[1]) for a, b in zip(chosen, chosen[1:])]
         self.lines: List[Line] = []
-        for a, (ticks, ns) in zip(chosen, segments):  # within one exactly a.ns + floor((t - a.ticks) * ns / ticks)
-            shift = 2 * ticks.bit_length()
+        for a, (ticks, ns) in zip(chosen, segments):
+            # Exactly a.ns + floor((t - a.ticks) * ns / ticks) for all t of 64 bits: rounding the slope up makes the
+            # product wrong by less than 2**64 either way, which the addend makes 0 to 2**65, and that is less than
+            # the 1 / ticks to the next whole number.
+            shift = 65 + ticks.bit_length()
             slope = -(-(ns << shift) // ticks)
-            self.lines.append(((a[1] << shift) - a[0] * slope, slope, shift))
+            self.lines.append(((a[1] << shift) - a[0] * slope + 2**64, slope, shift))
         ticks, ns = chosen[-1][0] - first[0], chosen[-1][1] - first[1]
         self.hz = ticks * 10**9 // ns
         off = sum(abs(n * ticks - t * ns) * 1000 > t * ns for t, n in segments)
@@ -636,15 +652,15 @@ class Image:
             slot = SLOT.read(self.data, at)
             if slot.state & 0xFF:
                 slot.at, slot.generation, (slot.tid, slot.index) = at, slot.state >> 8, slot.tid_index
-                slot.name = text(slot.name) if slot.name_version % 2 == 0 < slot.name_version else ""
+                slot.name = c_string(slot.name) if slot.name_version % 2 == 0 < slot.name_version else b""
                 slot.lanes = [LANE.read(self.data, at + LANES_OFFSET + n * LANE.size) for n in range(LANE_COUNT)]
                 slots[slot.index] = slot
         return slots
 
-    def read_binding(self, at: int, limit: int) -> int:
-        """Keeps the binding at `at`, unless it is of a newer minor version; where the next one begins."""
-        if not SUPERBLOCK_BYTES <= at <= limit - BINDING.size:
-            raise Damaged("a binding beyond the end")
+    def read_binding(self, at: int, limit: int, earliest: int) -> int:
+        """Keeps the binding at `at`, unless it is of a newer minor version; where the next one may begin."""
+        if not earliest <= at <= limit - BINDING.size:
+            raise Damaged("a binding beyond the end, or within another one")
         size, id, kind = struct.unpack_from("<IHB", self.data, at)
         if not BINDING.size <= size <= limit - at or size % 8:
             raise Damaged("a binding of an impossible size")
@@ -655,7 +671,7 @@ class Image:
         return at + size
 
     def read_bindings(self) -> None:
-        sb, size, damaged, entries = self.sb, len(self.data), 0, ()
+        sb, size, damaged, read_to, entries = self.sb, len(self.data), 0, SUPERBLOCK_BYTES, ()
         early_end = min(sb.bindings_offset + sb.bindings_bytes, size)
         if self.is_dump:
             runs = [(sb.bindings_offset, early_end), (sb.late_bindings_offset, size)]
@@ -666,7 +682,8 @@ class Image:
         for at, limit in runs:
             try:
                 while at < limit and self.end is None:
-                    at = self.read_binding(at, limit) if self.is_dump else max(limit, self.read_binding(at, limit))
+                    read_to = self.read_binding(at, limit, read_to)
+                    at = read_to if self.is_dump else limit
             except Damaged:
                 damaged += 1
         damaged += sum(entry != 0 and id not in self.bindings for id, entry in enumerate(entries))
@@ -719,7 +736,7 @@ class Image:
         anchors = [self.sb.start, self.sb.ready] + ([self.sb.dump] if self.is_dump else [])
         anchors += [self.end.anchor] if self.end else []
         anchors += [chunk.anchor for chunk in self.chunks]
-        needle = struct.pack("<Q", 4 << 6 | 1 << 2 | 3)
+        needle = struct.pack("<Q", ANCHOR_WORD)
         records = Records()
         for chunk in self.chunks:
             if self.data.find(needle, chunk.at + CHUNK_HEADER_BYTES, chunk.end) >= 0:
@@ -740,7 +757,7 @@ class Image:
         base, earliest = chunk.epoch_base, self.sb.start[0]
         oldest = earliest if base >= earliest else 0  # such a chunk can hold records of an earlier recording
         skip = 0
-        if base > latest:
+        if size and not 0 < base <= latest:
             return False
         for i, w in enumerate(struct.unpack_from(f"<{size}Q", self.data, begin)):
             if i < skip:
@@ -765,7 +782,7 @@ class Image:
                 add_point((time, time, w >> 2 & 0xFFFF, payload_of_next + 8 * i << 10 | words))
             elif w >> 2 & 15 == 0:
                 base = w & ~(EPOCH_TICKS - 1)
-                if base > latest:
+                if not 0 < base <= latest:
                     return False
             else:
                 form, words, id = w >> 2 & 15, w >> 6 & 1023, w >> 16 & 0xFFFF
@@ -777,7 +794,8 @@ class Image:
                 first = struct.unpack_from(f"<{fixed}Q", self.data, at)
                 payload = at + 8 * fixed << 10 | words - fixed
                 if form == 1:
-                    out.anchors.append(first)
+                    if w == ANCHOR_WORD:
+                        out.anchors.append(first)
                 elif form == 3 and oldest <= first[0] <= latest:
                     add_point((first[0], first[0], id, payload))
                 elif form == 2 and first[0] <= first[1] and oldest <= first[1] <= latest:
@@ -804,23 +822,26 @@ class Image:
 
 # ---- tracks ----------------------------------------------------------------------------------------------------
 
+NEVER = 2**64 - 1
+
+
 class Life:
     """One thread's use of one slot; a thread has several when several shared objects record."""
 
     def __init__(self, tid: int, slot: Any) -> None:
         self.tid, self.slot = tid, slot
         self.lanes: Dict[int, List[Any]] = defaultdict(list)
-        self.name, self.begin, self.end = "", 2**64, 0
+        self.name, self.begin, self.end = b"", NEVER, 0
         if slot:
-            self.begin, self.end, self.name = slot.attach_ticks or 2**64, 2**64, slot.name
+            self.begin, self.end, self.name = slot.attach_ticks or NEVER, NEVER, slot.name
 
     def add(self, chunk: Any) -> None:
         """Chunks come in the order of their tickets, so the newest name wins."""
         self.lanes[chunk.tid_lane[1]].append(chunk)
         self.begin = min(self.begin, chunk.anchor[0])
-        self.end = max(self.end, chunk.sealed_ticks or 2**64)
+        self.end = max(self.end, chunk.sealed_ticks or NEVER)
         if not (self.slot and self.slot.name):
-            self.name = text(chunk.thread_name) or self.name
+            self.name = c_string(chunk.thread_name) or self.name
 
 
 class Track(Records):
@@ -836,8 +857,9 @@ class Track(Records):
 
     @property
     def name(self) -> str:
-        found = next((life.name for life in reversed(self.lives) if life.name), f"thread {self.system_tid}")
-        return found + (f" (tid {self.system_tid} again)" if self.again else "")
+        given = next((life.name for life in reversed(self.lives) if life.name), b"")
+        again = f" (tid {self.system_tid} again)" if self.again else ""
+        return (text(given) or f"thread {self.system_tid}") + again
 
     def decode(self, image: Image) -> int:
         """Fills the track; the number of damaged chunks."""
@@ -970,7 +992,7 @@ class Writer:
 
     def metadata_events(self) -> str:
         sb = self.trace.image.sb
-        process = os.path.basename(text(sb.executable)) or "process"
+        process = os.path.basename(text(c_string(sb.executable))) or "process"
         rows = [(0, "process_name", {"name": process})]
         for order, track in enumerate(sorted(self.trace.tracks, key=lambda t: (t.system_tid != sb.pid, t.tid))):
             rows += [(track.tid, "thread_name", {"name": track.name}),
@@ -1067,7 +1089,7 @@ class Writer:
         except (Damaged, IndexError):
             return None
         kind = binding.readable[0].type if isinstance(value, float) else INT64
-        return None if isinstance(value, (str, list)) else value_json(kind, value)
+        return None if isinstance(value, (bytes, list)) else value_json(kind, value)
 
     def write(self, out: BinaryIO, progress: Callable[[str], None]) -> None:
         out.write(b'{"displayTimeUnit":"ns","traceEvents":[\n')
@@ -1108,7 +1130,7 @@ def metadata_of(trace: Trace) -> Dict[str, Any]:
     zero = image.clock.realtime(trace.first)
     return {
         "recorder": "contrail", "format": f"{sb.version_major}.{sb.version_minor}",
-        "executable": text(sb.executable), "host": text(sb.host), "pid": sb.pid,
+        "executable": text(c_string(sb.executable)), "host": text(c_string(sb.host)), "pid": sb.pid,
         "clock": CLOCKS.get(sb.source, f"source {sb.source}"), "recording started": utc(sb.start[2]),
         "dumped": utc(sb.dump[2]) if image.is_dump else "never: this is a live image",
         "time zero": utc(zero), "time zero, unix ns": str(zero),
@@ -1188,9 +1210,9 @@ def registry_text(image: Image) -> str:
         where += ["may carry fields set at run time"] if b.flags & FLAG_DYNAMIC else []
         lines += ["    " + ", ".join(where)] if where else []
         for f in b.fields:
-            names = ", ".join(f"{n} = {v}" for v, n in f.enumerators.items())
+            names = ", ".join(f"{text(n)} = {v}" for v, n in f.enumerators.items())
             shape = (TYPES[f.type][0] if f.type in TYPES else f"type {f.type}") + (f"[{f.count}]" if f.is_array else "")
-            lines.append(f"    {f.name}: {shape}" + (f" {{{names}}}" if names else "") + f" at {f.offset}")
+            lines.append(f"    {text(f.name)}: {shape}" + (f" {{{names}}}" if names else "") + f" at {f.offset}")
         shown["\n".join(map(printable, lines))] = (-b.kind, b.category, b.name)
     return "\n".join(sorted(shown, key=shown.__getitem__)) or "no event type was bound"
 
