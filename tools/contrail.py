@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Reads what contrail recorded: a dump (.contrail), or the image file of a process that runs or was killed.
+"""Reads what contrail recorded: a dump (.contrail), the image file of a process that runs or was killed, a core file.
 
     contrail.py convert IN [-o OUT.json]   Chrome trace JSON, for ui.perfetto.dev, chrome://tracing, speedscope
     contrail.py info IN                    who, when, threads, window, records by type, losses
@@ -85,6 +85,7 @@ LIVE, DUMP = 1, 2
 IN_MEMORY, IN_FILE = 0, 1
 NOT_ENDED, STOPPED, EXITED = 0, 1, 2
 REGION, INSTANT, COUNTER, LOG, EVENT_TYPE, OVERFLOW, END = 1, 2, 3, 4, 5, 6, 255
+OVERFLOW_ID = 0xFFFE  # what found no room has it; its index is 0
 UNKNOWN = 0  # of an id without a binding; no kind of the format
 KINDS = {UNKNOWN: "?", REGION: "region", INSTANT: "instant", COUNTER: "counter", LOG: "log", EVENT_TYPE: "event type",
          OVERFLOW: "overflow"}
@@ -686,7 +687,7 @@ class Image:
                     at = read_to if self.is_dump else limit
             except Damaged:
                 damaged += 1
-        damaged += sum(entry != 0 and id not in self.bindings for id, entry in enumerate(entries))
+        damaged += sum(entry != 0 and (id or OVERFLOW_ID) not in self.bindings for id, entry in enumerate(entries))
         if damaged:
             self.warnings.append("some bindings are damaged, so that some names are lost")
         if self.is_dump and self.end is None:
@@ -1183,7 +1184,7 @@ def info_text(trace: Trace, size: int) -> str:
     names: List[Sequence[Any]] = [("kind", "category", "name", "records", "open")]
     names += [(*key, *counts) for key, counts in sorted(by_name.items(), key=lambda item: -item[1][0])]
     how = f" (number {sb.dump_sequence}{f', by signal {sb.dump_signal}' if sb.dump_signal else ''}, on thread " \
-          f"{sb.dump_tid})" if image.is_dump else ""
+          f"{sb.dump_tid})" if sb.dump_tid or sb.dump_signal else " (from outside)" if image.is_dump else ""
     return "\n".join([
         f"{'dump' if image.is_dump else 'live image'}, format {about['format']}, {size} bytes, "
         f"{len(image.chunks)} chunks",
@@ -1237,13 +1238,102 @@ def table_text(trace: Trace, limit: int) -> str:
     return columns(rows, 2) if len(rows) > 1 else "no region was recorded"
 
 
+# ---- core files ------------------------------------------------------------------------------------------------
+
+ELF_MAGIC = b"\x7fELF"
+ELF_HEADER = struct.Struct("<16sHHIQQQIHHHHHH")  # [1] type, [5] where the segments are, [9:11] their size and number
+ELF_SEGMENT = struct.Struct("<IIQQQQQQ")  # type, flags, offset, address, physical address, bytes in file, in memory
+IMAGE_ALIGNMENT = 16384
+NO_RECORDER = ("no recorder is in this core file: the process had not called start, or its memory was left out (see"
+               " ulimit -c and /proc/PID/coredump_filter, whose bit 0 must be set); a recorder in a file is read from"
+               " that file")
+
+
+def core_segments(fd: int, size: int) -> List[Tuple[int, int, int]]:
+    """(address, offset, bytes) of what a core file holds of memory; no byte of the file is in two of them."""
+    try:
+        head = ELF_HEADER.unpack(os.pread(fd, ELF_HEADER.size, 0))
+        if head[0][4:6] != b"\2\1":
+            raise Unusable("it is an ELF file of a 32-bit or big-endian machine, where contrail does not record")
+        if head[1] != 4:
+            raise Unusable("it is a program or a library, not a core file")
+        at, entry, count = head[5], head[9], head[10]
+        if count == 0xFFFF:  # more than fit: the first section's sh_info has the number
+            count, = struct.unpack("<I", os.pread(fd, 4, min(head[6] + 44, size)))
+    except struct.error:
+        raise Unusable("it is a core file that was cut within its header") from None
+    if entry != ELF_SEGMENT.size:
+        raise Unusable("it is a damaged core file: its program headers have an impossible size")
+    table = os.pread(fd, max(0, min(count * entry, size - at)), min(at, size))
+    found, end = [], 0
+    for kind, _, offset, address, _, file_bytes, *_ in sorted(
+            ELF_SEGMENT.iter_unpack(table[:len(table) // entry * entry]), key=itemgetter(2)):
+        present = min(file_bytes, size - offset)
+        if kind == 1 and offset >= end and present > 0:
+            found.append((address, offset, present))
+            end = offset + present
+    return sorted(found)
+
+
+def images_in_core(fd: int, segments: Sequence[Tuple[int, int, int]]) -> Iterator[Tuple[int, int, int]]:
+    """(start of its recording, address, bytes) of each live image. Holes of a sparse file are stepped over."""
+    for address, offset, present in segments:
+        at, end = offset + -address % IMAGE_ALIGNMENT, offset + present - SUPERBLOCK_BYTES
+        while at <= end:
+            word = os.pread(fd, 8, at)
+            if word == MAGIC_BYTES:
+                sb = SUPERBLOCK.read(os.pread(fd, SUPERBLOCK_BYTES, at).ljust(SUPERBLOCK_BYTES, b"\0"), 0)
+                if sb.kind == LIVE and sb.base_address == address + at - offset:
+                    yield sb.start[1], sb.base_address, sb.image_bytes
+            elif word == bytes(8):
+                try:
+                    at += max(0, os.lseek(fd, at, os.SEEK_DATA) - at - 1) // IMAGE_ALIGNMENT * IMAGE_ALIGNMENT
+                except OSError:
+                    break  # nothing but a hole up to the file's end
+            at += IMAGE_ALIGNMENT
+
+
+def image_in_core(fd: int, warnings: List[str], notes: List[str]) -> bytes:
+    """The image of the recorder that a core file holds; of several, the one whose recording began last."""
+    size = os.fstat(fd).st_size
+    if not size:
+        raise Unusable("a core file must be a file, not a pipe")
+    segments = core_segments(fd, size)
+    _, base, image_bytes = max(images_in_core(fd, segments), default=(0, 0, 0))
+    if not base:
+        raise Unusable(NO_RECORDER)
+    image, missing = bytearray(), 0
+    limit = min(image_bytes, size)  # what a damaged superblock asks for must not exceed what is there
+    for address, offset, present in segments:
+        skip = base + len(image) - address
+        if skip < 0 and -skip <= limit - len(image):  # a gap
+            missing -= skip
+            image.extend(bytes(-skip))
+            skip = 0
+        while 0 <= skip < present and len(image) < limit:
+            piece = os.pread(fd, min(present - skip, limit - len(image), 1 << 24), offset + skip)
+            if not piece:
+                break
+            image += piece
+            skip += len(piece)
+    missing += image_bytes - len(image)
+    if missing:
+        warnings.append(f"the core file lacks {missing} of the recorder's {image_bytes} bytes (see ulimit -c and"
+                        " /proc/PID/coredump_filter)")
+    notes.append(f"from a core file, where the recorder was at 0x{base:x}")
+    return bytes(image)
+
+
 # ---- commands --------------------------------------------------------------------------------------------------
 
-def read_input(path: str) -> bytes:
-    """The whole input. It is read, not mapped: a file that shrinks meanwhile must not kill the reader."""
+def read_input(path: str, warnings: List[str], notes: List[str]) -> bytes:
+    """The whole input; of a core file the recorder's image. It is read, not mapped: a file that shrinks meanwhile must
+    not kill the reader."""
     try:
         with (sys.stdin.buffer if path == "-" else open(path, "rb")) as file:
             start = file.read(8)
+            if start[:4] == ELF_MAGIC:
+                return image_in_core(file.fileno(), warnings, notes)
             return start + file.read() if start == MAGIC_BYTES else start  # /dev/zero never ends
     except OSError as error:
         raise Unusable(f"it cannot be read: {error.strerror}") from None
@@ -1297,7 +1387,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in ("convert", "info", "registry", "table"):
         command = commands.add_parser(name)
-        command.add_argument("input", metavar="IN", help="a dump, or the image file of a process")
+        command.add_argument("input", metavar="IN", help="a dump, the image file of a process, or a core file")
         if name != "registry":
             command.add_argument("--last", type=parse_duration, metavar="200ms", help="only what ended since then")
         if name == "table":
@@ -1314,8 +1404,11 @@ def parser() -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace, progress: Progress) -> List[str]:
     """Does the command; the warnings."""
-    data = read_input(options.input)
+    warnings: List[str] = []
+    notes: List[str] = []
+    data = read_input(options.input, warnings, notes)
     image = Image(data)
+    image.warnings[:0], image.notes[:0] = warnings, notes
     if options.command == "registry":
         shown = registry_text(image)
     else:
