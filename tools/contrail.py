@@ -6,6 +6,7 @@
     contrail.py info IN                    who, when, threads, window, records by type, losses
     contrail.py registry IN                every event type and its schema
     contrail.py table IN                   the busiest regions: count, total, p50, p99, max
+    contrail.py text IN                    all of it, one line for each thing; docs/text.md
 
 IN and OUT may be "-". Exit codes: 0 all went well; 1 a part could be read, and the warnings say what could not;
 2 nothing could be read. One file, Python >= 3.9, standard library only; docs/format.md specifies the format.
@@ -398,14 +399,15 @@ class Binding:
             self.struct = struct.Struct(code)
             self.template = ",".join(quote(key).replace("%", "%%") + ":%d" for key in self.keys)
 
-    def read(self, payload: bytes) -> Tuple[List[Any], Dict[bytes, Tuple[int, Any]]]:
-        """The fields' values, and those of the fields set at run time by key. Texts are bytes."""
+    def read(self, payload: bytes, stored_as: Dict[int, int] = {}) -> Tuple[List[Any], Dict[bytes, Tuple[int, Any]]]:
+        """The fields' values, and those of the fields set at run time by key. Texts are bytes. `stored_as` may name
+        other types to read some as."""
         values: List[Any] = []
         tail = self.fixed_bytes
         if tail > len(payload):
             raise Damaged("a payload without all its fields")
         for field in self.readable:
-            row = numbers(field.type, field.count, payload, field.offset)
+            row = numbers(stored_as.get(field.type, field.type), field.count, payload, field.offset)
             if field.type == STRING:
                 for i, word in enumerate(row):
                     row[i] = string(payload, tail, word & ~STRING_CUT, word & STRING_CUT)
@@ -425,7 +427,7 @@ class Binding:
             if kind == STRING:
                 found[key] = kind, string(payload, value_at, value_bytes, word >> 48 & 1)
             elif kind in TYPES:
-                found[key] = kind, numbers(kind, 1, payload, value_at)[0]
+                found[key] = kind, numbers(stored_as.get(kind, kind), 1, payload, value_at)[0]
             at = value_at + value_bytes + 7 & ~7
         return values, found
 
@@ -733,6 +735,12 @@ class Image:
         end = slot.lanes[lane].cursor - self.sb.base_address - at
         return end if CHUNK_HEADER_BYTES <= end <= CHUNK_BYTES else 0
 
+    def warn_of_unknown_ids(self) -> None:
+        """When all events were shown: then all ids that occur were asked for."""
+        unknown = sum(b.kind == UNKNOWN for b in self.bindings.values())
+        if unknown:
+            self.warnings.append(f"{unknown} ids have no binding: their events are named 'unknown #id'")
+
     def make_clock(self) -> Clock:
         anchors = [self.sb.start, self.sb.ready] + ([self.sb.dump] if self.is_dump else [])
         anchors += [self.end.anchor] if self.end else []
@@ -857,10 +865,13 @@ class Track(Records):
         self.overwritten = self.lost = self.dropped = 0
 
     @property
+    def given_name(self) -> bytes:
+        return next((life.name for life in reversed(self.lives) if life.name), b"")
+
+    @property
     def name(self) -> str:
-        given = next((life.name for life in reversed(self.lives) if life.name), b"")
         again = f" (tid {self.system_tid} again)" if self.again else ""
-        return (text(given) or f"thread {self.system_tid}") + again
+        return (text(self.given_name) or f"thread {self.system_tid}") + again
 
     def decode(self, image: Image) -> int:
         """Fills the track; the number of damaged chunks."""
@@ -1105,6 +1116,119 @@ class Writer:
         out.write("".join(event for _, event in self.counters).encode("ascii"))
         metadata = quote(metadata_of(self.trace))
         out.write(f'\n],\n"metadata":{metadata},\n"otherData":{metadata}}}\n'.encode("ascii"))
+
+
+# ---- canonical text: docs/text.md. C++ makes the same bytes of the same image (tests/python/test_agreement.py) ----
+
+BITS = {FLOAT32: UINT32, FLOAT64: UINT64}  # floating point is shown as it is stored
+MAX_EVENT_NAME = 60  # bytes of each name in a line of an event; whole names stand in the lines of the bindings
+NOT_PLAIN = re.compile(r'[^ !#-\[\]-~]')
+
+
+def quoted(raw: bytes) -> str:
+    return '"' + NOT_PLAIN.sub(lambda c: f"\\x{ord(c[0]):02x}", raw.decode("latin-1")) + '"'
+
+
+def word(name: str) -> str:
+    return name.replace(" ", "_")
+
+
+def type_word(kind: int) -> str:
+    return word(TYPES[kind][0]) if kind in TYPES else f"type{kind}"
+
+
+def value_text(kind: int, value: Any) -> str:
+    if isinstance(value, list):
+        return "[" + ",".join([value_text(kind, v) for v in value]) + "]"
+    if isinstance(value, bytes):
+        return quoted(value if kind == STRING else value[:MAX_EVENT_NAME])
+    if kind == BOOLEAN:
+        return "true" if value else "false"
+    return f"0x{value:x}" if kind in (FLOAT32, FLOAT64, POINTER) else str(value)
+
+
+class TextWriter:
+    """Trace to canonical text."""
+
+    def __init__(self, trace: Trace) -> None:
+        self.trace, self.image = trace, trace.image
+        self.bindings, self.sb = trace.image.bindings, trace.image.sb
+        self.zero = self.moment(trace.first)
+        self.keys: Dict[int, List[str]] = {}
+
+    @staticmethod
+    def moment(ns: int) -> int:
+        return max(-2**62, min(ns, 2**62))  # so that differences have 64 bits
+
+    def ns(self, ticks: int) -> int:
+        return self.moment(self.image.clock.ns(ticks)) - self.zero
+
+    def head(self, id: int) -> str:
+        b = self.bindings[id]
+        name, category = quoted(b.raw[0][:MAX_EVENT_NAME]), quoted(b.raw[1][:MAX_EVENT_NAME])
+        return f" {word(KINDS[b.kind])} {category} {name}"
+
+    def fields(self, id: int, payload: int) -> str:
+        at, size, b = abs(payload) >> 10, 8 * (abs(payload) & 1023), self.bindings[id]
+        if not size:
+            return "\n"
+        try:
+            values, dynamic = b.read(self.image.data[at:at + size], BITS)
+        except Damaged:
+            return " damaged\n"
+        if id not in self.keys:
+            self.keys[id] = [f" {quoted(f.name[:MAX_EVENT_NAME])}={type_word(f.type)}:" for f in b.readable]
+        shown = [key + value_text(f.type, v) for key, f, v in zip(self.keys[id], b.readable, values)]
+        shown += [f" {quoted(key)}={type_word(kind)}:{value_text(kind, v)}" for key, (kind, v) in dynamic.items()]
+        return "".join(shown) + "\n"
+
+    def summary(self) -> Iterator[str]:
+        trace, image, sb = self.trace, self.image, self.sb
+        yield f"contrail {sb.version_major}.{sb.version_minor} {'dump' if image.is_dump else 'live'} {len(image.data)}\n"
+        yield f"process {sb.pid} {quoted(c_string(sb.executable))} {quoted(c_string(sb.host))}\n"
+        yield f"clock {CLOCKS.get(sb.source, f'source{sb.source}')} {sb.tick_hz} {min(image.clock.hz, NEVER)}\n"
+        yield "started {} {} {} {}\n".format(*sb.start)
+        if image.is_dump:
+            yield "dumped {} {} {} {}\n".format(*sb.dump)
+            yield f"asked {sb.window_ns} {sb.cutoff_ticks} {sb.dump_sequence} {sb.dump_signal} {sb.dump_tid}\n"
+        yield f"holds {len(trace.tracks)} threads of {sb.attached}, {len(image.chunks)} chunks\n"
+        yield (f"time {self.moment(image.clock.realtime(self.zero))} {max(0, self.ns(trace.newest))}"
+               f" {self.ns(trace.now)}\n")
+        for why, count in losses_of(trace).items():
+            yield f"lost {min(count, NEVER)} {quoted(why.encode())}\n"
+        for id, b in sorted(self.bindings.items()):
+            yield (f"binding {id} {word(KINDS[b.kind])} {b.flags} {b.type_id:016x} {b.line} "
+                   f"{' '.join(map(quoted, b.raw))}\n")
+            for value, name in b.enumerators:
+                yield f"enumerator {value} {quoted(name)}\n"
+            for f in b.fields:
+                yield (f"field {quoted(f.name)} {type_word(f.type)} {f.count if f.is_array else '-'} {f.offset}"
+                       f" {f.first_enumerator} {f.enumerator_count}\n")
+
+    def events(self, track: Track) -> Iterator[str]:
+        ns = self.ns
+        yield (f"thread {track.system_tid} {quoted(track.given_name)} regions {len(track.regions)} points "
+               f"{len(track.points)} async {len(track.asyncs)} open {len(track.unfinished)} overwritten "
+               f"{min(track.overwritten, NEVER)} missing {min(track.lost, NEVER)} dropped {min(track.dropped, NEVER)}"
+               f"{' again' if track.again else ''}\n")
+        heads = {r[2]: self.head(r[2]) for records in track.all for r in records}
+        for start, end, id, payload in track.regions:
+            begin = ns(start)
+            form = "open" if payload < 0 else "region"
+            yield f"{form} {begin} {ns(end) - begin}{heads[id]}{self.fields(id, payload)}"
+        for ticks, _, id, payload in track.points:
+            yield f"point {ns(ticks)}{heads[id]}{self.fields(id, payload)}"
+        for start, end, id, payload, tid in track.asyncs:
+            begin = ns(start)
+            yield f"async {begin} {ns(end) - begin} {tid}{heads[id]}{self.fields(id, payload)}"
+
+    def lines(self) -> Iterator[str]:
+        yield from self.summary()
+        for track in self.trace.tracks:
+            yield from self.events(track)
+        self.image.warn_of_unknown_ids()
+        yield from (f"note {quoted(note.encode())}\n" for note in self.image.notes)
+        yield from (f"warning {quoted(warning.encode())}\n" for warning in self.image.warnings)
 
 
 # ---- reports ---------------------------------------------------------------------------------------------------
@@ -1385,10 +1509,10 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="contrail.py", description=__doc__,
                                   formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name in ("convert", "info", "registry", "table"):
+    for name in ("convert", "info", "registry", "table", "text"):
         command = commands.add_parser(name)
         command.add_argument("input", metavar="IN", help="a dump, the image file of a process, or a core file")
-        if name != "registry":
+        if name not in ("registry", "text"):
             command.add_argument("--last", type=parse_duration, metavar="200ms", help="only what ended since then")
         if name == "table":
             command.add_argument("--top", type=int, default=20, metavar="N", help="how many rows (20)")
@@ -1412,7 +1536,7 @@ def run(options: argparse.Namespace, progress: Progress) -> List[str]:
     if options.command == "registry":
         shown = registry_text(image)
     else:
-        trace = Trace(image, options.last, progress)
+        trace = Trace(image, getattr(options, "last", None), progress)
     if options.command == "convert":
         out = options.out or ("-" if options.input == "-" else options.input + ".json")
         write_output(out, lambda file: Writer(trace, not options.no_args, options.src).write(file, progress))
@@ -1421,9 +1545,11 @@ def run(options: argparse.Namespace, progress: Progress) -> List[str]:
         shown = info_text(trace, len(data))
     elif options.command == "table":
         shown = table_text(trace, options.top)
-    unknown = sum(b.kind == UNKNOWN for b in image.bindings.values())
-    if unknown:
-        image.warnings.append(f"{unknown} ids have no binding: their events are named 'unknown #id'")
+    elif options.command == "text":
+        sys.stdout.writelines(TextWriter(trace).lines())
+        shown = ""
+    if options.command != "text":  # which tells of them itself
+        image.warn_of_unknown_ids()
     progress.done()
     if shown:
         print(shown)
