@@ -210,6 +210,14 @@ struct options {
   /// Touch all memory at start, some 0.3 ms a MiB, instead of at first use, some 5 us per 8 KiB.
   bool prefault = false;
   filter_options filter{};
+  /// Keeps the recorder in this file instead of in private memory, so that what it holds outlives a SIGKILL of the
+  /// process. Placeholders as in the path of a dump. The string is copied.
+  const char* file = nullptr;
+  /// How many older files of that name, or pattern, stay when a new one is made; at most 64.
+  unsigned keep_files = 4;
+  /// A forked child records too, from the start on, in an image of its own with these options. Else it records nothing
+  /// until it calls start.
+  bool follow_fork = false;
 };
 
 /// Options of one dump.
@@ -665,7 +673,7 @@ namespace detail CONTRAIL_DETAIL_HIDDEN {
 /// The file begins with the bytes 89 43 54 52 4c 0d 0a 1a ("\x89CTRL\r\n\x1a").
 inline constexpr uint64_t complement_of_image_magic = ~0x1a0a'0d4c'5254'4389ULL;
 inline constexpr uint16_t format_major = 1;  ///< a reader refuses another major version
-inline constexpr uint16_t format_minor = 0;  ///< a reader accepts any minor version and skips what it does not know
+inline constexpr uint16_t format_minor = 1;  ///< a reader accepts any minor version and skips what it does not know
 
 // ---- time ----------------------------------------------------------------------------------------------------
 
@@ -889,6 +897,14 @@ static_assert(sizeof(end_of_dump) == 64);
 // ---- superblock ----------------------------------------------------------------------------------------------
 
 enum class image_kind : uint32_t { live = 1, dump = 2 };
+enum class image_storage : uint32_t { memory = 0, file = 1 };
+
+/// How the recording in a live image ended.
+enum class image_end : uint32_t {
+  none = 0,     ///< it runs, or its process was killed, crashed or called _exit
+  stopped = 1,  ///< flight_recorder::stop
+  exited = 2    ///< exit, or the end of main
+};
 
 enum class drop_reason : unsigned {
   no_chunk,      ///< the pool had no chunk to give
@@ -951,10 +967,15 @@ struct superblock {
   uint32_t dump_signal;    ///< the signal that asked for it, 0: the program did
   uint32_t dump_tid;
   uint32_t reserved0;
-  uint8_t reserved[4096 - 752];
+  // 752: only in live images
+  image_storage storage;
+  image_end ended;
+  clock_anchor end;        ///< when it ended; filled in before `ended` is
+  uint8_t reserved[4096 - 792];
 };
 static_assert(sizeof(superblock) == 4096 && __builtin_offsetof(superblock, pid) == 136 &&
-              __builtin_offsetof(superblock, next_ticket) == 560 && __builtin_offsetof(superblock, dump) == 688);
+              __builtin_offsetof(superblock, next_ticket) == 560 && __builtin_offsetof(superblock, dump) == 688 &&
+              __builtin_offsetof(superblock, reserved) == 792);
 
 }  // namespace detail
 CONTRAIL_DETAIL_NAMESPACE_END
@@ -2840,6 +2861,14 @@ struct image_view {
   uint64_t scratch_bytes;
   uint64_t image_bytes;
   uint64_t generation;    ///< of this image in the process, from 1
+  uint64_t is_shared;     ///< 1: a file's pages. Whatever forks must map private memory over them in the child
+  image_view* replaced;   ///< the image before this one; it stays mapped
+  // Of a file: for a start that may go on in it, and for a child that wants one of its own.
+  uint64_t device;
+  uint64_t inode;
+  uint64_t keep_files;
+  char file[1024];
+  char file_pattern[1024];
   atomic_word retired;    ///< 1 once another image took over
   atomic_word slot_hand;  ///< where the next attach begins to look
   atomic_word no_slot_until;   ///< ticks before which looking for a slot again is pointless
@@ -2909,6 +2938,7 @@ struct process_state {
   atomic_word hardware_clock;  ///< 1: ticks are the processor's counter; 0: CLOCK_MONOTONIC
   atomic_word tick_hz;
   atomic_word forked;  ///< 1 in a child that inherited a recording
+  atomic_word follow_fork;  ///< what a forked child does, see fork.hpp; 0: it records nothing
   atomic_word slow_table;  ///< const slow_half*, set by the first start, before the epoch that sends anybody there
   type_range* objects;  ///< object_root::types of every object
   filter_list categories;
@@ -3847,8 +3877,11 @@ CONTRAIL_DETAIL_ALWAYS_INLINE open_region opened_at(frame* at) {
 /// Opens a region. `words` receives the length of its payload when that is not fixed; else it is null.
 template <class... Args>
 CONTRAIL_DETAIL_ALWAYS_INLINE open_region begin_inline(call_site& site, unsigned* words, const Args&... args) {
-  const uint64_t w = difference(site.word, own_object().epoch);
+  // The frame first. A handler in between may find another image, after a start or in a forked child, and attach to it:
+  // then the frame is a retired one and never free, where the other way round it would be a new one and get an old id.
   frame* const at = next_frame;
+  signal_fence();
+  const uint64_t w = difference(site.word, own_object().epoch);
   // One compare for all that is not a bound site and a free frame: off, another epoch, not attached, the stack is full,
   // a handler inside an end. Two compares cost 2 % of a region.
   if (__builtin_expect(is_less(w, at->start_ticks.load_owned()), 0)) {
@@ -3973,8 +4006,9 @@ CONTRAIL_DETAIL_COLD void point_cold(call_site& site, parameter_type<bare<Args>>
 /// Records something that happens at one moment.
 template <binding_kind Kind, class... Args>
 CONTRAIL_DETAIL_ALWAYS_INLINE void point_inline(call_site& site, const Args&... args) {
-  const uint64_t w = difference(site.word, own_object().epoch);
   frame* const at = next_frame;
+  signal_fence();
+  const uint64_t w = difference(site.word, own_object().epoch);
   // As in begin_inline. All that does not go the quick way meets in one call, which keeps the call site small.
   if (__builtin_expect(!is_less(w, at->start_ticks.load_owned()), 1)) {
     lane& writer = *at->owner;
@@ -4052,6 +4086,8 @@ struct claimed_slot {
 inline claimed_slot claim_slot(process_state& process, image_view& image, caller from, const frame* before) {
   const uint64_t now = now_ticks(process);
   if (now < image.no_slot_until.load_relaxed()) return {nullptr, 0};
+  // A vfork child would leave its tid in the slot, and the slot would seem dead while its parent uses it.
+  if (static_cast<uint32_t>(getpid()) != image.super->pid) return {nullptr, 0};
   const uint32_t tid = current_tid();
   const uint64_t object = reinterpret_cast<uint64_t>(from.object);
   // This thread has no slot for this object: one that carries its tid belonged to a thread that ended.
@@ -4136,8 +4172,9 @@ inline bool passes_filters(const process_state& process, const descriptor& what)
 inline uint64_t resolve_site(process_state& process, image_view* image, const object_root& object, call_site& site) {
   // Read first: whatever changes after this makes the word stored below stale at once.
   const uint64_t epoch = object.epoch.load_acquire();
-  if (image == nullptr || image != current_image(process) || process.recording.load_acquire() == 0 ||
-      !passes_filters(process, *site.what)) {
+  // Another image took over since the caller looked, maybe in the epoch just read: the site is not off, it asks again.
+  if (image == nullptr || image != current_image(process)) return site_off;
+  if (process.recording.load_acquire() == 0 || !passes_filters(process, *site.what)) {
     site.word.store_relaxed(epoch + site_off);
     return site_off;
   }
@@ -4309,6 +4346,7 @@ inline void end_elsewhere(process_state& process, image_view& image, caller from
 
   if (!is_in_image(image, *from.next_frame) && !attach_thread(process, image, from)) return;
   frame* const at = *from.next_frame;
+  if (!is_in_image(image, at)) return;  // a handler attached to a newer image
   thread_slot& slot = slot_of(at);
   const unsigned lane_index = lane_index_of(slot, at);
   const uint64_t free_mark = at == end_frame_of(slot, lane_index) ? frame_busy : 0;
@@ -4947,6 +4985,12 @@ inline error install_signal_dump(int signal, const char* path, duration last) {
 CONTRAIL_DETAIL_NAMESPACE_END
 
 #endif
+// ==== contrail/detail/fork.hpp ======================================================================================
+// Processes that fork. The child leaves its parent's recording before it does anything else; with options::follow_fork
+// it gets an image of its own. What runs here is async-signal-safe, as all that a child of a process with threads may do.
+#ifndef CONTRAIL_DETAIL_FORK_HPP
+#define CONTRAIL_DETAIL_FORK_HPP
+
 // ==== contrail/detail/start.hpp =====================================================================================
 // Makes an image: how the memory is divided, and what stands in the superblock.
 #ifndef CONTRAIL_DETAIL_START_HPP
@@ -5228,11 +5272,6 @@ CONTRAIL_DETAIL_NAMESPACE_END
 
 #endif
 
-/// Writes a dump as flight_recorder::dump does, for debuggers (`call contrail_dump("now.contrail")`) and other
-/// languages. Returns 0, or the number of an error_code. Part of every program that calls flight_recorder::start.
-// Async-signal-safe.
-extern "C" int contrail_dump(const char* path);
-
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail CONTRAIL_DETAIL_HIDDEN {
 
@@ -5240,16 +5279,60 @@ namespace detail CONTRAIL_DETAIL_HIDDEN {
 int at_fork(void (*prepare)(), void (*parent)(), void (*child)()) __asm__("pthread_atfork")
     __attribute__((visibility("default")));
 
-/// In a forked child: nothing records until it calls start, since the parent's threads do not exist here.
+/// What start leaves for forked children in process_state::follow_fork. The rest of its options stand in the state and
+/// in the image.
+inline constexpr uint64_t follow_flag = 1;
+inline constexpr uint64_t follow_prefault_flag = 2;
+
+inline uint64_t follow_flags(const options& wanted) {
+  return !wanted.follow_fork ? 0 : follow_flag | (wanted.prefault ? follow_prefault_flag : 0);
+}
+
+/// Begins a recording in the child like the one that its parent has. Without memory the child records nothing.
+// Async-signal-safe.
+inline void follow_into_child(process_state& process, image_view& parent) {
+  options wanted;
+  wanted.memory = parent.image_bytes;
+  wanted.prefault = (process.follow_fork.load_relaxed() & follow_prefault_flag) != 0;
+  // Somewhere else, not over the copy of the parent's: code that a fork in a signal handler interrupted goes on there.
+  image_view* const own = make_image(process, wanted, parent.generation + 1);
+  if (own == nullptr) return;
+  process.image.store_release(reinterpret_cast<uint64_t>(own));
+  retire_image(parent);
+  process.forked.store_relaxed(0);
+  for (const type_range* types = process.objects; types != nullptr; types = types->next) bind_types(*own, *types);
+  process.recording.store_release(1);
+  begin_epoch(process);
+}
+
+/// In a forked child, before fork returns. The parent's other threads do not exist here: what they held, locks and turns,
+/// nobody else gives back; what they had claimed of the parent's image, the child's own does not know.
+// Async-signal-safe.
 inline void after_fork_in_child() {
+  const errno_keeper keep;
   process_state* process = joined_process();
   if (process == nullptr) return;
+  const bool was_recording = process->recording.load_relaxed() != 0;
   process->control.store_relaxed(0);
   process->dumping.store_relaxed(0);
   process->recording.store_relaxed(0);
   process->forked.store_relaxed(1);
   begin_epoch(*process);
+  if (was_recording && process->follow_fork.load_relaxed() != 0) follow_into_child(*process, *current_image(*process));
 }
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+/// Writes a dump as flight_recorder::dump does, for debuggers (`call contrail_dump("now.contrail")`) and other
+/// languages. Returns 0, or the number of an error_code. Part of every program that calls flight_recorder::start.
+// Async-signal-safe.
+extern "C" int contrail_dump(const char* path);
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 /// Keeps the objects loaded that others depend on from the first start on: the state's, and this one, which has the
 /// slow half, the fork hook, and a function that only debuggers call and that this keeps in the program.
@@ -5320,6 +5403,7 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
       bind_types(*image, *types);
     }
     process->window_ns.store_relaxed(static_cast<uint64_t>(wanted.window.ns));
+    process->follow_fork.store_relaxed(follow_flags(wanted));
     process->recording.store_release(1);
     begin_epoch(*process);
     return {};

@@ -9,7 +9,7 @@
 
 #include "contrail/detail/dump.hpp"
 #include "contrail/detail/dump_signal.hpp"
-#include "contrail/detail/start.hpp"
+#include "contrail/detail/fork.hpp"
 #include "contrail/options.hpp"
 
 /// Writes a dump as flight_recorder::dump does, for debuggers (`call contrail_dump("now.contrail")`) and other
@@ -19,21 +19,6 @@ extern "C" int contrail_dump(const char* path);
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail CONTRAIL_DETAIL_HIDDEN {
-
-// pthread_atfork under a name of our own: <pthread.h> takes longer to compile than this whole header.
-int at_fork(void (*prepare)(), void (*parent)(), void (*child)()) __asm__("pthread_atfork")
-    __attribute__((visibility("default")));
-
-/// In a forked child: nothing records until it calls start, since the parent's threads do not exist here.
-inline void after_fork_in_child() {
-  process_state* process = joined_process();
-  if (process == nullptr) return;
-  process->control.store_relaxed(0);
-  process->dumping.store_relaxed(0);
-  process->recording.store_relaxed(0);
-  process->forked.store_relaxed(1);
-  begin_epoch(*process);
-}
 
 /// Keeps the objects loaded that others depend on from the first start on: the state's, and this one, which has the
 /// slow half, the fork hook, and a function that only debuggers call and that this keeps in the program.
@@ -104,6 +89,7 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
       bind_types(*image, *types);
     }
     process->window_ns.store_relaxed(static_cast<uint64_t>(wanted.window.ns));
+    process->follow_fork.store_relaxed(follow_flags(wanted));
     process->recording.store_release(1);
     begin_epoch(*process);
     return {};

@@ -28,6 +28,9 @@ struct options {
   const char* file = nullptr;
   /// How many older files of that name, or pattern, stay when a new one is made; at most 64.
   unsigned keep_files = 4;
+  /// A forked child records too, from the start on, in an image of its own with these options. Else it records nothing
+  /// until it calls start.
+  bool follow_fork = false;
 };
 
 /// Options of one dump.

@@ -46,6 +46,7 @@ detail/snapshot
 detail/dump
 detail/dump_signal
 detail/start
+detail/fork
 flight_recorder
 disabled
 short_macros

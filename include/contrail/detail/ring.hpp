@@ -127,8 +127,11 @@ CONTRAIL_DETAIL_ALWAYS_INLINE open_region opened_at(frame* at) {
 /// Opens a region. `words` receives the length of its payload when that is not fixed; else it is null.
 template <class... Args>
 CONTRAIL_DETAIL_ALWAYS_INLINE open_region begin_inline(call_site& site, unsigned* words, const Args&... args) {
-  const uint64_t w = difference(site.word, own_object().epoch);
+  // The frame first. A handler in between may find another image, after a start or in a forked child, and attach to it:
+  // then the frame is a retired one and never free, where the other way round it would be a new one and get an old id.
   frame* const at = next_frame;
+  signal_fence();
+  const uint64_t w = difference(site.word, own_object().epoch);
   // One compare for all that is not a bound site and a free frame: off, another epoch, not attached, the stack is full,
   // a handler inside an end. Two compares cost 2 % of a region.
   if (__builtin_expect(is_less(w, at->start_ticks.load_owned()), 0)) {
@@ -253,8 +256,9 @@ CONTRAIL_DETAIL_COLD void point_cold(call_site& site, parameter_type<bare<Args>>
 /// Records something that happens at one moment.
 template <binding_kind Kind, class... Args>
 CONTRAIL_DETAIL_ALWAYS_INLINE void point_inline(call_site& site, const Args&... args) {
-  const uint64_t w = difference(site.word, own_object().epoch);
   frame* const at = next_frame;
+  signal_fence();
+  const uint64_t w = difference(site.word, own_object().epoch);
   // As in begin_inline. All that does not go the quick way meets in one call, which keeps the call site small.
   if (__builtin_expect(!is_less(w, at->start_ticks.load_owned()), 1)) {
     lane& writer = *at->owner;

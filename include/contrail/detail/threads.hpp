@@ -45,6 +45,8 @@ struct claimed_slot {
 inline claimed_slot claim_slot(process_state& process, image_view& image, caller from, const frame* before) {
   const uint64_t now = now_ticks(process);
   if (now < image.no_slot_until.load_relaxed()) return {nullptr, 0};
+  // A vfork child would leave its tid in the slot, and the slot would seem dead while its parent uses it.
+  if (static_cast<uint32_t>(getpid()) != image.super->pid) return {nullptr, 0};
   const uint32_t tid = current_tid();
   const uint64_t object = reinterpret_cast<uint64_t>(from.object);
   // This thread has no slot for this object: one that carries its tid belonged to a thread that ended.
@@ -129,8 +131,9 @@ inline bool passes_filters(const process_state& process, const descriptor& what)
 inline uint64_t resolve_site(process_state& process, image_view* image, const object_root& object, call_site& site) {
   // Read first: whatever changes after this makes the word stored below stale at once.
   const uint64_t epoch = object.epoch.load_acquire();
-  if (image == nullptr || image != current_image(process) || process.recording.load_acquire() == 0 ||
-      !passes_filters(process, *site.what)) {
+  // Another image took over since the caller looked, maybe in the epoch just read: the site is not off, it asks again.
+  if (image == nullptr || image != current_image(process)) return site_off;
+  if (process.recording.load_acquire() == 0 || !passes_filters(process, *site.what)) {
     site.word.store_relaxed(epoch + site_off);
     return site_off;
   }
@@ -302,6 +305,7 @@ inline void end_elsewhere(process_state& process, image_view& image, caller from
 
   if (!is_in_image(image, *from.next_frame) && !attach_thread(process, image, from)) return;
   frame* const at = *from.next_frame;
+  if (!is_in_image(image, at)) return;  // a handler attached to a newer image
   thread_slot& slot = slot_of(at);
   const unsigned lane_index = lane_index_of(slot, at);
   const uint64_t free_mark = at == end_frame_of(slot, lane_index) ? frame_busy : 0;
