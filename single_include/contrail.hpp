@@ -381,6 +381,7 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #endif
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -398,16 +399,50 @@ struct path_values {
   const char* executable;   ///< its file name without folders, for %e
 };
 
+/// A path's last part.
+inline const char* name_in_path(const char* path) {
+  const char* name = path;
+  for (const char* at = path; *at != '\0'; ++at) {
+    if (*at == '/') name = at + 1;
+  }
+  return name;
+}
+
+/// "<what> (<the system's reason>): <path>": the path comes last, since it may be longer than the message.
+inline error file_error(const char* what, const char* path, int number) {
+  char message[sizeof(error)];
+  text_writer writer(message, sizeof message);
+  writer.add(what).add(" (");
+  if (const char* known = errno_text(number)) {
+    writer.add(known);
+  } else {
+    writer.add("system error ").add(static_cast<uint64_t>(number));
+  }
+  writer.add("): ").add(path);
+  return {error_code::file, message};
+}
+
 inline error path_error(error_code code, const char* what, const char* path, const char* why) {
   char message[sizeof(error)];
   text_writer(message, sizeof message).add(what).add(path).add(why);
   return {code, message};
 }
 
+/// Renames, but replaces nothing; 0 or an errno value.
+inline int rename_if_free(const char* from, const char* to) {
+  constexpr int no_replace = 1;
+  if (syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, no_replace) == 0) return 0;
+  if (errno != EINVAL && errno != ENOSYS) return errno;
+  // This file system cannot: a link replaces nothing either.
+  if (link(from, to) != 0) return errno;
+  unlink(from);
+  return 0;
+}
+
 /// Expands %p, %t, %n, %e and %% of `pattern`.
 // Async-signal-safe.
 inline error expand_path(const char* pattern, const path_values& values, char (&path)[longest_path_bytes]) {
-  if (pattern == nullptr || *pattern == '\0') return {error_code::path, "The path of the dump is empty: name a file."};
+  if (pattern == nullptr || *pattern == '\0') return {error_code::path, "The path is empty: name a file."};
   text_writer writer(path, sizeof path);
   for (const char* at = pattern; *at != '\0'; ++at) {
     if (*at != '%') {
@@ -427,7 +462,7 @@ inline error expand_path(const char* pattern, const path_values& values, char (&
   }
   // The name of the temporary file beside it is 24 bytes longer.
   if (writer.cut() || writer.size() + 32 > sizeof path) {
-    return {error_code::path, "The path of the dump is longer than 992 bytes once expanded: use a shorter one."};
+    return {error_code::path, "The path is longer than 992 bytes once expanded: use a shorter one."};
   }
   return {};
 }
@@ -437,7 +472,8 @@ inline error expand_path(const char* pattern, const path_values& values, char (&
 // Async-signal-safe.
 class replacing_file {
  public:
-  replacing_file(const char* path, uint64_t pid, uint64_t sequence) : path_(path) {
+  /// With `lock` it is locked (flock) before it has content, so that nobody takes it for what a dead process left.
+  replacing_file(const char* path, uint64_t pid, uint64_t sequence, bool lock = false) : path_(path) {
     // A device or a pipe would be replaced by a file as well: nobody who names one means that.
     struct stat there {};
     if (fstatat(AT_FDCWD, path, &there, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISREG(there.st_mode) && !S_ISLNK(there.st_mode)) {
@@ -447,8 +483,14 @@ class replacing_file {
     // A crashed process of the same id may have left a temporary file behind: step over a few.
     for (uint64_t attempt = 0; attempt < 16 && descriptor_ < 0; ++attempt) {
       text_writer(temporary_, sizeof temporary_).add(path).add(".tmp-").add(pid).add('-').add(sequence + attempt);
-      descriptor_ = open(temporary_, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+      descriptor_ = open(temporary_, (lock ? O_RDWR : O_WRONLY) | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
       error_ = descriptor_ < 0 ? errno : 0;
+      // Somebody who cleans up was faster than the lock.
+      if (descriptor_ >= 0 && lock && (flock(descriptor_, LOCK_EX | LOCK_NB) != 0 || is_unlinked())) {
+        close(descriptor_);
+        descriptor_ = -1;
+        error_ = EEXIST;
+      }
       if (error_ != EEXIST) return;
     }
   }
@@ -476,8 +518,20 @@ class replacing_file {
     if (error_ != 0) unlink(temporary_);
     return error_;
   }
+  /// Gives the file its name if nothing has that name; 0 or an errno value. It may be tried again.
+  int commit_if_free() {
+    if (const int failed = rename_if_free(temporary_, path_)) return failed;
+    close(descriptor_);
+    descriptor_ = -1;
+    return 0;
+  }
 
  private:
+  bool is_unlinked() const {
+    struct stat now {};
+    return fstat(descriptor_, &now) != 0 || now.st_nlink == 0;
+  }
+
   const char* path_;
   char temporary_[longest_path_bytes];
   int descriptor_ = -1;
@@ -4813,20 +4867,6 @@ inline uint64_t window_ns(const process_state& process, duration last) {
 
 inline error negative_window() { return {error_code::bad_option, "dump_options.last must not be negative."}; }
 
-/// "<what> (<the system's reason>): <path>": the path comes last, since it may be longer than the message.
-inline error file_error(const char* what, const char* path, int number) {
-  char message[sizeof(error)];
-  text_writer writer(message, sizeof message);
-  writer.add(what).add(" (");
-  if (const char* known = errno_text(number)) {
-    writer.add(known);
-  } else {
-    writer.add("system error ").add(static_cast<uint64_t>(number));
-  }
-  writer.add("): ").add(path);
-  return {error_code::file, message};
-}
-
 inline int write_to_descriptor(void* context, const void* bytes, size_t size) {
   return write_all(*static_cast<int*>(context), bytes, size);
 }
@@ -4853,10 +4893,7 @@ inline error dump_to_path(const char* pattern, duration last, uint32_t signal) {
   const errno_keeper keep;
   process_state* process = joined_process();
   if (process == nullptr || process->recording.load_acquire() == 0) return not_running();
-  const char* executable = current_image(*process)->super->executable;
-  for (const char* at = executable; *at != '\0'; ++at) {
-    if (*at == '/') executable = at + 1;
-  }
+  const char* const executable = name_in_path(current_image(*process)->super->executable);
   const uint64_t pid = static_cast<uint64_t>(getpid());
   const uint64_t sequence = process->dump_count.load_relaxed() + 1;
   char path[longest_path_bytes];
@@ -4996,11 +5033,19 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #ifndef CONTRAIL_DETAIL_START_HPP
 #define CONTRAIL_DETAIL_START_HPP
 
+// ==== contrail/detail/image_file.hpp ================================================================================
+// Images in files, which outlive their process. A file is made whole under a temporary name, with all its space
+// reserved; then an older one of its name moves aside, and it takes its own. Its mapping holds a lock (flock) for as long
+// as the process lives, whatever becomes of descriptors: so nobody moves or removes a file that is in use.
+#ifndef CONTRAIL_DETAIL_IMAGE_FILE_HPP
+#define CONTRAIL_DETAIL_IMAGE_FILE_HPP
+
 // ==== contrail/detail/storage.hpp ===================================================================================
 // The image's pages.
 #ifndef CONTRAIL_DETAIL_STORAGE_HPP
 #define CONTRAIL_DETAIL_STORAGE_HPP
 
+#include <errno.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/mman.h>
@@ -5009,8 +5054,9 @@ CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 /// Maps `bytes` of zeroed private memory whose address is a multiple of `alignment` (a power of two); null when the
-/// system has none, with errno saying why. Private, so that a forked child writes to its own copy.
-inline void* map_image(uint64_t bytes, uint64_t alignment, bool prefault) {
+/// system has none, with errno saying why. Private, so that a forked child writes to its own copy. With a descriptor it
+/// maps that file instead, for all to see.
+inline void* map_image(uint64_t bytes, uint64_t alignment, bool prefault, int file = -1) {
   const size_t reserved = bytes + alignment;
   void* raw = mmap(nullptr, reserved, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (raw == MAP_FAILED) return nullptr;
@@ -5021,11 +5067,276 @@ inline void* map_image(uint64_t bytes, uint64_t alignment, bool prefault) {
     munmap(reinterpret_cast<void*>(aligned + bytes), rest);
   }
   char* image = reinterpret_cast<char*>(aligned);
+  if (file >= 0 && mmap(image, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, file, 0) == MAP_FAILED) {
+    const int failed = errno;
+    munmap(image, bytes);
+    errno = failed;
+    return nullptr;
+  }
   if (prefault) {
     // Written, not only read: a read would map the shared zero page and fault again at the first record.
     for (uint64_t at = 0; at < bytes; at += 4096) *static_cast<volatile char*>(image + at) = 0;
   }
   return image;
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+#include <sys/file.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+inline constexpr unsigned most_kept_files = 64;
+static_assert(sizeof(image_view::file) == longest_path_bytes && sizeof(image_view::file_pattern) == longest_path_bytes);
+
+inline void read_executable(char (&path)[256]) {
+  memset(path, 0, sizeof path);
+  if (readlink("/proc/self/exe", path, sizeof path - 1) < 0) path[0] = '\0';
+}
+
+/// The path that a pattern stands for at this moment, in the process that has this executable.
+inline error expand_image_path(const char* pattern, uint64_t generation, char (&path)[longest_path_bytes]) {
+  char executable[256];
+  read_executable(executable);
+  return expand_path(pattern,
+                     {static_cast<uint64_t>(getpid()), kernel_clock_ns(CLOCK_REALTIME) / 1'000'000'000U, generation,
+                      name_in_path(executable)},
+                     path);
+}
+
+/// Whether an image is in the file that `wanted` asks for, or in memory if it asks for none.
+inline bool is_where_wanted(const image_view& image, const options& wanted) {
+  if (wanted.file == nullptr || image.is_shared == 0) return wanted.file == nullptr && image.is_shared == 0;
+  char path[longest_path_bytes];
+  struct stat there {};
+  return strcmp(wanted.file, image.file_pattern) == 0 && !expand_image_path(wanted.file, image.generation, path) &&
+         strcmp(path, image.file) == 0 && fstatat(AT_FDCWD, path, &there, AT_SYMLINK_NOFOLLOW) == 0 &&
+         there.st_ino == image.inode && there.st_dev == image.device;
+}
+
+/// Makes a file of `bytes` bytes whose space is there for good, since a store to a page for which the disk has no room is
+/// a SIGBUS. Returns 0 or an errno value.
+inline int reserve_space(int file, uint64_t bytes) {
+  // Beyond the limit the system would not only refuse but send SIGXFSZ. The limit's number is 1 on Linux everywhere;
+  // <sys/resource.h> would have to be compiled for it.
+  uint64_t limit[2] = {~uint64_t{0}, 0};
+  if (syscall(SYS_prlimit64, 0, 1, nullptr, limit) == 0 && bytes > limit[0]) return EFBIG;
+  while (fallocate(file, 0, 0, static_cast<off_t>(bytes)) != 0) {
+    if (errno == EINTR) continue;
+    if (errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL) return errno;
+    // This file system cannot reserve: what has been written and has reached the disk has its space as well.
+    const char zeros[4096] = {};
+    for (uint64_t at = 0; at < bytes; at += sizeof zeros) {
+      if (const int failed = write_all(file, zeros, sizeof zeros)) return failed;
+    }
+    return fsync(file) == 0 ? 0 : errno;
+  }
+  return 0;
+}
+
+/// Writes into a file's image that the recording ended in order.
+inline void note_end(const process_state& process, image_end how) {
+  const image_view* image = current_image(process);
+  if (image == nullptr || image->is_shared == 0 || image->super->pid != static_cast<uint32_t>(getpid())) return;
+  image->super->end = take_anchor(process);
+  __atomic_store(&image->super->ended, &how, __ATOMIC_RELEASE);
+}
+
+// ---- older files ---------------------------------------------------------------------------------------------
+
+/// A file that is there already. If it is an image of ours that nobody uses, `error` is 0, and it is locked for as long
+/// as this object lives. ENOENT: there is none; EBUSY: a process uses it; EEXIST: it is something else.
+class older_file {
+ public:
+  explicit older_file(const char* path, bool may_be_half_made = false) {
+    // Non-blocking, since opening a pipe would wait for its other end.
+    file_ = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    error_ = file_ >= 0 ? inspect(may_be_half_made) : errno == ELOOP || errno == ENXIO ? EEXIST : errno;
+    // It was moved or replaced before we had the lock.
+    struct stat now {};
+    if (error_ == 0 && (fstatat(AT_FDCWD, path, &now, AT_SYMLINK_NOFOLLOW) != 0 || now.st_ino != there_.st_ino)) {
+      error_ = EBUSY;
+    }
+  }
+  ~older_file() {
+    if (file_ >= 0) close(file_);
+  }
+  older_file(const older_file&) = delete;
+  older_file& operator=(const older_file&) = delete;
+
+  int error() const { return error_; }
+  const superblock& super() const { return super_; }
+  bool is(const image_view& image) const { return there_.st_ino == image.inode && there_.st_dev == image.device; }
+
+ private:
+  int inspect(bool may_be_half_made) {
+    if (fstat(file_, &there_) != 0) return errno;
+    if (!S_ISREG(there_.st_mode) || there_.st_uid != geteuid()) return EEXIST;
+    const ssize_t size = pread(file_, &super_, sizeof super_, 0);
+    if (size < 0) return errno;
+    const bool is_ours = static_cast<size_t>(size) == sizeof super_ && super_.magic == ~complement_of_image_magic &&
+                         super_.kind == image_kind::live && super_.storage == image_storage::file;
+    if (!is_ours && !(may_be_half_made && super_.magic == 0)) return EEXIST;
+    // A reader takes the lock for a moment, to see whether the process still runs.
+    for (int tries = 0; flock(file_, LOCK_EX | LOCK_NB) != 0; ++tries) {
+      if (errno != EWOULDBLOCK) return errno;
+      if (tries == 10) return EBUSY;
+      const timespec moment{0, 1'000'000};
+      nanosleep(&moment, nullptr);
+    }
+    return 0;
+  }
+
+  int file_ = -1;
+  int error_ = 0;
+  struct stat there_ {};
+  superblock super_{};
+};
+
+inline bool is_own_file(const process_state& process, const older_file& there) {
+  const image_view* image = current_image(process);
+  while (image != nullptr && !(image->is_shared != 0 && there.is(*image))) image = image->replaced;
+  return image != nullptr;
+}
+
+inline const char* numbered(char (&name)[longest_path_bytes], const char* path, uint64_t number) {
+  text_writer(name, sizeof name).add(path).add('.').add(number);
+  return name;
+}
+
+/// Moves an older file aside: `path` becomes path.1, that one path.2, up to the first number that is free.
+inline error move_aside(const char* path) {
+  char from[longest_path_bytes], to[longest_path_bytes];
+  struct stat there {};
+  uint64_t last = 1;
+  for (; fstatat(AT_FDCWD, numbered(to, path, last), &there, AT_SYMLINK_NOFOLLOW) == 0; ++last) {
+    if (older_file(to).error() == EEXIST) {
+      return file_error("What is there is not moved aside, since contrail did not make it", to, EEXIST);
+    }
+  }
+  for (; last != 0; --last) {
+    const char* const older = last == 1 ? path : numbered(from, path, last - 1);
+    if (const int failed = rename_if_free(older, numbered(to, path, last))) {
+      return file_error("Could not rename an older file of the recorder", older, failed);
+    }
+  }
+  return {};
+}
+
+/// Gives a file that is complete its name. What had the name is moved aside first, if it is an older image.
+inline error take_name(const process_state& process, replacing_file& file, const char* path) {
+  for (int attempt = 0;; ++attempt) {
+    const older_file there(path);  // its lock keeps others from moving it as well
+    const bool is_own = is_own_file(process, there);
+    if (there.error() == EBUSY && !is_own) {
+      char message[sizeof(error)];
+      text_writer(message, sizeof message)
+          .add("The recorder's file is in use by process ")
+          .add(uint64_t{there.super().pid})
+          .add(": put %p into options.file, or end that process: ")
+          .add(path);
+      return {error_code::file, message};
+    }
+    if (there.error() == EEXIST) {
+      return file_error("What is there is not replaced, since contrail did not make it", path, EEXIST);
+    }
+    const bool moves = there.error() == 0 || is_own;
+    if (!moves && there.error() != ENOENT) return file_error("Could not look at the recorder's file", path, there.error());
+    if (moves) {
+      if (error failed = move_aside(path)) return failed;
+    }
+    const int failed = file.commit_if_free();
+    if (failed == 0) return {};
+    char name[longest_path_bytes];
+    if (moves) rename_if_free(numbered(name, path, 1), path);
+    // Another process that began at the same moment took the name: look again, and say so.
+    if (failed != EEXIST || attempt == 2) return file_error("Could not name the recorder's file", path, failed);
+  }
+}
+
+// ---- files that are too many ---------------------------------------------------------------------------------
+
+/// Whether `pattern` followed by `suffix` could have made `name`. Numbers stand for %p, %t and %n.
+inline bool could_be(const char* pattern, const char* suffix, const char* executable, const char* name) {
+  for (;; ++pattern) {
+    if (*pattern == '\0') {
+      if (suffix == nullptr) return *name == '\0';
+      pattern = suffix;
+      suffix = nullptr;
+      if (*pattern == '\0') return *name == '\0';
+    }
+    if (*pattern != '%' || *++pattern == '%') {
+      if (*name++ != *pattern) return false;
+    } else if (*pattern == 'e') {
+      for (const char* at = executable; *at != '\0'; ++at) {
+        if (*name++ != *at) return false;
+      }
+    } else {
+      for (int digits = 0; digits < 20 && *name >= '0' && *name <= '9'; ++digits) {
+        if (could_be(pattern + 1, suffix, executable, ++name)) return true;
+      }
+      return false;
+    }
+  }
+}
+
+/// An entry as the system lists a folder; opendir would allocate.
+struct folder_entry {
+  uint64_t inode;
+  int64_t next;
+  uint16_t bytes;
+  uint8_t type;
+  char name[1];
+};
+
+/// Removes the oldest of the files in the folder of `path` that `pattern` could have made, but for `keep`; and what starts
+/// left that were killed. Only what is unmistakably ours and in nobody's use; what cannot be removed stays.
+inline void remove_oldest(const char* pattern, const char* path, const char* executable, unsigned keep) {
+  char name[longest_path_bytes];
+  const char* const base = name_in_path(path);
+  pattern = name_in_path(pattern);
+  text_writer folder(name, sizeof name);
+  for (const char* at = path; at != base; ++at) folder.add(*at);
+  const int listed = open(base == path ? "." : name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (listed < 0) return;
+  uint64_t newest[most_kept_files] = {};  // when the recordings began, the newest first
+  for (int round = 0; round != 2; ++round) {
+    if (lseek(listed, 0, SEEK_SET) != 0) break;
+    alignas(8) char entries[4096];
+    for (long bytes; (bytes = syscall(SYS_getdents64, listed, entries, sizeof entries)) > 0;) {
+      for (long at = 0; at < bytes;) {
+        const folder_entry& entry = *reinterpret_cast<const folder_entry*>(entries + at);
+        at += entry.bytes;
+        const bool is_half_made = could_be(pattern, ".tmp-%p-%n", executable, entry.name);
+        if (!is_half_made && !could_be(pattern, "", executable, entry.name) &&
+            !could_be(pattern, ".%n", executable, entry.name)) {
+          continue;
+        }
+        text_writer whole(name, sizeof name);
+        for (const char* from = path; from != base; ++from) whole.add(*from);
+        whole.add(entry.name);
+        const older_file there(name, is_half_made);
+        if (there.error() != 0 || (!is_half_made && strcmp(name_in_path(there.super().executable), executable) != 0)) {
+          continue;
+        }
+        const uint64_t began = there.super().start.realtime_ns;
+        if (is_half_made || (round == 1 && (keep == 0 || began < newest[keep - 1]))) {
+          unlink(name);
+        } else if (round == 0) {
+          unsigned place = keep;
+          for (; place != 0 && newest[place - 1] < began; --place) {
+            if (place != keep) newest[place] = newest[place - 1];
+          }
+          if (place != keep) newest[place] = began;
+        }
+      }
+    }
+  }
+  close(listed);
 }
 
 }  // namespace detail
@@ -5130,9 +5441,7 @@ inline void copy_text(char (&to)[Size], const char* from) {
 /// Who this process is.
 inline void identify(superblock& super) {
   super.pid = static_cast<uint32_t>(getpid());
-  char path[256] = {};
-  const ssize_t size = readlink("/proc/self/exe", path, sizeof path - 1);
-  copy_text(super.executable, size > 0 ? path : "");
+  read_executable(super.executable);
   char host[64] = {};
   if (gethostname(host, sizeof host - 1) != 0) host[0] = '\0';
   copy_text(super.host, host);
@@ -5158,11 +5467,8 @@ inline void start_clock(process_state& process, superblock& super) {
 CONTRAIL_DETAIL_HIDDEN inline constexpr descriptor overflow_descriptor{
     binding_kind::overflow, 0, text{"(more call sites than contrail has room for)"}, {}, {}, {}, 0, 0, nullptr, 0};
 
-/// Maps and fills an image; null when there is no memory.
-inline image_view* make_image(process_state& process, const options& wanted, uint64_t generation) {
-  const image_layout layout = divide(wanted.memory);
-  char* const base = static_cast<char*>(map_image(layout.image_bytes, sizeof(thread_slot), wanted.prefault));
-  if (base == nullptr) return nullptr;
+/// Makes an image of memory that is all zero.
+inline image_view* fill_image(process_state& process, const image_layout& layout, char* base, uint64_t generation) {
   superblock& super = *reinterpret_cast<superblock*>(base);
   image_view& view = *reinterpret_cast<image_view*>(base + sizeof(superblock));
   view.super = &super;
@@ -5181,6 +5487,7 @@ inline image_view* make_image(process_state& process, const options& wanted, uin
   view.scratch_bytes = layout.scratch_bytes;
   view.image_bytes = layout.image_bytes;
   view.generation = generation;
+  view.replaced = current_image(process);
 
   super.version_major = format_major;
   super.version_minor = format_minor;
@@ -5216,6 +5523,66 @@ inline image_view* make_image(process_state& process, const options& wanted, uin
   // Last: whoever scans memory for the magic finds a whole superblock.
   __atomic_store_n(&super.magic, ~complement_of_image_magic, __ATOMIC_RELEASE);
   return &view;
+}
+
+/// Maps and fills an image in the file that `wanted` names. Null, and in `failed` why, when it cannot be made.
+inline image_view* make_image_file(process_state& process, const options& wanted, uint64_t generation, error& failed) {
+  if (wanted.keep_files > most_kept_files) {
+    failed = {error_code::bad_option, "options.keep_files must not be above 64."};
+    return nullptr;
+  }
+  char path[longest_path_bytes];
+  failed = expand_image_path(wanted.file, generation, path);
+  if (failed) return nullptr;
+  const image_layout layout = divide(wanted.memory);
+  replacing_file file(path, static_cast<uint64_t>(getpid()), generation, true);
+  struct stat made {};
+  if (!file.is_open() || fstat(file.descriptor(), &made) != 0) {
+    failed = file_error("Could not create the recorder's file", path, file.is_open() ? errno : file.error());
+    return nullptr;
+  }
+  if (const int cause = reserve_space(file.descriptor(), layout.image_bytes)) {
+    failed = file_error("Could not reserve the space for the recorder's file", path, cause);
+    return nullptr;
+  }
+  void* const base = map_image(layout.image_bytes, sizeof(thread_slot), wanted.prefault, file.descriptor());
+  if (base == nullptr) {
+    failed = file_error("Could not map the recorder's file", path, errno);
+    return nullptr;
+  }
+  image_view& view = *fill_image(process, layout, static_cast<char*>(base), generation);
+  view.is_shared = 1;
+  view.device = made.st_dev;
+  view.inode = made.st_ino;
+  text_writer(view.file, sizeof view.file).add(path);
+  text_writer(view.file_pattern, sizeof view.file_pattern).add(wanted.file);
+  view.keep_files = wanted.keep_files;
+  view.super->storage = image_storage::file;
+  failed = take_name(process, file, path);
+  if (failed) {
+    munmap(base, layout.image_bytes);
+    return nullptr;
+  }
+  remove_oldest(wanted.file, path, name_in_path(view.super->executable), wanted.keep_files);
+  return &view;
+}
+
+/// Maps and fills an image. Null, and in `failed` why, when it cannot be made.
+inline image_view* make_image(process_state& process, const options& wanted, uint64_t generation, error& failed) {
+  if (wanted.file != nullptr) return make_image_file(process, wanted, generation, failed);
+  const image_layout layout = divide(wanted.memory);
+  if (void* const base = map_image(layout.image_bytes, sizeof(thread_slot), wanted.prefault)) {
+    return fill_image(process, layout, static_cast<char*>(base), generation);
+  }
+  failed = {error_code::out_of_memory,
+            "The system gave no memory for the flight recorder: ask for less with options.memory."};
+  return nullptr;
+}
+
+/// Without an error: null when there is no memory.
+inline image_view* make_image(process_state& process, const options& wanted, uint64_t generation) {
+  error ignored;
+  return make_image(process, wanted, generation, ignored);
 }
 
 /// Makes threads leave an image that another one replaces: their next begin there takes the slow path and attaches anew.
@@ -5266,6 +5633,20 @@ inline void take_in_object(object_root& object) {
 /// What every object's records call when the quick path does not do.
 CONTRAIL_DETAIL_HIDDEN inline constexpr slow_half slow_functions{
     claim_frame, end_region_slowly, roll_chunk_slowly, write_point_slowly, name_thread_slowly, take_in_object};
+
+/// Tells in a file's image that its process ended by itself, after all other destructors of this object.
+template <class>
+struct exit_note {
+  __attribute__((destructor(101), used)) static void on_exit() {
+    const process_state* const process = joined_process();
+    // Another object that may be unloaded holds a copy of this function. The one whose functions are in use is pinned.
+    if (process == nullptr || process->recording.load_relaxed() == 0) return;
+    if (process->slow_table.load_relaxed() == reinterpret_cast<uint64_t>(&slow_functions)) {
+      note_end(*process, image_end::exited);
+    }
+  }
+  static void require() { (void)&on_exit; }
+};
 
 }  // namespace detail
 CONTRAIL_DETAIL_NAMESPACE_END
@@ -5355,11 +5736,13 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
  public:
   basic_flight_recorder() = delete;
 
-  /// Begins to record. Fails with already_running when a recorder runs, with bad_option, out_of_memory or incompatible.
-  /// Creates no thread and no file. A second start after stop with the same memory goes on in the same image.
+  /// Begins to record. Fails with already_running when a recorder runs, with bad_option, out_of_memory or incompatible,
+  /// and with options::file also with path or file. Creates no thread. A second start after stop with the same memory and
+  /// file goes on in the same image.
   static error start(const options& wanted = {}) {
     using namespace detail;
     link_object();
+    exit_note<T>::require();
     process_state* process = join_process();
     if (process == nullptr) return incompatible();
     // Before the lock, since the dynamic linker has one of its own, under which objects link themselves.
@@ -5379,17 +5762,16 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
 
     image_view* image = current_image(*process);
     const bool reuse = image != nullptr && process->forked.load_relaxed() == 0 &&
-                       image->image_bytes == divide(wanted.memory).image_bytes;
+                       image->image_bytes == divide(wanted.memory).image_bytes && is_where_wanted(*image, wanted);
     if (reuse) {
       start_clock(*process, *image->super);
+      image->super->ended = image_end::none;
       for (atomic_word& count : image->super->dropped) count.store_relaxed(0);
     } else {
       process->hardware_clock.store_relaxed(hardware_clock_is_trusted());
-      image_view* fresh = make_image(*process, wanted, image == nullptr ? 1 : image->generation + 1);
-      if (fresh == nullptr) {
-        return {error_code::out_of_memory,
-                "The system gave no memory for the flight recorder: ask for less with options.memory."};
-      }
+      error failed;
+      image_view* fresh = make_image(*process, wanted, image == nullptr ? 1 : image->generation + 1, failed);
+      if (fresh == nullptr) return failed;
       if (image == nullptr) {
         at_fork(nullptr, nullptr, after_fork_in_child);
         process->slow_table.store_release(reinterpret_cast<uint64_t>(&slow_functions));
@@ -5420,6 +5802,7 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
     if (process->recording.load_relaxed() == 0) return not_running();
     process->recording.store_release(0);
     begin_epoch(*process);
+    note_end(*process, image_end::stopped);
     return {};
   }
 

@@ -41,11 +41,13 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
  public:
   basic_flight_recorder() = delete;
 
-  /// Begins to record. Fails with already_running when a recorder runs, with bad_option, out_of_memory or incompatible.
-  /// Creates no thread and no file. A second start after stop with the same memory goes on in the same image.
+  /// Begins to record. Fails with already_running when a recorder runs, with bad_option, out_of_memory or incompatible,
+  /// and with options::file also with path or file. Creates no thread. A second start after stop with the same memory and
+  /// file goes on in the same image.
   static error start(const options& wanted = {}) {
     using namespace detail;
     link_object();
+    exit_note<T>::require();
     process_state* process = join_process();
     if (process == nullptr) return incompatible();
     // Before the lock, since the dynamic linker has one of its own, under which objects link themselves.
@@ -65,17 +67,16 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
 
     image_view* image = current_image(*process);
     const bool reuse = image != nullptr && process->forked.load_relaxed() == 0 &&
-                       image->image_bytes == divide(wanted.memory).image_bytes;
+                       image->image_bytes == divide(wanted.memory).image_bytes && is_where_wanted(*image, wanted);
     if (reuse) {
       start_clock(*process, *image->super);
+      image->super->ended = image_end::none;
       for (atomic_word& count : image->super->dropped) count.store_relaxed(0);
     } else {
       process->hardware_clock.store_relaxed(hardware_clock_is_trusted());
-      image_view* fresh = make_image(*process, wanted, image == nullptr ? 1 : image->generation + 1);
-      if (fresh == nullptr) {
-        return {error_code::out_of_memory,
-                "The system gave no memory for the flight recorder: ask for less with options.memory."};
-      }
+      error failed;
+      image_view* fresh = make_image(*process, wanted, image == nullptr ? 1 : image->generation + 1, failed);
+      if (fresh == nullptr) return failed;
       if (image == nullptr) {
         at_fork(nullptr, nullptr, after_fork_in_child);
         process->slow_table.store_release(reinterpret_cast<uint64_t>(&slow_functions));
@@ -106,6 +107,7 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
     if (process->recording.load_relaxed() == 0) return not_running();
     process->recording.store_release(0);
     begin_epoch(*process);
+    note_end(*process, image_end::stopped);
     return {};
   }
 

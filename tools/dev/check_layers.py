@@ -42,6 +42,7 @@ detail/pool
 detail/lane
 detail/threads
 detail/dump_file
+detail/image_file
 detail/snapshot
 detail/dump
 detail/dump_signal

@@ -56,20 +56,6 @@ inline uint64_t window_ns(const process_state& process, duration last) {
 
 inline error negative_window() { return {error_code::bad_option, "dump_options.last must not be negative."}; }
 
-/// "<what> (<the system's reason>): <path>": the path comes last, since it may be longer than the message.
-inline error file_error(const char* what, const char* path, int number) {
-  char message[sizeof(error)];
-  text_writer writer(message, sizeof message);
-  writer.add(what).add(" (");
-  if (const char* known = errno_text(number)) {
-    writer.add(known);
-  } else {
-    writer.add("system error ").add(static_cast<uint64_t>(number));
-  }
-  writer.add("): ").add(path);
-  return {error_code::file, message};
-}
-
 inline int write_to_descriptor(void* context, const void* bytes, size_t size) {
   return write_all(*static_cast<int*>(context), bytes, size);
 }
@@ -96,10 +82,7 @@ inline error dump_to_path(const char* pattern, duration last, uint32_t signal) {
   const errno_keeper keep;
   process_state* process = joined_process();
   if (process == nullptr || process->recording.load_acquire() == 0) return not_running();
-  const char* executable = current_image(*process)->super->executable;
-  for (const char* at = executable; *at != '\0'; ++at) {
-    if (*at == '/') executable = at + 1;
-  }
+  const char* const executable = name_in_path(current_image(*process)->super->executable);
   const uint64_t pid = static_cast<uint64_t>(getpid());
   const uint64_t sequence = process->dump_count.load_relaxed() + 1;
   char path[longest_path_bytes];
