@@ -88,8 +88,8 @@ class Process:
         if pid != int(status.get("Pid", pid)):
             status = self.status(f"/proc/{pid}/status")
         if status.get("State", "?")[0] in "ZX":
-            raise Refused(f"process {pid} has ended (it is a zombie), and its memory is gone; if it recorded into a file"
-                          " (options.file), read that file with contrail.py")
+            raise Refused(f"process {pid} has ended (it is a zombie), and its memory is gone; if it recorded into a"
+                          " file (options.file), read that file with contrail.py")
         self.user = int(status.get("Uid", "0").split()[0])
         self.inner_pid = self.inner(status, pid)
         try:
@@ -186,7 +186,8 @@ class Process:
                 yield from some
                 continue
             entries = array("Q", os.pread(self.pages, len(some) * step // page * 8, at // page * 8))
-            yield from (at for at, entry in zip(some, entries[::step // page]) if entry >> 62)  # present, or swapped out
+            present_or_swapped = 62
+            yield from (at for at, entry in zip(some, entries[::step // page]) if entry >> present_or_swapped)
 
     def images(self) -> Iterator[int]:
         """Addresses of what begins with the magic."""
@@ -207,7 +208,8 @@ class Process:
             for tid in os.listdir(folder):
                 try:
                     with open(f"{folder}/{tid}/comm", "rb") as file:
-                        names[self.inner(self.status(f"{folder}/{tid}/status"), int(tid))] = file.read()[:31].rstrip(b"\n")
+                        name = file.read()[:31].rstrip(b"\n")
+                    names[self.inner(self.status(f"{folder}/{tid}/status"), int(tid))] = name
                 except OSError:
                     pass  # this thread just ended
         except OSError:
@@ -543,8 +545,8 @@ class Snapshot:
         out.write(struct.pack("<IHBBQQQ4Q", 64, 0, END_KIND, 0, total, self.copied, self.torn, *self.clock.now()))
 
         if not self.clock.is_read:
-            self.warnings.append("this machine's counter could not be read, so the moment of the dump is worked out from"
-                                 " the process's last reading")
+            self.warnings.append("this machine's counter could not be read, so the moment of the dump is worked out"
+                                 " from the process's last reading")
         if self.bad_bindings:
             self.warnings.append(f"{self.bad_bindings} bindings of the process are damaged: some names are missing")
 
@@ -613,7 +615,7 @@ def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(prog="contrail_snapshot.py", description=__doc__,
                                       formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--pid", type=int, required=True, metavar="PID", help="the process")
-    options.add_argument("-o", dest="out", required=True, metavar="OUT.contrail", help="the dump; - for standard output")
+    options.add_argument("-o", dest="out", required=True, metavar="OUT.contrail", help="the dump; - is standard output")
     options.add_argument("--last", type=parse_duration, default=0, metavar="5s",
                          help="only what ended since then (all that memory holds)")
     return options
