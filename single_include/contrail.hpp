@@ -226,6 +226,21 @@ struct dump_options {
   duration last{};
 };
 
+/// Options of flight_recorder::dump_on_crash.
+struct crash_options {
+  /// How far back the dump reaches; 0: as far as `options::window` says.
+  duration last{};
+  /// The numbers of the signals: SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV, SIGSYS, or fewer of them. 0 is none.
+  int signals[7] = {4, 5, 6, 7, 8, 11, 31};
+  /// std::terminate too: exceptions that nobody catches, or that leave a noexcept function.
+  bool terminate = true;
+  /// A dump that takes longer is given up, and the process dies without.
+  duration watchdog{10'000'000'000};
+  /// Gives the calling thread an alternate signal stack at once, if it has none, so that its stack may overflow. Threads
+  /// that record get one in any case.
+  bool caller_stack = true;
+};
+
 enum class recorder_state { off, recording };
 
 /// What flight_recorder::status tells. Counts are of this moment and may be changing.
@@ -254,313 +269,21 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #ifndef CONTRAIL_FLIGHT_RECORDER_HPP
 #define CONTRAIL_FLIGHT_RECORDER_HPP
 
-// ==== contrail/detail/dump.hpp ======================================================================================
-// A dump from request to file: one at a time, in the window that the options allow, with errors in sentences.
-#ifndef CONTRAIL_DETAIL_DUMP_HPP
-#define CONTRAIL_DETAIL_DUMP_HPP
-
-// ==== contrail/detail/dump_file.hpp =================================================================================
-// Dump files: paths with placeholders, and files that appear whole or not at all.
-#ifndef CONTRAIL_DETAIL_DUMP_FILE_HPP
-#define CONTRAIL_DETAIL_DUMP_FILE_HPP
-
-// ==== contrail/detail/safe_writer.hpp ===============================================================================
-// Bytes to a descriptor, and short texts into fixed buffers, without the heap, locks or stdio.
-#ifndef CONTRAIL_DETAIL_SAFE_WRITER_HPP
-#define CONTRAIL_DETAIL_SAFE_WRITER_HPP
-
-#include <errno.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <unistd.h>
-
-CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail CONTRAIL_DETAIL_HIDDEN {
-
-/// Puts errno back when a scope ends, so that a signal handler leaves no trace of its system calls.
-class errno_keeper {
- public:
-  errno_keeper() : saved_(errno) {}
-  ~errno_keeper() { errno = saved_; }
-  errno_keeper(const errno_keeper&) = delete;
-  errno_keeper& operator=(const errno_keeper&) = delete;
-
- private:
-  int saved_;
-};
-
-/// Writes all of it, however often the kernel takes only a part or a signal interrupts. Returns 0 or an errno value.
-// Async-signal-safe.
-inline int write_all(int descriptor, const void* bytes, size_t size) {
-  const char* at = static_cast<const char*>(bytes);
-  while (size != 0) {
-    const ssize_t taken = write(descriptor, at, size);
-    if (taken < 0) {
-      if (errno == EINTR) continue;
-      return errno;
-    }
-    // A descriptor that takes nothing and reports nothing would make this loop endless.
-    if (taken == 0) return EIO;
-    at += taken;
-    size -= static_cast<size_t>(taken);
-  }
-  return 0;
-}
-
-/// Appends to a caller's buffer, always terminated; what does not fit is cut and `cut()` says so.
-// Async-signal-safe.
-class text_writer {
- public:
-  text_writer(char* buffer, size_t capacity) : buffer_(buffer), capacity_(capacity) { buffer_[0] = '\0'; }
-
-  text_writer& add(char c) {
-    if (size_ + 1 < capacity_) {
-      buffer_[size_++] = c;
-      buffer_[size_] = '\0';
-    } else {
-      cut_ = true;
-    }
-    return *this;
-  }
-  text_writer& add(const char* text) {
-    while (*text != '\0') add(*text++);
-    return *this;
-  }
-  text_writer& add(uint64_t number) {
-    char digits[20];
-    int count = 0;
-    do {
-      digits[count++] = static_cast<char>('0' + number % 10);
-      number /= 10;
-    } while (number != 0);
-    while (count != 0) add(digits[--count]);
-    return *this;
-  }
-
-  bool cut() const { return cut_; }
-  size_t size() const { return size_; }
-
- private:
-  char* buffer_;
-  size_t capacity_;
-  size_t size_ = 0;
-  bool cut_ = false;
-};
-
-/// The system's word for an errno value: strerror is not async-signal-safe.
-// Async-signal-safe.
-inline const char* errno_text(int number) {
-  switch (number) {
-    case ENOENT: return "no such file or directory";
-    case EACCES: return "permission denied";
-    case EPERM: return "operation not permitted";
-    case EEXIST: return "it exists already";
-    case EISDIR: return "it is a directory";
-    case ENOTDIR: return "a part of the path is no directory";
-    case ELOOP: return "it is a symbolic link, or too many of them";
-    case ENOSPC: return "no space left on the device";
-    case EDQUOT: return "the disk quota is used up";
-    case EROFS: return "the file system is read-only";
-    case ENAMETOOLONG: return "the name is too long";
-    case EMFILE: return "the process has too many open files";
-    case ENFILE: return "the system has too many open files";
-    case ENOMEM: return "out of memory";
-    case EIO: return "input/output error";
-    case EFBIG: return "the file would be too large";
-    case EPIPE: return "nobody reads the other end";
-    case EBADF: return "the descriptor is not open for writing";
-    case EAGAIN: return "the descriptor is non-blocking and full";
-    case EINVAL: return "invalid argument";
-    default: return nullptr;
-  }
-}
-
-}  // namespace detail
-CONTRAIL_DETAIL_NAMESPACE_END
-
-#endif
-
-#include <fcntl.h>
-#include <sys/file.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
-CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail CONTRAIL_DETAIL_HIDDEN {
-
-inline constexpr size_t longest_path_bytes = 1024;
-
-/// What the placeholders of a dump's path stand for.
-struct path_values {
-  uint64_t pid;
-  uint64_t seconds;         ///< since 1970, for %t
-  uint64_t sequence;        ///< for %n
-  const char* executable;   ///< its file name without folders, for %e
-};
-
-/// A path's last part.
-inline const char* name_in_path(const char* path) {
-  const char* name = path;
-  for (const char* at = path; *at != '\0'; ++at) {
-    if (*at == '/') name = at + 1;
-  }
-  return name;
-}
-
-/// "<what> (<the system's reason>): <path>": the path comes last, since it may be longer than the message.
-inline error file_error(const char* what, const char* path, int number) {
-  char message[sizeof(error)];
-  text_writer writer(message, sizeof message);
-  writer.add(what).add(" (");
-  if (const char* known = errno_text(number)) {
-    writer.add(known);
-  } else {
-    writer.add("system error ").add(static_cast<uint64_t>(number));
-  }
-  writer.add("): ").add(path);
-  return {error_code::file, message};
-}
-
-inline error path_error(error_code code, const char* what, const char* path, const char* why) {
-  char message[sizeof(error)];
-  text_writer(message, sizeof message).add(what).add(path).add(why);
-  return {code, message};
-}
-
-/// Renames, but replaces nothing; 0 or an errno value.
-inline int rename_if_free(const char* from, const char* to) {
-  constexpr int no_replace = 1;
-  if (syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, no_replace) == 0) return 0;
-  if (errno != EINVAL && errno != ENOSYS) return errno;
-  // This file system cannot: a link replaces nothing either.
-  if (link(from, to) != 0) return errno;
-  unlink(from);
-  return 0;
-}
-
-/// Expands %p, %t, %n, %e and %% of `pattern`.
-// Async-signal-safe.
-inline error expand_path(const char* pattern, const path_values& values, char (&path)[longest_path_bytes]) {
-  if (pattern == nullptr || *pattern == '\0') return {error_code::path, "The path is empty: name a file."};
-  text_writer writer(path, sizeof path);
-  for (const char* at = pattern; *at != '\0'; ++at) {
-    if (*at != '%') {
-      writer.add(*at);
-      continue;
-    }
-    switch (*++at) {
-      case 'p': writer.add(values.pid); break;
-      case 't': writer.add(values.seconds); break;
-      case 'n': writer.add(values.sequence); break;
-      case 'e': writer.add(values.executable); break;
-      case '%': writer.add('%'); break;
-      default:
-        return path_error(error_code::path, "The path ", pattern,
-                          " has an unknown placeholder: %p, %t, %n, %e and %% exist.");
-    }
-  }
-  // The name of the temporary file beside it is 24 bytes longer.
-  if (writer.cut() || writer.size() + 32 > sizeof path) {
-    return {error_code::path, "The path is longer than 992 bytes once expanded: use a shorter one."};
-  }
-  return {};
-}
-
-/// A file that is written under a temporary name and takes its own name when it is complete. An older file of that name
-/// stays whole until then. Mode 0600, never through a symbolic link.
-// Async-signal-safe.
-class replacing_file {
- public:
-  /// With `lock` it is locked (flock) before it has content, so that nobody takes it for what a dead process left.
-  replacing_file(const char* path, uint64_t pid, uint64_t sequence, bool lock = false) : path_(path) {
-    // A device or a pipe would be replaced by a file as well: nobody who names one means that.
-    struct stat there {};
-    if (fstatat(AT_FDCWD, path, &there, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISREG(there.st_mode) && !S_ISLNK(there.st_mode)) {
-      error_ = S_ISDIR(there.st_mode) ? EISDIR : EEXIST;
-      return;
-    }
-    // A crashed process of the same id may have left a temporary file behind: step over a few.
-    for (uint64_t attempt = 0; attempt < 16 && descriptor_ < 0; ++attempt) {
-      text_writer(temporary_, sizeof temporary_).add(path).add(".tmp-").add(pid).add('-').add(sequence + attempt);
-      descriptor_ = open(temporary_, (lock ? O_RDWR : O_WRONLY) | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-      error_ = descriptor_ < 0 ? errno : 0;
-      // Somebody who cleans up was faster than the lock.
-      if (descriptor_ >= 0 && lock && (flock(descriptor_, LOCK_EX | LOCK_NB) != 0 || is_unlinked())) {
-        close(descriptor_);
-        descriptor_ = -1;
-        error_ = EEXIST;
-      }
-      if (error_ != EEXIST) return;
-    }
-  }
-  ~replacing_file() {
-    if (descriptor_ >= 0) {
-      close(descriptor_);
-      unlink(temporary_);
-    }
-  }
-  replacing_file(const replacing_file&) = delete;
-  replacing_file& operator=(const replacing_file&) = delete;
-
-  bool is_open() const { return descriptor_ >= 0; }
-  int descriptor() const { return descriptor_; }
-  int error() const { return error_; }
-
-  /// Gives the file its name; 0 or an errno value.
-  int commit() {
-    const int closed = close(descriptor_);
-    descriptor_ = -1;
-    // close may report a write that failed late (quota, network file systems); EINTR leaves the file closed on Linux.
-    if (closed != 0 && errno != EINTR) error_ = errno;
-    // rename itself is declared by <stdio.h>, which costs every translation unit 3 ms.
-    if (error_ == 0 && syscall(SYS_renameat, AT_FDCWD, temporary_, AT_FDCWD, path_) != 0) error_ = errno;
-    if (error_ != 0) unlink(temporary_);
-    return error_;
-  }
-  /// Gives the file its name if nothing has that name; 0 or an errno value. It may be tried again.
-  int commit_if_free() {
-    if (const int failed = rename_if_free(temporary_, path_)) return failed;
-    close(descriptor_);
-    descriptor_ = -1;
-    return 0;
-  }
-
- private:
-  bool is_unlinked() const {
-    struct stat now {};
-    return fstat(descriptor_, &now) != 0 || now.st_nlink == 0;
-  }
-
-  const char* path_;
-  char temporary_[longest_path_bytes];
-  int descriptor_ = -1;
-  int error_ = 0;
-};
-
-}  // namespace detail
-CONTRAIL_DETAIL_NAMESPACE_END
-
-#endif
-// ==== contrail/detail/snapshot.hpp ==================================================================================
-// From the live image to a validated dump. It runs beside the writers and never makes one wait.
+// ==== contrail/detail/crash.hpp =====================================================================================
+// Dumps of crashes: fatal signals and std::terminate.
 //
-// Order: stacks of open regions, bindings known so far, chunks, bindings made meanwhile. Stacks before chunks, so that
-// a region that ends in between is in both and the reader drops the unfinished one, instead of in neither. Bindings
-// once more after the chunks, so that every id in a chunk resolves; and once before, so that a dump cut short has names.
-#ifndef CONTRAIL_DETAIL_SNAPSHOT_HPP
-#define CONTRAIL_DETAIL_SNAPSHOT_HPP
+// The first thread that crashes owns the dump, the others wait for it to end the process. A fault of the dump itself and
+// the watchdog arrive as signals on the owner's stack, above the dump, and leave it by siglongjmp. After the dump, done
+// or not, everything happens that would have happened without contrail: earlier handlers run, and the process dies of
+// the signal that it would have died of.
+#ifndef CONTRAIL_DETAIL_CRASH_HPP
+#define CONTRAIL_DETAIL_CRASH_HPP
 
-// ==== contrail/detail/threads.hpp ===================================================================================
-// Threads and their slots: attach, liveness, and the slow half of begin and end that needs them.
-#ifndef CONTRAIL_DETAIL_THREADS_HPP
-#define CONTRAIL_DETAIL_THREADS_HPP
-
-// ==== contrail/detail/binding.hpp ===================================================================================
-// Binds call sites and registered types to short ids inside the image: at a site's first hit its descriptor is copied
-// into the image, so that neither dlclose nor the end of the process can make a record unreadable.
-#ifndef CONTRAIL_DETAIL_BINDING_HPP
-#define CONTRAIL_DETAIL_BINDING_HPP
+// ==== contrail/detail/crash_stack.hpp ===============================================================================
+// Alternate signal stacks: a thread whose own stack overflowed has nowhere else to run the crash handler. Each thread
+// that records gets one, above a guard page; they are no part of the image.
+#ifndef CONTRAIL_DETAIL_CRASH_STACK_HPP
+#define CONTRAIL_DETAIL_CRASH_STACK_HPP
 
 // ==== contrail/detail/process.hpp ===================================================================================
 // The one recorder of the process. Inline variables are not process-wide: an executable linked without -rdynamic and
@@ -875,7 +598,8 @@ struct alignas(64) thread_slot {
   atomic_word attach_ticks;
   atomic_word name_version;  ///< odd while the name changes; 0: never named by TRACE_THREAD_NAME
   atomic_word name[thread_name_bytes / 8];
-  atomic_word reserved[23];
+  atomic_word alternate_stack;  ///< live: which of contrail's signal stacks the thread has, plus 1
+  atomic_word reserved[22];
   lane lanes[lane_count];
   frame frames[frame_count];
 };
@@ -960,6 +684,21 @@ enum class image_end : uint32_t {
   exited = 2    ///< exit, or the end of main
 };
 
+enum class crash_cause : uint32_t { none = 0, signal = 1, terminate = 2 };
+
+/// What ended the process. In a dump: of the crash that made it.
+struct crash_note {
+  crash_cause cause;  ///< in a live image filled in last
+  uint32_t signal;    ///< 0: std::terminate
+  int32_t code;       ///< si_code: above 0 the kernel found a fault, else a process sent the signal
+  uint32_t tid;
+  uint64_t address;   ///< si_addr of a fault
+  uint32_t sender;    ///< the process that sent the signal
+  uint32_t reserved;
+  char thread[thread_name_bytes];  ///< the system's name of the thread, which may have no slot
+};
+static_assert(sizeof(crash_note) == 64);
+
 enum class drop_reason : unsigned {
   no_chunk,      ///< the pool had no chunk to give
   no_slot,       ///< more threads than slots
@@ -1025,11 +764,13 @@ struct superblock {
   image_storage storage;
   image_end ended;
   clock_anchor end;        ///< when it ended; filled in before `ended` is
-  uint8_t reserved[4096 - 792];
+  // 792
+  crash_note crash;
+  uint8_t reserved[4096 - 856];
 };
 static_assert(sizeof(superblock) == 4096 && __builtin_offsetof(superblock, pid) == 136 &&
               __builtin_offsetof(superblock, next_ticket) == 560 && __builtin_offsetof(superblock, dump) == 688 &&
-              __builtin_offsetof(superblock, reserved) == 792);
+              __builtin_offsetof(superblock, reserved) == 856);
 
 }  // namespace detail
 CONTRAIL_DETAIL_NAMESPACE_END
@@ -2986,13 +2727,15 @@ struct process_state {
   atomic_word recording;  ///< 1 between start and stop
   atomic_word epoch{epoch_step};  ///< multiples of epoch_step; changes with start, stop, fork and filters
   atomic_word control;    ///< lock of start, stop, set_filter and the linking of objects; never taken while recording
-  atomic_word dumping;    ///< 1 while a dump runs
+  atomic_word dumping;    ///< tid of the thread that writes a dump
   atomic_word dump_count;
   atomic_word window_ns;
   atomic_word hardware_clock;  ///< 1: ticks are the processor's counter; 0: CLOCK_MONOTONIC
   atomic_word tick_hz;
   atomic_word forked;  ///< 1 in a child that inherited a recording
   atomic_word follow_fork;  ///< what a forked child does, see fork.hpp; 0: it records nothing
+  atomic_word crash;   ///< crash_state* of crash.hpp, once anybody asked for dumps of crashes
+  atomic_word stacks;  ///< stack_pool* of crash_stack.hpp, likewise
   atomic_word slow_table;  ///< const slow_half*, set by the first start, before the epoch that sends anybody there
   type_range* objects;  ///< object_root::types of every object
   filter_list categories;
@@ -3170,6 +2913,449 @@ inline type_range* first_type_range() {
 CONTRAIL_DETAIL_NAMESPACE_END
 
 #endif
+// ==== contrail/detail/thread_id.hpp =================================================================================
+// Threads as the kernel knows them.
+#ifndef CONTRAIL_DETAIL_THREAD_ID_HPP
+#define CONTRAIL_DETAIL_THREAD_ID_HPP
+
+// ==== contrail/detail/safe_writer.hpp ===============================================================================
+// Bytes to a descriptor, and short texts into fixed buffers, without the heap, locks or stdio.
+#ifndef CONTRAIL_DETAIL_SAFE_WRITER_HPP
+#define CONTRAIL_DETAIL_SAFE_WRITER_HPP
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <unistd.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// Puts errno back when a scope ends, so that a signal handler leaves no trace of its system calls.
+class errno_keeper {
+ public:
+  errno_keeper() : saved_(errno) {}
+  ~errno_keeper() { errno = saved_; }
+  errno_keeper(const errno_keeper&) = delete;
+  errno_keeper& operator=(const errno_keeper&) = delete;
+
+ private:
+  int saved_;
+};
+
+/// Writes all of it, however often the kernel takes only a part or a signal interrupts. Returns 0 or an errno value.
+// Async-signal-safe.
+inline int write_all(int descriptor, const void* bytes, size_t size) {
+  const char* at = static_cast<const char*>(bytes);
+  while (size != 0) {
+    const ssize_t taken = write(descriptor, at, size);
+    if (taken < 0) {
+      if (errno == EINTR) continue;
+      return errno;
+    }
+    // A descriptor that takes nothing and reports nothing would make this loop endless.
+    if (taken == 0) return EIO;
+    at += taken;
+    size -= static_cast<size_t>(taken);
+  }
+  return 0;
+}
+
+/// Appends to a caller's buffer, always terminated; what does not fit is cut and `cut()` says so.
+// Async-signal-safe.
+class text_writer {
+ public:
+  text_writer(char* buffer, size_t capacity) : buffer_(buffer), capacity_(capacity) { buffer_[0] = '\0'; }
+
+  text_writer& add(char c) {
+    if (size_ + 1 < capacity_) {
+      buffer_[size_++] = c;
+      buffer_[size_] = '\0';
+    } else {
+      cut_ = true;
+    }
+    return *this;
+  }
+  text_writer& add(const char* text) {
+    while (*text != '\0') add(*text++);
+    return *this;
+  }
+  text_writer& add(uint64_t number) {
+    char digits[20];
+    int count = 0;
+    do {
+      digits[count++] = static_cast<char>('0' + number % 10);
+      number /= 10;
+    } while (number != 0);
+    while (count != 0) add(digits[--count]);
+    return *this;
+  }
+
+  bool cut() const { return cut_; }
+  size_t size() const { return size_; }
+
+ private:
+  char* buffer_;
+  size_t capacity_;
+  size_t size_ = 0;
+  bool cut_ = false;
+};
+
+/// The system's word for an errno value: strerror is not async-signal-safe.
+// Async-signal-safe.
+inline const char* errno_text(int number) {
+  switch (number) {
+    case ENOENT: return "no such file or directory";
+    case EACCES: return "permission denied";
+    case EPERM: return "operation not permitted";
+    case EEXIST: return "it exists already";
+    case EISDIR: return "it is a directory";
+    case ENOTDIR: return "a part of the path is no directory";
+    case ELOOP: return "it is a symbolic link, or too many of them";
+    case ENOSPC: return "no space left on the device";
+    case EDQUOT: return "the disk quota is used up";
+    case EROFS: return "the file system is read-only";
+    case ENAMETOOLONG: return "the name is too long";
+    case EMFILE: return "the process has too many open files";
+    case ENFILE: return "the system has too many open files";
+    case ENOMEM: return "out of memory";
+    case EIO: return "input/output error";
+    case EFBIG: return "the file would be too large";
+    case EPIPE: return "nobody reads the other end";
+    case EBADF: return "the descriptor is not open for writing";
+    case EAGAIN: return "the descriptor is non-blocking and full";
+    case EINVAL: return "invalid argument";
+    default: return nullptr;
+  }
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+#include <sys/syscall.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+// Async-signal-safe.
+inline uint32_t current_tid() { return static_cast<uint32_t>(syscall(SYS_gettid)); }
+
+/// Asks the kernel, not a destructor: pthread keys and C++ thread_local destructors allocate.
+// Async-signal-safe.
+inline bool is_thread_alive(uint32_t tid) {
+  const errno_keeper keep;
+  return syscall(SYS_tgkill, getpid(), tid, 0) == 0 || errno != ESRCH;
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+#include <signal.h>
+#include <sys/mman.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+inline constexpr uint64_t most_stacks = 8192;
+inline constexpr uint64_t fewest_stacks = 64;
+inline constexpr uint64_t smallest_stack_bytes = 64U << 10;
+
+/// Address space for stacks; a page gets memory when somebody first uses it.
+struct stack_pool {
+  char* first;           ///< its guard page; the stack is above that
+  uint64_t guard_bytes;
+  uint64_t stride;       ///< from one guard page to the next
+  uint64_t count;
+  atomic_word taken;     ///< the first so many belong, or belonged, to threads
+  atomic_word hand;      ///< where the next search for one of a dead thread begins
+  atomic_word* owners;   ///< tid of each; 0 while it is made ready
+};
+
+/// Null when the system has no address space.
+inline stack_pool* make_stack_pool() {
+  const uint64_t page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  uint64_t stack_bytes = smallest_stack_bytes;
+#ifdef _SC_SIGSTKSZ
+  // What the kernel pushes for a signal depends on the processor, and is more than SIGSTKSZ on some.
+  const long wanted = sysconf(_SC_SIGSTKSZ);
+  if (wanted > static_cast<long>(stack_bytes)) stack_bytes = static_cast<uint64_t>(wanted);
+#endif
+  const uint64_t stride = (stack_bytes + page - 1) / page * page + page;
+  for (uint64_t count = most_stacks; count >= fewest_stacks; count /= 2) {
+    const uint64_t table_bytes = (sizeof(stack_pool) + count * sizeof(atomic_word) + page - 1) / page * page;
+    void* const raw = mmap(nullptr, table_bytes + count * stride, PROT_NONE,
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (raw == MAP_FAILED) continue;
+    char* const base = static_cast<char*>(raw);
+    if (mprotect(base, table_bytes, PROT_READ | PROT_WRITE) != 0) return nullptr;
+    stack_pool& pool = *reinterpret_cast<stack_pool*>(base);
+    pool.first = base + table_bytes;
+    pool.guard_bytes = page;
+    pool.stride = stride;
+    pool.count = count;
+    pool.owners = reinterpret_cast<atomic_word*>(base + sizeof(stack_pool));
+    return &pool;
+  }
+  return nullptr;
+}
+
+inline constexpr uint64_t no_stack = ~uint64_t{0};
+
+/// A stack for the thread `tid`: its index plus 1, or no_stack. One of a thread that ended if a few probes find any, so
+/// that there are never many more stacks than threads at one time.
+// Async-signal-safe.
+inline uint64_t take_stack(stack_pool& pool, uint32_t tid) {
+  uint64_t taken = pool.taken.load_relaxed();
+  if (taken > pool.count) taken = pool.count;
+  const unsigned probes = taken == pool.count ? 64 : 8;
+  for (unsigned i = 0; i < probes && taken != 0; ++i) {
+    const uint64_t index = pool.hand.fetch_add_relaxed(1) % taken;
+    uint64_t owner = pool.owners[index].load_relaxed();
+    if (owner == 0 || is_thread_alive(static_cast<uint32_t>(owner))) continue;
+    if (pool.owners[index].compare_exchange(owner, tid)) return index + 1;
+  }
+  if (taken == pool.count) return no_stack;
+  const uint64_t index = pool.taken.fetch_add_relaxed(1);
+  if (index >= pool.count) return no_stack;
+  char* const stack = pool.first + index * pool.stride + pool.guard_bytes;
+  if (mprotect(stack, pool.stride - pool.guard_bytes, PROT_READ | PROT_WRITE) != 0) return no_stack;
+  pool.owners[index].store_release(tid);
+  return index + 1;
+}
+
+/// Makes sure that the running thread has an alternate stack, if dumps of crashes were asked for. One that is not ours
+/// stays. Called again and again, since the kernel undoes what a signal handler installs when the handler returns.
+/// `number` is where the thread keeps its stack's number, 0 at first.
+// Async-signal-safe.
+inline void keep_stack(process_state& process, atomic_word& number) {
+  const uint64_t address = process.stacks.load_acquire();
+  if (address == 0 || number.load_relaxed() == no_stack) return;
+  stack_pool& pool = *reinterpret_cast<stack_pool*>(address);
+  stack_t there{};
+  if (sigaltstack(nullptr, &there) != 0 || (there.ss_flags & SS_DISABLE) == 0) return;
+  const uint32_t tid = current_tid();
+  uint64_t mine = number.load_relaxed();
+  if (mine == 0 || pool.owners[mine - 1].load_relaxed() != tid) {
+    mine = take_stack(pool, tid);
+    number.store_relaxed(mine);
+    if (mine == no_stack) return;
+  }
+  stack_t fresh{};
+  fresh.ss_sp = pool.first + (mine - 1) * pool.stride + pool.guard_bytes;
+  fresh.ss_size = pool.stride - pool.guard_bytes;
+  sigaltstack(&fresh, nullptr);
+}
+
+/// In a forked child, whose thread has its parent's stack, and a tid of its own.
+// Async-signal-safe.
+inline void adopt_stack(process_state& process) {
+  const uint64_t address = process.stacks.load_acquire();
+  stack_t there{};
+  if (address == 0 || sigaltstack(nullptr, &there) != 0) return;
+  stack_pool& pool = *reinterpret_cast<stack_pool*>(address);
+  const uint64_t offset = reinterpret_cast<uint64_t>(there.ss_sp) - reinterpret_cast<uint64_t>(pool.first);
+  if (offset < pool.count * pool.stride) pool.owners[offset / pool.stride].store_relaxed(current_tid());
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/detail/dump.hpp ======================================================================================
+// A dump from request to file: one at a time, in the window that the options allow, with errors in sentences.
+#ifndef CONTRAIL_DETAIL_DUMP_HPP
+#define CONTRAIL_DETAIL_DUMP_HPP
+
+// ==== contrail/detail/dump_file.hpp =================================================================================
+// Dump files: paths with placeholders, and files that appear whole or not at all.
+#ifndef CONTRAIL_DETAIL_DUMP_FILE_HPP
+#define CONTRAIL_DETAIL_DUMP_FILE_HPP
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+inline constexpr size_t longest_path_bytes = 1024;
+
+/// What the placeholders of a dump's path stand for.
+struct path_values {
+  uint64_t pid;
+  uint64_t seconds;         ///< since 1970, for %t
+  uint64_t sequence;        ///< for %n
+  const char* executable;   ///< its file name without folders, for %e
+};
+
+/// A path's last part.
+inline const char* name_in_path(const char* path) {
+  const char* name = path;
+  for (const char* at = path; *at != '\0'; ++at) {
+    if (*at == '/') name = at + 1;
+  }
+  return name;
+}
+
+/// "<what> (<the system's reason>): <path>": the path comes last, since it may be longer than the message.
+inline error file_error(const char* what, const char* path, int number) {
+  char message[sizeof(error)];
+  text_writer writer(message, sizeof message);
+  writer.add(what).add(" (");
+  if (const char* known = errno_text(number)) {
+    writer.add(known);
+  } else {
+    writer.add("system error ").add(static_cast<uint64_t>(number));
+  }
+  writer.add("): ").add(path);
+  return {error_code::file, message};
+}
+
+inline error path_error(error_code code, const char* what, const char* path, const char* why) {
+  char message[sizeof(error)];
+  text_writer(message, sizeof message).add(what).add(path).add(why);
+  return {code, message};
+}
+
+/// Renames, but replaces nothing; 0 or an errno value.
+inline int rename_if_free(const char* from, const char* to) {
+  constexpr int no_replace = 1;
+  if (syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, no_replace) == 0) return 0;
+  if (errno != EINVAL && errno != ENOSYS) return errno;
+  // This file system cannot: a link replaces nothing either.
+  if (link(from, to) != 0) return errno;
+  unlink(from);
+  return 0;
+}
+
+/// Expands %p, %t, %n, %e and %% of `pattern`.
+// Async-signal-safe.
+inline error expand_path(const char* pattern, const path_values& values, char (&path)[longest_path_bytes]) {
+  if (pattern == nullptr || *pattern == '\0') return {error_code::path, "The path is empty: name a file."};
+  text_writer writer(path, sizeof path);
+  for (const char* at = pattern; *at != '\0'; ++at) {
+    if (*at != '%') {
+      writer.add(*at);
+      continue;
+    }
+    switch (*++at) {
+      case 'p': writer.add(values.pid); break;
+      case 't': writer.add(values.seconds); break;
+      case 'n': writer.add(values.sequence); break;
+      case 'e': writer.add(values.executable); break;
+      case '%': writer.add('%'); break;
+      default:
+        return path_error(error_code::path, "The path ", pattern,
+                          " has an unknown placeholder: %p, %t, %n, %e and %% exist.");
+    }
+  }
+  // The name of the temporary file beside it is 24 bytes longer.
+  if (writer.cut() || writer.size() + 32 > sizeof path) {
+    return {error_code::path, "The path is longer than 992 bytes once expanded: use a shorter one."};
+  }
+  return {};
+}
+
+/// A file that is written under a temporary name and takes its own name when it is complete. An older file of that name
+/// stays whole until then. Mode 0600, never through a symbolic link.
+// Async-signal-safe.
+class replacing_file {
+ public:
+  /// With `lock` it is locked (flock) before it has content, so that nobody takes it for what a dead process left.
+  replacing_file(const char* path, uint64_t pid, uint64_t sequence, bool lock = false) : path_(path) {
+    // A device or a pipe would be replaced by a file as well: nobody who names one means that.
+    struct stat there {};
+    if (fstatat(AT_FDCWD, path, &there, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISREG(there.st_mode) && !S_ISLNK(there.st_mode)) {
+      error_ = S_ISDIR(there.st_mode) ? EISDIR : EEXIST;
+      return;
+    }
+    // A crashed process of the same id may have left a temporary file behind: step over a few.
+    for (uint64_t attempt = 0; attempt < 16 && descriptor_ < 0; ++attempt) {
+      text_writer(temporary_, sizeof temporary_).add(path).add(".tmp-").add(pid).add('-').add(sequence + attempt);
+      descriptor_ = open(temporary_, (lock ? O_RDWR : O_WRONLY) | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+      error_ = descriptor_ < 0 ? errno : 0;
+      // Somebody who cleans up was faster than the lock.
+      if (descriptor_ >= 0 && lock && (flock(descriptor_, LOCK_EX | LOCK_NB) != 0 || is_unlinked())) {
+        close(descriptor_);
+        descriptor_ = -1;
+        error_ = EEXIST;
+      }
+      if (error_ != EEXIST) return;
+    }
+  }
+  ~replacing_file() {
+    if (descriptor_ >= 0) {
+      close(descriptor_);
+      unlink(temporary_);
+    }
+  }
+  replacing_file(const replacing_file&) = delete;
+  replacing_file& operator=(const replacing_file&) = delete;
+
+  bool is_open() const { return descriptor_ >= 0; }
+  int descriptor() const { return descriptor_; }
+  int error() const { return error_; }
+
+  /// Gives the file its name; 0 or an errno value.
+  int commit() {
+    const int closed = close(descriptor_);
+    descriptor_ = -1;
+    // close may report a write that failed late (quota, network file systems); EINTR leaves the file closed on Linux.
+    if (closed != 0 && errno != EINTR) error_ = errno;
+    // rename itself is declared by <stdio.h>, which costs every translation unit 3 ms.
+    if (error_ == 0 && syscall(SYS_renameat, AT_FDCWD, temporary_, AT_FDCWD, path_) != 0) error_ = errno;
+    if (error_ != 0) unlink(temporary_);
+    return error_;
+  }
+  /// Gives the file its name if nothing has that name; 0 or an errno value. It may be tried again.
+  int commit_if_free() {
+    if (const int failed = rename_if_free(temporary_, path_)) return failed;
+    close(descriptor_);
+    descriptor_ = -1;
+    return 0;
+  }
+
+ private:
+  bool is_unlinked() const {
+    struct stat now {};
+    return fstat(descriptor_, &now) != 0 || now.st_nlink == 0;
+  }
+
+  const char* path_;
+  char temporary_[longest_path_bytes];
+  int descriptor_ = -1;
+  int error_ = 0;
+};
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/detail/snapshot.hpp ==================================================================================
+// From the live image to a validated dump. It runs beside the writers and never makes one wait.
+//
+// Order: stacks of open regions, bindings known so far, chunks, bindings made meanwhile. Stacks before chunks, so that
+// a region that ends in between is in both and the reader drops the unfinished one, instead of in neither. Bindings
+// once more after the chunks, so that every id in a chunk resolves; and once before, so that a dump cut short has names.
+#ifndef CONTRAIL_DETAIL_SNAPSHOT_HPP
+#define CONTRAIL_DETAIL_SNAPSHOT_HPP
+
+// ==== contrail/detail/threads.hpp ===================================================================================
+// Threads and their slots: attach, liveness, and the slow half of begin and end that needs them.
+#ifndef CONTRAIL_DETAIL_THREADS_HPP
+#define CONTRAIL_DETAIL_THREADS_HPP
+
+// ==== contrail/detail/binding.hpp ===================================================================================
+// Binds call sites and registered types to short ids inside the image: at a site's first hit its descriptor is copied
+// into the image, so that neither dlclose nor the end of the process can make a record unreadable.
+#ifndef CONTRAIL_DETAIL_BINDING_HPP
+#define CONTRAIL_DETAIL_BINDING_HPP
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail CONTRAIL_DETAIL_HIDDEN {
@@ -3521,9 +3707,6 @@ CONTRAIL_DETAIL_NAMESPACE_END
 
 #endif
 
-#include <signal.h>
-#include <sys/syscall.h>
-
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail CONTRAIL_DETAIL_HIDDEN {
 
@@ -3589,13 +3772,6 @@ inline void close_chunk(image_view& image, lane& writer, uint64_t ticks) {
 
 // ---- dead threads ---------------------------------------------------------------------------------------------
 
-/// Asks the kernel, not a destructor: pthread keys and C++ thread_local destructors allocate.
-// Async-signal-safe.
-inline bool is_thread_alive(uint32_t tid) {
-  const errno_keeper keep;
-  return syscall(SYS_tgkill, getpid(), tid, 0) == 0 || errno != ESRCH;
-}
-
 inline uint64_t slot_word(uint64_t generation, slot_state state) {
   return generation << 8 | static_cast<uint64_t>(state);
 }
@@ -3649,6 +3825,7 @@ inline bool open_chunk(process_state& process, image_view& image, lane& writer, 
   close_chunk(image, writer, ticks);
   if (ticks < image.no_chunk_until.load_relaxed()) return false;
   if (!reuse_anchor) {
+    keep_stack(process, slot.alternate_stack);
     const clock_anchor fresh = take_anchor(process);
     memcpy(anchor, &fresh, sizeof anchor);
     writer.anchor_ticks.store_relaxed(fresh.ticks);
@@ -3717,6 +3894,7 @@ inline bool prepare_lane(process_state& process, image_view& image, thread_slot&
     const uint64_t word = epoch_word(base);
     append(writer, &word, 1, true);
     set_epoch(process, image, slot, lane_index, base);
+    keep_stack(process, slot.alternate_stack);
     if (ticks - writer.anchor_ticks.load_relaxed() > process.tick_hz.load_relaxed()) {
       const clock_anchor fresh = take_anchor(process);
       const uint64_t anchor[5] = {long_header(long_form::anchor, 0, 4), fresh.ticks, fresh.monotonic_ns,
@@ -4110,8 +4288,6 @@ CONTRAIL_DETAIL_NAMESPACE_END
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail CONTRAIL_DETAIL_HIDDEN {
 
-inline uint32_t current_tid() { return static_cast<uint32_t>(syscall(SYS_gettid)); }
-
 inline void count_drop(image_view& image, drop_reason reason) {
   image.super->dropped[static_cast<unsigned>(reason)].fetch_add_relaxed(1);
 }
@@ -4170,6 +4346,7 @@ inline claimed_slot claim_slot(process_state& process, image_view& image, caller
     slot.owner_object.store_relaxed(object);
     slot.attach_ticks.store_relaxed(now);
     slot.name_version.store_relaxed(0);
+    slot.alternate_stack.store_relaxed(0);
     uint64_t name[thread_name_bytes / 8];
     read_system_thread_name(name);
     for (unsigned k = 0; k < thread_name_bytes / 8; ++k) slot.name[k].store_relaxed(name[k]);
@@ -4208,6 +4385,7 @@ inline bool attach_thread(process_state& process, image_view& image, caller from
     return true;
   }
   image.super->attached.fetch_add_relaxed(1);
+  keep_stack(process, mine.slot->alternate_stack);
   return true;
 }
 
@@ -4526,6 +4704,8 @@ struct dump_sink {
 struct dump_request {
   uint64_t window_ns;  ///< 0: all
   uint32_t signal;     ///< that asked for it, or 0
+  const crash_note* crash = nullptr;
+  char* scratch = nullptr;  ///< scratch_bytes of work space instead of the image's
 };
 
 /// Collects small writes into the image's scratch space. Remembers the first error and the bytes written.
@@ -4714,16 +4894,17 @@ inline uint64_t window_begin(const superblock& live, uint64_t now, uint64_t wind
   return now - back > start ? now - back : start;
 }
 
-/// Writes the dump. One at a time: the caller holds process.dumping. Returns 0 or an errno value.
+/// Writes the dump. One at a time in the image's work space: the caller holds process.dumping. Returns 0 or an errno value.
 // Async-signal-safe.
 inline int write_dump(process_state& process, image_view& image, const dump_request& request, const dump_sink& sink) {
   const superblock& live = *image.super;
-  char* at = image.scratch;
+  char* const scratch = request.scratch != nullptr ? request.scratch : image.scratch;
+  char* at = scratch;
   uint32_t* const chosen = reinterpret_cast<uint32_t*>(at);
   at += (image.chunk_count * sizeof(uint32_t) + 63) & ~uint64_t{63};
   superblock& super = *reinterpret_cast<superblock*>(at);
   at += sizeof(superblock);
-  const size_t capacity = static_cast<size_t>(image.scratch + image.scratch_bytes - at);
+  const size_t capacity = static_cast<size_t>(scratch + image.scratch_bytes - at);
   dump_output output(sink, at, capacity);
 
   const clock_anchor now = take_anchor(process);
@@ -4775,7 +4956,8 @@ inline int write_dump(process_state& process, image_view& image, const dump_requ
   super.dump_signal = request.signal;
   super.dump_tid = current_tid();
   super.reserved0 = 0;
-  memset(super.reserved, 0, sizeof super.reserved);
+  memset(static_cast<void*>(&super.storage), 0, sizeof super - __builtin_offsetof(superblock, storage));
+  if (request.crash != nullptr) super.crash = *request.crash;
   output.add(&super, sizeof super);
 
   uint64_t copied = 0;
@@ -4852,7 +5034,7 @@ class dump_turn {
  private:
   bool take() {
     uint64_t expected = 0;
-    return process_.dumping.compare_exchange(expected, 1);
+    return process_.dumping.compare_exchange(expected, current_tid());
   }
 
   process_state& process_;
@@ -4873,23 +5055,33 @@ inline int write_to_descriptor(void* context, const void* bytes, size_t size) {
 
 /// Every dump goes through here. `write` is called with pieces of the dump, in order.
 // Async-signal-safe, as far as `sink` is.
-inline error dump_to(const dump_sink& sink, duration last, uint32_t signal, const char* where) {
+inline error dump_to(const dump_sink& sink, duration last, uint32_t signal, const char* where,
+                     const crash_note* crash = nullptr) {
   if (last.ns < 0) return negative_window();
   process_state* process = joined_process();
   if (process == nullptr || process->recording.load_acquire() == 0) return not_running();
   const dump_turn turn(*process);
+  image_view& image = *current_image(*process);
+  dump_request request{window_ns(*process, last), signal, crash};
   if (!turn.taken()) {
-    return {error_code::busy, "Another dump is being written; try again when it is done."};
+    // Only a crash cannot wait: this very thread may have crashed within the other dump.
+    void* const own = crash == nullptr ? MAP_FAILED
+                                       : mmap(nullptr, image.scratch_bytes, PROT_READ | PROT_WRITE,
+                                              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (own == MAP_FAILED) return {error_code::busy, "Another dump is being written; try again when it is done."};
+    request.scratch = static_cast<char*>(own);
   }
   process->dump_count.fetch_add_relaxed(1);
-  if (const int failed = write_dump(*process, *current_image(*process), {window_ns(*process, last), signal}, sink)) {
+  const int failed = write_dump(*process, image, request, sink);
+  if (request.scratch != nullptr) munmap(request.scratch, image.scratch_bytes);
+  if (failed != 0) {
     return file_error("Could not write the dump", where, failed);
   }
   return {};
 }
 
 // Async-signal-safe.
-inline error dump_to_path(const char* pattern, duration last, uint32_t signal) {
+inline error dump_to_path(const char* pattern, duration last, uint32_t signal, const crash_note* crash = nullptr) {
   const errno_keeper keep;
   process_state* process = joined_process();
   if (process == nullptr || process->recording.load_acquire() == 0) return not_running();
@@ -4903,8 +5095,295 @@ inline error dump_to_path(const char* pattern, duration last, uint32_t signal) {
   replacing_file file(path, pid, sequence);
   if (!file.is_open()) return file_error("Could not create the dump", path, file.error());
   int descriptor = file.descriptor();
-  if (error failed = dump_to({write_to_descriptor, &descriptor}, last, signal, path)) return failed;
+  if (error failed = dump_to({write_to_descriptor, &descriptor}, last, signal, path, crash)) return failed;
   if (const int failed = file.commit()) return file_error("Could not finish the dump", path, failed);
+  return {};
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+#include <setjmp.h>
+#include <signal.h>
+#include <time.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+inline constexpr int fatal_signals[] = {SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV, SIGSYS};
+inline constexpr uint64_t terminate_bit = 1;  ///< in sets of signals, where a signal is the bit of its number
+
+/// What the owner of the crash does: it dumps, or has dumped and passes the crash on.
+enum crash_phase : uint64_t { crash_dumps = 1, crash_passes = 2 };
+
+/// One for the process, in the object that first asked for dumps of crashes.
+struct crash_state {
+  atomic_word wanted;     ///< set of signals
+  atomic_word installed;  ///< set of signals whose handler was ours at some time
+  atomic_word last_ns;
+  atomic_word watchdog_ns;
+  atomic_word owner;  ///< tid << 2 | crash_phase; 0: nobody crashed
+  atomic_word depth;  ///< stack address of the owner's handler; all is deeper than ~0
+  atomic_word path_in_use;
+  char path[2][longest_path_bytes];
+  struct sigaction before[32];
+  void (*on_signal)(int, siginfo_t*, void*);
+  void (*on_terminate)();
+  void (*terminate_before)();
+  sigjmp_buf escape;  ///< out of the dump
+};
+
+CONTRAIL_DETAIL_HIDDEN inline constinit crash_state own_crash_state{};
+
+// std::set_terminate, without <exception>; null in a program without the C++ runtime.
+void (*set_terminate_handler(void (*handler)()) noexcept)() __asm__("_ZSt13set_terminatePFvvE")
+    __attribute__((weak, visibility("default")));
+
+/// Calls sigprocmask for all signals but the fatal ones, or for these only.
+inline void mask_signals(int how, bool fatal, sigset_t* before) {
+  sigset_t set;
+  fatal ? sigemptyset(&set) : sigfillset(&set);
+  for (const int signal : fatal_signals) fatal ? sigaddset(&set, signal) : sigdelset(&set, signal);
+  sigprocmask(how, &set, before);
+}
+
+inline void tell_crash(const char* message) {
+  char line[sizeof(error) + 16];
+  text_writer text(line, sizeof line);
+  text.add("contrail: ").add(message).add('\n');
+  write_all(STDERR_FILENO, line, text.size());
+}
+
+/// Makes the kernel send `signal` to this thread when the crash dump takes too long. timer_create itself may allocate.
+struct crash_watchdog {
+  int timer;
+  bool armed;
+
+  crash_watchdog(crash_state& state, uint32_t tid, int signal) {
+    // The kernel's sigevent; libraries differ in what they call the tid. With 4, SIGEV_THREAD_ID, the signal comes to this
+    // thread: another one may be waiting for it.
+    const struct {
+      void* value;
+      int signal, notify;
+      uint32_t tid, rest[11];
+    } event{&state, signal, 4, tid, {}};
+    const uint64_t ns = state.watchdog_ns.load_relaxed();
+    itimerspec when{};
+    when.it_value.tv_sec = static_cast<time_t>(ns / 1'000'000'000);
+    when.it_value.tv_nsec = static_cast<long>(ns % 1'000'000'000);
+    armed = syscall(SYS_timer_create, CLOCK_MONOTONIC, &event, &timer) == 0 &&
+            syscall(SYS_timer_settime, timer, 0, &when, nullptr) == 0;
+  }
+};
+
+inline bool is_watchdog(const crash_state& state, const siginfo_t& info) {
+  return info.si_code == SI_TIMER && info.si_value.sival_ptr == &state;
+}
+
+/// Notes the crash in the live image, for those who find it in a file or a core, then dumps.
+inline void note_and_dump(crash_state& state, process_state& process, const crash_note& note) {
+  if (process.recording.load_acquire() == 0) return;
+  crash_note& live = current_image(process)->super->crash;
+  memcpy(&live.signal, &note.signal, sizeof note - __builtin_offsetof(crash_note, signal));
+  crash_cause cause = note.cause;
+  __atomic_store(&live.cause, &cause, __ATOMIC_RELEASE);
+  const duration last{static_cast<int64_t>(state.last_ns.load_relaxed())};
+  if (error failed = dump_to_path(state.path[state.path_in_use.load_acquire()], last, note.signal, &note)) {
+    tell_crash(failed.message());
+  }
+}
+
+/// Writes the dump; the caller owns the crash. Always returns, also when the dump faults or gets stuck.
+__attribute__((noinline)) inline void dump_crash(crash_state& state, crash_note& note) {
+  process_state* const process = joined_process();
+  if (process == nullptr) return;
+  uint64_t name[thread_name_bytes / 8];
+  read_system_thread_name(name);
+  memcpy(note.thread, name, sizeof note.thread);
+  sigset_t before;
+  mask_signals(SIG_SETMASK, false, &before);
+  const int left_by = sigsetjmp(state.escape, 0);
+  if (left_by == 0) {
+    state.owner.store_release(uint64_t{note.tid} << 2 | crash_dumps);
+    const crash_watchdog watchdog(state, note.tid, note.signal != 0 ? static_cast<int>(note.signal) : SIGABRT);
+    note_and_dump(state, *process, note);
+    // It must not fire later; if it does now, the dump is there all the same.
+    if (watchdog.armed) syscall(SYS_timer_delete, watchdog.timer);
+  } else {
+    tell_crash(left_by == SI_TIMER ? "The dump of this crash took too long and was given up."
+                                   : "The dump of this crash failed by a fault of its own.");
+    uint64_t mine = note.tid;
+    process->dumping.compare_exchange(mine, 0);
+  }
+  state.owner.store_release(uint64_t{note.tid} << 2 | crash_passes);
+  sigprocmask(SIG_SETMASK, &before, nullptr);
+}
+
+/// Makes this thread the owner of the crash. False when another one is, or when this is a crash of an earlier handler
+/// that the crash was passed to: then there is nothing to dump, or no hope.
+inline bool own_crash(crash_state& state, uint32_t tid, uint64_t depth) {
+  const uint64_t give_up = kernel_clock_ns(CLOCK_MONOTONIC) + state.watchdog_ns.load_relaxed() + 1'000'000'000U;
+  uint64_t found = 0;
+  while (!state.owner.compare_exchange(found, uint64_t{tid} << 2 | crash_passes)) {
+    const uint32_t other = static_cast<uint32_t>(found >> 2);
+    if (other == tid) {
+      // A handler that jumped out leaves the crash owned. A crash within it is deeper in the stack, by a signal's frame.
+      if (depth + 512 < state.depth.load_relaxed()) return false;
+    } else if (is_thread_alive(other)) {
+      if (kernel_clock_ns(CLOCK_MONOTONIC) < give_up) {
+        const timespec pause{0, 1'000'000};
+        nanosleep(&pause, nullptr);
+        found = 0;
+      } else if ((found & 3) == crash_dumps) {
+        return false;
+      }
+    }
+  }
+  state.depth.store_relaxed(depth);
+  return true;
+}
+
+/// Does what would have happened without contrail.
+inline void pass_on(crash_state& state, uint32_t tid, int signal, siginfo_t* info, void* context) {
+  struct sigaction& before = state.before[signal];
+  const struct sigaction action = before;
+  const unsigned flags = static_cast<unsigned>(action.sa_flags);  // SA_RESETHAND is unsigned
+  const bool takes_info = (flags & SA_SIGINFO) != 0;
+  bool survived = !takes_info && action.sa_handler == SIG_IGN && info->si_code <= 0;
+  if (takes_info || (action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN)) {
+    if ((flags & SA_RESETHAND) != 0) {
+      before.sa_flags = 0;
+      before.sa_handler = SIG_DFL;
+    }
+    // The mask that the kernel would have given it.
+    sigset_t own;
+    sigemptyset(&own);
+    if ((flags & SA_NODEFER) == 0) sigaddset(&own, signal);
+    sigprocmask(SIG_SETMASK, &static_cast<ucontext_t*>(context)->uc_sigmask, nullptr);
+    sigprocmask(SIG_BLOCK, &action.sa_mask, nullptr);
+    sigprocmask(SIG_BLOCK, &own, nullptr);
+    takes_info ? action.sa_sigaction(signal, info, context) : action.sa_handler(signal);
+    survived = true;
+  }
+  if (survived) {
+    uint64_t mine = uint64_t{tid} << 2 | crash_passes;
+    state.owner.compare_exchange(mine, 0);
+    return;
+  }
+  // The default action, when the handler returns: what was interrupted is then what a core file shows. The signal is sent
+  // as it came, since not every one comes again by itself as a fault does.
+  struct sigaction fatal {};
+  sigaction(signal, &fatal, nullptr);
+  mask_signals(SIG_BLOCK, true, nullptr);
+  syscall(SYS_rt_tgsigqueueinfo, getpid(), tid, signal, info);
+}
+
+// Async-signal-safe.
+inline void on_crash_signal(int signal, siginfo_t* info, void* context) {
+  const errno_keeper keep;
+  crash_state& state = own_crash_state;
+  const uint32_t tid = current_tid();
+  if (state.owner.load_acquire() == (uint64_t{tid} << 2 | crash_dumps)) {
+    // Somebody who sends one more fatal signal must not end the dump.
+    if (info->si_code == SI_USER || info->si_code == SI_QUEUE) return;
+    siglongjmp(state.escape, is_watchdog(state, *info) ? SI_TIMER : 1);
+  }
+  if (is_watchdog(state, *info)) return;  // it fired as the dump ended
+  const struct sigaction& before = state.before[signal];
+  // What is sent and ignored is no crash. But abort raises SIGABRT, and ends the process whether that is ignored or not.
+  const bool is_ignored = (before.sa_flags & SA_SIGINFO) == 0 && before.sa_handler == SIG_IGN && info->si_code <= 0 &&
+                          signal != SIGABRT;
+  const uint64_t depth = reinterpret_cast<uint64_t>(__builtin_frame_address(0));
+  if (!is_ignored && (state.wanted.load_relaxed() >> signal & 1) != 0 && own_crash(state, tid, depth)) {
+    crash_note note{crash_cause::signal, static_cast<uint32_t>(signal), info->si_code, tid, 0, 0, 0, {}};
+    if (info->si_code > 0) note.address = reinterpret_cast<uint64_t>(info->si_addr);
+    else note.sender = static_cast<uint32_t>(info->si_pid);
+    dump_crash(state, note);
+  }
+  pass_on(state, tid, signal, info, context);
+}
+
+/// std::terminate's handler. The abort that follows finds the crash owned, and dumps no more.
+inline void on_crash_terminate() {
+  crash_state& state = own_crash_state;
+  const uint32_t tid = current_tid();
+  if ((state.wanted.load_relaxed() & terminate_bit) != 0 && own_crash(state, tid, 0)) {
+    state.depth.store_relaxed(~uint64_t{0});
+    crash_note note{crash_cause::terminate, 0, 0, tid, 0, 0, 0, {}};
+    dump_crash(state, note);
+  }
+  if (state.terminate_before != nullptr) state.terminate_before();
+  __builtin_abort();
+}
+
+/// Puts our handler before the one that is there. One that somebody installed over ours stays: if it calls ours, ours must
+/// not call it.
+inline void install_crash_handler(crash_state& state, int signal) {
+  struct sigaction there {};
+  if (sigaction(signal, nullptr, &there) != 0) return;
+  const bool is_handler =
+      (there.sa_flags & SA_SIGINFO) != 0 || (there.sa_handler != SIG_DFL && there.sa_handler != SIG_IGN);
+  if ((state.installed.load_relaxed() >> signal & 1) != 0 && is_handler) return;
+  state.before[signal] = there;
+  struct sigaction ours {};
+  ours.sa_sigaction = state.on_signal;
+  // Fatal signals stay unblocked, also this one: else a fault of the dump, and the watchdog, would not come back here.
+  ours.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
+  sigfillset(&ours.sa_mask);
+  for (const int fatal : fatal_signals) sigdelset(&ours.sa_mask, fatal);
+  sigaction(signal, &ours, nullptr);
+  state.installed.fetch_add_relaxed((state.installed.load_relaxed() >> signal & 1) != 0 ? 0 : uint64_t{1} << signal);
+}
+
+inline error install_crash_dump(const char* path, const crash_options& wanted) {
+  if (wanted.last.ns < 0) return {error_code::bad_option, "crash_options.last must not be negative."};
+  if (wanted.watchdog.ns <= 0) return {error_code::bad_option, "crash_options.watchdog must be positive."};
+  char ignored[longest_path_bytes];
+  if (error failed = expand_path(path, {1, 1, 1, "e"}, ignored)) return failed;
+  uint64_t signals = wanted.terminate ? terminate_bit : 0;
+  for (const int signal : wanted.signals) {
+    bool is_fatal = signal == 0;
+    for (const int known : fatal_signals) is_fatal = is_fatal || signal == known;
+    if (!is_fatal) {
+      return {error_code::bad_option, "crash_options.signals takes SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV and "
+                                      "SIGSYS: for another signal use dump_on_signal."};
+    }
+    if (signal != 0) signals |= uint64_t{1} << signal;
+  }
+  process_state* const process = join_process();
+  if (process == nullptr) return incompatible();
+  // As in install_signal_dump.
+  pin_object(reinterpret_cast<const void*>(&on_crash_signal));
+  const control_lock lock(*process);
+  if (process->stacks.load_relaxed() == 0) {
+    stack_pool* const stacks = make_stack_pool();
+    if (stacks == nullptr) {
+      return {error_code::out_of_memory, "The system gave no address space for alternate signal stacks."};
+    }
+    process->stacks.store_release(reinterpret_cast<uint64_t>(stacks));
+  }
+  if (process->crash.load_relaxed() == 0) {
+    own_crash_state.on_signal = on_crash_signal;
+    own_crash_state.on_terminate = on_crash_terminate;
+    process->crash.store_release(reinterpret_cast<uint64_t>(&own_crash_state));
+  }
+  crash_state& state = *reinterpret_cast<crash_state*>(process->crash.load_relaxed());
+  const uint64_t other = 1 - state.path_in_use.load_relaxed();
+  text_writer(state.path[other], longest_path_bytes).add(path);
+  state.path_in_use.store_release(other);
+  state.last_ns.store_relaxed(static_cast<uint64_t>(wanted.last.ns));
+  state.watchdog_ns.store_relaxed(static_cast<uint64_t>(wanted.watchdog.ns));
+  state.wanted.store_release(signals);
+  for (const int signal : fatal_signals) {
+    if ((signals >> signal & 1) != 0) install_crash_handler(state, signal);
+  }
+  if (wanted.terminate && set_terminate_handler != nullptr && state.terminate_before == nullptr) {
+    state.terminate_before = set_terminate_handler(state.on_terminate);
+  }
+  atomic_word number;
+  if (wanted.caller_stack) keep_stack(*process, number);
   return {};
 }
 
@@ -5881,6 +6360,14 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
     return detail::install_signal_dump(signal, path, wanted.last);
   }
 
+  /// Writes a dump to `path` when the process crashes: by a fatal signal or std::terminate. Earlier handlers are called
+  /// afterwards, and the process dies as it would have. Each thread that records gets an alternate signal stack, unless it
+  /// has one. A second call replaces path and options. Fails with bad_option, path, out_of_memory or incompatible.
+  static error dump_on_crash(const char* path, const crash_options& wanted = {}) {
+    detail::object_link<T>::require();
+    return detail::install_crash_dump(path, wanted);
+  }
+
   /// Replaces the filter. Takes effect at each call site's next hit; regions in flight end as they began.
   static error set_filter(const filter_options& wanted) {
     using namespace detail;
@@ -6499,6 +6986,7 @@ class basic_flight_recorder {
     return detail::nothing_records();
   }
   static error dump_on_signal(int, const char*, const dump_options& = {}) { return detail::nothing_records(); }
+  static error dump_on_crash(const char*, const crash_options& = {}) { return detail::nothing_records(); }
   static error set_filter(const filter_options&) { return detail::nothing_records(); }
 };
 using flight_recorder = basic_flight_recorder<>;

@@ -64,7 +64,8 @@ SUPERBLOCK = Layout(
     host="64s", next_ticket="Q", next_id="Q", arena_used="Q", attached="Q", attached_slots="Q", dropped="8Q",
     overwritten_ticks="Q", reserved_counters="2Q",
     dump="4Q", window_ns="Q", cutoff_ticks="Q", dump_sequence="I", dump_signal="I", dump_tid="I", reserved0="I",
-    storage="I", ended="I", end="4Q")
+    storage="I", ended="I", end="4Q", crash="64s")
+CRASH = Layout(cause="I", signal="I", code="i", tid="I", address="Q", sender="I", reserved="I", thread="32s")
 SLOT = Layout(state="Q", tid_index="2I", owner_object="Q", attach_ticks="Q", name_version="Q", name="32s")
 LANE = Layout(cursor="Q", deadline="Q", epoch_base="Q", chunk="Q", extra_words="Q", words_before="Q",
               anchor_ticks="Q", dropped="Q")
@@ -85,6 +86,7 @@ EPOCH_TICKS, ANCHOR_WORD = 2**23, 4 << 6 | 1 << 2 | 3
 LIVE, DUMP = 1, 2
 IN_MEMORY, IN_FILE = 0, 1
 NOT_ENDED, STOPPED, EXITED = 0, 1, 2
+NO_CRASH, BY_SIGNAL, BY_TERMINATE = 0, 1, 2
 REGION, INSTANT, COUNTER, LOG, EVENT_TYPE, OVERFLOW, END = 1, 2, 3, 4, 5, 6, 255
 OVERFLOW_ID = 0xFFFE  # what found no room has it; its index is 0
 UNKNOWN = 0  # of an id without a binding; no kind of the format

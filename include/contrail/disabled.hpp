@@ -44,6 +44,7 @@ class basic_flight_recorder {
     return detail::nothing_records();
   }
   static error dump_on_signal(int, const char*, const dump_options& = {}) { return detail::nothing_records(); }
+  static error dump_on_crash(const char*, const crash_options& = {}) { return detail::nothing_records(); }
   static error set_filter(const filter_options&) { return detail::nothing_records(); }
 };
 using flight_recorder = basic_flight_recorder<>;

@@ -7,6 +7,7 @@
 #ifndef CONTRAIL_FLIGHT_RECORDER_HPP
 #define CONTRAIL_FLIGHT_RECORDER_HPP
 
+#include "contrail/detail/crash.hpp"
 #include "contrail/detail/dump.hpp"
 #include "contrail/detail/dump_signal.hpp"
 #include "contrail/detail/fork.hpp"
@@ -184,6 +185,14 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
   static error dump_on_signal(int signal, const char* path, const dump_options& wanted = {}) {
     detail::object_link<T>::require();
     return detail::install_signal_dump(signal, path, wanted.last);
+  }
+
+  /// Writes a dump to `path` when the process crashes: by a fatal signal or std::terminate. Earlier handlers are called
+  /// afterwards, and the process dies as it would have. Each thread that records gets an alternate signal stack, unless it
+  /// has one. A second call replaces path and options. Fails with bad_option, path, out_of_memory or incompatible.
+  static error dump_on_crash(const char* path, const crash_options& wanted = {}) {
+    detail::object_link<T>::require();
+    return detail::install_crash_dump(path, wanted);
   }
 
   /// Replaces the filter. Takes effect at each call site's next hit; regions in flight end as they began.

@@ -39,6 +39,21 @@ struct dump_options {
   duration last{};
 };
 
+/// Options of flight_recorder::dump_on_crash.
+struct crash_options {
+  /// How far back the dump reaches; 0: as far as `options::window` says.
+  duration last{};
+  /// The numbers of the signals: SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV, SIGSYS, or fewer of them. 0 is none.
+  int signals[7] = {4, 5, 6, 7, 8, 11, 31};
+  /// std::terminate too: exceptions that nobody catches, or that leave a noexcept function.
+  bool terminate = true;
+  /// A dump that takes longer is given up, and the process dies without.
+  duration watchdog{10'000'000'000};
+  /// Gives the calling thread an alternate signal stack at once, if it has none, so that its stack may overflow. Threads
+  /// that record get one in any case.
+  bool caller_stack = true;
+};
+
 enum class recorder_state { off, recording };
 
 /// What flight_recorder::status tells. Counts are of this moment and may be changing.

@@ -38,6 +38,8 @@ detail/storage
 detail/safe_writer
 detail/filter
 detail/binding
+detail/thread_id
+detail/crash_stack
 detail/pool
 detail/lane
 detail/threads
@@ -46,6 +48,7 @@ detail/image_file
 detail/snapshot
 detail/dump
 detail/dump_signal
+detail/crash
 detail/start
 detail/fork
 flight_recorder

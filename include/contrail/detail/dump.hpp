@@ -41,7 +41,7 @@ class dump_turn {
  private:
   bool take() {
     uint64_t expected = 0;
-    return process_.dumping.compare_exchange(expected, 1);
+    return process_.dumping.compare_exchange(expected, current_tid());
   }
 
   process_state& process_;
@@ -62,23 +62,33 @@ inline int write_to_descriptor(void* context, const void* bytes, size_t size) {
 
 /// Every dump goes through here. `write` is called with pieces of the dump, in order.
 // Async-signal-safe, as far as `sink` is.
-inline error dump_to(const dump_sink& sink, duration last, uint32_t signal, const char* where) {
+inline error dump_to(const dump_sink& sink, duration last, uint32_t signal, const char* where,
+                     const crash_note* crash = nullptr) {
   if (last.ns < 0) return negative_window();
   process_state* process = joined_process();
   if (process == nullptr || process->recording.load_acquire() == 0) return not_running();
   const dump_turn turn(*process);
+  image_view& image = *current_image(*process);
+  dump_request request{window_ns(*process, last), signal, crash};
   if (!turn.taken()) {
-    return {error_code::busy, "Another dump is being written; try again when it is done."};
+    // Only a crash cannot wait: this very thread may have crashed within the other dump.
+    void* const own = crash == nullptr ? MAP_FAILED
+                                       : mmap(nullptr, image.scratch_bytes, PROT_READ | PROT_WRITE,
+                                              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (own == MAP_FAILED) return {error_code::busy, "Another dump is being written; try again when it is done."};
+    request.scratch = static_cast<char*>(own);
   }
   process->dump_count.fetch_add_relaxed(1);
-  if (const int failed = write_dump(*process, *current_image(*process), {window_ns(*process, last), signal}, sink)) {
+  const int failed = write_dump(*process, image, request, sink);
+  if (request.scratch != nullptr) munmap(request.scratch, image.scratch_bytes);
+  if (failed != 0) {
     return file_error("Could not write the dump", where, failed);
   }
   return {};
 }
 
 // Async-signal-safe.
-inline error dump_to_path(const char* pattern, duration last, uint32_t signal) {
+inline error dump_to_path(const char* pattern, duration last, uint32_t signal, const crash_note* crash = nullptr) {
   const errno_keeper keep;
   process_state* process = joined_process();
   if (process == nullptr || process->recording.load_acquire() == 0) return not_running();
@@ -92,7 +102,7 @@ inline error dump_to_path(const char* pattern, duration last, uint32_t signal) {
   replacing_file file(path, pid, sequence);
   if (!file.is_open()) return file_error("Could not create the dump", path, file.error());
   int descriptor = file.descriptor();
-  if (error failed = dump_to({write_to_descriptor, &descriptor}, last, signal, path)) return failed;
+  if (error failed = dump_to({write_to_descriptor, &descriptor}, last, signal, path, crash)) return failed;
   if (const int failed = file.commit()) return file_error("Could not finish the dump", path, failed);
   return {};
 }

@@ -184,7 +184,8 @@ struct alignas(64) thread_slot {
   atomic_word attach_ticks;
   atomic_word name_version;  ///< odd while the name changes; 0: never named by TRACE_THREAD_NAME
   atomic_word name[thread_name_bytes / 8];
-  atomic_word reserved[23];
+  atomic_word alternate_stack;  ///< live: which of contrail's signal stacks the thread has, plus 1
+  atomic_word reserved[22];
   lane lanes[lane_count];
   frame frames[frame_count];
 };
@@ -269,6 +270,21 @@ enum class image_end : uint32_t {
   exited = 2    ///< exit, or the end of main
 };
 
+enum class crash_cause : uint32_t { none = 0, signal = 1, terminate = 2 };
+
+/// What ended the process. In a dump: of the crash that made it.
+struct crash_note {
+  crash_cause cause;  ///< in a live image filled in last
+  uint32_t signal;    ///< 0: std::terminate
+  int32_t code;       ///< si_code: above 0 the kernel found a fault, else a process sent the signal
+  uint32_t tid;
+  uint64_t address;   ///< si_addr of a fault
+  uint32_t sender;    ///< the process that sent the signal
+  uint32_t reserved;
+  char thread[thread_name_bytes];  ///< the system's name of the thread, which may have no slot
+};
+static_assert(sizeof(crash_note) == 64);
+
 enum class drop_reason : unsigned {
   no_chunk,      ///< the pool had no chunk to give
   no_slot,       ///< more threads than slots
@@ -334,11 +350,13 @@ struct superblock {
   image_storage storage;
   image_end ended;
   clock_anchor end;        ///< when it ended; filled in before `ended` is
-  uint8_t reserved[4096 - 792];
+  // 792
+  crash_note crash;
+  uint8_t reserved[4096 - 856];
 };
 static_assert(sizeof(superblock) == 4096 && __builtin_offsetof(superblock, pid) == 136 &&
               __builtin_offsetof(superblock, next_ticket) == 560 && __builtin_offsetof(superblock, dump) == 688 &&
-              __builtin_offsetof(superblock, reserved) == 792);
+              __builtin_offsetof(superblock, reserved) == 856);
 
 }  // namespace detail
 CONTRAIL_DETAIL_NAMESPACE_END

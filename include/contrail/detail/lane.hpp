@@ -3,11 +3,8 @@
 #ifndef CONTRAIL_DETAIL_LANE_HPP
 #define CONTRAIL_DETAIL_LANE_HPP
 
+#include "contrail/detail/crash_stack.hpp"
 #include "contrail/detail/pool.hpp"
-#include "contrail/detail/safe_writer.hpp"
-
-#include <signal.h>
-#include <sys/syscall.h>
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail CONTRAIL_DETAIL_HIDDEN {
@@ -74,13 +71,6 @@ inline void close_chunk(image_view& image, lane& writer, uint64_t ticks) {
 
 // ---- dead threads ---------------------------------------------------------------------------------------------
 
-/// Asks the kernel, not a destructor: pthread keys and C++ thread_local destructors allocate.
-// Async-signal-safe.
-inline bool is_thread_alive(uint32_t tid) {
-  const errno_keeper keep;
-  return syscall(SYS_tgkill, getpid(), tid, 0) == 0 || errno != ESRCH;
-}
-
 inline uint64_t slot_word(uint64_t generation, slot_state state) {
   return generation << 8 | static_cast<uint64_t>(state);
 }
@@ -134,6 +124,7 @@ inline bool open_chunk(process_state& process, image_view& image, lane& writer, 
   close_chunk(image, writer, ticks);
   if (ticks < image.no_chunk_until.load_relaxed()) return false;
   if (!reuse_anchor) {
+    keep_stack(process, slot.alternate_stack);
     const clock_anchor fresh = take_anchor(process);
     memcpy(anchor, &fresh, sizeof anchor);
     writer.anchor_ticks.store_relaxed(fresh.ticks);
@@ -202,6 +193,7 @@ inline bool prepare_lane(process_state& process, image_view& image, thread_slot&
     const uint64_t word = epoch_word(base);
     append(writer, &word, 1, true);
     set_epoch(process, image, slot, lane_index, base);
+    keep_stack(process, slot.alternate_stack);
     if (ticks - writer.anchor_ticks.load_relaxed() > process.tick_hz.load_relaxed()) {
       const clock_anchor fresh = take_anchor(process);
       const uint64_t anchor[5] = {long_header(long_form::anchor, 0, 4), fresh.ticks, fresh.monotonic_ns,

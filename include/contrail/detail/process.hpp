@@ -118,13 +118,15 @@ struct process_state {
   atomic_word recording;  ///< 1 between start and stop
   atomic_word epoch{epoch_step};  ///< multiples of epoch_step; changes with start, stop, fork and filters
   atomic_word control;    ///< lock of start, stop, set_filter and the linking of objects; never taken while recording
-  atomic_word dumping;    ///< 1 while a dump runs
+  atomic_word dumping;    ///< tid of the thread that writes a dump
   atomic_word dump_count;
   atomic_word window_ns;
   atomic_word hardware_clock;  ///< 1: ticks are the processor's counter; 0: CLOCK_MONOTONIC
   atomic_word tick_hz;
   atomic_word forked;  ///< 1 in a child that inherited a recording
   atomic_word follow_fork;  ///< what a forked child does, see fork.hpp; 0: it records nothing
+  atomic_word crash;   ///< crash_state* of crash.hpp, once anybody asked for dumps of crashes
+  atomic_word stacks;  ///< stack_pool* of crash_stack.hpp, likewise
   atomic_word slow_table;  ///< const slow_half*, set by the first start, before the epoch that sends anybody there
   type_range* objects;  ///< object_root::types of every object
   filter_list categories;

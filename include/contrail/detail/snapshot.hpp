@@ -24,6 +24,8 @@ struct dump_sink {
 struct dump_request {
   uint64_t window_ns;  ///< 0: all
   uint32_t signal;     ///< that asked for it, or 0
+  const crash_note* crash = nullptr;
+  char* scratch = nullptr;  ///< scratch_bytes of work space instead of the image's
 };
 
 /// Collects small writes into the image's scratch space. Remembers the first error and the bytes written.
@@ -212,16 +214,17 @@ inline uint64_t window_begin(const superblock& live, uint64_t now, uint64_t wind
   return now - back > start ? now - back : start;
 }
 
-/// Writes the dump. One at a time: the caller holds process.dumping. Returns 0 or an errno value.
+/// Writes the dump. One at a time in the image's work space: the caller holds process.dumping. Returns 0 or an errno value.
 // Async-signal-safe.
 inline int write_dump(process_state& process, image_view& image, const dump_request& request, const dump_sink& sink) {
   const superblock& live = *image.super;
-  char* at = image.scratch;
+  char* const scratch = request.scratch != nullptr ? request.scratch : image.scratch;
+  char* at = scratch;
   uint32_t* const chosen = reinterpret_cast<uint32_t*>(at);
   at += (image.chunk_count * sizeof(uint32_t) + 63) & ~uint64_t{63};
   superblock& super = *reinterpret_cast<superblock*>(at);
   at += sizeof(superblock);
-  const size_t capacity = static_cast<size_t>(image.scratch + image.scratch_bytes - at);
+  const size_t capacity = static_cast<size_t>(scratch + image.scratch_bytes - at);
   dump_output output(sink, at, capacity);
 
   const clock_anchor now = take_anchor(process);
@@ -273,7 +276,8 @@ inline int write_dump(process_state& process, image_view& image, const dump_requ
   super.dump_signal = request.signal;
   super.dump_tid = current_tid();
   super.reserved0 = 0;
-  memset(super.reserved, 0, sizeof super.reserved);
+  memset(static_cast<void*>(&super.storage), 0, sizeof super - __builtin_offsetof(superblock, storage));
+  if (request.crash != nullptr) super.crash = *request.crash;
   output.add(&super, sizeof super);
 
   uint64_t copied = 0;

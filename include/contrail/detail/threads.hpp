@@ -15,8 +15,6 @@
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail CONTRAIL_DETAIL_HIDDEN {
 
-inline uint32_t current_tid() { return static_cast<uint32_t>(syscall(SYS_gettid)); }
-
 inline void count_drop(image_view& image, drop_reason reason) {
   image.super->dropped[static_cast<unsigned>(reason)].fetch_add_relaxed(1);
 }
@@ -75,6 +73,7 @@ inline claimed_slot claim_slot(process_state& process, image_view& image, caller
     slot.owner_object.store_relaxed(object);
     slot.attach_ticks.store_relaxed(now);
     slot.name_version.store_relaxed(0);
+    slot.alternate_stack.store_relaxed(0);
     uint64_t name[thread_name_bytes / 8];
     read_system_thread_name(name);
     for (unsigned k = 0; k < thread_name_bytes / 8; ++k) slot.name[k].store_relaxed(name[k]);
@@ -113,6 +112,7 @@ inline bool attach_thread(process_state& process, image_view& image, caller from
     return true;
   }
   image.super->attached.fetch_add_relaxed(1);
+  keep_stack(process, mine.slot->alternate_stack);
   return true;
 }
 
