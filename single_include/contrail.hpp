@@ -6177,6 +6177,7 @@ inline void after_fork_in_child() {
   process->dumping.store_relaxed(0);
   process->recording.store_relaxed(0);
   process->forked.store_relaxed(1);
+  adopt_stack(*process);
   begin_epoch(*process);
   if (was_recording && process->follow_fork.load_relaxed() != 0) follow_into_child(*process, *current_image(*process));
 }
