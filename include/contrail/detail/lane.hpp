@@ -16,6 +16,10 @@ inline thread_slot& slot_of(const frame* at) {
   return *reinterpret_cast<thread_slot*>(reinterpret_cast<uint64_t>(at) & ~uint64_t{sizeof(thread_slot) - 1});
 }
 
+inline thread_slot& slot_of(const lane& writer) {
+  return *reinterpret_cast<thread_slot*>(reinterpret_cast<uint64_t>(&writer) & ~uint64_t{sizeof(thread_slot) - 1});
+}
+
 inline unsigned lane_index_of(const thread_slot& slot, const frame* at) {
   const long index = at - slot.frames;
   return index < first_frame[1] ? 0 : index < first_frame[2] ? 1 : 2;
@@ -54,19 +58,57 @@ inline void set_epoch(process_state& process, const image_view& image, thread_sl
   set_deadline(process, image, writer, base);
 }
 
-/// Ends the lane's chunk. The lane is busy, or its thread is dead.
+/// Whether a chunk is open and this lane's. It is not when a jump left the lane's cursor in a chunk that it had sealed.
+inline bool is_open_chunk_of(const image_view& image, const chunk& candidate, const lane& writer) {
+  const atomic_word& state = image.chunk_states[&candidate - image.chunks];
+  return state_of(state.load_acquire()) == chunk_state::open && lane_of(image, candidate) == &writer &&
+         candidate.extent.load_relaxed() == 0;
+}
+
+/// The records between a chunk's begin and `end`.
+inline uint64_t count_records(const chunk& of, const atomic_word* end) {
+  uint64_t records = 0;
+  for (const atomic_word* at = of.words; at < end;) {
+    const uint64_t word = at->load_relaxed();
+    const auto tag = static_cast<record_tag>(word & 3);
+    const auto form = static_cast<long_form>(word >> 2 & 0xf);
+    const bool is_long = tag == record_tag::long_form;
+    records += !is_long || (form != long_form::epoch && form != long_form::anchor);
+    at += 1 + (tag == record_tag::point            ? word >> duration_shift & 0xff
+               : tag == record_tag::region_payload ? word >> id_shift & 0xf
+               : is_long && form != long_form::epoch ? word >> 6 & 0x3ff
+                                                     : 0);
+  }
+  return records;
+}
+
+/// Ends the lane's chunk. The lane is busy, or its thread is dead. Whoever reads the image finds the chunk's end by the
+/// lane's cursor until it has an extent. What a jump left half done is done again, with the same result: after the lane
+/// has let go of the chunk, and until its cursor has, the chunk is still to be sealed.
 inline void close_chunk(image_view& image, lane& writer, uint64_t ticks) {
-  const uint64_t address = writer.chunk.load_relaxed();
-  if (address == 0) return;
-  chunk& done = *reinterpret_cast<chunk*>(address);
-  const uint64_t end_bytes = writer.cursor.load_relaxed() - address;
-  writer.words_before.add_owned((end_bytes - chunk_header_bytes) / 8);
-  const uint64_t records_now = writer.words_before.load_relaxed() - writer.extra_words.load_relaxed();
-  writer.chunk.store_relaxed(0);
+  const uint64_t cursor = writer.cursor.load_relaxed();
+  if (cursor == 0) return;
+  chunk& done = *reinterpret_cast<chunk*>((cursor - 1) & ~uint64_t{chunk_bytes - 1});
   writer.deadline.store_relaxed(0);
-  // If this lane takes the same chunk again, a reader must not take the old cursor for the new one.
-  writer.cursor.store_relaxed(0);
-  seal_chunk(image, done, end_bytes, records_now - done.records_before.load_relaxed(), ticks);
+  writer.chunk.store_relaxed(0);
+  signal_fence();
+  if (is_open_chunk_of(image, done, writer)) {
+    const uint64_t end_bytes = cursor - reinterpret_cast<uint64_t>(&done);
+    const uint64_t words = done.words_before.load_relaxed() + (end_bytes - chunk_header_bytes) / 8;
+    writer.words_before.store_relaxed(words);
+    thread_slot& slot = slot_of(writer);
+    const uint64_t lane_bit = 1ULL << (&writer - slot.lanes);
+    if ((slot.recount.load_relaxed() & lane_bit) != 0) {
+      // A jump may have come between the count of a record's words and the record.
+      const uint64_t records = count_records(done, reinterpret_cast<const atomic_word*>(cursor));
+      writer.extra_words.store_relaxed(words - done.records_before.load_relaxed() - records);
+      slot.recount.store_relaxed(slot.recount.load_relaxed() & ~lane_bit);
+    }
+    const uint64_t records = words - writer.extra_words.load_relaxed() - done.records_before.load_relaxed();
+    seal_chunk(image, done, end_bytes, records, ticks);
+  }
+  // Release: a reader that finds the cursor gone finds the extent. And before the lane may take the same chunk again.
+  writer.cursor.store_release(0);
 }
 
 // ---- dead threads ---------------------------------------------------------------------------------------------
@@ -110,8 +152,7 @@ inline void read_system_thread_name(uint64_t (&name)[thread_name_bytes / 8]) {
 
 /// Opens the lane's next chunk at `ticks`; without one the lane drops records until a later try. The lane is busy.
 inline bool open_chunk(process_state& process, image_view& image, lane& writer, uint64_t ticks) {
-  thread_slot& slot = *reinterpret_cast<thread_slot*>(reinterpret_cast<uint64_t>(&writer) &
-                                                      ~uint64_t{sizeof(thread_slot) - 1});
+  thread_slot& slot = slot_of(writer);
   const unsigned lane_index = static_cast<unsigned>(&writer - slot.lanes);
   // A busy thread opens chunks every few microseconds; three system clocks each time would show in its regions.
   uint64_t anchor[4];
@@ -122,6 +163,8 @@ inline bool open_chunk(process_state& process, image_view& image, lane& writer, 
     for (unsigned i = 0; i < 4; ++i) anchor[i] = before->anchor[i].load_relaxed();
   }
   close_chunk(image, writer, ticks);
+  atomic_word& taking = slot.taking[lane_index];
+  return_chunk(image, taking);
   if (ticks < image.no_chunk_until.load_relaxed()) return false;
   if (!reuse_anchor) {
     keep_stack(process, slot.alternate_stack);
@@ -146,9 +189,11 @@ inline bool open_chunk(process_state& process, image_view& image, lane& writer, 
     for (unsigned i = 0; i < thread_name_bytes / 8; ++i) fresh.thread_name[i].store_relaxed(slot.name[i].load_relaxed());
   };
   const bool keep_floor = image.chunk_count >= 4 * image.super->attached_slots.load_relaxed();
-  chunk* taken = take_chunk(image, keep_floor, header);
-  if (taken == nullptr && reap_dead_slots(process, image, 64) != 0) taken = take_chunk(image, keep_floor, header);
-  if (taken == nullptr) taken = take_chunk(image, false, header);
+  chunk* taken = take_chunk(image, keep_floor, taking, header);
+  if (taken == nullptr && reap_dead_slots(process, image, 64) != 0) {
+    taken = take_chunk(image, keep_floor, taking, header);
+  }
+  if (taken == nullptr) taken = take_chunk(image, false, taking, header);
   if (taken == nullptr) {
     // Back off: else every record would search the whole pool again.
     image.no_chunk_until.store_relaxed(ticks + process.tick_hz.load_relaxed() / 1000);
@@ -156,6 +201,7 @@ inline bool open_chunk(process_state& process, image_view& image, lane& writer, 
   }
   writer.cursor.store_release(reinterpret_cast<uint64_t>(taken->words));
   writer.chunk.store_release(reinterpret_cast<uint64_t>(taken));
+  taking.store_relaxed(0);
   writer.epoch_base.store_relaxed(base);
   set_deadline(process, image, writer, base);
   return true;
