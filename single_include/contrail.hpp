@@ -599,7 +599,10 @@ struct alignas(64) thread_slot {
   atomic_word name_version;  ///< odd while the name changes; 0: never named by TRACE_THREAD_NAME
   atomic_word name[thread_name_bytes / 8];
   atomic_word alternate_stack;  ///< live: which of contrail's signal stacks the thread has, plus 1
-  atomic_word reserved[22];
+  atomic_word occupant;         ///< live: who claims or seals the slot, see thread_id.hpp; 0: nobody
+  atomic_word taking[3];        ///< live: by lane, the ticket by which it is about to take a chunk; 0: none
+  atomic_word recount;          ///< live: bits of the lanes whose count of records a jump may have left wrong
+  atomic_word reserved[17];
   lane lanes[lane_count];
   frame frames[frame_count];
 };
@@ -3034,6 +3037,7 @@ CONTRAIL_DETAIL_NAMESPACE_END
 
 #endif
 
+#include <signal.h>
 #include <sys/syscall.h>
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
@@ -3047,6 +3051,49 @@ inline uint32_t current_tid() { return static_cast<uint32_t>(syscall(SYS_gettid)
 inline bool is_thread_alive(uint32_t tid) {
   const errno_keeper keep;
   return syscall(SYS_tgkill, getpid(), tid, 0) == 0 || errno != ESRCH;
+}
+
+// ---- turns -----------------------------------------------------------------------------------------------------
+// What only one may do at a time is a word: 0, or who does it. Nobody waits for it, and none is lost for ever: code that
+// was left by siglongjmp, or by the end of its thread, never gives its turn back, but the word tells that it is gone.
+
+/// The running thread's alternate signal stack.
+// Async-signal-safe.
+inline stack_t alternate_stack() {
+  const errno_keeper keep;
+  stack_t stack{};
+  if (sigaltstack(nullptr, &stack) != 0) stack.ss_flags = SS_DISABLE;
+  return stack;
+}
+
+/// The running code as the holder of a turn: [63:42] its thread, [41] set on an alternate signal stack, [40:0] the stack
+/// pointer in units that are smaller than any signal's frame.
+// Async-signal-safe.
+__attribute__((noinline)) inline uint64_t running_code() {
+  const uint64_t place = reinterpret_cast<uint64_t>(__builtin_frame_address(0)) >> 7;
+  const uint64_t is_alternate = (alternate_stack().ss_flags & SS_ONSTACK) != 0;
+  return uint64_t{current_tid()} << 42 | is_alternate << 41 | (place & ((1ULL << 41) - 1));
+}
+
+inline uint32_t tid_of_holder(uint64_t holder) { return static_cast<uint32_t>(holder >> 42); }
+
+/// Whether the holder of a turn will never run again, as far as `code` can tell, which runs. Of its own thread it can: a
+/// handler is deeper in the stack than what it interrupted, or on the alternate stack and the other one is not.
+// Async-signal-safe.
+inline bool is_gone(uint64_t holder, uint64_t code) {
+  if (tid_of_holder(holder) != tid_of_holder(code)) return !is_thread_alive(tid_of_holder(holder));
+  constexpr uint64_t alternate = 1ULL << 41, place = alternate - 1;
+  if ((holder & alternate) != (code & alternate)) return (holder & alternate) != 0;
+  return (code & place) >= (holder & place);
+}
+
+/// Takes a turn if it is free, or if who had it is gone; what they left half done is the taker's to finish. 0: not taken;
+/// 1: it was free; 2: its holder was gone.
+// Async-signal-safe.
+inline int take_turn(atomic_word& turn, uint64_t code) {
+  uint64_t found = 0;
+  if (turn.compare_exchange(found, code)) return 1;
+  return is_gone(found, code) && turn.compare_exchange(found, code) ? 2 : 0;
 }
 
 }  // namespace detail
@@ -3662,9 +3709,10 @@ inline void note_overwritten(superblock& super, uint64_t ticks) {
 }
 
 /// Takes a chunk, the oldest that may be had, and opens it with its ticket; null when there is none.
-/// `header` is called between, to write the chunk's header.
+/// `header` is called between, to write the chunk's header. `taking` tells the ticket before the chunk has it: should a jump
+/// or the thread's end leave a chunk half taken, return_chunk finds it there.
 template <class WriteHeader>
-inline chunk* take_chunk(image_view& image, bool keep_floor, WriteHeader&& header) {
+inline chunk* take_chunk(image_view& image, bool keep_floor, atomic_word& taking, WriteHeader&& header) {
   superblock& super = *image.super;
   for (uint64_t tries = 0; tries < image.chunk_count; ++tries) {
     // Relaxed: the ticket only has to be unique; the state word orders everything else.
@@ -3678,8 +3726,10 @@ inline chunk* take_chunk(image_view& image, bool keep_floor, WriteHeader&& heade
     // A thread that was preempted here for a whole round would otherwise put an old ticket over a newer one.
     if (ticket_of(found) >= ticket) continue;
     if (keep_floor && state_of(found) == chunk_state::sealed && is_floored(image, candidate)) continue;
-    if (!state.compare_exchange(found, state_word(ticket, chunk_state::taking))) continue;
+    taking.store_relaxed(ticket);
+    // Before the exchange, so that nothing can come in between: too much said is better than too little.
     if (state_of(found) == chunk_state::sealed) note_overwritten(super, candidate.sealed_ticks.load_relaxed());
+    if (!state.compare_exchange(found, state_word(ticket, chunk_state::taking))) continue;
     // A reader that sees any word of the new header also sees TAKING or later when it re-reads the state, behind its
     // acquire fence: this fence pairs with that one.
     __atomic_thread_fence(__ATOMIC_RELEASE);
@@ -3692,6 +3742,19 @@ inline chunk* take_chunk(image_view& image, bool keep_floor, WriteHeader&& heade
     return &candidate;
   }
   return nullptr;
+}
+
+/// Gives back a chunk that was taken and is no lane's, because a jump or its thread's end came in between.
+inline void return_chunk(image_view& image, atomic_word& taking) {
+  const uint64_t ticket = taking.load_relaxed();
+  if (ticket == 0) return;
+  atomic_word& state = image.chunk_states[ticket % image.chunk_count];
+  const uint64_t found = state.load_relaxed();
+  // Nobody else has this ticket. Sealed, the chunk did become the lane's.
+  if (found == state_word(ticket, chunk_state::taking) || found == state_word(ticket, chunk_state::open)) {
+    state.store_release(state_word(ticket, chunk_state::free));
+  }
+  taking.store_relaxed(0);
 }
 
 /// Ends a chunk that this thread owns (or whose owner is dead): its extent is final and it may be recycled.
@@ -3715,6 +3778,10 @@ CONTRAIL_DETAIL_HIDDEN inline constinit lane stale_lane{};
 
 inline thread_slot& slot_of(const frame* at) {
   return *reinterpret_cast<thread_slot*>(reinterpret_cast<uint64_t>(at) & ~uint64_t{sizeof(thread_slot) - 1});
+}
+
+inline thread_slot& slot_of(const lane& writer) {
+  return *reinterpret_cast<thread_slot*>(reinterpret_cast<uint64_t>(&writer) & ~uint64_t{sizeof(thread_slot) - 1});
 }
 
 inline unsigned lane_index_of(const thread_slot& slot, const frame* at) {
@@ -3755,19 +3822,57 @@ inline void set_epoch(process_state& process, const image_view& image, thread_sl
   set_deadline(process, image, writer, base);
 }
 
-/// Ends the lane's chunk. The lane is busy, or its thread is dead.
+/// Whether a chunk is open and this lane's. It is not when a jump left the lane's cursor in a chunk that it had sealed.
+inline bool is_open_chunk_of(const image_view& image, const chunk& candidate, const lane& writer) {
+  const atomic_word& state = image.chunk_states[&candidate - image.chunks];
+  return state_of(state.load_acquire()) == chunk_state::open && lane_of(image, candidate) == &writer &&
+         candidate.extent.load_relaxed() == 0;
+}
+
+/// The records between a chunk's begin and `end`.
+inline uint64_t count_records(const chunk& of, const atomic_word* end) {
+  uint64_t records = 0;
+  for (const atomic_word* at = of.words; at < end;) {
+    const uint64_t word = at->load_relaxed();
+    const auto tag = static_cast<record_tag>(word & 3);
+    const auto form = static_cast<long_form>(word >> 2 & 0xf);
+    const bool is_long = tag == record_tag::long_form;
+    records += !is_long || (form != long_form::epoch && form != long_form::anchor);
+    at += 1 + (tag == record_tag::point            ? word >> duration_shift & 0xff
+               : tag == record_tag::region_payload ? word >> id_shift & 0xf
+               : is_long && form != long_form::epoch ? word >> 6 & 0x3ff
+                                                     : 0);
+  }
+  return records;
+}
+
+/// Ends the lane's chunk. The lane is busy, or its thread is dead. Whoever reads the image finds the chunk's end by the
+/// lane's cursor until it has an extent. What a jump left half done is done again, with the same result: after the lane
+/// has let go of the chunk, and until its cursor has, the chunk is still to be sealed.
 inline void close_chunk(image_view& image, lane& writer, uint64_t ticks) {
-  const uint64_t address = writer.chunk.load_relaxed();
-  if (address == 0) return;
-  chunk& done = *reinterpret_cast<chunk*>(address);
-  const uint64_t end_bytes = writer.cursor.load_relaxed() - address;
-  writer.words_before.add_owned((end_bytes - chunk_header_bytes) / 8);
-  const uint64_t records_now = writer.words_before.load_relaxed() - writer.extra_words.load_relaxed();
-  writer.chunk.store_relaxed(0);
+  const uint64_t cursor = writer.cursor.load_relaxed();
+  if (cursor == 0) return;
+  chunk& done = *reinterpret_cast<chunk*>((cursor - 1) & ~uint64_t{chunk_bytes - 1});
   writer.deadline.store_relaxed(0);
-  // If this lane takes the same chunk again, a reader must not take the old cursor for the new one.
-  writer.cursor.store_relaxed(0);
-  seal_chunk(image, done, end_bytes, records_now - done.records_before.load_relaxed(), ticks);
+  writer.chunk.store_relaxed(0);
+  signal_fence();
+  if (is_open_chunk_of(image, done, writer)) {
+    const uint64_t end_bytes = cursor - reinterpret_cast<uint64_t>(&done);
+    const uint64_t words = done.words_before.load_relaxed() + (end_bytes - chunk_header_bytes) / 8;
+    writer.words_before.store_relaxed(words);
+    thread_slot& slot = slot_of(writer);
+    const uint64_t lane_bit = 1ULL << (&writer - slot.lanes);
+    if ((slot.recount.load_relaxed() & lane_bit) != 0) {
+      // A jump may have come between the count of a record's words and the record.
+      const uint64_t records = count_records(done, reinterpret_cast<const atomic_word*>(cursor));
+      writer.extra_words.store_relaxed(words - done.records_before.load_relaxed() - records);
+      slot.recount.store_relaxed(slot.recount.load_relaxed() & ~lane_bit);
+    }
+    const uint64_t records = words - writer.extra_words.load_relaxed() - done.records_before.load_relaxed();
+    seal_chunk(image, done, end_bytes, records, ticks);
+  }
+  // Release: a reader that finds the cursor gone finds the extent. And before the lane may take the same chunk again.
+  writer.cursor.store_release(0);
 }
 
 // ---- dead threads ---------------------------------------------------------------------------------------------
@@ -3811,8 +3916,7 @@ inline void read_system_thread_name(uint64_t (&name)[thread_name_bytes / 8]) {
 
 /// Opens the lane's next chunk at `ticks`; without one the lane drops records until a later try. The lane is busy.
 inline bool open_chunk(process_state& process, image_view& image, lane& writer, uint64_t ticks) {
-  thread_slot& slot = *reinterpret_cast<thread_slot*>(reinterpret_cast<uint64_t>(&writer) &
-                                                      ~uint64_t{sizeof(thread_slot) - 1});
+  thread_slot& slot = slot_of(writer);
   const unsigned lane_index = static_cast<unsigned>(&writer - slot.lanes);
   // A busy thread opens chunks every few microseconds; three system clocks each time would show in its regions.
   uint64_t anchor[4];
@@ -3823,6 +3927,8 @@ inline bool open_chunk(process_state& process, image_view& image, lane& writer, 
     for (unsigned i = 0; i < 4; ++i) anchor[i] = before->anchor[i].load_relaxed();
   }
   close_chunk(image, writer, ticks);
+  atomic_word& taking = slot.taking[lane_index];
+  return_chunk(image, taking);
   if (ticks < image.no_chunk_until.load_relaxed()) return false;
   if (!reuse_anchor) {
     keep_stack(process, slot.alternate_stack);
@@ -3847,9 +3953,11 @@ inline bool open_chunk(process_state& process, image_view& image, lane& writer, 
     for (unsigned i = 0; i < thread_name_bytes / 8; ++i) fresh.thread_name[i].store_relaxed(slot.name[i].load_relaxed());
   };
   const bool keep_floor = image.chunk_count >= 4 * image.super->attached_slots.load_relaxed();
-  chunk* taken = take_chunk(image, keep_floor, header);
-  if (taken == nullptr && reap_dead_slots(process, image, 64) != 0) taken = take_chunk(image, keep_floor, header);
-  if (taken == nullptr) taken = take_chunk(image, false, header);
+  chunk* taken = take_chunk(image, keep_floor, taking, header);
+  if (taken == nullptr && reap_dead_slots(process, image, 64) != 0) {
+    taken = take_chunk(image, keep_floor, taking, header);
+  }
+  if (taken == nullptr) taken = take_chunk(image, false, taking, header);
   if (taken == nullptr) {
     // Back off: else every record would search the whole pool again.
     image.no_chunk_until.store_relaxed(ticks + process.tick_hz.load_relaxed() / 1000);
@@ -3857,6 +3965,7 @@ inline bool open_chunk(process_state& process, image_view& image, lane& writer, 
   }
   writer.cursor.store_release(reinterpret_cast<uint64_t>(taken->words));
   writer.chunk.store_release(reinterpret_cast<uint64_t>(taken));
+  taking.store_relaxed(0);
   writer.epoch_base.store_relaxed(base);
   set_deadline(process, image, writer, base);
   return true;
@@ -7003,7 +7112,9 @@ class region {
 }  // namespace disabled_v0
 }  // namespace contrail
 
-#define CONTRAIL_DETAIL_CHECK(...) (false ? ::contrail::detail::checked(__VA_ARGS__) : static_cast<void>(0))
+// Spelt out in full, as contrail/reader.hpp brings the other namespace detail.
+#define CONTRAIL_DETAIL_CHECK(...) \
+  (false ? ::contrail::disabled_v0::detail::checked(__VA_ARGS__) : static_cast<void>(0))
 
 #define CONTRAIL_REGION(...) CONTRAIL_DETAIL_CHECK(__VA_ARGS__)
 #define CONTRAIL_SCOPE(...) CONTRAIL_DETAIL_CHECK(__VA_ARGS__)
@@ -7383,5 +7494,2089 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #endif
 
 #endif
+#endif
+#endif
+#ifdef CONTRAIL_WITH_READER
+// ==== contrail/reader.hpp ===========================================================================================
+// Opt-in: reads what contrail recorded, a dump or the image file of a process that runs or was killed, in C++. It needs
+// no recorder, and works on any machine. The input may be damaged or hostile: what can be read is, warnings() says what
+// could not, and memory is bounded by the input's size. No function throws but for want of memory.
+//
+//   #include <contrail/reader.hpp>
+//
+//   contrail::reader reader(bytes.data(), bytes.size());  // which must outlive it
+//   if (!reader) return fail(reader.reason());
+//   for (const contrail::event& e : reader) {
+//     std::cout << e.thread().name << ": " << e.name() << " took " << e.duration_ns() << " ns\n";
+//     for (const contrail::event_field& f : e.fields()) std::cout << "  " << f.name << '\n';
+//   }
+#ifndef CONTRAIL_READER_HPP
+#define CONTRAIL_READER_HPP
+
+// ==== contrail/detail/reader_threads.hpp ============================================================================
+// What each thread did: the records of all slots that it used, in order, and the regions that it left open.
+#ifndef CONTRAIL_DETAIL_READER_THREADS_HPP
+#define CONTRAIL_DETAIL_READER_THREADS_HPP
+
+// ==== contrail/detail/reader_image.hpp ==============================================================================
+// A dump or a live image as its parts: superblock, thread slots, bindings, and which chunks hold what. The order of the
+// checks is that of tools/contrail.py, so that both say the same of a damaged input.
+#ifndef CONTRAIL_DETAIL_READER_IMAGE_HPP
+#define CONTRAIL_DETAIL_READER_IMAGE_HPP
+
+// ==== contrail/detail/reader_bindings.hpp ===========================================================================
+// What an id in a dump stands for, and how the payloads of its records read.
+#ifndef CONTRAIL_DETAIL_READER_BINDINGS_HPP
+#define CONTRAIL_DETAIL_READER_BINDINGS_HPP
+
+// ==== contrail/detail/reader_bytes.hpp ==============================================================================
+// Bytes that anyone may have written: no read goes beyond them, and no sum of offsets wraps.
+#ifndef CONTRAIL_DETAIL_READER_BYTES_HPP
+#define CONTRAIL_DETAIL_READER_BYTES_HPP
+
+// ==== contrail/detail/image.hpp =====================================================================================
+// Every byte of the image: the recorder's memory, which is also the file format of a dump. docs/format.md is the
+// prose of this header; tools/contrail.py mirrors it. No other C++ code knows an offset.
+#ifndef CONTRAIL_DETAIL_IMAGE_HPP
+#define CONTRAIL_DETAIL_IMAGE_HPP
+
+// ==== contrail/detail/atomic.hpp ====================================================================================
+// The one atomic word type, over the compilers' builtins: <atomic> alone would cost each translation unit 220 ms.
+#ifndef CONTRAIL_DETAIL_ATOMIC_HPP
+#define CONTRAIL_DETAIL_ATOMIC_HPP
+
+#include <stdint.h>
+
+#if defined(__SANITIZE_THREAD__)
+#define CONTRAIL_DETAIL_THREAD_SANITIZER 1
+#elif defined(__has_feature)
+#define CONTRAIL_DETAIL_THREAD_SANITIZER __has_feature(thread_sanitizer)
+#else
+#define CONTRAIL_DETAIL_THREAD_SANITIZER 0
+#endif
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// A 64-bit word that threads, signal handlers and readers of the image share. Same size and layout as uint64_t.
+// Async-signal-safe.
+struct alignas(8) atomic_word {
+  uint64_t value = 0;
+
+  CONTRAIL_DETAIL_ALWAYS_INLINE uint64_t load_relaxed() const { return __atomic_load_n(&value, __ATOMIC_RELAXED); }
+  CONTRAIL_DETAIL_ALWAYS_INLINE uint64_t load_acquire() const { return __atomic_load_n(&value, __ATOMIC_ACQUIRE); }
+  /// Loads a word that only the running thread writes while it matters. Compilers fold this into the instruction that
+  /// uses it, which they do not do with atomic loads; several per region.
+  CONTRAIL_DETAIL_ALWAYS_INLINE uint64_t load_owned() const {
+    return CONTRAIL_DETAIL_THREAD_SANITIZER ? load_relaxed() : value;
+  }
+  CONTRAIL_DETAIL_ALWAYS_INLINE void store_relaxed(uint64_t v) { __atomic_store_n(&value, v, __ATOMIC_RELAXED); }
+  CONTRAIL_DETAIL_ALWAYS_INLINE void store_release(uint64_t v) { __atomic_store_n(&value, v, __ATOMIC_RELEASE); }
+  CONTRAIL_DETAIL_ALWAYS_INLINE uint64_t fetch_add_relaxed(uint64_t v) {
+    return __atomic_fetch_add(&value, v, __ATOMIC_RELAXED);
+  }
+  /// Strong compare-exchange, acquire and release on success; `expected` receives the value found.
+  CONTRAIL_DETAIL_ALWAYS_INLINE bool compare_exchange(uint64_t& expected, uint64_t desired) {
+    return __atomic_compare_exchange_n(&value, &expected, desired, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+  }
+  /// Adds with a plain load and store, for words that only their own thread changes and others may read.
+  CONTRAIL_DETAIL_ALWAYS_INLINE void add_owned(uint64_t v) {
+#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
+    asm("addq %1, %0" : "+m"(value) : "er"(v) : "cc");
+#else
+    store_relaxed(load_relaxed() + v);
+#endif
+  }
+};
+
+/// A pointer that one thread uses, and another one when that thread has ended.
+template <class T>
+struct owned_pointer {
+  T* value;
+
+  CONTRAIL_DETAIL_ALWAYS_INLINE T& operator*() const {
+    return *(CONTRAIL_DETAIL_THREAD_SANITIZER ? __atomic_load_n(&value, __ATOMIC_RELAXED) : value);
+  }
+  CONTRAIL_DETAIL_ALWAYS_INLINE void operator=(T* to) { __atomic_store_n(&value, to, __ATOMIC_RELAXED); }
+};
+
+static_assert(sizeof(atomic_word) == 8 && __atomic_always_lock_free(8, nullptr),
+              "contrail needs lock-free 64-bit atomics.");
+
+/// The difference of two words, `b` read after `a` and anew each time, in one instruction where the compiler would take
+/// two.
+CONTRAIL_DETAIL_ALWAYS_INLINE uint64_t difference(const atomic_word& a, const atomic_word& b) {
+  // Acquire costs nothing on x86-64, whose loads stay in order.
+  uint64_t result = a.load_acquire();
+#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
+  asm volatile("subq %1, %0" : "+r"(result) : "m"(b.value) : "cc");
+#else
+  result -= b.load_relaxed();
+#endif
+  return result;
+}
+
+/// Orders this thread against its own signal handlers; emits no instruction.
+CONTRAIL_DETAIL_ALWAYS_INLINE void signal_fence() { __atomic_signal_fence(__ATOMIC_SEQ_CST); }
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+
+/// How a field's value is stored in a payload. An enumeration has its underlying type.
+enum class field_type : uint8_t {
+  boolean = 1,
+  character = 2,  ///< char and char8_t, 1 byte
+  int8 = 3,
+  uint8 = 4,
+  int16 = 5,
+  uint16 = 6,
+  int32 = 7,
+  uint32 = 8,
+  int64 = 9,
+  uint64 = 10,
+  int128 = 11,   ///< 16 bytes, aligned to 8
+  uint128 = 12,
+  float32 = 13,
+  float64 = 14,  ///< also long double, rounded
+  pointer = 15,  ///< 8 bytes
+  string = 16,   ///< 2 bytes: bits [14:0] its bytes in the tail, bit 15 set when it was cut
+  duration = 17,  ///< std::chrono durations, int64 nanoseconds, saturated
+  code_point = 18  ///< wchar_t, char16_t, char32_t, as uint32
+};
+
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// Stored complemented, so that scanning a core file for the magic does not find this constant in the binary.
+/// The file begins with the bytes 89 43 54 52 4c 0d 0a 1a ("\x89CTRL\r\n\x1a").
+inline constexpr uint64_t complement_of_image_magic = ~0x1a0a'0d4c'5254'4389ULL;
+inline constexpr uint16_t format_major = 1;  ///< a reader refuses another major version
+inline constexpr uint16_t format_minor = 1;  ///< a reader accepts any minor version and skips what it does not know
+
+// ---- time ----------------------------------------------------------------------------------------------------
+
+enum class clock_source : uint32_t { tsc = 1, cntvct = 2, monotonic = 3 };
+
+/// One moment on four clocks; the decoder turns ticks into nanoseconds between two of these.
+struct clock_anchor {
+  uint64_t ticks;
+  uint64_t monotonic_ns;
+  uint64_t realtime_ns;
+  uint64_t boottime_ns;
+};
+
+inline constexpr unsigned epoch_bits = 23;  ///< a time epoch is 2^23 ticks; short forms hold times within it
+inline constexpr uint64_t epoch_ticks = 1ULL << epoch_bits;
+
+// ---- records -------------------------------------------------------------------------------------------------
+// A record is a header word and 0 or more payload words. Its length follows from the header word alone.
+//
+//   tag 0  point, short      [1:0]=0 [17:2]=id [25:18]=payload words [40:26]=0      [63:41]=time
+//   tag 1  region, plain     [1:0]=1 [17:2]=id [40:18]=duration                     [63:41]=end time
+//   tag 2  region, payload   [1:0]=2 [5:2]=payload words [17:6]=id [40:18]=duration [63:41]=end time
+//   tag 3  long form         [1:0]=3 [5:2]=form [15:6]=words after the header [31:16]=id [63:32]=0
+//
+// Times are ticks modulo 2^23 within the epoch whose base the chunk's header or the last epoch word states.
+
+enum class record_tag : unsigned { point = 0, region = 1, region_payload = 2, long_form = 3 };
+
+enum class long_form : unsigned {
+  epoch = 0,         ///< no further words; bits [63:23] are the base of the epoch that starts here
+  anchor = 1,        ///< 4 words: a clock_anchor
+  region = 2,        ///< start ticks, end ticks, payload
+  point = 3,         ///< ticks, payload
+  async_region = 4,  ///< start ticks, end ticks, tid of the thread that began it, payload
+};
+
+inline constexpr unsigned id_shift = 2;
+inline constexpr unsigned payload_region_id_shift = 6;
+inline constexpr unsigned duration_shift = 18;
+inline constexpr uint64_t site_word_mask = (1ULL << duration_shift) - 1;
+inline constexpr unsigned end_time_shift = 41;
+inline constexpr uint64_t max_payload_region_id = 0xfff;
+inline constexpr uint64_t max_id = 0xfffd;
+inline constexpr uint64_t overflow_id = 0xfffe;  ///< what call sites bind to when ids or binding space ran out
+inline constexpr unsigned max_short_region_words = 15;
+inline constexpr unsigned max_point_words = 255;
+
+inline constexpr uint64_t long_header(long_form form, uint64_t id, unsigned words) {
+  return id << 16 | static_cast<uint64_t>(words) << 6 | static_cast<uint64_t>(form) << 2 | 3;
+}
+inline constexpr uint64_t epoch_word(uint64_t base) { return base | static_cast<uint64_t>(long_form::epoch) << 2 | 3; }
+
+// ---- payloads ------------------------------------------------------------------------------------------------
+// Fixed part: the fields in order, each aligned to min(its size, 8), as binding_field::offset says; arrays are `count`
+// elements in a row. Then the tail: the bytes of all strings in field order, without padding. Then zeros up to a whole
+// word. Then, if the binding has binding_flag_dynamic, fields set at run time: a word
+//   [7:0] field_type  [31:16] bytes of the key  [47:32] bytes of the value  [48] set when the value was cut
+// followed by the key's and the value's bytes, padded with zeros to whole words; a zero word or the payload's end ends
+// them.
+
+inline constexpr uint16_t string_cut = 0x8000;
+
+// ---- chunks --------------------------------------------------------------------------------------------------
+
+inline constexpr unsigned chunk_bytes = 8192;
+inline constexpr unsigned chunk_header_bytes = 128;
+inline constexpr unsigned chunk_words = (chunk_bytes - chunk_header_bytes) / 8;
+inline constexpr unsigned thread_name_bytes = 32;
+
+struct chunk {
+  atomic_word ticket;          ///< unique and increasing over the process; 0 while the header is rewritten
+  atomic_word extent;          ///< bytes from the chunk's start to the end of its last record; 0 while it is open.
+                               ///< In a live image the number of its records stands above bit 32
+  atomic_word writer;          ///< index of the thread slot that writes it, and above bit 32 the slot's generation
+  atomic_word tid_lane;        ///< the system's thread id, and above bit 32 the lane
+  atomic_word words_before;    ///< words this lane wrote before this chunk: a gap here is an exact loss
+  atomic_word records_before;  ///< records this lane wrote before this chunk
+  atomic_word epoch_base;      ///< the time epoch at the chunk's first record
+  atomic_word sealed_ticks;    ///< when it was sealed; 0 while it is open
+  atomic_word anchor[4];       ///< a clock_anchor from when it was opened, or up to a millisecond earlier
+  atomic_word thread_name[thread_name_bytes / 8];  ///< UTF-8, zero padded, as known when it was opened
+  atomic_word words[chunk_words];
+};
+static_assert(sizeof(chunk) == chunk_bytes && __builtin_offsetof(chunk, words) == chunk_header_bytes);
+
+/// An entry of the chunk state table: ticket << 2 | state.
+enum class chunk_state : unsigned { free = 0, open = 1, sealed = 2, taking = 3 };
+
+// ---- thread slots --------------------------------------------------------------------------------------------
+
+struct lane;
+
+inline constexpr unsigned frame_payload_words = 20;
+
+/// One entry of a thread's open-region stack. `start_ticks` tells its state: 0 free; below point_mark a region that began
+/// then; with point_mark the stack pointer of code that writes a point here; frame_busy the stack's end, or left for
+/// good. As signed numbers all but the first are above every site word, so that one compare finds a free frame.
+struct alignas(64) frame {
+  atomic_word word;           ///< of a region: (start ticks << 18) - site word. In a dump 0 where there is none
+  owned_pointer<lane> owner;  ///< where its record goes
+  atomic_word start_ticks;
+  atomic_word stack_pointer;  ///< of the code that began the region, to recognise frames that were jumped over
+  atomic_word payload[frame_payload_words];
+};
+static_assert(sizeof(frame) == 192);
+inline constexpr uint64_t point_mark = 1ULL << 62;
+inline constexpr uint64_t frame_busy = ~0ULL >> 1;
+
+inline bool is_free(const frame& at) { return at.start_ticks.load_relaxed() == 0; }
+inline void set_free(frame& at) { at.start_ticks.store_relaxed(0); }
+
+/// Whether a frame's start_ticks is that of an open region.
+inline bool is_region(uint64_t start_ticks) { return start_ticks - 1 < point_mark - 1; }
+
+/// Whether the region that was given `word` when it began is still open in this frame.
+inline bool holds_region(const frame& at, uint64_t word) {
+  const uint64_t start = at.start_ticks.load_relaxed();
+  return is_region(start) && at.word.load_relaxed() == word && (start << duration_shift) - word <= site_word_mask;
+}
+
+/// One write position of a thread. Only its own thread writes it; dumps and the recycler read it.
+struct lane {
+  atomic_word cursor;       ///< address of the next word to write; released after the words before it
+  atomic_word deadline;     ///< end of the time epoch; records at or past it take the slow path
+  atomic_word epoch_base;
+  atomic_word chunk;        ///< address of the open chunk; 0 when there is none
+  atomic_word extra_words;  ///< words written that are no record's header: records = words - extra words
+  atomic_word words_before; ///< words in chunks before the open one
+  atomic_word anchor_ticks; ///< of the newest clock anchor
+  atomic_word dropped;      ///< records this lane lost for want of a chunk
+};
+static_assert(sizeof(lane) == 64);
+
+inline constexpr unsigned lane_count = 3;
+CONTRAIL_DETAIL_HIDDEN inline constexpr unsigned lane_depth[lane_count] = {64, 8, 8};  ///< open regions; one frame more ends each stack
+inline constexpr unsigned frame_count = 64 + 8 + 8 + lane_count;
+CONTRAIL_DETAIL_HIDDEN inline constexpr unsigned first_frame[lane_count] = {0, 65, 74};
+
+enum class slot_state : uint64_t { free = 0, claimed = 1, live = 2, sealing = 3 };
+
+struct alignas(64) thread_slot {
+  atomic_word state;       ///< slot_state in the low 8 bits, generation above
+  atomic_word tid_index;     ///< the system's thread id, and above bit 32 the index of this slot
+  atomic_word owner_object;  ///< which shared object of the process this slot serves
+  atomic_word attach_ticks;
+  atomic_word name_version;  ///< odd while the name changes; 0: never named by TRACE_THREAD_NAME
+  atomic_word name[thread_name_bytes / 8];
+  atomic_word alternate_stack;  ///< live: which of contrail's signal stacks the thread has, plus 1
+  atomic_word occupant;         ///< live: who claims or seals the slot, see thread_id.hpp; 0: nobody
+  atomic_word taking[3];        ///< live: by lane, the ticket by which it is about to take a chunk; 0: none
+  atomic_word recount;          ///< live: bits of the lanes whose count of records a jump may have left wrong
+  atomic_word reserved[17];
+  lane lanes[lane_count];
+  frame frames[frame_count];
+};
+static_assert(sizeof(thread_slot) == 16384 && __builtin_offsetof(thread_slot, lanes) == 256 &&
+              __builtin_offsetof(thread_slot, frames) == 448);
+
+// ---- bindings ------------------------------------------------------------------------------------------------
+
+enum class binding_kind : uint8_t {
+  region = 1,
+  instant = 2,
+  counter = 3,
+  log = 4,        ///< the name is the format string
+  event_type = 5,
+  overflow = 6,
+  end_of_dump = 255
+};
+
+inline constexpr uint8_t binding_flag_cut = 1;      ///< a string or the schema was cut to fit
+inline constexpr uint8_t binding_flag_dynamic = 2;  ///< records may carry fields set at run time after the payload
+
+/// Followed by `field_count` binding_field, `enumerator_count` binding_enumerator, then the strings without
+/// terminators: name, category, file, function, each field's name, each enumerator's name; padded to 8 bytes.
+struct binding {
+  uint32_t bytes;  ///< of the whole entry, a multiple of 8
+  uint16_t id;
+  binding_kind kind;
+  uint8_t flags;
+  uint64_t type_id;  ///< the stable id of the registered type, 0 if none
+  uint32_t line;
+  uint16_t field_count;
+  uint16_t enumerator_count;
+  uint16_t name_bytes;
+  uint16_t category_bytes;
+  uint16_t file_bytes;
+  uint16_t function_bytes;
+};
+static_assert(sizeof(binding) == 32);
+
+struct binding_field {
+  uint16_t name_bytes;
+  uint8_t type;  ///< contrail::field_type
+  uint8_t flags;
+  uint16_t offset;            ///< in the payload's fixed part, bytes
+  uint16_t count;             ///< 1, or the number of elements of an array
+  uint16_t first_enumerator;  ///< index into the entry's enumerators
+  uint16_t enumerator_count;  ///< 0: not an enumeration, or its names are not known
+  uint16_t is_array;
+  uint16_t reserved;
+};
+static_assert(sizeof(binding_field) == 16);
+
+struct binding_enumerator {
+  int64_t value;
+  uint16_t name_bytes;
+  uint16_t reserved[3];
+};
+static_assert(sizeof(binding_enumerator) == 16);
+
+/// The last 64 bytes of a complete dump; laid out so that a reader of bindings meets it as one more entry.
+struct end_of_dump {
+  uint32_t bytes = 64;
+  uint16_t id = 0;
+  binding_kind kind = binding_kind::end_of_dump;
+  uint8_t flags = 0;
+  uint64_t total_bytes = 0;   ///< of the whole dump
+  uint64_t chunks_written = 0;
+  uint64_t chunks_torn = 0;   ///< recycled while they were copied: written with ticket 0
+  clock_anchor anchor{};
+};
+static_assert(sizeof(end_of_dump) == 64);
+
+// ---- superblock ----------------------------------------------------------------------------------------------
+
+enum class image_kind : uint32_t { live = 1, dump = 2 };
+enum class image_storage : uint32_t { memory = 0, file = 1 };
+
+/// How the recording in a live image ended.
+enum class image_end : uint32_t {
+  none = 0,     ///< it runs, or its process was killed, crashed or called _exit
+  stopped = 1,  ///< flight_recorder::stop
+  exited = 2    ///< exit, or the end of main
+};
+
+enum class crash_cause : uint32_t { none = 0, signal = 1, terminate = 2 };
+
+/// What ended the process. In a dump: of the crash that made it.
+struct crash_note {
+  crash_cause cause;  ///< in a live image filled in last
+  uint32_t signal;    ///< 0: std::terminate
+  int32_t code;       ///< si_code: above 0 the kernel found a fault, else a process sent the signal
+  uint32_t tid;
+  uint64_t address;   ///< si_addr of a fault
+  uint32_t sender;    ///< the process that sent the signal
+  uint32_t reserved;
+  char thread[thread_name_bytes];  ///< the system's name of the thread, which may have no slot
+};
+static_assert(sizeof(crash_note) == 64);
+
+enum class drop_reason : unsigned {
+  no_chunk,      ///< the pool had no chunk to give
+  no_slot,       ///< more threads than slots
+  no_lane,       ///< a signal handler found all lanes of its thread in use
+  too_deep,      ///< more open regions than a lane's stack holds
+  misnested,     ///< a region whose frame was taken away before it ended
+  count
+};
+
+struct superblock {
+  uint64_t magic;
+  uint16_t version_major;
+  uint16_t version_minor;
+  uint32_t superblock_bytes;
+  image_kind kind;
+  clock_source source;
+  uint64_t image_bytes;   ///< live: of the mapping
+  uint64_t base_address;  ///< live: where it is mapped in the process; cursors are absolute addresses
+  // 40
+  uint64_t slots_offset;
+  uint32_t slot_bytes;
+  uint32_t slot_count;
+  uint64_t chunk_states_offset;  ///< live only; one word per chunk
+  uint64_t chunks_offset;
+  uint32_t chunk_bytes;
+  uint32_t chunk_count;
+  uint64_t binding_index_offset;  ///< live only; per id the offset of its entry in the arena plus 1, as uint32_t
+  uint64_t binding_index_count;
+  uint64_t bindings_offset;       ///< live: the arena; dump: entries known before the chunks were copied
+  uint64_t bindings_bytes;
+  uint64_t late_bindings_offset;  ///< dump only: entries made meanwhile, ended by end_of_dump
+  uint64_t scratch_offset;        ///< live only: work space of the dump
+  uint64_t scratch_bytes;
+  // 136
+  uint32_t pid;
+  uint32_t lane_count;
+  uint32_t frame_bytes;
+  uint32_t frame_count;
+  uint32_t lane_first_frame[4];
+  uint64_t tick_hz;    ///< nominal ticks per second; anchors are better
+  clock_anchor start;  ///< when recording started; earlier records are no part of this recording
+  clock_anchor ready;  ///< a little later
+  char executable[256];
+  char host[64];
+  // 560
+  atomic_word next_ticket;
+  atomic_word next_id;
+  atomic_word arena_used;
+  atomic_word attached;        ///< threads that ever attached
+  atomic_word attached_slots;  ///< slots in use
+  atomic_word dropped[8];
+  atomic_word overwritten_ticks;  ///< the newest moment of which records were overwritten: all threads' are there after it
+  atomic_word reserved_counters[2];
+  // 688: only in dumps
+  clock_anchor dump;       ///< when the dump began
+  uint64_t window_ns;      ///< asked for; 0: all
+  uint64_t cutoff_ticks;   ///< records that ended before are outside the window
+  uint32_t dump_sequence;
+  uint32_t dump_signal;    ///< the signal that asked for it, 0: the program did
+  uint32_t dump_tid;
+  uint32_t reserved0;
+  // 752: only in live images
+  image_storage storage;
+  image_end ended;
+  clock_anchor end;        ///< when it ended; filled in before `ended` is
+  // 792
+  crash_note crash;
+  uint8_t reserved[4096 - 856];
+};
+static_assert(sizeof(superblock) == 4096 && __builtin_offsetof(superblock, pid) == 136 &&
+              __builtin_offsetof(superblock, next_ticket) == 560 && __builtin_offsetof(superblock, dump) == 688 &&
+              __builtin_offsetof(superblock, reserved) == 856);
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+#include <bit>
+#include <cstddef>
+#include <cstring>
+#include <string>
+#include <string_view>
+#include <type_traits>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+namespace reading {
+
+__extension__ typedef __int128 int128;
+__extension__ typedef unsigned __int128 uint128;
+
+inline constexpr uint64_t never = ~0ULL;  ///< a moment after all others; also where counts stop to grow
+
+inline uint64_t saturating_add(uint64_t a, uint64_t b) { return a > never - b ? never : a + b; }
+
+class untrusted_bytes {
+ public:
+  untrusted_bytes() = default;
+  untrusted_bytes(const void* data, uint64_t size) : data_(static_cast<const char*>(data)), size_(size) {}
+
+  uint64_t size() const { return size_; }
+  bool has(uint64_t at, uint64_t size) const { return at <= size_ && size <= size_ - at; }
+
+  /// A little-endian number; 0 where there are no such bytes.
+  template <class T>
+  T get(uint64_t at) const {
+    static_assert(std::is_unsigned_v<T>);
+    T value = 0;
+    if (!has(at, sizeof(T))) return value;
+    memcpy(&value, data_ + at, sizeof(T));
+    if constexpr (std::endian::native == std::endian::big && sizeof(T) > 1) {
+      T turned = 0;
+      for (unsigned i = 0; i < sizeof(T); ++i, value = static_cast<T>(value >> 8)) {
+        turned = static_cast<T>(turned << 8 | (value & 0xff));
+      }
+      value = turned;
+    }
+    return value;
+  }
+  uint8_t u8(uint64_t at) const { return get<uint8_t>(at); }
+  uint16_t u16(uint64_t at) const { return get<uint16_t>(at); }
+  uint32_t u32(uint64_t at) const { return get<uint32_t>(at); }
+  uint64_t u64(uint64_t at) const { return get<uint64_t>(at); }
+
+  clock_anchor anchor(uint64_t at) const { return {u64(at), u64(at + 8), u64(at + 16), u64(at + 24)}; }
+
+  /// Empty where there are no such bytes.
+  std::string_view view(uint64_t at, uint64_t size) const {
+    return has(at, size) ? std::string_view(data_ + at, size) : std::string_view();
+  }
+  /// Up to the first zero.
+  std::string_view c_string(uint64_t at, uint64_t size) const {
+    const std::string_view all = view(at, size);
+    return all.substr(0, all.find('\0'));
+  }
+  untrusted_bytes part(uint64_t at, uint64_t size) const {
+    return has(at, size) ? untrusted_bytes(data_ + at, size) : untrusted_bytes();
+  }
+
+ private:
+  const char* data_ = nullptr;
+  uint64_t size_ = 0;
+};
+
+inline std::string decimal(uint128 magnitude, bool negative) {
+  char digits[40];
+  char* at = digits + sizeof(digits);
+  do {
+    *--at = static_cast<char>('0' + static_cast<unsigned>(magnitude % 10));
+    magnitude /= 10;
+  } while (magnitude != 0);
+  if (negative) *--at = '-';
+  return std::string(at, digits + sizeof(digits));
+}
+inline std::string decimal(uint128 value) { return decimal(value, false); }
+inline std::string decimal(int128 value) {
+  return decimal(value < 0 ? 0 - static_cast<uint128>(value) : static_cast<uint128>(value), value < 0);
+}
+
+/// 1500000 is "1.5 ms": exact, in the largest unit that leaves a whole part.
+inline std::string duration_text(int128 ns) {
+  const uint128 magnitude = ns < 0 ? 0 - static_cast<uint128>(ns) : static_cast<uint128>(ns);
+  struct unit {
+    const char* name;
+    uint64_t size;
+  };
+  for (const unit& in : {unit{" s", 1'000'000'000}, unit{" ms", 1'000'000}, unit{" us", 1'000}}) {
+    if (magnitude < in.size) continue;
+    // The digits behind the point, with those zeros in front that a 1 before them keeps.
+    std::string fraction = decimal(magnitude % in.size + in.size);
+    fraction[0] = '.';
+    fraction.erase(fraction.find_last_not_of('0') + 1);
+    if (fraction == ".") fraction.clear();
+    return decimal(magnitude / in.size, ns < 0) + fraction + in.name;
+  }
+  return decimal(ns) + " ns";
+}
+
+}  // namespace reading
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+#include <algorithm>
+#include <deque>
+#include <span>
+#include <vector>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+
+/// What a call site or type records. `unknown` is an id that the dump does not explain, which only damage brings about.
+enum class event_kind : uint8_t { unknown = 0, region, instant, counter, log, event_type, overflow };
+
+struct event_enumerator {
+  int64_t value;
+  std::string_view name;
+};
+
+/// A call site or event type, as the recorder described it. Texts are bytes of the input, UTF-8 unless it is damaged,
+/// and at most 4096 of each.
+struct CONTRAIL_DETAIL_HIDDEN event_binding {
+  struct field {
+    std::string_view name;
+    field_type type;         ///< may be one that this reader does not know
+    bool is_array;
+    uint16_t count;          ///< 1, or the elements of an array
+    uint16_t offset;         ///< in the payload
+    uint16_t first_enumerator, enumerator_count;
+  };
+
+  uint16_t id = 0;
+  event_kind kind = event_kind::unknown;
+  uint8_t flags = 0;     ///< 1: something was cut to fit; 2: records may carry fields set at run time
+  uint64_t type_id = 0;  ///< event_info<T>::id of a registered type, else 0
+  uint32_t line = 0;
+  std::string_view name, category, file, function;
+  std::vector<field> fields;
+  std::vector<event_enumerator> enumerators;
+
+  // Not for users: what reading a payload needs.
+  size_t readable = 0;             ///< fields before the first one that cannot be read
+  uint64_t fixed_bytes = 0;        ///< of these
+  std::vector<uint32_t> by_value;  ///< enumerators by value, then by index
+};
+
+/// One value of a field: which member holds it follows from the type.
+struct event_value {
+  field_type type;
+  bool is_cut;            ///< a text that did not fit where it was recorded
+  bool is_named;          ///< an enumerator's name is known
+  uint64_t low, high;     ///< the number, sign extended to 128 bits; the bits of a float or double
+  std::string_view text;  ///< of a string; of an enumeration the name
+
+  int64_t as_int() const { return static_cast<int64_t>(low); }
+  uint64_t as_uint() const { return low; }
+  bool as_bool() const { return low != 0; }
+  /// Of float and double; other numbers are converted.
+  double as_double() const {
+    if (type == field_type::float32) return static_cast<double>(std::bit_cast<float>(static_cast<uint32_t>(low)));
+    if (type == field_type::float64) return std::bit_cast<double>(low);
+    return is_negative() ? -static_cast<double>(magnitude()) : static_cast<double>(magnitude());
+  }
+  /// The decimal digits of an integer, whatever its size.
+  std::string to_string() const { return detail::reading::decimal(magnitude(), is_negative()); }
+
+ private:
+  bool is_negative() const { return high >> 63 != 0 && type != field_type::uint128; }
+  detail::reading::uint128 magnitude() const {
+    const auto all = static_cast<detail::reading::uint128>(high) << 64 | low;
+    return is_negative() ? 0 - all : all;
+  }
+};
+
+/// A field of one event: a value, or several if it is an array.
+struct event_field {
+  std::string_view name;
+  field_type type;
+  bool is_array;
+  bool is_dynamic;  ///< it was set at run time
+  std::span<const event_value> values;
+
+  const event_value& value() const { return values.front(); }  ///< an array of a dump has an element at least
+};
+
+/// The fields of one event, in order.
+class CONTRAIL_DETAIL_HIDDEN event_fields {
+ public:
+  event_fields() = default;
+  event_fields(event_fields&&) = default;
+  event_fields& operator=(event_fields&&) = default;
+
+  auto begin() const { return fields_.begin(); }
+  auto end() const { return fields_.end(); }
+  size_t size() const { return fields_.size(); }
+  const event_field& operator[](size_t i) const { return fields_[i]; }
+  /// Null if there is none of that name.
+  const event_field* find(std::string_view name) const {
+    for (const event_field& f : fields_) {
+      if (f.name == name) return &f;
+    }
+    return nullptr;
+  }
+  /// The payload contradicts its description; then there are no fields.
+  bool is_damaged() const { return damaged_; }
+
+  /// Reads a payload; what was here before is gone. Not for users: event::fields() is.
+  void read(const event_binding& binding, const detail::reading::untrusted_bytes& payload) {
+    values_.clear();
+    fields_.clear();
+    counts_.clear();
+    damaged_ = payload.size() != 0 && !read_all(binding, payload);
+    if (damaged_) fields_.clear();
+    const event_value* first = values_.data();  // values move no more
+    for (size_t i = 0; i < fields_.size(); first += counts_[i++]) fields_[i].values = {first, counts_[i]};
+  }
+
+ private:
+  static constexpr bool is_integer(field_type type) {
+    return (type >= field_type::boolean && type <= field_type::uint128) || type == field_type::code_point;
+  }
+
+  void add_field(std::string_view name, field_type type, bool is_array, bool is_dynamic, size_t count) {
+    fields_.push_back({name, type, is_array, is_dynamic, {}});
+    counts_.push_back(count);
+  }
+
+  bool read_all(const event_binding& binding, const detail::reading::untrusted_bytes& payload);
+  bool read_dynamic(const detail::reading::untrusted_bytes& payload, uint64_t at);
+  static void find_name(const event_binding& binding, const event_binding::field& field, event_value& value);
+
+  std::vector<event_field> fields_;
+  std::vector<event_value> values_;  ///< of all fields, in a row
+  std::vector<size_t> counts_;       ///< how many of them are each field's
+  bool damaged_ = false;
+};
+
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+namespace reading {
+
+inline constexpr uint64_t max_name_bytes = 4096;
+inline constexpr uint64_t max_shared_enumerators = 1 << 16;
+
+/// 0: not known to this version of the format.
+inline constexpr unsigned bytes_of(field_type type) {
+  constexpr uint8_t sizes[] = {0, 1, 1, 1, 1, 2, 2, 4, 4, 8, 8, 16, 16, 4, 8, 8, 2, 8, 4};
+  const auto index = static_cast<unsigned>(type);
+  return index < sizeof(sizes) ? sizes[index] : 0;
+}
+
+/// One element of a field; the caller has checked that it is there.
+inline event_value value_at(field_type type, const untrusted_bytes& payload, uint64_t at) {
+  event_value value{type, false, false, 0, 0, {}};
+  switch (bytes_of(type)) {
+    case 1: value.low = payload.u8(at); break;
+    case 2: value.low = payload.u16(at); break;
+    case 4: value.low = payload.u32(at); break;
+    case 8: value.low = payload.u64(at); break;
+    default: value.low = payload.u64(at), value.high = payload.u64(at + 8);
+  }
+  const auto extend = [&](int64_t number) {
+    value.low = static_cast<uint64_t>(number);
+    value.high = number < 0 ? ~0ULL : 0;
+  };
+  switch (type) {
+    case field_type::int8: extend(static_cast<int8_t>(value.low)); break;
+    case field_type::int16: extend(static_cast<int16_t>(value.low)); break;
+    case field_type::int32: extend(static_cast<int32_t>(value.low)); break;
+    case field_type::int64:
+    case field_type::duration: extend(static_cast<int64_t>(value.low)); break;
+    default: break;
+  }
+  return value;
+}
+
+/// False when the entry contradicts itself. `entry` is as in the image.
+inline bool read_binding(const untrusted_bytes& entry, event_binding& out) {
+  const unsigned field_count = entry.u16(offsetof(binding, field_count));
+  const unsigned enumerator_count = entry.u16(offsetof(binding, enumerator_count));
+  const uint64_t fields_at = sizeof(binding), enumerators_at = fields_at + field_count * sizeof(binding_field);
+  uint64_t at = enumerators_at + enumerator_count * sizeof(binding_enumerator);
+  if (at > entry.size()) return false;
+  bool complete = true;
+  const auto name = [&](uint64_t size) {
+    complete = complete && entry.has(at, size);
+    const std::string_view text = entry.view(at, size);
+    at += size;
+    return text.substr(0, max_name_bytes);
+  };
+
+  out.id = entry.u16(offsetof(binding, id));
+  out.kind = static_cast<event_kind>(entry.u8(offsetof(binding, kind)));
+  out.flags = entry.u8(offsetof(binding, flags));
+  out.type_id = entry.u64(offsetof(binding, type_id));
+  out.line = entry.u32(offsetof(binding, line));
+  out.name = name(entry.u16(offsetof(binding, name_bytes)));
+  out.category = name(entry.u16(offsetof(binding, category_bytes)));
+  out.file = name(entry.u16(offsetof(binding, file_bytes)));
+  out.function = name(entry.u16(offsetof(binding, function_bytes)));
+
+  uint64_t shared = 0;
+  bool readable = true;
+  out.fields.reserve(field_count);
+  for (unsigned i = 0; i < field_count; ++i) {
+    const uint64_t from = fields_at + i * sizeof(binding_field);
+    event_binding::field f;
+    f.name = name(entry.u16(from + offsetof(binding_field, name_bytes)));
+    f.type = static_cast<field_type>(entry.u8(from + offsetof(binding_field, type)));
+    f.is_array = entry.u16(from + offsetof(binding_field, is_array)) != 0;
+    f.count = entry.u16(from + offsetof(binding_field, count));
+    f.offset = entry.u16(from + offsetof(binding_field, offset));
+    f.first_enumerator = entry.u16(from + offsetof(binding_field, first_enumerator));
+    f.enumerator_count = entry.u16(from + offsetof(binding_field, enumerator_count));
+    shared += f.enumerator_count;
+    // Of a newer minor version, or damaged: this field and those after it cannot be read.
+    readable = readable && bytes_of(f.type) != 0 && f.count != 0 && f.offset >= out.fixed_bytes;
+    if (readable) {
+      out.fixed_bytes = f.offset + uint64_t{bytes_of(f.type)} * f.count;
+      ++out.readable;
+    }
+    out.fields.push_back(f);
+  }
+  out.enumerators.reserve(enumerator_count);
+  for (unsigned i = 0; i < enumerator_count; ++i) {
+    const uint64_t from = enumerators_at + i * sizeof(binding_enumerator);
+    const auto value = static_cast<int64_t>(entry.u64(from + offsetof(binding_enumerator, value)));
+    out.enumerators.push_back({value, name(entry.u16(from + offsetof(binding_enumerator, name_bytes)))});
+  }
+  if (shared > max_shared_enumerators) out.enumerators.clear();
+  for (uint32_t i = 0; i < out.enumerators.size(); ++i) out.by_value.push_back(i);
+  std::stable_sort(out.by_value.begin(), out.by_value.end(),
+                   [&](uint32_t a, uint32_t b) { return out.enumerators[a].value < out.enumerators[b].value; });
+  return complete;
+}
+
+}  // namespace reading
+}  // namespace detail
+
+/// Of several enumerators of a field with one value, the last.
+inline void event_fields::find_name(const event_binding& binding, const event_binding::field& field,
+                                    event_value& value) {
+  const auto number = static_cast<int64_t>(value.low);
+  if (value.high != (number < 0 ? ~0ULL : 0)) return;  // beyond what an enumerator can be
+  const uint32_t end = uint32_t{field.first_enumerator} + field.enumerator_count;
+  const auto found = std::partition_point(binding.by_value.begin(), binding.by_value.end(), [&](uint32_t i) {
+    return binding.enumerators[i].value < number || (binding.enumerators[i].value == number && i < end);
+  });
+  if (found == binding.by_value.begin()) return;
+  const uint32_t i = *(found - 1);
+  if (i < field.first_enumerator || binding.enumerators[i].value != number) return;
+  value.is_named = true;
+  value.text = binding.enumerators[i].name;
+}
+
+inline bool event_fields::read_all(const event_binding& binding, const detail::reading::untrusted_bytes& payload) {
+  uint64_t tail = binding.fixed_bytes;
+  if (tail > payload.size()) return false;
+  for (size_t n = 0; n < binding.readable; ++n) {
+    const event_binding::field& field = binding.fields[n];
+    const unsigned size = detail::reading::bytes_of(field.type);
+    const unsigned count = field.is_array ? field.count : 1;
+    add_field(field.name, field.type, field.is_array, false, count);
+    for (unsigned i = 0; i < field.count; ++i) {
+      event_value value = detail::reading::value_at(field.type, payload, field.offset + uint64_t{i} * size);
+      if (field.type == field_type::string) {
+        const uint64_t bytes = value.low & ~uint64_t{detail::string_cut};
+        if (!payload.has(tail, bytes)) return false;
+        value.is_cut = (value.low & detail::string_cut) != 0;
+        value.text = payload.view(tail, bytes);
+        tail += bytes;
+      } else if (field.enumerator_count != 0 && is_integer(field.type)) {
+        find_name(binding, field, value);
+      }
+      if (i < count) values_.push_back(value);
+    }
+  }
+  return (binding.flags & detail::binding_flag_dynamic) == 0 || read_dynamic(payload, (tail + 7) & ~uint64_t{7});
+}
+
+inline bool event_fields::read_dynamic(const detail::reading::untrusted_bytes& payload, uint64_t at) {
+  const size_t first = fields_.size(), first_value = values_.size();
+  while (payload.has(at, 8)) {
+    const uint64_t word = payload.u64(at);
+    if (word == 0) break;
+    const auto type = static_cast<field_type>(word & 0xff);
+    const uint64_t key_bytes = word >> 16 & 0xffff, value_bytes = word >> 32 & 0xffff, at_value = at + 8 + key_bytes;
+    if (!payload.has(at + 8, key_bytes)) return false;
+    const std::string_view key = payload.view(at + 8, key_bytes);
+    const uint64_t size = type == field_type::string ? value_bytes : detail::reading::bytes_of(type);
+    if (detail::reading::bytes_of(type) != 0) {
+      if (!payload.has(at_value, size)) return false;
+      event_value value{type, (word >> 48 & 1) != 0, false, 0, 0, {}};
+      if (type == field_type::string) {
+        value.text = payload.view(at_value, size);
+      } else {
+        value = detail::reading::value_at(type, payload, at_value);
+      }
+      // A key given twice has its last value, in its first place.
+      size_t n = first;
+      while (n < fields_.size() && fields_[n].name != key) ++n;
+      if (n == fields_.size()) {
+        add_field(key, type, false, true, 1);
+        values_.push_back(value);
+      } else {
+        fields_[n].type = type;
+        values_[first_value + n - first] = value;
+      }
+    }
+    at = (at_value + value_bytes + 7) & ~uint64_t{7};
+  }
+  return true;
+}
+
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/detail/reader_clock.hpp ==============================================================================
+// Ticks to monotonic nanoseconds, piecewise linear between clock anchors, in integers only.
+#ifndef CONTRAIL_DETAIL_READER_CLOCK_HPP
+#define CONTRAIL_DETAIL_READER_CLOCK_HPP
+
+#include <algorithm>
+#include <vector>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+namespace reading {
+
+inline bool is_before(const clock_anchor& a, const clock_anchor& b) {
+  if (a.ticks != b.ticks) return a.ticks < b.ticks;
+  if (a.monotonic_ns != b.monotonic_ns) return a.monotonic_ns < b.monotonic_ns;
+  if (a.realtime_ns != b.realtime_ns) return a.realtime_ns < b.realtime_ns;
+  return a.boottime_ns < b.boottime_ns;
+}
+
+inline int128 magnitude(int128 value) { return value < 0 ? -value : value; }
+inline int128 difference(uint64_t a, uint64_t b) { return static_cast<int128>(a) - static_cast<int128>(b); }
+
+class reader_clock {
+ public:
+  reader_clock() = default;
+  reader_clock(std::vector<clock_anchor> anchors, uint64_t nominal_hz) {
+    anchors.erase(std::remove_if(anchors.begin(), anchors.end(), [](const clock_anchor& a) { return a.ticks == 0; }),
+                  anchors.end());
+    std::sort(anchors.begin(), anchors.end(), is_before);
+    anchors.erase(std::unique(anchors.begin(), anchors.end(),
+                              [](const auto& a, const auto& b) { return !is_before(a, b) && !is_before(b, a); }),
+                  anchors.end());
+    if (anchors.empty()) anchors.push_back({});
+    const std::vector<clock_anchor> good = plausible(anchors, nominal_hz);
+    ignored_ = anchors.size() - good.size();
+    make_segments(thin(good), nominal_hz);
+  }
+
+  /// Exactly a.monotonic_ns + floor((ticks - a.ticks) * (b.monotonic_ns - a.monotonic_ns) / (b.ticks - a.ticks)),
+  /// held within 2^62 either way, so that the difference of two moments has 64 bits.
+  int64_t ns(uint64_t ticks) const {
+    const auto next = std::upper_bound(bounds_.begin(), bounds_.end(), ticks);
+    const segment& on = segments_[static_cast<size_t>(next - bounds_.begin())];
+    if (ticks >= on.from_ticks) {
+      return limited(on.from_ns, static_cast<uint128>(ticks - on.from_ticks) * on.ns / on.ticks);
+    }
+    // Of a negative product the floor is the next one down.
+    return limited_down(on.from_ns, (static_cast<uint128>(on.from_ticks - ticks) * on.ns + (on.ticks - 1)) / on.ticks);
+  }
+  /// Unix nanoseconds of a monotonic moment, as the newest anchor saw the offset.
+  int64_t realtime(int64_t monotonic) const {
+    return held(monotonic - static_cast<int128>(last_.monotonic_ns) + static_cast<int128>(last_.realtime_ns));
+  }
+
+  uint64_t hz() const { return hz_; }
+  const clock_anchor& last() const { return last_; }
+  size_t ignored() const { return ignored_; }  ///< anchors that contradict the others
+  const std::vector<std::string>& notes() const { return notes_; }
+
+ private:
+  /// Anchors nearer to each other would turn their reading noise into changes of rate.
+  static constexpr uint64_t spacing_ns = 100'000'000;
+  static constexpr int64_t suspend_ns = 1'000'000;
+  static constexpr int64_t bound = int64_t{1} << 62;
+
+  struct segment {
+    uint64_t from_ticks, from_ns;
+    uint64_t ticks, ns;  ///< of its length
+  };
+
+  static int64_t held(int128 ns) {
+    return ns > bound ? bound : ns < -bound ? -bound : static_cast<int64_t>(ns);
+  }
+  static int64_t limited(uint64_t from, uint128 more) {
+    return more > static_cast<uint128>(bound) ? bound : held(static_cast<int128>(from) + static_cast<int128>(more));
+  }
+  static int64_t limited_down(uint64_t from, uint128 less) {
+    return less >> 64 > 1 ? -bound : held(static_cast<int128>(from) - static_cast<int128>(less));
+  }
+  static int128 asleep(const clock_anchor& a) { return difference(a.boottime_ns, a.monotonic_ns); }
+
+  /// Without the anchors that damage moved: those off the nominal rate by half, seen from the median.
+  static std::vector<clock_anchor> plausible(const std::vector<clock_anchor>& anchors, uint64_t hz) {
+    const auto rate = static_cast<int128>(hz);
+    const auto offset = [&](const clock_anchor& a) {
+      return static_cast<int128>(a.monotonic_ns) * rate - static_cast<int128>(a.ticks) * 1'000'000'000;
+    };
+    std::vector<clock_anchor> order = anchors;
+    std::stable_sort(order.begin(), order.end(), [&](const auto& a, const auto& b) { return offset(a) < offset(b); });
+    const clock_anchor middle = order[order.size() / 2];
+
+    const auto fits = [&](const clock_anchor& a) {
+      const int128 expected = difference(a.ticks, middle.ticks) * 1'000'000'000;
+      const int128 slack = magnitude(expected) / 2 + 1'000'000 * rate;
+      return magnitude(difference(a.monotonic_ns, middle.monotonic_ns) * rate - expected) <= slack ||
+             magnitude(difference(a.boottime_ns, middle.boottime_ns) * rate - expected) <= slack;
+    };
+    // Its time asleep contradicts both neighbours, which agree: only damage undoes a suspend.
+    const auto is_alone = [&](size_t i) {
+      const int128 before = asleep(anchors[i - 1]), here = asleep(anchors[i]), after = asleep(anchors[i + 1]);
+      return magnitude(before - after) < suspend_ns && suspend_ns < magnitude(here - before);
+    };
+    std::vector<clock_anchor> good, kept;
+    for (size_t i = 0; i < anchors.size(); ++i) {
+      if (fits(anchors[i]) && !(i > 0 && i + 1 < anchors.size() && is_alone(i))) good.push_back(anchors[i]);
+    }
+    for (const clock_anchor& a : 2 * good.size() >= anchors.size() ? good : anchors) {
+      const bool grows = kept.empty() || (a.ticks > kept.back().ticks && a.monotonic_ns >= kept.back().monotonic_ns);
+      if (grows) kept.push_back(a);
+    }
+    return kept;
+  }
+
+  /// The first, the last, those around a suspend, and in between what is spacing_ns apart.
+  std::vector<clock_anchor> thin(const std::vector<clock_anchor>& anchors) {
+    std::vector<size_t> kept{0};
+    const size_t last = anchors.size() - 1;
+    const auto since_kept = [&](size_t i) { return anchors[i].monotonic_ns - anchors[kept.back()].monotonic_ns; };
+    for (size_t i = 1; i < anchors.size(); ++i) {
+      const int128 slept = asleep(anchors[i]) - asleep(anchors[i - 1]);
+      if (magnitude(slept) > suspend_ns) {
+        notes_.push_back("the machine was suspended for " + duration_text(slept) +
+                         "; times around it are less exact");
+        if (kept.back() != i - 1) kept.push_back(i - 1);
+        kept.push_back(i);
+      } else if (since_kept(i) >= spacing_ns) {
+        kept.push_back(i);
+      }
+    }
+    if (kept.size() > 1 && since_kept(last) > 0 && since_kept(last) < spacing_ns && notes_.empty()) kept.pop_back();
+    if (kept.back() != last) kept.push_back(last);
+    std::vector<clock_anchor> chosen;
+    for (const size_t i : kept) chosen.push_back(anchors[i]);
+    return chosen;
+  }
+
+  void make_segments(const std::vector<clock_anchor>& chosen, uint64_t nominal_hz) {
+    const clock_anchor& first = chosen.front();
+    last_ = chosen.back();
+    segments_.clear();
+    if (last_.monotonic_ns - first.monotonic_ns < 10'000) {
+      segments_.push_back({first.ticks, first.monotonic_ns, nominal_hz, 1'000'000'000});
+    } else {
+      for (size_t i = 0; i + 1 < chosen.size(); ++i) {
+        const clock_anchor &a = chosen[i], &b = chosen[i + 1];
+        segments_.push_back({a.ticks, a.monotonic_ns, b.ticks - a.ticks, b.monotonic_ns - a.monotonic_ns});
+        if (i > 0) bounds_.push_back(a.ticks);
+      }
+    }
+    uint64_t ticks = 0, ns = 0;
+    for (const segment& s : segments_) ticks += s.ticks, ns += s.ns;
+    const uint128 hz = static_cast<uint128>(ticks) * 1'000'000'000 / ns;
+    hz_ = hz > never ? never : static_cast<uint64_t>(hz);
+    size_t off = 0;
+    for (const segment& s : segments_) {
+      const uint128 here = static_cast<uint128>(s.ns) * ticks, overall = static_cast<uint128>(s.ticks) * ns;
+      off += (here > overall ? here - overall : overall - here) > overall / 1000;
+    }
+    if (off != 0) {
+      notes_.push_back("the clock's rate is off by more than 1000 ppm in " + std::to_string(off) + " of " +
+                       std::to_string(segments_.size()) + " segments");
+    }
+  }
+
+  std::vector<segment> segments_{{0, 0, 1, 1}};
+  std::vector<uint64_t> bounds_;  ///< where the second segment begins, the third, …
+  clock_anchor last_{};
+  uint64_t hz_ = 0;
+  size_t ignored_ = 0;
+  std::vector<std::string> notes_;
+};
+
+}  // namespace reading
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/detail/reader_records.hpp ============================================================================
+// From a chunk's words to records.
+#ifndef CONTRAIL_DETAIL_READER_RECORDS_HPP
+#define CONTRAIL_DETAIL_READER_RECORDS_HPP
+
+#include <algorithm>
+#include <vector>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+namespace reading {
+
+/// A record, in ticks. A payload stands in the input.
+struct reader_record {
+  static constexpr uint16_t open_mark = 0x8000;
+
+  uint64_t start, end;
+  uint64_t payload_at;
+  uint16_t id;
+  uint16_t words;  ///< of the payload, with open_mark if the region has not ended
+  uint32_t tid;    ///< of an async region: who began it
+
+  bool is_open() const { return (words & open_mark) != 0; }
+  uint64_t payload_bytes() const { return 8 * uint64_t{words & 0x3ffU}; }
+};
+
+/// In the order in which they were written.
+struct reader_records {
+  std::vector<reader_record> regions, points, asyncs;
+  std::vector<clock_anchor> anchors;
+
+  size_t count() const { return regions.size() + points.size() + asyncs.size(); }
+};
+
+struct reader_chunk {
+  uint64_t at, end;  ///< in the input; what lies behind `end` is no record
+  uint64_t ticket, records_before, epoch_base, sealed_ticks;
+  uint64_t writer_generation;
+  uint32_t writer_index, tid, lane;
+  clock_anchor anchor;
+  std::string_view thread_name;
+};
+
+inline constexpr uint64_t anchor_word = long_header(long_form::anchor, 0, 4);
+
+/// Ticks between which the times of a chunk's records lie.
+struct record_bounds {
+  uint64_t earliest;  ///< when the recording began: no region of it began before
+  uint64_t oldest;    ///< end of a record
+  uint64_t latest;
+};
+
+/// A long form whose words are all there; false for a time that cannot be, or too few words.
+inline bool decode_long_form(const untrusted_bytes& data, uint64_t word, uint64_t at, const record_bounds& bounds,
+                             reader_records& out) {
+  constexpr uint8_t fixed_words[] = {0, 4, 2, 1, 3};
+  const unsigned form = word >> 2 & 15, words = word >> 6 & 1023;
+  if (form >= sizeof(fixed_words)) return true;  // of a newer minor version
+  const unsigned fixed = fixed_words[form];
+  if (words < fixed) return false;
+  const auto id = static_cast<uint16_t>(word >> 16);
+  const uint64_t first = data.u64(at), second = data.u64(at + 8), payload_at = at + 8 * uint64_t{fixed};
+  const auto payload_words = static_cast<uint16_t>(words - fixed);
+  if (form == static_cast<unsigned>(long_form::anchor)) {
+    if (word == anchor_word) out.anchors.push_back(data.anchor(at));
+    return true;
+  }
+  if (form == static_cast<unsigned>(long_form::point)) {
+    if (first < bounds.oldest || first > bounds.latest) return false;
+    out.points.push_back({first, first, payload_at, id, payload_words, 0});
+    return true;
+  }
+  if (first > second || second < bounds.oldest || second > bounds.latest) return false;
+  // A region cannot have begun before the recording did.
+  const uint64_t begin = std::max(first, std::min(bounds.earliest, second));
+  const bool is_async = form == static_cast<unsigned>(long_form::async_region);
+  (is_async ? out.asyncs : out.regions)
+      .push_back({begin, second, payload_at, id, payload_words, is_async ? data.u32(at + 16) : 0});
+  return true;
+}
+
+/// Appends a chunk's records; false when it is damaged: then those before the damage.
+inline bool decode_chunk(const untrusted_bytes& data, const reader_chunk& chunk, uint64_t earliest, uint64_t latest,
+                         reader_records& out) {
+  uint64_t base = chunk.epoch_base, at = chunk.at + chunk_header_bytes;
+  // A chunk that was opened before the recording began can hold records of an earlier one.
+  const record_bounds bounds{earliest, base >= earliest ? earliest : 0, latest};
+  if (at < chunk.end && (base == 0 || base > latest)) return false;
+  while (at < chunk.end) {
+    const uint64_t word = data.u64(at);
+    at += 8;
+    const uint64_t left = (chunk.end - at) / 8;
+    const uint64_t end = base + (word >> end_time_shift), duration = word >> duration_shift & (epoch_ticks - 1);
+    unsigned words = 0;
+    switch (static_cast<record_tag>(word & 3)) {
+      case record_tag::region:
+        out.regions.push_back({end - duration, end, 0, static_cast<uint16_t>(word >> id_shift), 0, 0});
+        break;
+      case record_tag::region_payload:
+        words = word >> 2 & 15;
+        if (words > left) return false;
+        out.regions.push_back({end - duration, end, at, static_cast<uint16_t>(word >> payload_region_id_shift & 0xfff),
+                               static_cast<uint16_t>(words), 0});
+        break;
+      case record_tag::point:
+        words = word >> duration_shift & 0xff;
+        if (words > left || word == 0) return false;
+        out.points.push_back({end, end, at, static_cast<uint16_t>(word >> id_shift), static_cast<uint16_t>(words), 0});
+        break;
+      case record_tag::long_form:
+        if ((word >> 2 & 15) == static_cast<unsigned>(long_form::epoch)) {
+          base = word & ~(epoch_ticks - 1);
+          if (base == 0 || base > latest) return false;
+          break;
+        }
+        words = word >> 6 & 1023;
+        if (words > left || !decode_long_form(data, word, at, bounds, out)) return false;
+        break;
+    }
+    at += 8 * uint64_t{words};
+  }
+  return true;
+}
+
+}  // namespace reading
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+namespace reading {
+
+struct reader_slot {
+  uint64_t at;  ///< in the input
+  uint64_t generation, attach_ticks;
+  uint32_t tid, index;
+  std::string_view name;
+};
+
+class reader_image {
+ public:
+  explicit reader_image(const untrusted_bytes& data) : data_(data) {
+    if (!read_superblock()) return;
+    cut_ = std::max(start().ticks, is_dump_ ? in_superblock(offsetof(superblock, cutoff_ticks)) : 0);
+    read_slots();
+    read_chunks();
+    read_bindings();
+    make_clock();
+    const uint64_t hour = 3600 * tick_hz_;
+    // No record can be much younger than the newest clock reading; a damaged time would stretch the whole trace.
+    latest_ = saturating_add(clock_.last().ticks, hour);
+  }
+
+  const untrusted_bytes& data() const { return data_; }
+  const std::string& reason() const { return reason_; }  ///< empty if it can be read
+  bool is_dump() const { return is_dump_; }
+  uint64_t tick_hz() const { return tick_hz_; }
+  uint64_t cut() const { return cut_; }
+  uint64_t torn() const { return torn_; }
+  clock_anchor start() const { return data_.anchor(offsetof(superblock, start)); }
+  clock_anchor dump() const { return is_dump_ ? data_.anchor(offsetof(superblock, dump)) : clock_anchor{}; }
+  uint64_t in_superblock(uint64_t offset) const { return data_.u64(offset); }
+  uint32_t half_in_superblock(uint64_t offset) const { return data_.u32(offset); }
+  const reader_clock& clock() const { return clock_; }
+  const std::vector<reader_slot>& slots() const { return slots_; }
+  const std::vector<reader_chunk>& chunks() const { return chunks_; }  ///< by ticket
+  std::vector<std::string>& warnings() { return warnings_; }
+  const std::vector<std::string>& warnings() const { return warnings_; }
+  const std::vector<std::string>& notes() const { return notes_; }
+
+  /// Null if the dump does not explain it.
+  const event_binding* binding_of(uint16_t id) const {
+    return id < by_id_.size() && by_id_[id] != 0 ? &bindings_[by_id_[id] - 1] : nullptr;
+  }
+  const std::deque<event_binding>& bindings() const { return bindings_; }
+
+  /// Appends a chunk's records; false when it is damaged: then those before the damage.
+  bool decode(const reader_chunk& chunk, reader_records& out) const {
+    return decode_chunk(data_, chunk, start().ticks, latest_, out);
+  }
+
+  /// The regions of a slot that were open, the outer first.
+  std::vector<reader_record> open_regions(const reader_slot& slot) const {
+    std::vector<reader_record> found;
+    for (unsigned i = 0; i < frame_count; ++i) {
+      const uint64_t at = slot.at + offsetof(thread_slot, frames) + i * sizeof(frame);
+      const uint64_t word = data_.u64(at + offsetof(frame, word)), start = data_.u64(at + offsetof(frame, start_ticks));
+      const uint64_t site = (start << duration_shift) - word;
+      if (word == 0 || (site & 3) == 0 || site > site_word_mask) continue;
+      if (start < this->start().ticks || start > latest_) continue;
+      const bool has_payload = (site & 3) == static_cast<unsigned>(record_tag::region_payload);
+      const auto id = static_cast<uint16_t>(site >> (has_payload ? payload_region_id_shift : id_shift));
+      found.push_back({start, 0, at + offsetof(frame, payload), id,
+                       static_cast<uint16_t>(frame_payload_words | reader_record::open_mark), 0});
+    }
+    return found;
+  }
+
+ private:
+  struct entries {
+    uint64_t at, count, size;
+    uint64_t end() const { return at + count * size; }
+  };
+
+  bool read_superblock();
+  void read_slots();
+  void read_chunks();
+  uint64_t open_end(uint64_t at) const;
+  void read_bindings();
+  bool read_binding_at(uint64_t at, uint64_t limit);
+
+  void warn(std::string what) { warnings_.push_back(std::move(what)); }
+
+  /// `count` entries at `at`, as far as they lie within the input.
+  entries fitting(const char* what, uint64_t at, uint64_t count, uint64_t size) {
+    uint64_t fit = 0;
+    if (at >= sizeof(superblock) && at <= data_.size()) fit = std::min(count, (data_.size() - at) / size);
+    if (fit < count) {
+      warn("only " + std::to_string(fit) + " of " + std::to_string(count) + " " + what + " are in the file");
+    }
+    return {at, fit, size};
+  }
+
+  void make_clock() {
+    std::vector<clock_anchor> anchors{start(), data_.anchor(offsetof(superblock, ready))};
+    if (is_dump_) anchors.push_back(dump());
+    if (end_of_dump_at_ != 0) anchors.push_back(data_.anchor(end_of_dump_at_ + offsetof(end_of_dump, anchor)));
+    reader_records found;
+    for (const reader_chunk& chunk : chunks_) {
+      anchors.push_back(chunk.anchor);
+      if (has_anchor(chunk)) decode_chunk(data_, chunk, start().ticks, never, found);
+      found.regions.clear();
+      found.points.clear();
+      found.asyncs.clear();
+    }
+    anchors.insert(anchors.end(), found.anchors.begin(), found.anchors.end());
+    clock_ = reader_clock(std::move(anchors), tick_hz_);
+    if (clock_.ignored() != 0) warn(std::to_string(clock_.ignored()) + " clock anchors contradict the others");
+    notes_.insert(notes_.end(), clock_.notes().begin(), clock_.notes().end());
+  }
+  bool has_anchor(const reader_chunk& chunk) const {
+    for (uint64_t at = chunk.at + chunk_header_bytes; at < chunk.end; at += 8) {
+      if (data_.u64(at) == anchor_word) return true;
+    }
+    return false;
+  }
+
+  untrusted_bytes data_;
+  std::string reason_;
+  bool is_dump_ = false;
+  uint64_t tick_hz_ = 0, cut_ = 0, latest_ = 0, torn_ = 0;
+  std::vector<reader_slot> slots_;
+  std::vector<uint32_t> slot_by_index_;  ///< order in slots_ by (index, order)
+  std::vector<reader_chunk> chunks_;
+  std::deque<event_binding> bindings_;  ///< in the order in which they were met; none moves
+  std::vector<uint32_t> by_id_;         ///< 1 more than the place in bindings_, or 0
+  uint64_t bindings_read_to_ = sizeof(superblock);
+  uint64_t end_of_dump_at_ = 0;
+  reader_clock clock_;
+  std::vector<std::string> warnings_, notes_;
+};
+
+inline bool reader_image::read_superblock() {
+  if (data_.size() == 0) {
+    reason_ = "it is empty";
+  } else if (data_.u64(offsetof(superblock, magic)) != ~complement_of_image_magic) {
+    reason_ = "it is not a contrail dump (it does not begin with contrail's magic bytes)";
+  } else if (const unsigned major = data_.u16(offsetof(superblock, version_major));
+             data_.size() >= 12 && major != format_major) {
+    reason_ = "it has format version " + std::to_string(major) + "." +
+              std::to_string(data_.u16(offsetof(superblock, version_minor))) + ", and this reader reads " +
+              std::to_string(format_major) + ".x; use the one that came with the header which wrote it";
+  } else if (data_.size() < sizeof(superblock)) {
+    reason_ = "it is truncated: " + std::to_string(data_.size()) + " bytes do not hold the first " +
+              std::to_string(sizeof(superblock));
+  } else if (const uint32_t kind = data_.u32(offsetof(superblock, kind));
+             kind != static_cast<uint32_t>(image_kind::live) && kind != static_cast<uint32_t>(image_kind::dump)) {
+    reason_ = "it is damaged: its kind is " + std::to_string(kind) + ", neither a live image nor a dump";
+  }
+  if (!reason_.empty()) return false;
+  is_dump_ = data_.u32(offsetof(superblock, kind)) == static_cast<uint32_t>(image_kind::dump);
+
+  const struct {
+    const char* name;
+    size_t offset;
+    uint64_t value;
+  } fixed[] = {{"superblock_bytes", offsetof(superblock, superblock_bytes), sizeof(superblock)},
+               {"slot_bytes", offsetof(superblock, slot_bytes), sizeof(thread_slot)},
+               {"chunk_bytes", offsetof(superblock, chunk_bytes), chunk_bytes},
+               {"lane_count", offsetof(superblock, lane_count), lane_count},
+               {"frame_bytes", offsetof(superblock, frame_bytes), sizeof(frame)},
+               {"frame_count", offsetof(superblock, frame_count), frame_count}};
+  for (const auto& size : fixed) {
+    const uint32_t found = data_.u32(size.offset);
+    if (found == size.value) continue;
+    warn(std::string("the superblock's ") + size.name + " is " + std::to_string(found) + " instead of " +
+         std::to_string(size.value));
+  }
+  tick_hz_ = data_.u64(offsetof(superblock, tick_hz));
+  if (tick_hz_ < 100'000 || tick_hz_ > 100'000'000'000) {
+    warn("the superblock's tick_hz is " + std::to_string(tick_hz_));
+    tick_hz_ = 1'000'000'000;
+  }
+  return true;
+}
+
+inline void reader_image::read_slots() {
+  const entries all = fitting("thread slots", data_.u64(offsetof(superblock, slots_offset)),
+                              data_.u32(offsetof(superblock, slot_count)), sizeof(thread_slot));
+  std::vector<reader_slot> found;
+  for (uint64_t at = all.at; at < all.end(); at += all.size) {
+    const uint64_t state = data_.u64(at + offsetof(thread_slot, state));
+    if ((state & 0xff) == 0) continue;
+    const uint64_t name_version = data_.u64(at + offsetof(thread_slot, name_version));
+    const uint64_t tid_index = at + offsetof(thread_slot, tid_index);
+    reader_slot slot{at, state >> 8, data_.u64(at + offsetof(thread_slot, attach_ticks)), data_.u32(tid_index),
+                     data_.u32(tid_index + 4), {}};
+    if (name_version != 0 && name_version % 2 == 0) {
+      slot.name = data_.c_string(at + offsetof(thread_slot, name), thread_name_bytes);
+    }
+    found.push_back(slot);
+  }
+  // Of several slots with one index, which only damage brings about, the last one holds, in the first one's place.
+  std::vector<uint32_t> order;
+  for (uint32_t i = 0; i < found.size(); ++i) order.push_back(i);
+  std::stable_sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return found[a].index < found[b].index; });
+  std::vector<bool> is_first(found.size(), false);
+  for (size_t i = 0; i < order.size();) {
+    size_t next = i + 1;
+    while (next < order.size() && found[order[next]].index == found[order[i]].index) ++next;
+    is_first[order[i]] = true;
+    found[order[i]] = found[order[next - 1]];
+    i = next;
+  }
+  for (size_t i = 0; i < found.size(); ++i) {
+    if (is_first[i]) slots_.push_back(found[i]);
+  }
+  for (uint32_t i = 0; i < slots_.size(); ++i) slot_by_index_.push_back(i);
+  std::sort(slot_by_index_.begin(), slot_by_index_.end(),
+            [&](uint32_t a, uint32_t b) { return slots_[a].index < slots_[b].index; });
+}
+
+/// The bytes in use of a chunk that a live image's thread still writes; 0: none can be told.
+inline uint64_t reader_image::open_end(uint64_t at) const {
+  const uint64_t writer = at + offsetof(chunk, writer);
+  const uint32_t index = data_.u32(writer), lane_index = data_.u32(at + offsetof(chunk, tid_lane) + 4);
+  const auto found = std::partition_point(slot_by_index_.begin(), slot_by_index_.end(),
+                                          [&](uint32_t i) { return slots_[i].index < index; });
+  if (found == slot_by_index_.end() || slots_[*found].index != index || lane_index >= lane_count) return 0;
+  const reader_slot& slot = slots_[*found];
+  if (slot.generation != data_.u32(writer + 4)) return 0;
+  const uint64_t cursor = data_.u64(slot.at + offsetof(thread_slot, lanes) + lane_index * sizeof(lane));
+  const uint64_t base = data_.u64(offsetof(superblock, base_address));
+  if (cursor < base || cursor - base < at) return 0;
+  const uint64_t end = cursor - base - at;
+  return end >= chunk_header_bytes && end <= chunk_bytes ? end : 0;
+}
+
+/// In the order of their tickets.
+inline void reader_image::read_chunks() {
+  const uint64_t count = data_.u32(offsetof(superblock, chunk_count));
+  entries all = fitting("chunks", data_.u64(offsetof(superblock, chunks_offset)), count, chunk_bytes);
+  entries states{};
+  uint64_t told = all.count, skipped = 0, damaged = 0;
+  if (!is_dump_) {
+    states = fitting("chunk states", data_.u64(offsetof(superblock, chunk_states_offset)), count, 8);
+    told = std::min(all.count, states.count);
+  } else if (all.count < count && all.end() >= sizeof(superblock) && data_.has(all.end(), chunk_header_bytes)) {
+    told = ++all.count;  // of the next chunk the beginning is there
+  }
+  for (uint64_t i = 0; i < told; ++i) {
+    const uint64_t at = all.at + i * chunk_bytes, anchor_at = at + offsetof(chunk, anchor);
+    reader_chunk found{at, 0, data_.u64(at + offsetof(chunk, ticket)), data_.u64(at + offsetof(chunk, records_before)),
+                       data_.u64(at + offsetof(chunk, epoch_base)), data_.u64(at + offsetof(chunk, sealed_ticks)),
+                       data_.u32(at + offsetof(chunk, writer) + 4), data_.u32(at + offsetof(chunk, writer)),
+                       data_.u32(at + offsetof(chunk, tid_lane)), data_.u32(at + offsetof(chunk, tid_lane) + 4),
+                       data_.anchor(anchor_at), data_.c_string(at + offsetof(chunk, thread_name), thread_name_bytes)};
+    uint64_t end = data_.u32(at + offsetof(chunk, extent));
+    if (is_dump_) {
+      if (found.ticket == 0) {
+        ++torn_;
+        continue;
+      }
+    } else {
+      const uint64_t state = data_.u64(states.at + 8 * i);
+      if ((state & 3) != static_cast<unsigned>(chunk_state::open) &&
+          (state & 3) != static_cast<unsigned>(chunk_state::sealed)) {
+        continue;
+      }
+      if (end == 0) end = open_end(at);
+      if (end == 0 || found.ticket != state >> 2) {
+        ++skipped;  // the process died while it took, opened or sealed this chunk
+        continue;
+      }
+    }
+    if (end >= chunk_header_bytes && end <= chunk_bytes && end % 8 == 0 && found.lane < lane_count &&
+        found.epoch_base % epoch_ticks == 0) {
+      found.end = at + std::min(end, (data_.size() - at) & ~uint64_t{7});
+      chunks_.push_back(found);
+    } else {
+      ++damaged;
+    }
+  }
+  std::stable_sort(chunks_.begin(), chunks_.end(), [](const auto& a, const auto& b) { return a.ticket < b.ticket; });
+  const std::string of = " of " + std::to_string(all.count) + " chunks ";
+  if (skipped != 0) notes_.push_back(std::to_string(skipped) + of + "were changing hands when the process ended");
+  if (damaged != 0) warn(std::to_string(damaged) + of + "are damaged");
+}
+
+/// Keeps the binding at `at`, unless it is of a newer minor version. False if it is damaged, or within another one.
+inline bool reader_image::read_binding_at(uint64_t at, uint64_t limit) {
+  if (at < bindings_read_to_ || at > limit || limit - at < sizeof(binding)) return false;
+  const uint64_t size = data_.u32(at + offsetof(binding, bytes));
+  if (size < sizeof(binding) || size > limit - at || size % 8 != 0) return false;
+  const uint16_t id = data_.u16(at + offsetof(binding, id));
+  const uint8_t kind = data_.u8(at + offsetof(binding, kind));
+  if (kind == static_cast<uint8_t>(binding_kind::end_of_dump)) {
+    if (!data_.has(at, sizeof(end_of_dump))) return false;
+    end_of_dump_at_ = at;
+  } else if (kind != 0 && kind <= static_cast<uint8_t>(binding_kind::overflow) && binding_of(id) == nullptr) {
+    event_binding found;
+    if (!read_binding(data_.part(at, size), found)) return false;
+    bindings_.push_back(std::move(found));
+    if (by_id_.size() <= id) by_id_.resize(size_t{id} + 1);
+    by_id_[id] = static_cast<uint32_t>(bindings_.size());
+  }
+  bindings_read_to_ = at + size;
+  return true;
+}
+
+inline void reader_image::read_bindings() {
+  const uint64_t offset = data_.u64(offsetof(superblock, bindings_offset));
+  const uint64_t early_end =
+      std::min(saturating_add(offset, data_.u64(offsetof(superblock, bindings_bytes))), data_.size());
+  uint64_t damaged = 0;
+  if (is_dump_) {
+    const std::pair<uint64_t, uint64_t> runs[] = {
+        {offset, early_end}, {data_.u64(offsetof(superblock, late_bindings_offset)), data_.size()}};
+    for (auto [at, limit] : runs) {
+      for (; at < limit && end_of_dump_at_ == 0; at = bindings_read_to_) {
+        if (read_binding_at(at, limit)) continue;
+        ++damaged;
+        break;
+      }
+    }
+  } else {
+    const entries index = fitting("binding index entries", data_.u64(offsetof(superblock, binding_index_offset)),
+                                  data_.u64(offsetof(superblock, binding_index_count)), 4);
+    std::vector<uint32_t> places;
+    for (uint64_t at = index.at; at < index.end(); at += 4) places.push_back(data_.u32(at));
+    std::vector<uint32_t> order = places;
+    std::sort(order.begin(), order.end());
+    order.erase(std::unique(order.begin(), order.end()), order.end());
+    for (const uint32_t place : order) {
+      const uint64_t at = saturating_add(offset, uint64_t{place} - 1);
+      if (place != 0 && at < early_end && end_of_dump_at_ == 0 && !read_binding_at(at, early_end)) ++damaged;
+    }
+    for (size_t id = 0; id < places.size(); ++id) {
+      damaged += places[id] != 0 && (id > 0xffff || binding_of(static_cast<uint16_t>(id)) == nullptr);
+    }
+  }
+  if (damaged != 0) warn("some bindings are damaged, so that some names are lost");
+  if (is_dump_ && end_of_dump_at_ == 0) {
+    warn("the dump is truncated: its end is missing");
+  } else if (is_dump_) {
+    const uint64_t total = data_.u64(end_of_dump_at_ + offsetof(end_of_dump, total_bytes));
+    if (total == data_.size()) return;
+    warn("the dump should have " + std::to_string(total) + " bytes and has " + std::to_string(data_.size()));
+  }
+}
+
+}  // namespace reading
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+#include <map>
+#include <utility>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+
+/// A thread of the dump. Two threads that had the same id one after the other are two of these.
+struct CONTRAIL_DETAIL_HIDDEN event_thread {
+  uint32_t tid = 0;              ///< the system's
+  bool is_again = false;         ///< an earlier thread had this id
+  std::string_view name;         ///< empty if it has none
+  uint64_t overwritten = 0;      ///< records that newer ones replaced
+  uint64_t missing = 0;          ///< records that should stand between others
+  uint64_t dropped = 0;          ///< records that found no room
+  uint64_t open = 0;             ///< regions that had not ended
+  uint64_t region_count() const { return found.regions.size(); }  ///< the open ones too
+  uint64_t point_count() const { return found.points.size(); }
+  uint64_t async_count() const { return found.asyncs.size(); }
+  detail::reading::reader_records found;  ///< not for users
+};
+
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+namespace reading {
+
+/// One thread's use of one slot; a thread has several when several shared objects record.
+struct reader_life {
+  uint32_t tid;
+  const reader_slot* slot;  ///< null if only chunks tell of it
+  std::string_view name;
+  uint64_t begin = never, end = 0;
+  std::vector<std::pair<uint32_t, std::vector<const reader_chunk*>>> lanes;
+
+  reader_life(uint32_t of, const reader_slot* in) : tid(of), slot(in) {
+    if (slot == nullptr) return;
+    begin = slot->attach_ticks != 0 ? slot->attach_ticks : never;
+    end = never;
+    name = slot->name;
+  }
+  /// Chunks come in the order of their tickets, so the newest name wins.
+  void add(const reader_chunk& chunk) {
+    auto lane = std::find_if(lanes.begin(), lanes.end(), [&](const auto& one) { return one.first == chunk.lane; });
+    if (lane == lanes.end()) lane = lanes.insert(lanes.end(), {chunk.lane, {}});
+    lane->second.push_back(&chunk);
+    begin = std::min(begin, chunk.anchor.ticks);
+    end = std::max(end, chunk.sealed_ticks != 0 ? chunk.sealed_ticks : never);
+    if ((slot == nullptr || slot->name.empty()) && !chunk.thread_name.empty()) name = chunk.thread_name;
+  }
+};
+
+/// Everything in an image, decoded.
+class reader_trace {
+ public:
+  explicit reader_trace(reader_image& image) : image_(image) {
+    make_threads();
+    uint64_t damaged = 0;
+    for (size_t i = 0; i < threads_.size(); ++i) damaged += decode(threads_[i], lives_of_[i]);
+    if (damaged != 0) {
+      image_.warnings().push_back(std::to_string(damaged) +
+                                  " chunks are damaged; the records before the damage were read");
+    }
+    newest_ = image_.start().ticks;
+    for (const event_thread& t : threads_) {
+      for (const auto* records : {&t.found.regions, &t.found.points, &t.found.asyncs}) {
+        if (!records->empty()) newest_ = std::max(newest_, records->back().end);
+      }
+    }
+    now_ = image_.dump().ticks != 0 ? image_.dump().ticks : newest_;
+    add_open_regions();
+    find_first();
+  }
+
+  std::vector<event_thread>& threads() { return threads_; }
+  uint64_t first() const { return first_; }    ///< ticks of the first event
+  uint64_t newest() const { return newest_; }  ///< when the last record ended
+  uint64_t now() const { return now_; }        ///< when the dump was made
+
+ private:
+  /// (thread, start, id) of a region.
+  using region_key = std::pair<std::pair<uint32_t, uint64_t>, uint16_t>;
+
+  void make_threads() {
+    std::map<std::pair<uint32_t, uint64_t>, size_t> known;  // by slot and generation
+    for (const reader_slot& slot : image_.slots()) {
+      known[{slot.index, slot.generation}] = lives_.size();
+      lives_.emplace_back(slot.tid, &slot);
+    }
+    for (const reader_chunk& chunk : image_.chunks()) {
+      const auto [at, is_new] = known.try_emplace({chunk.writer_index, chunk.writer_generation}, lives_.size());
+      if (is_new) lives_.emplace_back(chunk.tid, nullptr);
+      lives_[at->second].add(chunk);
+    }
+    std::vector<const reader_life*> order;
+    for (const reader_life& life : lives_) order.push_back(&life);
+    std::stable_sort(order.begin(), order.end(), [](const reader_life* a, const reader_life* b) {
+      return a->tid != b->tid ? a->tid < b->tid : a->begin < b->begin;
+    });
+    for (const reader_life* life : order) {
+      const bool same_tid = !threads_.empty() && threads_.back().tid == life->tid;
+      if (!same_tid || is_later(*life, lives_of_.back())) {
+        threads_.emplace_back();
+        threads_.back().tid = life->tid;
+        threads_.back().is_again = same_tid;
+        lives_of_.emplace_back();
+      }
+      lives_of_.back().push_back(life);
+      if (!life->name.empty()) threads_.back().name = life->name;
+    }
+  }
+
+  /// Whether this is another thread than the one that had these lives.
+  static bool is_later(const reader_life& life, const std::vector<const reader_life*>& others) {
+    return std::all_of(others.begin(), others.end(), [&](const reader_life* other) {
+      return life.begin > other->end && life.name != other->name;
+    });
+  }
+
+  /// Fills the thread; the number of damaged chunks.
+  uint64_t decode(event_thread& thread, const std::vector<const reader_life*>& lives) {
+    uint64_t damaged = 0;
+    size_t lanes = 0;
+    for (const reader_life* life : lives) {
+      for (const auto& [number, chunks] : life->lanes) {
+        ++lanes;
+        damaged += decode_lane(thread, chunks);
+      }
+      for (unsigned i = 0; life->slot != nullptr && i < lane_count; ++i) {
+        const uint64_t at = life->slot->at + offsetof(thread_slot, lanes) + i * sizeof(lane) + offsetof(lane, dropped);
+        thread.dropped = saturating_add(thread.dropped, image_.data().u64(at));
+      }
+    }
+    if (lanes > 1) {
+      const auto by_end = [](const reader_record& a, const reader_record& b) { return a.end < b.end; };
+      std::stable_sort(thread.found.regions.begin(), thread.found.regions.end(), by_end);
+      std::stable_sort(thread.found.points.begin(), thread.found.points.end(), by_end);
+    }
+    return damaged;
+  }
+
+  uint64_t decode_lane(event_thread& thread, const std::vector<const reader_chunk*>& chunks) {
+    uint64_t damaged = 0, expected = 0;
+    for (const reader_chunk* chunk : chunks) {
+      const uint64_t missing = chunk->records_before > expected ? chunk->records_before - expected : 0;
+      uint64_t& lost = chunk == chunks.front() ? thread.overwritten : thread.missing;
+      lost = saturating_add(lost, missing);
+      reader_records& to = thread.found;
+      const size_t regions = to.regions.size(), points = to.points.size(), asyncs = to.asyncs.size();
+      const size_t before = to.count();
+      damaged += !image_.decode(*chunk, to);
+      expected = saturating_add(chunk->records_before, to.count() - before);
+      if (chunk->epoch_base < image_.cut()) {
+        keep_from_cut(to.regions, regions);
+        keep_from_cut(to.points, points);
+        keep_from_cut(to.asyncs, asyncs);
+      }
+    }
+    return damaged;
+  }
+  void keep_from_cut(std::vector<reader_record>& records, size_t from) const {
+    const auto first = records.begin() + static_cast<ptrdiff_t>(from);
+    records.erase(std::remove_if(first, records.end(), [&](const auto& r) { return r.end < image_.cut(); }),
+                  records.end());
+  }
+
+  /// A region that ended while the dump was written is in both the frames and the chunks: then only the record counts.
+  void add_open_regions() {
+    std::vector<region_key> ended_elsewhere;
+    for (const event_thread& t : threads_) {
+      for (const reader_record& r : t.found.asyncs) ended_elsewhere.push_back({{r.tid, r.start}, r.id});
+    }
+    std::sort(ended_elsewhere.begin(), ended_elsewhere.end());
+    for (size_t i = 0; i < threads_.size(); ++i) {
+      event_thread& thread = threads_[i];
+      std::vector<reader_record>& regions = thread.found.regions;
+      std::vector<reader_record> open = open_regions(lives_of_[i]);
+      std::vector<region_key> keys, ended;
+      for (const reader_record& r : open) keys.push_back({{thread.tid, r.start}, r.id});
+      std::sort(keys.begin(), keys.end());
+      for (const reader_record& r : regions) {
+        const region_key key{{thread.tid, r.start}, r.id};
+        if (std::binary_search(keys.begin(), keys.end(), key)) ended.push_back(key);
+      }
+      std::sort(ended.begin(), ended.end());
+
+      uint64_t until = std::max(now_, newest_);
+      if (!regions.empty()) until = std::max(until, regions.back().end);
+      for (const reader_record& r : open) until = std::max(until, r.start);
+      std::vector<reader_record> all;
+      all.reserve(open.size() + regions.size());
+      for (reader_record& r : open) {
+        const region_key key{{thread.tid, r.start}, r.id};
+        if (std::binary_search(ended.begin(), ended.end(), key) ||
+            std::binary_search(ended_elsewhere.begin(), ended_elsewhere.end(), key)) {
+          continue;
+        }
+        r.end = until;
+        all.push_back(r);
+      }
+      thread.open = all.size();
+      // Records stand in the order in which they ended. Backwards, an outer region comes before its inner ones, and a
+      // stable sort keeps that for those that start in the same tick.
+      all.insert(all.end(), regions.rbegin(), regions.rend());
+      std::stable_sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.start < b.start; });
+      regions = std::move(all);
+    }
+  }
+  std::vector<reader_record> open_regions(const std::vector<const reader_life*>& lives) const {
+    std::vector<reader_record> open;
+    for (const reader_life* life : lives) {
+      if (life->slot == nullptr) continue;
+      const std::vector<reader_record> found = image_.open_regions(*life->slot);
+      open.insert(open.end(), found.begin(), found.end());
+    }
+    return open;
+  }
+
+  void find_first() {
+    bool any = false;
+    first_ = never;
+    for (const event_thread& t : threads_) {
+      for (const auto* records : {&t.found.regions, &t.found.points, &t.found.asyncs}) {
+        any = any || !records->empty();
+        for (const reader_record& r : *records) first_ = std::min(first_, r.start);
+      }
+    }
+    if (!any) first_ = now_;
+  }
+
+  reader_image& image_;
+  std::vector<reader_life> lives_;
+  std::vector<event_thread> threads_;
+  std::vector<std::vector<const reader_life*>> lives_of_;  ///< of each thread
+  uint64_t first_ = 0, newest_ = 0, now_ = 0;
+};
+
+}  // namespace reading
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+#include <iterator>
+#include <set>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+
+enum class event_form : uint8_t {
+  region,       ///< began and ended on its thread
+  open_region,  ///< had not ended when the dump was made
+  point,        ///< a moment: an instant, counter, log line or object
+  async_region  ///< began on another thread than the one that ended it
+};
+
+/// What is known of the recording as a whole. Times with "unix" are of the wall clock.
+struct CONTRAIL_DETAIL_HIDDEN recording_info {
+  unsigned version_major, version_minor;  ///< of the format
+  bool is_dump;                           ///< else the image of a process that runs or was killed
+  uint64_t bytes;                         ///< of the input
+  uint32_t pid;
+  std::string_view executable, host;
+  uint32_t clock_source;         ///< 1 tsc, 2 cntvct, 3 the kernel's monotonic clock
+  uint64_t nominal_hz;           ///< ticks per second, as the recorder measured them at its start
+  uint64_t measured_hz;          ///< as all clock readings together give them
+  detail::clock_anchor started;  ///< on four clocks
+  detail::clock_anchor dumped;   ///< zero in a live image
+  uint64_t window_ns;            ///< asked for; 0: all
+  uint64_t cutoff_ticks;         ///< what ended before is outside the window
+  uint32_t dump_sequence, dump_signal, dump_tid;
+  uint64_t attached;         ///< threads that ever recorded
+  uint64_t chunks;           ///< in the input
+  int64_t zero_unix_ns;      ///< when the first event began, from which all times of events count
+  int64_t covered_ns;        ///< to the end of the last record
+  int64_t now_ns;            ///< the dump; in a live image the last record
+};
+
+/// Records that are not in the dump.
+struct recording_loss {
+  std::string_view why;
+  uint64_t count;
+};
+
+class reader;
+
+/// One thing that was recorded. Cheap to copy; valid while its reader is.
+class CONTRAIL_DETAIL_HIDDEN event {
+ public:
+  event_form form() const { return form_; }
+  event_kind kind() const { return binding_->kind; }
+  std::string_view name() const { return binding_->name; }
+  std::string_view category() const { return binding_->category; }
+  const event_binding& binding() const { return *binding_; }
+  const event_thread& thread() const { return *thread_; }
+
+  inline int64_t start_ns() const;     ///< since the first event
+  inline int64_t end_ns() const;       ///< of an open region the dump, or the newest record if that is later
+  int64_t duration_ns() const { return end_ns() - start_ns(); }
+  uint64_t start_ticks() const { return record_->start; }
+  uint64_t end_ticks() const { return record_->end; }
+  uint32_t begin_tid() const { return form_ == event_form::async_region ? record_->tid : thread_->tid; }
+
+  event_fields fields() const {
+    event_fields found;
+    read_fields(found);
+    return found;
+  }
+  /// The same into an object that keeps its memory.
+  inline void read_fields(event_fields& into) const;
+
+ private:
+  friend class reader;
+  const reader* reader_ = nullptr;
+  const event_thread* thread_ = nullptr;
+  const event_binding* binding_ = nullptr;
+  const detail::reading::reader_record* record_ = nullptr;
+  event_form form_ = event_form::point;
+};
+
+/// The events of a dump, thread by thread: first a thread's regions in the order in which they began, an outer one
+/// before its inner ones, then its points and then its async regions, each in the order in which they ended. The bytes
+/// must outlive it; it keeps some 4 bytes for each of theirs.
+class CONTRAIL_DETAIL_HIDDEN reader {
+ public:
+  reader(const void* bytes, size_t size) : image_(detail::reading::untrusted_bytes(bytes, size)) {
+    if (!*this) return;
+    detail::reading::reader_trace trace(image_);
+    first_ = trace.first();
+    newest_ = trace.newest();
+    now_ = trace.now();
+    threads_ = std::move(trace.threads());
+    zero_ = image_.clock().ns(first_);
+    name_unknown_ids();
+  }
+  explicit reader(std::span<const std::byte> bytes) : reader(bytes.data(), bytes.size()) {}
+  reader(const reader&) = delete;
+  reader& operator=(const reader&) = delete;
+
+  /// Whether there is anything to read; if not, reason() says why and all else is empty.
+  explicit operator bool() const { return image_.reason().empty(); }
+  const std::string& reason() const { return image_.reason(); }
+  /// What could not be read, each a sentence.
+  const std::vector<std::string>& warnings() const { return image_.warnings(); }
+  /// What is worth knowing although all was read.
+  const std::vector<std::string>& notes() const { return image_.notes(); }
+
+  const std::vector<event_thread>& threads() const { return threads_; }
+  /// Of several bindings of one id the first, in the order of the ids.
+  std::vector<const event_binding*> bindings() const {
+    std::vector<const event_binding*> all;
+    for (const event_binding& b : image_.bindings()) all.push_back(&b);
+    std::sort(all.begin(), all.end(), [](const auto* a, const auto* b) { return a->id < b->id; });
+    return all;
+  }
+  inline recording_info info() const;
+  /// Only those that are not zero. Counts are exact, and stop at 2^64 - 1.
+  inline std::vector<recording_loss> losses() const;
+
+  /// A moment in nanoseconds since the first event.
+  int64_t ns(uint64_t ticks) const { return image_.clock().ns(ticks) - zero_; }
+
+  class iterator {
+   public:
+    using iterator_category = std::input_iterator_tag;
+    using value_type = event;
+    using difference_type = ptrdiff_t;
+    using pointer = const event*;
+    using reference = const event&;
+
+    iterator() = default;
+    const event& operator*() const { return event_; }
+    const event* operator->() const { return &event_; }
+    iterator& operator++() {
+      ++index_;
+      settle();
+      return *this;
+    }
+    iterator operator++(int) {
+      iterator before = *this;
+      ++*this;
+      return before;
+    }
+    bool operator==(const iterator& other) const { return thread_ == other.thread_ && index_ == other.index_; }
+
+   private:
+    friend class reader;
+    iterator(const reader* of, size_t thread) : reader_(of), thread_(thread) { settle(); }
+    inline void settle();
+
+    const reader* reader_ = nullptr;
+    size_t thread_ = 0, index_ = 0;  ///< an event of all of the thread's
+    event event_;
+  };
+  iterator begin() const { return iterator(this, 0); }
+  iterator end() const { return iterator(this, threads_.size()); }
+
+ private:
+  friend class event;
+
+  const event_binding& binding_of(uint16_t id) const {
+    const event_binding* found = image_.binding_of(id);
+    if (found != nullptr) return *found;
+    const auto unknown = std::lower_bound(unknown_.begin(), unknown_.end(), id,
+                                          [](const event_binding& b, uint16_t wanted) { return b.id < wanted; });
+    return *unknown;
+  }
+  inline void name_unknown_ids();
+
+  detail::reading::reader_image image_;
+  std::vector<event_thread> threads_;
+  std::vector<event_binding> unknown_;  ///< of ids without a binding, by id
+  std::deque<std::string> unknown_names_;
+  uint64_t first_ = 0, newest_ = 0, now_ = 0;
+  int64_t zero_ = 0;
+};
+
+inline int64_t event::start_ns() const { return reader_->ns(record_->start); }
+inline int64_t event::end_ns() const { return reader_->ns(record_->end); }
+
+inline void event::read_fields(event_fields& into) const {
+  into.read(*binding_, reader_->image_.data().part(record_->payload_at, record_->payload_bytes()));
+}
+
+inline void reader::iterator::settle() {
+  const std::vector<event_thread>& threads = reader_->threads_;
+  while (thread_ < threads.size() && index_ == threads[thread_].found.count()) {
+    ++thread_;
+    index_ = 0;
+  }
+  if (thread_ == threads.size()) return;
+  const detail::reading::reader_records& found = threads[thread_].found;
+  const size_t regions = found.regions.size(), points = found.points.size();
+  if (index_ < regions) {
+    event_.record_ = &found.regions[index_];
+    event_.form_ = event_.record_->is_open() ? event_form::open_region : event_form::region;
+  } else if (index_ - regions < points) {
+    event_.record_ = &found.points[index_ - regions];
+    event_.form_ = event_form::point;
+  } else {
+    event_.record_ = &found.asyncs[index_ - regions - points];
+    event_.form_ = event_form::async_region;
+  }
+  event_.reader_ = reader_;
+  event_.thread_ = &threads[thread_];
+  event_.binding_ = &reader_->binding_of(event_.record_->id);
+}
+
+/// An id that the dump does not explain is part of a name of its own.
+inline void reader::name_unknown_ids() {
+  std::set<uint16_t> ids;
+  for (const event_thread& thread : threads_) {
+    for (const auto* records : {&thread.found.regions, &thread.found.points, &thread.found.asyncs}) {
+      for (const detail::reading::reader_record& r : *records) {
+        if (image_.binding_of(r.id) == nullptr) ids.insert(r.id);
+      }
+    }
+  }
+  for (const uint16_t id : ids) {
+    unknown_names_.push_back("unknown #" + std::to_string(id));
+    unknown_.emplace_back();
+    unknown_.back().id = id;
+    unknown_.back().name = unknown_names_.back();
+  }
+  if (!ids.empty()) {
+    image_.warnings().push_back(std::to_string(ids.size()) +
+                                " ids have no binding: their events are named 'unknown #id'");
+  }
+}
+
+inline recording_info reader::info() const {
+  using detail::superblock;
+  if (!*this) return {};
+  const detail::reading::untrusted_bytes& data = image_.data();
+  return {data.u16(offsetof(superblock, version_major)),
+          data.u16(offsetof(superblock, version_minor)),
+          image_.is_dump(),
+          data.size(),
+          data.u32(offsetof(superblock, pid)),
+          data.c_string(offsetof(superblock, executable), sizeof(superblock::executable)),
+          data.c_string(offsetof(superblock, host), sizeof(superblock::host)),
+          data.u32(offsetof(superblock, source)),
+          image_.tick_hz(),
+          image_.clock().hz(),
+          image_.start(),
+          image_.dump(),
+          data.u64(offsetof(superblock, window_ns)),
+          data.u64(offsetof(superblock, cutoff_ticks)),
+          data.u32(offsetof(superblock, dump_sequence)),
+          data.u32(offsetof(superblock, dump_signal)),
+          data.u32(offsetof(superblock, dump_tid)),
+          data.u64(offsetof(superblock, attached)),
+          image_.chunks().size(),
+          image_.clock().realtime(zero_),
+          std::max<int64_t>(0, ns(newest_)),
+          ns(now_)};
+}
+
+inline std::vector<recording_loss> reader::losses() const {
+  using detail::superblock;
+  if (!*this) return {};
+  uint64_t overwritten = 0, missing = 0;
+  for (const event_thread& t : threads_) {
+    overwritten = detail::reading::saturating_add(overwritten, t.overwritten);
+    missing = detail::reading::saturating_add(missing, t.missing);
+  }
+  const auto dropped = [&](detail::drop_reason why) {
+    return image_.data().u64(offsetof(superblock, dropped) + 8 * static_cast<uint64_t>(why));
+  };
+  std::vector<recording_loss> all{
+      {"overwritten by newer records", overwritten},
+      {"missing between others", missing},
+      {"chunks recycled while they were copied", image_.torn()},
+      {"dropped: no chunk free", dropped(detail::drop_reason::no_chunk)},
+      {"dropped: more threads than slots", dropped(detail::drop_reason::no_slot)},
+      {"dropped: no lane free in a signal handler", dropped(detail::drop_reason::no_lane)},
+      {"dropped: regions open too deep", dropped(detail::drop_reason::too_deep)},
+      {"dropped: regions not nested", dropped(detail::drop_reason::misnested)}};
+  all.erase(std::remove_if(all.begin(), all.end(), [](const auto& loss) { return loss.count == 0; }), all.end());
+  return all;
+}
+
+CONTRAIL_DETAIL_NAMESPACE_END
+
 #endif
 #endif

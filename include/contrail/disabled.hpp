@@ -60,7 +60,9 @@ class region {
 }  // namespace disabled_v0
 }  // namespace contrail
 
-#define CONTRAIL_DETAIL_CHECK(...) (false ? ::contrail::detail::checked(__VA_ARGS__) : static_cast<void>(0))
+// Spelt out in full, as contrail/reader.hpp brings the other namespace detail.
+#define CONTRAIL_DETAIL_CHECK(...) \
+  (false ? ::contrail::disabled_v0::detail::checked(__VA_ARGS__) : static_cast<void>(0))
 
 #define CONTRAIL_REGION(...) CONTRAIL_DETAIL_CHECK(__VA_ARGS__)
 #define CONTRAIL_SCOPE(...) CONTRAIL_DETAIL_CHECK(__VA_ARGS__)
