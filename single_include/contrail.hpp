@@ -560,7 +560,8 @@ inline constexpr uint64_t point_mark = 1ULL << 62;
 inline constexpr uint64_t frame_busy = ~0ULL >> 1;
 
 inline bool is_free(const frame& at) { return at.start_ticks.load_relaxed() == 0; }
-inline void set_free(frame& at) { at.start_ticks.store_relaxed(0); }
+/// Release: a dump that finds the frame free finds the record, since it copies frames before chunks.
+inline void set_free(frame& at) { at.start_ticks.store_release(0); }
 
 /// Whether a frame's start_ticks is that of an open region.
 inline bool is_region(uint64_t start_ticks) { return start_ticks - 1 < point_mark - 1; }
@@ -4193,7 +4194,7 @@ inline constexpr payload_size payload_of = size_of_arguments<form_of<Kind, Args.
 
 // ---- regions -------------------------------------------------------------------------------------------------
 
-template <class... Args>
+template <bool HasFields, class... Args>
 CONTRAIL_DETAIL_COLD frame* begin_cold(call_site& site, unsigned* words, parameter_type<bare<Args>>... args) {
   const uint64_t stack_pointer = CONTRAIL_DETAIL_CALLERS_STACK_POINTER();
   const claim free = the_slow_half().claim_frame(this_caller(), site, stack_pointer);
@@ -4201,7 +4202,9 @@ CONTRAIL_DETAIL_COLD frame* begin_cold(call_site& site, unsigned* words, paramet
   frame* const at = free.at;
   next_frame = at + 1;
   signal_fence();
+  __atomic_thread_fence(__ATOMIC_RELEASE);  // as in begin_inline
   const unsigned used = encode_arguments<binding_kind::region, Args...>(at->payload, frame_payload_words, args...);
+  if (HasFields && used < frame_payload_words) at->payload[used].store_relaxed(0);
   if (words != nullptr) *words = used;
   const uint64_t start = now_ticks(*joined_process());
   at->stack_pointer.store_relaxed(stack_pointer);
@@ -4215,8 +4218,9 @@ CONTRAIL_DETAIL_ALWAYS_INLINE open_region opened_at(frame* at) {
   return {at, at != nullptr ? at->word.load_relaxed() : 0};
 }
 
-/// Opens a region. `words` receives the length of its payload when that is not fixed; else it is null.
-template <class... Args>
+/// Opens a region. `words` receives the length of its payload when that is not fixed; else it is null. With `HasFields`
+/// a 0 behind the payload ends the fields for whoever looks before the first one is set.
+template <bool HasFields = false, class... Args>
 CONTRAIL_DETAIL_ALWAYS_INLINE open_region begin_inline(call_site& site, unsigned* words, const Args&... args) {
   // The frame first. A handler in between may find another image, after a start or in a forked child, and attach to it:
   // then the frame is a retired one and never free, where the other way round it would be a new one and get an old id.
@@ -4227,14 +4231,15 @@ CONTRAIL_DETAIL_ALWAYS_INLINE open_region begin_inline(call_site& site, unsigned
   // a handler inside an end. Two compares cost 2 % of a region.
   if (__builtin_expect(is_less(w, at->start_ticks.load_owned()), 0)) {
     if (w == site_off) return {nullptr, 0};
-    return opened_at(begin_cold<Args...>(site, words, args...));
+    return opened_at(begin_cold<HasFields, Args...>(site, words, args...));
   }
   next_frame = at + 1;
   signal_fence();
-  if constexpr (sizeof...(Args) != 0) {
+  if constexpr (HasFields || sizeof...(Args) != 0) {
     // No instruction on x86-64. A dump that sees a word of this payload must not find the frame's former start again.
     __atomic_thread_fence(__ATOMIC_RELEASE);
     const unsigned used = encode_arguments<binding_kind::region, Args...>(at->payload, frame_payload_words, args...);
+    if (HasFields && used < frame_payload_words) at->payload[used].store_relaxed(0);
     if (words != nullptr) *words = used;
   }
   store_stack_pointer(at->stack_pointer);
@@ -4310,7 +4315,8 @@ CONTRAIL_DETAIL_ALWAYS_INLINE void end_inline(frame* at, uint64_t word, unsigned
   writer.cursor.store_release(reinterpret_cast<uint64_t>(cursor));
   if (__builtin_expect((reinterpret_cast<uint64_t>(cursor) & (chunk_bytes - 1)) == 0, 0)) return roll_chunk(at, end);
   signal_fence();
-  at->start_ticks.store_relaxed(0);
+  // Release: a dump that finds the frame free finds the record, since it copies frames before chunks.
+  at->start_ticks.store_release(0);
 }
 
 // These take scalars: g++ keeps a struct that it passes in memory.
@@ -4874,7 +4880,8 @@ inline void copy_frame(frame& to, const frame& from) {
   for (unsigned i = 0; i < frame_payload_words; ++i) to.payload[i].store_relaxed(from.payload[i].load_acquire());
   // The loads above stay above this one.
   __atomic_thread_fence(__ATOMIC_ACQUIRE);
-  if (from.start_ticks.load_relaxed() != start) return;
+  // Acquire: if the region has ended, its record is there for who copies the chunks next.
+  if (from.start_ticks.load_acquire() != start) return;
   to.start_ticks.store_relaxed(start);
   to.word.store_relaxed(word);
 }
@@ -6869,9 +6876,8 @@ CONTRAIL_DETAIL_ALWAYS_INLINE constexpr region begin_region_var(Site, const Name
     if (__builtin_is_constant_evaluated()) return region();
     unsigned words = 0;
     const open_region opened =
-        begin_inline(site_storage<binding_flag_dynamic, Site, binding_kind::region, Args...>::value, &words, args...);
-    // Ends the fields for whoever looks before the first set.
-    if (opened.at != nullptr && words < frame_payload_words) opened.at->payload[words].store_relaxed(0);
+        begin_inline<true>(site_storage<binding_flag_dynamic, Site, binding_kind::region, Args...>::value, &words,
+                           args...);
     return region(opened, words);
   } else {
     return region();
@@ -7764,7 +7770,8 @@ inline constexpr uint64_t point_mark = 1ULL << 62;
 inline constexpr uint64_t frame_busy = ~0ULL >> 1;
 
 inline bool is_free(const frame& at) { return at.start_ticks.load_relaxed() == 0; }
-inline void set_free(frame& at) { at.start_ticks.store_relaxed(0); }
+/// Release: a dump that finds the frame free finds the record, since it copies frames before chunks.
+inline void set_free(frame& at) { at.start_ticks.store_release(0); }
 
 /// Whether a frame's start_ticks is that of an open region.
 inline bool is_region(uint64_t start_ticks) { return start_ticks - 1 < point_mark - 1; }

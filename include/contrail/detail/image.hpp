@@ -146,7 +146,8 @@ inline constexpr uint64_t point_mark = 1ULL << 62;
 inline constexpr uint64_t frame_busy = ~0ULL >> 1;
 
 inline bool is_free(const frame& at) { return at.start_ticks.load_relaxed() == 0; }
-inline void set_free(frame& at) { at.start_ticks.store_relaxed(0); }
+/// Release: a dump that finds the frame free finds the record, since it copies frames before chunks.
+inline void set_free(frame& at) { at.start_ticks.store_release(0); }
 
 /// Whether a frame's start_ticks is that of an open region.
 inline bool is_region(uint64_t start_ticks) { return start_ticks - 1 < point_mark - 1; }

@@ -102,7 +102,7 @@ inline constexpr payload_size payload_of = size_of_arguments<form_of<Kind, Args.
 
 // ---- regions -------------------------------------------------------------------------------------------------
 
-template <class... Args>
+template <bool HasFields, class... Args>
 CONTRAIL_DETAIL_COLD frame* begin_cold(call_site& site, unsigned* words, parameter_type<bare<Args>>... args) {
   const uint64_t stack_pointer = CONTRAIL_DETAIL_CALLERS_STACK_POINTER();
   const claim free = the_slow_half().claim_frame(this_caller(), site, stack_pointer);
@@ -110,7 +110,9 @@ CONTRAIL_DETAIL_COLD frame* begin_cold(call_site& site, unsigned* words, paramet
   frame* const at = free.at;
   next_frame = at + 1;
   signal_fence();
+  __atomic_thread_fence(__ATOMIC_RELEASE);  // as in begin_inline
   const unsigned used = encode_arguments<binding_kind::region, Args...>(at->payload, frame_payload_words, args...);
+  if (HasFields && used < frame_payload_words) at->payload[used].store_relaxed(0);
   if (words != nullptr) *words = used;
   const uint64_t start = now_ticks(*joined_process());
   at->stack_pointer.store_relaxed(stack_pointer);
@@ -124,8 +126,9 @@ CONTRAIL_DETAIL_ALWAYS_INLINE open_region opened_at(frame* at) {
   return {at, at != nullptr ? at->word.load_relaxed() : 0};
 }
 
-/// Opens a region. `words` receives the length of its payload when that is not fixed; else it is null.
-template <class... Args>
+/// Opens a region. `words` receives the length of its payload when that is not fixed; else it is null. With `HasFields`
+/// a 0 behind the payload ends the fields for whoever looks before the first one is set.
+template <bool HasFields = false, class... Args>
 CONTRAIL_DETAIL_ALWAYS_INLINE open_region begin_inline(call_site& site, unsigned* words, const Args&... args) {
   // The frame first. A handler in between may find another image, after a start or in a forked child, and attach to it:
   // then the frame is a retired one and never free, where the other way round it would be a new one and get an old id.
@@ -136,14 +139,15 @@ CONTRAIL_DETAIL_ALWAYS_INLINE open_region begin_inline(call_site& site, unsigned
   // a handler inside an end. Two compares cost 2 % of a region.
   if (__builtin_expect(is_less(w, at->start_ticks.load_owned()), 0)) {
     if (w == site_off) return {nullptr, 0};
-    return opened_at(begin_cold<Args...>(site, words, args...));
+    return opened_at(begin_cold<HasFields, Args...>(site, words, args...));
   }
   next_frame = at + 1;
   signal_fence();
-  if constexpr (sizeof...(Args) != 0) {
+  if constexpr (HasFields || sizeof...(Args) != 0) {
     // No instruction on x86-64. A dump that sees a word of this payload must not find the frame's former start again.
     __atomic_thread_fence(__ATOMIC_RELEASE);
     const unsigned used = encode_arguments<binding_kind::region, Args...>(at->payload, frame_payload_words, args...);
+    if (HasFields && used < frame_payload_words) at->payload[used].store_relaxed(0);
     if (words != nullptr) *words = used;
   }
   store_stack_pointer(at->stack_pointer);
@@ -219,7 +223,8 @@ CONTRAIL_DETAIL_ALWAYS_INLINE void end_inline(frame* at, uint64_t word, unsigned
   writer.cursor.store_release(reinterpret_cast<uint64_t>(cursor));
   if (__builtin_expect((reinterpret_cast<uint64_t>(cursor) & (chunk_bytes - 1)) == 0, 0)) return roll_chunk(at, end);
   signal_fence();
-  at->start_ticks.store_relaxed(0);
+  // Release: a dump that finds the frame free finds the record, since it copies frames before chunks.
+  at->start_ticks.store_release(0);
 }
 
 // These take scalars: g++ keeps a struct that it passes in memory.

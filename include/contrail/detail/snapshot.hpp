@@ -85,7 +85,8 @@ inline void copy_frame(frame& to, const frame& from) {
   for (unsigned i = 0; i < frame_payload_words; ++i) to.payload[i].store_relaxed(from.payload[i].load_acquire());
   // The loads above stay above this one.
   __atomic_thread_fence(__ATOMIC_ACQUIRE);
-  if (from.start_ticks.load_relaxed() != start) return;
+  // Acquire: if the region has ended, its record is there for who copies the chunks next.
+  if (from.start_ticks.load_acquire() != start) return;
   to.start_ticks.store_relaxed(start);
   to.word.store_relaxed(word);
 }
