@@ -57,10 +57,17 @@ short_macros
 contrail
 pfr
 fmt
+detail/reader_bytes
+detail/reader_clock
+detail/reader_records
+detail/reader_bindings
+detail/reader_image
+detail/reader_threads
+reader
 """.split()
 
 # The only includers of C++ headers; all others live in every translation unit of their users.
-MAY_INCLUDE_CXX = {"pfr", "fmt"}
+MAY_INCLUDE_CXX = {"pfr", "fmt", "reader"} | {name for name in LAYERS if name.startswith("detail/reader_")}
 
 INCLUDE_LINE = re.compile(r'^\s*#\s*include\s+(["<])([^">]+)[">]')
 
