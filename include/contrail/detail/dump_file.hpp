@@ -102,13 +102,23 @@ class replacing_file {
   replacing_file(const char* path, uint64_t pid, uint64_t sequence, bool lock = false) : path_(path) {
     // A device or a pipe would be replaced by a file as well: nobody who names one means that.
     struct stat there {};
-    if (fstatat(AT_FDCWD, path, &there, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISREG(there.st_mode) && !S_ISLNK(there.st_mode)) {
-      error_ = S_ISDIR(there.st_mode) ? EISDIR : EEXIST;
-      return;
+    if (fstatat(AT_FDCWD, path, &there, AT_SYMLINK_NOFOLLOW) != 0) {
+      if (errno != ENOENT) error_ = errno;  // what stands there is unknown
+    } else if (!S_ISREG(there.st_mode) && !S_ISLNK(there.st_mode)) {
+      error_ = S_ISDIR(there.st_mode) ? EISDIR : ENXIO;
+    }
+    if (error_ != 0) return;
+    // The temporary name is as long as the system allows where the file's own is: 200 bytes of it say enough.
+    size_t kept = 0;
+    for (size_t i = 0, name = 0; path[i] != '\0'; ++i) {
+      if (path[i] == '/') name = i + 1;
+      kept = i + 1 < name + 200 ? i + 1 : name + 200;
     }
     // A crashed process of the same id may have left a temporary file behind: step over a few.
-    for (uint64_t attempt = 0; attempt < 16 && descriptor_ < 0; ++attempt) {
-      text_writer(temporary_, sizeof temporary_).add(path).add(".tmp-").add(pid).add('-').add(sequence + attempt);
+    for (uint64_t attempt = 0; attempt < 16; ++attempt) {
+      text_writer text(temporary_, sizeof temporary_);
+      for (size_t i = 0; i < kept; ++i) text.add(path[i]);
+      text.add(".tmp-").add(pid).add('-').add(sequence + attempt);
       descriptor_ = open(temporary_, (lock ? O_RDWR : O_WRONLY) | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
       error_ = descriptor_ < 0 ? errno : 0;
       // Somebody who cleans up was faster than the lock.
@@ -117,8 +127,10 @@ class replacing_file {
         descriptor_ = -1;
         error_ = EEXIST;
       }
-      if (error_ != EEXIST) return;
+      if (error_ != EEXIST && error_ != EINTR) break;
     }
+    // A umask may have taken away the owner's own bits. A file system without modes refuses, and that is no reason to.
+    if (descriptor_ >= 0) fchmod(descriptor_, 0600);
   }
   ~replacing_file() {
     if (descriptor_ >= 0) {

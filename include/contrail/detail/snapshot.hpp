@@ -203,7 +203,9 @@ inline bool is_wanted(const image_view& image, uint64_t index, uint64_t cutoff) 
 inline uint64_t tick_rate(const superblock& live, const clock_anchor& now) {
   const uint64_t ns = now.monotonic_ns - live.start.monotonic_ns;
   if (ns < 1'000'000) return live.tick_hz;
-  return static_cast<uint64_t>(static_cast<uint128>(now.ticks - live.start.ticks) * 1'000'000'000U / ns);
+  const uint128 ticks = now.ticks - live.start.ticks;
+  const uint64_t hz = static_cast<uint64_t>(ticks * 1'000'000'000U / ns);
+  return hz < 100'000 ? live.tick_hz : hz;  // one of the clocks could not be read
 }
 
 /// The tick before which nothing belongs to a window of `window_ns` that ends now; the start for no window.
