@@ -171,6 +171,10 @@ inline void pass_on(crash_state& state, uint32_t tid, int signal, siginfo_t* inf
     sigprocmask(SIG_BLOCK, &action.sa_mask, nullptr);
     sigprocmask(SIG_BLOCK, &own, nullptr);
     takes_info ? action.sa_sigaction(signal, info, context) : action.sa_handler(signal);
+    // Many return to the default action: then the fault that comes again ends the process, and the crash stays owned.
+    struct sigaction now {};
+    sigaction(signal, nullptr, &now);
+    if ((now.sa_flags & SA_SIGINFO) == 0 && now.sa_handler == SIG_DFL) return;
     survived = true;
   }
   if (survived) {
