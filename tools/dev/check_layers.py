@@ -36,6 +36,7 @@ detail/call_site
 macros
 detail/storage
 detail/safe_writer
+detail/pipe_signal
 detail/filter
 detail/binding
 detail/thread_id

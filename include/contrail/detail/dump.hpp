@@ -4,6 +4,7 @@
 #define CONTRAIL_DETAIL_DUMP_HPP
 
 #include "contrail/detail/dump_file.hpp"
+#include "contrail/detail/pipe_signal.hpp"
 #include "contrail/detail/snapshot.hpp"
 #include "contrail/options.hpp"
 
@@ -68,6 +69,7 @@ inline error dump_to(const dump_sink& sink, duration last, uint32_t signal, cons
   process_state* process = joined_process();
   if (process == nullptr || process->recording.load_acquire() == 0) return not_running();
   const dump_turn turn(*process);
+  const pipe_signal_hold no_death_by_a_pipe;
   image_view& image = *current_image(*process);
   dump_request request{window_ns(*process, last), signal, crash};
   if (!turn.taken()) {
