@@ -1123,6 +1123,7 @@ class Writer:
 # ---- canonical text: docs/text.md. C++ makes the same bytes of the same image (tests/python/test_agreement.py) ----
 
 BITS = {FLOAT32: UINT32, FLOAT64: UINT64}  # floating point is shown as it is stored
+HEX_DIGITS = {FLOAT32: 8, FLOAT64: 16, POINTER: 1}  # at least
 MAX_EVENT_NAME = 60  # bytes of each name in a line of an event; whole names stand in the lines of the bindings
 NOT_PLAIN = re.compile(r'[^ !#-\[\]-~]')
 
@@ -1146,7 +1147,8 @@ def value_text(kind: int, value: Any) -> str:
         return quoted(value if kind == STRING else value[:MAX_EVENT_NAME])
     if kind == BOOLEAN:
         return "true" if value else "false"
-    return f"0x{value:x}" if kind in (FLOAT32, FLOAT64, POINTER) else str(value)
+    digits = HEX_DIGITS.get(kind)
+    return f"0x{value:0{digits}x}" if digits else str(value)
 
 
 class TextWriter:
