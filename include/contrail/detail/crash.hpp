@@ -120,8 +120,8 @@ __attribute__((noinline)) inline void dump_crash(crash_state& state, crash_note&
   } else {
     tell_crash(left_by == SI_TIMER ? "The dump of this crash took too long and was given up."
                                    : "The dump of this crash failed by a fault of its own.");
-    uint64_t mine = note.tid;
-    process->dumping.compare_exchange(mine, 0);
+    uint64_t holder = process->dumping.load_acquire();
+    if (tid_of_holder(holder) == note.tid) process->dumping.compare_exchange(holder, 0);
   }
   state.owner.store_release(uint64_t{note.tid} << 2 | crash_passes);
   sigprocmask(SIG_SETMASK, &before, nullptr);

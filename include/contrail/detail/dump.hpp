@@ -27,10 +27,13 @@ class dump_turn {
   struct wait_tag {};
   static constexpr wait_tag wait{};
 
-  explicit dump_turn(process_state& process) : process_(process), taken_(take()) {}
+  explicit dump_turn(process_state& process)
+      : process_(process), taken_(take_turn(process.dumping, running_code()) != 0) {}
   /// For start, which no signal handler calls.
   dump_turn(process_state& process, wait_tag) : process_(process), taken_(true) {
-    while (!take()) sched_yield();
+    // Hence a dump of this very thread was left by a jump, however deep it was.
+    const uint64_t code = running_code() | ((1ULL << 41) - 1);
+    while (take_turn(process.dumping, code) == 0) sched_yield();
   }
   ~dump_turn() {
     if (taken_) process_.dumping.store_release(0);
@@ -40,11 +43,6 @@ class dump_turn {
   bool taken() const { return taken_; }
 
  private:
-  bool take() {
-    uint64_t expected = 0;
-    return process_.dumping.compare_exchange(expected, current_tid());
-  }
-
   process_state& process_;
   bool taken_;
 };

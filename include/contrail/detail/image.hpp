@@ -188,8 +188,8 @@ struct alignas(64) thread_slot {
   atomic_word alternate_stack;  ///< live: which of contrail's signal stacks the thread has, plus 1
   atomic_word occupant;         ///< live: who claims or seals the slot, see thread_id.hpp; 0: nobody
   atomic_word taking[3];        ///< live: by lane, the ticket by which it is about to take a chunk; 0: none
-  atomic_word recount;          ///< live: bits of the lanes whose count of records a jump may have left wrong
-  atomic_word reserved[17];
+  atomic_word recount[3];       ///< live: by lane, 1 if a jump may have left its count of words wrong
+  atomic_word reserved[15];
   lane lanes[lane_count];
   frame frames[frame_count];
 };

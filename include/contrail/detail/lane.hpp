@@ -97,12 +97,12 @@ inline void close_chunk(image_view& image, lane& writer, uint64_t ticks) {
     const uint64_t words = done.words_before.load_relaxed() + (end_bytes - chunk_header_bytes) / 8;
     writer.words_before.store_relaxed(words);
     thread_slot& slot = slot_of(writer);
-    const uint64_t lane_bit = 1ULL << (&writer - slot.lanes);
-    if ((slot.recount.load_relaxed() & lane_bit) != 0) {
+    atomic_word& recount = slot.recount[&writer - slot.lanes];
+    if (recount.load_relaxed() != 0) {
       // A jump may have come between the count of a record's words and the record.
       const uint64_t records = count_records(done, reinterpret_cast<const atomic_word*>(cursor));
       writer.extra_words.store_relaxed(words - done.records_before.load_relaxed() - records);
-      slot.recount.store_relaxed(slot.recount.load_relaxed() & ~lane_bit);
+      recount.store_relaxed(0);
     }
     const uint64_t records = words - writer.extra_words.load_relaxed() - done.records_before.load_relaxed();
     seal_chunk(image, done, end_bytes, records, ticks);
@@ -117,15 +117,54 @@ inline uint64_t slot_word(uint64_t generation, slot_state state) {
   return generation << 8 | static_cast<uint64_t>(state);
 }
 
+inline slot_state phase_of(uint64_t state) { return static_cast<slot_state>(state & 0xff); }
+
+/// Seals what the thread of a slot left behind. Whoever calls this has the slot's turn. Done twice it does no harm.
+inline void seal_slot(process_state& process, image_view& image, thread_slot& slot) {
+  for (unsigned k = 0; k < lane_count; ++k) {
+    slot.recount[k].store_relaxed(1);  // the thread may have ended anywhere
+    close_chunk(image, slot.lanes[k], now_ticks(process));
+    return_chunk(image, slot.taking[k]);
+  }
+}
+
+inline void leave_slot(thread_slot& slot, uint64_t generation) {
+  slot.state.store_release(slot_word(generation, slot_state::free));
+  slot.occupant.store_release(0);
+}
+
 /// Seals what a dead thread, or one of an unloaded object, left behind and frees its slot. `found` is the state word by
-/// which the caller knew that it is dead; whoever exchanges it first does the work.
+/// which the caller knew that it is dead; whoever gets the slot's turn first does the work.
 // Async-signal-safe.
 inline bool free_slot(process_state& process, image_view& image, thread_slot& slot, uint64_t found) {
-  const uint64_t generation = found >> 8;
-  if (!slot.state.compare_exchange(found, slot_word(generation, slot_state::sealing))) return false;
-  for (lane& writer : slot.lanes) close_chunk(image, writer, now_ticks(process));
+  if (take_turn(slot.occupant, running_code()) == 0) return false;
+  if (slot.state.load_acquire() != found) {
+    slot.occupant.store_release(0);
+    return false;
+  }
+  slot.state.store_relaxed(slot_word(found >> 8, slot_state::sealing));
+  seal_slot(process, image, slot);
   image.super->attached_slots.fetch_add_relaxed(~uint64_t{0});
-  slot.state.store_release(slot_word(generation, slot_state::free));
+  leave_slot(slot, found >> 8);
+  return true;
+}
+
+/// Frees a slot that was being claimed or sealed, if who did that is gone: by a jump, or with its thread.
+// Async-signal-safe.
+inline bool finish_slot(process_state& process, image_view& image, thread_slot& slot) {
+  if (take_turn(slot.occupant, running_code()) == 0) return false;
+  const uint64_t found = slot.state.load_acquire();
+  const bool is_half = phase_of(found) == slot_state::claimed || phase_of(found) == slot_state::sealing;
+  if (!is_half) {
+    slot.occupant.store_release(0);
+    return false;
+  }
+  seal_slot(process, image, slot);
+  // Whether it was counted cannot be told.
+  uint64_t before = image.super->attached_slots.load_relaxed(), live = 0;
+  for (uint64_t i = 0; i < image.slot_count; ++i) live += state_of(image.slots[i]) == slot_state::live;
+  image.super->attached_slots.compare_exchange(before, live);
+  leave_slot(slot, found >> 8);
   return true;
 }
 
@@ -134,8 +173,12 @@ inline unsigned reap_dead_slots(process_state& process, image_view& image, unsig
   for (unsigned i = 0; i < probes && i < image.slot_count; ++i) {
     thread_slot& slot = image.slots[image.slot_hand.fetch_add_relaxed(1) % image.slot_count];
     const uint64_t found = slot.state.load_acquire();
-    if (static_cast<slot_state>(found & 0xff) != slot_state::live) continue;
-    if (!is_thread_alive(tid_of(slot))) freed += free_slot(process, image, slot, found);
+    if (phase_of(found) == slot_state::free) continue;
+    if (phase_of(found) != slot_state::live) {
+      freed += finish_slot(process, image, slot);
+    } else if (!is_thread_alive(tid_of(slot))) {
+      freed += free_slot(process, image, slot, found);
+    }
   }
   return freed;
 }

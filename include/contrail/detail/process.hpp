@@ -118,7 +118,7 @@ struct process_state {
   atomic_word recording;  ///< 1 between start and stop
   atomic_word epoch{epoch_step};  ///< multiples of epoch_step; changes with start, stop, fork and filters
   atomic_word control;    ///< lock of start, stop, set_filter and the linking of objects; never taken while recording
-  atomic_word dumping;    ///< tid of the thread that writes a dump
+  atomic_word dumping;    ///< whose turn it is to write a dump, see thread_id.hpp
   atomic_word dump_count;
   atomic_word window_ns;
   atomic_word hardware_clock;  ///< 1: ticks are the processor's counter; 0: CLOCK_MONOTONIC
