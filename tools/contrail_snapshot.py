@@ -149,6 +149,11 @@ class Process:
         return (f"{what}: it changed its user or has privileges of its own; run this as root, or with CAP_SYS_PTRACE"
                 " (docker run --cap-add=SYS_PTRACE)")
 
+    def close(self) -> None:
+        os.close(self.memory)
+        if self.pages is not None:
+            os.close(self.pages)
+
     def read(self, address: int, size: int) -> bytes:
         """These bytes, all of them. Each 8-byte word is whole: the kernel copies aligned memory in wider units."""
         done = b""
@@ -629,13 +634,16 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             raise Refused("this needs Linux and its /proc")
         process = Process(options.pid)
         notes: List[str] = []
-        image = find_image(process, notes)
-        snapshot = Snapshot(process, image, options.last)
-        if options.out == "-":
-            write_pipe(sys.stdout.buffer, snapshot)
-        else:
-            write_file(options.out, snapshot)
-            print(options.out)
+        try:
+            image = find_image(process, notes)
+            snapshot = Snapshot(process, image, options.last)
+            if options.out == "-":
+                write_pipe(sys.stdout.buffer, snapshot)
+            else:
+                write_file(options.out, snapshot)
+                print(options.out)
+        finally:
+            process.close()
         if image["ended"]:
             notes.append("its recording has ended, and the dump shows how it was then")
         for note in notes:

@@ -88,6 +88,54 @@ int numbered(const char* path) {
   return 0;
 }
 
+/// A record of a call site that nothing was recorded at before: of a hundred, the one that `site` says.
+void write_fresh_record(uint64_t site, uint64_t sequence) {
+  const uint64_t thread = 0, check = checksum(thread, sequence);
+#define FRESH(number)                                                                                    \
+  case number:                                                                                           \
+    TRACE_INSTANT("fresh " #number, "thread", thread, "sequence", sequence, "check", check);             \
+    break;
+#define TEN_FRESH(tens)                                                                                  \
+  FRESH(tens##0) FRESH(tens##1) FRESH(tens##2) FRESH(tens##3) FRESH(tens##4)                             \
+  FRESH(tens##5) FRESH(tens##6) FRESH(tens##7) FRESH(tens##8) FRESH(tens##9)
+  switch (site + 100) {
+    TEN_FRESH(10) TEN_FRESH(11) TEN_FRESH(12) TEN_FRESH(13) TEN_FRESH(14)
+    TEN_FRESH(15) TEN_FRESH(16) TEN_FRESH(17) TEN_FRESH(18) TEN_FRESH(19)
+    default: write_record(thread, sequence);
+  }
+#undef TEN_FRESH
+#undef FRESH
+}
+
+/// Goes on only when told. A region is open all the time; a byte n > 0 on standard input ends it, writes n - 1 records,
+/// one of them at a fresh call site, and begins another region; 0 sets a field of the open one. Each is answered.
+int steps() {
+  start({.memory = 1 << 20});
+  ready();
+  uint64_t sequence = 0, fresh = 0;
+  for (char answer = 0;; answer = 1) {
+    const uint64_t thread = 0, check = checksum(thread, sequence);
+    TRACE_REGION_VAR(region, "step", "thread", thread, "sequence", sequence, "check", check);
+    if (answer != 0 && write(1, &answer, 1) != 1) return 1;
+    unsigned char wanted = 0;
+    for (;;) {
+      if (read(0, &wanted, 1) != 1) return 0;
+      if (wanted != 0) break;
+      region.set("extra", checksum(writers, sequence));
+      if (write(1, "", 1) != 1) return 1;
+    }
+    region.end();
+    ++sequence;
+    for (unsigned i = 1; i < wanted; ++i) {
+      if (i == 1) {
+        write_fresh_record(fresh++, sequence++);
+      } else {
+        write_record(0, sequence++);
+      }
+    }
+  }
+}
+
 /// Two threads that wait for each other for ever.
 int deadlock() {
   start();
@@ -180,6 +228,7 @@ int main(int count, char** arguments) {
   const std::string_view mode = count > 1 ? arguments[1] : "";
   const char* const argument = count > 2 ? arguments[2] : "";
   if (mode == "numbered") return numbered(argument);
+  if (mode == "steps") return steps();
   if (mode == "deadlock") return deadlock();
   if (mode == "restart") return restart();
   if (mode == "forked") return forked();

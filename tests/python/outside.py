@@ -13,7 +13,7 @@ from collections import defaultdict
 
 from support import ROOT, contrail
 
-TOOL = os.path.join(ROOT, "tools", "contrail_snapshot.py")
+TOOL = os.environ.get("CONTRAIL_SNAPSHOT_PY") or os.path.join(ROOT, "tools", "contrail_snapshot.py")
 spec = importlib.util.spec_from_file_location("contrail_snapshot", TOOL)
 snapshot = importlib.util.module_from_spec(spec)
 sys.modules["contrail_snapshot"] = snapshot
@@ -100,6 +100,7 @@ def numbered_records(data):
         records = contrail.Records()
         assert image.decode(chunk, records, image.latest), "a damaged chunk"
         expected = chunk.records_before
+        assert all(r[2] in image.bindings for rows in records.all for r in rows), "a record without a binding"
         for payload in sorted(r[3] for rows in records.all for r in rows):
             thread, sequence, check = struct.unpack_from("<3Q", data, payload >> 10)
             assert thread < WRITERS and check == checksum(thread, sequence), "a record was altered"

@@ -3,9 +3,11 @@
 import contextlib
 import io
 import os
+import random
 import shutil
 import signal
 import stat
+import struct
 import subprocess
 import sys
 import tempfile
@@ -109,6 +111,103 @@ class Writers(unittest.TestCase):
         self.assertEqual(contrail.Image(data).sb.window_ns, 1000)
         self.assertLess(len(data), len(all_of_it) // 4)
         self.assertLess(0, len(data))
+
+
+class Stepping(snapshot.Process):
+    """Reads in pieces, in any order, and lets the process go on before each piece: whatever order of reading something
+    relies on has to come from two calls."""
+
+    # Where frame 0 falls apart: its word, start, arguments, and the first field that is set later.
+    FRAME = [snapshot.FRAMES_OFFSET + at for at in (0, 8, 16, 24, 56, 64, 72, 80)]
+
+    def __init__(self, process, seed):
+        super().__init__(process.pid)
+        self.process, self.random = process, random.Random(seed)
+        self.chance = 0.7
+        # Some processes hardly write, so that a region stays open and gets more arguments while it is copied.
+        self.counts = ((0, 1, 1, 1, 2, 3, 10, 80), (0,) * 20 + (1,), (0, 1, 2, 80, 250), (0,) * 20 + (1,))[seed % 4]
+
+    def step(self):
+        count = self.random.choice(self.counts)
+        self.process.stdin.buffer.raw.write(bytes([count]))
+        os.read(self.process.stdout.fileno(), 1)
+
+    def read(self, address, size):
+        cuts = [size]
+        if size > 8:
+            cuts += [8 * self.random.randrange(size // 8) for _ in range(self.random.choice((0, 0, 1, 2, 3)))]
+        if size == snapshot.SLOT_BYTES:
+            cuts += self.random.sample(self.FRAME, self.random.randrange(len(self.FRAME)))
+        pieces, begin = [], 0
+        for end in sorted(set(cuts) - {0}):
+            pieces.append((begin, end))
+            begin = end
+        data = bytearray(size)
+        for begin, end in self.random.sample(pieces, len(pieces)):
+            if self.random.random() < self.chance:
+                self.step()
+            data[begin:end] = super().read(address + begin, end - begin)
+        return bytes(data)
+
+
+class Interleaved(unittest.TestCase):
+    def check_open_regions(self, data, image, last):
+        """That every region that shows as open was, with the arguments that it had."""
+        count = 0
+        for slot in image.slots.values():
+            for _, id, payload in image.open_regions(slot):
+                at = payload >> 10
+                thread, sequence, check = struct.unpack_from("<3Q", data, at)
+                self.assertEqual((thread, check), (0, outside.checksum(thread, sequence)), "altered arguments")
+                values, fields = image.bindings[id].read(data[at:at + 8 * (payload & 1023)])
+                self.assertEqual(values[1], sequence)
+                for key, (_, value) in fields.items():
+                    self.assertEqual((key, value), (b"extra", outside.checksum(outside.WRITERS, sequence)))
+                count += 1 if sequence > last else 0
+        return count
+
+    def test_an_open_region_has_its_own_arguments_whatever_happens_while_it_is_copied(self):
+        shown = with_fields = 0
+        with target.running("steps") as process:
+            observed = Stepping(process, 1)
+            with contextlib.closing(observed):
+                taken = snapshot.Snapshot(observed, snapshot.find_image(observed, []), 0)
+                observed.counts, observed.chance = (0, 0, 1), 0.3
+                for _ in range(100_000 if LONG else 3_000):
+                    slot, = taken.copy_slots()
+                    at = snapshot.FRAMES_OFFSET
+                    if struct.unpack_from("<Q", slot, at + snapshot.FRAME_START)[0] == 0:
+                        continue
+                    shown += 1
+                    at += snapshot.FRAME_PAYLOAD
+                    thread, sequence, check, field = struct.unpack_from("<4Q", slot, at)
+                    self.assertEqual((thread, check), (0, outside.checksum(thread, sequence)))
+                    if field:
+                        with_fields += 1
+                        key, value = struct.unpack_from("<5sQ", slot, at + 32)
+                        self.assertEqual((key, value), (b"extra", outside.checksum(outside.WRITERS, sequence)))
+        self.assertGreater(min(shown, with_fields), 100)
+
+    def test_a_dump_is_right_whatever_happens_between_any_two_reads(self):
+        records = torn = late = still_open = 0
+        for seed in range(1000 if LONG else 80):
+            with target.running("steps") as process:
+                observed = Stepping(process, seed)
+                for _ in range((0, 0, 5, 1000)[seed // 4 % 4]):
+                    observed.step()
+                with contextlib.closing(observed):
+                    taken = snapshot.Snapshot(observed, snapshot.find_image(observed, []), 0)
+                    out = io.BytesIO()
+                    taken.write(out)
+            data = out.getvalue()
+            with self.subTest(seed=seed):
+                self.assertEqual(taken.bad_bindings, 0)
+                image, found, count = numbered_records(data)
+                still_open += self.check_open_regions(data, image, found.get(0, (0, -1))[1])
+                records, torn = records + count, torn + image.torn
+                late += len(data) - 64 - image.sb.late_bindings_offset > 0
+        came_up = dict(records=records, torn=torn, late=late, still_open=still_open)
+        self.assertTrue(all(count > 3 for count in came_up.values()), came_up)
 
 
 class Hung(unittest.TestCase):
@@ -224,6 +323,7 @@ class Processes(unittest.TestCase):
         with target.writing() as (process, _):
             wait_until_stopped(process.pid)
             observed = snapshot.Process(process.pid)
+            self.addCleanup(observed.close)
             image = snapshot.find_image(observed, [])
             taken = snapshot.Snapshot(observed, image, 0)
             process.kill()
