@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // A crash in the middle of recording: the dump decodes, has everything that was recorded before, and nothing twice.
-// Crashes at 24 instructions of each scenario, most of them early, where the quick paths are; with CONTRAIL_TEST_LONG=1 at
+// Crashes at 16 instructions of each scenario, most of them early, where the quick paths are; with CONTRAIL_TEST_LONG=1 at
 // 1000.
 #include "support/crash_child.hpp"
 #include "support/single_step.hpp"
@@ -87,14 +87,14 @@ void check(const dump_reader::dump& dump) {
 
 TEST_CASE("a crash in the middle of recording leaves a dump with all that was recorded before") {
   if (!single_step::possible) return;
-  const long points = std::getenv("CONTRAIL_TEST_LONG") != nullptr ? 1000 : 24;
+  const long points = std::getenv("CONTRAIL_TEST_LONG") != nullptr ? 1000 : 16;
   for (long scenario = 0; scenario < 3; ++scenario) {
     const crash_outcome whole = run_child("crashes_mid_record", (scenario + 1) * per_scenario - 1);
     REQUIRE(whole.code == 42);
     const long steps = std::strtol(whole.said.c_str(), nullptr, 10);
     REQUIRE(steps > 50);
     for (long i = 0; i < points; ++i) {
-      const long step = steps * i / points * i / points;
+      const long step = steps * i / points * i / points * i / points;
       INFO("scenario " << scenario << ", step " << step << " of " << steps);
       const crash_outcome left = run_child("crashes_mid_record", scenario * per_scenario + step);
       if (left.code == 42) break;  // the number of steps depends on how often the time epoch changes meanwhile
