@@ -611,6 +611,7 @@ class Image:
         self.chunks: List[Any] = []
         self.torn = 0
         self.sb = self.read_superblock()
+        self.crash = CRASH.read(self.sb.crash, 0)
         self.is_dump = self.sb.kind == DUMP
         self.cut = max(self.sb.start[0], self.sb.cutoff_ticks if self.is_dump else 0)  # records ended since then
         self.slots = self.read_slots()
@@ -957,6 +958,49 @@ class Trace:
         return tracks
 
 
+# ---- crashes ---------------------------------------------------------------------------------------------------
+
+SIGNALS = {4: "SIGILL", 5: "SIGTRAP", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 11: "SIGSEGV", 31: "SIGSYS"}
+FAULTS = {(11, 1): "where nothing is mapped", (11, 2): "where that access is not permitted",
+          (7, 1): "which is misaligned", (7, 2): "where nothing is, as beyond the end of a mapped file",
+          (8, 1): "integer division by zero", (8, 2): "integer overflow", (8, 3): "division by zero",
+          (31, 1): "a system call that a filter forbids"}
+CODE_OF_KERNEL = 0x80  # SI_KERNEL: there is no address
+
+
+class Crash:
+    """What ended the process. The thread may be one that never recorded."""
+
+    def __init__(self, trace: Trace) -> None:
+        note = trace.image.crash
+        track = next((t for t in reversed(trace.tracks) if t.system_tid == note.tid), None)
+        self.is_stranger, self.system_tid = track is None, note.tid
+        self.tid = track.tid if track else note.tid or trace.image.sb.pid or 1
+        self.thread = track.name if track else text(c_string(note.thread)) or f"thread {note.tid}"
+        self.details: Dict[str, Any] = {}
+        if note.cause == BY_TERMINATE:
+            self.what = "std::terminate"
+            return
+        self.what = SIGNALS.get(note.signal, f"signal {note.signal}")
+        self.details = {"signal": self.what, "code": note.code}
+        if note.code <= 0:
+            self.details["sent by process"] = note.sender
+            self.what += " raised by itself" if note.sender == trace.image.sb.pid else f" sent by process {note.sender}"
+        elif note.code != CODE_OF_KERNEL:
+            self.details["address"] = f"0x{note.address:x}"
+            fault = FAULTS.get((note.signal, note.code))
+            self.what += f" at 0x{note.address:x}" + (f", {fault}" if fault else "")
+            self.details.update({"fault": fault} if fault else {})
+
+    @property
+    def where(self) -> str:
+        return f"thread {self.system_tid} {printable(self.thread)}"
+
+
+def crash_of(trace: Trace) -> Optional[Crash]:
+    return Crash(trace) if trace.image.crash.cause in (BY_SIGNAL, BY_TERMINATE) else None
+
+
 # ---- Chrome trace JSON -----------------------------------------------------------------------------------------
 
 BLOCK = 20_000  # slices made at a time, which bounds the memory for their text
@@ -976,6 +1020,7 @@ class Writer:
         self.trace, self.data, self.sources = trace, trace.image.data, sources
         self.bindings, self.with_arguments = trace.image.bindings, arguments
         self.pid = trace.image.sb.pid or 1
+        self.crash = crash_of(trace)
         self.async_id = 0
         self.counters: List[Tuple[int, str]] = []
         self.ns = lambda ticks: trace.image.clock.ns(ticks) - trace.first  # since the first event
@@ -1011,6 +1056,8 @@ class Writer:
         for order, track in enumerate(sorted(self.trace.tracks, key=lambda t: (t.system_tid != sb.pid, t.tid))):
             rows += [(track.tid, "thread_name", {"name": track.name}),
                      (track.tid, "thread_sort_index", {"sort_index": order})]
+        if self.crash and self.crash.is_stranger:
+            rows.append((self.crash.tid, "thread_name", {"name": self.crash.thread}))
         return ",\n".join(f'{{"ph":"M","pid":{self.pid},"tid":{tid or self.pid},"name":"{name}","args":{quote(args)}}}'
                           for tid, name, args in rows)
 
@@ -1114,6 +1161,11 @@ class Writer:
                       for start, end, id, payload, tid in track.asyncs)
             for events in chain(self.slices(track), self.points(track), asyncs):
                 out.write(events.encode("ascii"))
+        if self.crash:
+            time = microseconds(max(0, self.ns(self.trace.now)))
+            details = f',"args":{quote(self.crash.details)}' if self.crash.details and self.with_arguments else ""
+            out.write(f',\n{{"ph":"i","pid":{self.pid},"tid":{self.crash.tid},"cat":"contrail","name":'
+                      f'{quote("crashed: " + self.crash.what)},"s":"t","ts":{time}{details}}}'.encode("ascii"))
         self.counters.sort(key=itemgetter(0))  # chrome://tracing takes their order from the file
         out.write("".join(event for _, event in self.counters).encode("ascii"))
         metadata = quote(metadata_of(self.trace))
@@ -1255,13 +1307,14 @@ def losses_of(trace: Trace) -> Dict[str, int]:
 
 
 def metadata_of(trace: Trace) -> Dict[str, Any]:
-    image, sb = trace.image, trace.image.sb
+    image, sb, crash = trace.image, trace.image.sb, crash_of(trace)
     zero = image.clock.realtime(trace.first)
     return {
         "recorder": "contrail", "format": f"{sb.version_major}.{sb.version_minor}",
         "executable": text(c_string(sb.executable)), "host": text(c_string(sb.host)), "pid": sb.pid,
         "clock": CLOCKS.get(sb.source, f"source {sb.source}"), "recording started": utc(sb.start[2]),
         "dumped": utc(sb.dump[2]) if image.is_dump else "never: this is a live image",
+        **({"crashed": f"{crash.what} ({crash.where})"} if crash else {}),
         "time zero": utc(zero), "time zero, unix ns": str(zero),
         "losses": {why: count if count <= 2**53 else str(count) for why, count in losses_of(trace).items()},
         "warnings": image.warnings, "notes": image.notes,
@@ -1313,12 +1366,14 @@ def info_text(trace: Trace, size: int) -> str:
     names += [(*key, *counts) for key, counts in sorted(by_name.items(), key=lambda item: -item[1][0])]
     how = f" (number {sb.dump_sequence}{f', by signal {sb.dump_signal}' if sb.dump_signal else ''}, on thread " \
           f"{sb.dump_tid})" if sb.dump_tid or sb.dump_signal else " (from outside)" if image.is_dump else ""
+    crash = crash_of(trace)
     return "\n".join([
         f"{'dump' if image.is_dump else 'live image'}, format {about['format']}, {size} bytes, "
         f"{len(image.chunks)} chunks",
         f"process    {printable(about['executable']) or 'unknown'}, pid {sb.pid}, on {printable(about['host'])}",
         f"recording  since {about['recording started']}",
         f"dumped     {about['dumped']}{how}",
+        *([f"crashed    {crash.what} ({crash.where})"] if crash else []),
         f"clock      {about['clock']}, {image.clock.hz / 1e6:.6g} ticks per us",
         f"window     {brief(max(0, ns(trace.newest) - trace.first))} covered, "
         f"{brief(sb.window_ns) if sb.window_ns else 'all'} asked for",

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Every fatal signal, sent and by a real fault: the dump names it, and the process dies of it.
 #include "support/crash_child.hpp"
+#include "support/trace.hpp"
 
 #include <linux/audit.h>
 #include <linux/filter.h>
@@ -228,6 +229,18 @@ TEST_CASE("a queued signal leaves a dump") {
   const crash_outcome left = run_child("sends_one_on_with_a_value");
   CHECK(left.signal == SIGABRT);
   check_note(left.dump(), SIGABRT, SI_QUEUE);
+}
+
+TEST_CASE("in the converted trace a crash is an event of its thread, and what it interrupted is unfinished") {
+  const crash_outcome left = run_child("stores_to_null");
+  const trace converted = convert(left.bytes);
+  const trace_event crashed = converted.one("crashed: SIGSEGV at 0x0, where nothing is mapped");
+  CHECK(crashed.phase == 'i');
+  CHECK(crashed.tid == left.dump().super.crash.tid);
+  const trace_event open = converted.one("crashes");
+  CHECK(open.tid == crashed.tid);
+  CHECK(open.json.find("\"args\":{\"why\":\"null\",\"unfinished\":true}") != std::string::npos);
+  CHECK(converted.all("before").size() == 10);
 }
 
 TEST_CASE("a thread that never recorded is named by the dump of its crash") {
