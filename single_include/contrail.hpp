@@ -602,8 +602,8 @@ struct alignas(64) thread_slot {
   atomic_word alternate_stack;  ///< live: which of contrail's signal stacks the thread has, plus 1
   atomic_word occupant;         ///< live: who claims or seals the slot, see thread_id.hpp; 0: nobody
   atomic_word taking[3];        ///< live: by lane, the ticket by which it is about to take a chunk; 0: none
-  atomic_word recount;          ///< live: bits of the lanes whose count of records a jump may have left wrong
-  atomic_word reserved[17];
+  atomic_word recount[3];       ///< live: by lane, 1 if a jump may have left its count of words wrong
+  atomic_word reserved[15];
   lane lanes[lane_count];
   frame frames[frame_count];
 };
@@ -2731,7 +2731,7 @@ struct process_state {
   atomic_word recording;  ///< 1 between start and stop
   atomic_word epoch{epoch_step};  ///< multiples of epoch_step; changes with start, stop, fork and filters
   atomic_word control;    ///< lock of start, stop, set_filter and the linking of objects; never taken while recording
-  atomic_word dumping;    ///< tid of the thread that writes a dump
+  atomic_word dumping;    ///< whose turn it is to write a dump, see thread_id.hpp
   atomic_word dump_count;
   atomic_word window_ns;
   atomic_word hardware_clock;  ///< 1: ticks are the processor's counter; 0: CLOCK_MONOTONIC
@@ -3922,12 +3922,12 @@ inline void close_chunk(image_view& image, lane& writer, uint64_t ticks) {
     const uint64_t words = done.words_before.load_relaxed() + (end_bytes - chunk_header_bytes) / 8;
     writer.words_before.store_relaxed(words);
     thread_slot& slot = slot_of(writer);
-    const uint64_t lane_bit = 1ULL << (&writer - slot.lanes);
-    if ((slot.recount.load_relaxed() & lane_bit) != 0) {
+    atomic_word& recount = slot.recount[&writer - slot.lanes];
+    if (recount.load_relaxed() != 0) {
       // A jump may have come between the count of a record's words and the record.
       const uint64_t records = count_records(done, reinterpret_cast<const atomic_word*>(cursor));
       writer.extra_words.store_relaxed(words - done.records_before.load_relaxed() - records);
-      slot.recount.store_relaxed(slot.recount.load_relaxed() & ~lane_bit);
+      recount.store_relaxed(0);
     }
     const uint64_t records = words - writer.extra_words.load_relaxed() - done.records_before.load_relaxed();
     seal_chunk(image, done, end_bytes, records, ticks);
@@ -3942,15 +3942,54 @@ inline uint64_t slot_word(uint64_t generation, slot_state state) {
   return generation << 8 | static_cast<uint64_t>(state);
 }
 
+inline slot_state phase_of(uint64_t state) { return static_cast<slot_state>(state & 0xff); }
+
+/// Seals what the thread of a slot left behind. Whoever calls this has the slot's turn. Done twice it does no harm.
+inline void seal_slot(process_state& process, image_view& image, thread_slot& slot) {
+  for (unsigned k = 0; k < lane_count; ++k) {
+    slot.recount[k].store_relaxed(1);  // the thread may have ended anywhere
+    close_chunk(image, slot.lanes[k], now_ticks(process));
+    return_chunk(image, slot.taking[k]);
+  }
+}
+
+inline void leave_slot(thread_slot& slot, uint64_t generation) {
+  slot.state.store_release(slot_word(generation, slot_state::free));
+  slot.occupant.store_release(0);
+}
+
 /// Seals what a dead thread, or one of an unloaded object, left behind and frees its slot. `found` is the state word by
-/// which the caller knew that it is dead; whoever exchanges it first does the work.
+/// which the caller knew that it is dead; whoever gets the slot's turn first does the work.
 // Async-signal-safe.
 inline bool free_slot(process_state& process, image_view& image, thread_slot& slot, uint64_t found) {
-  const uint64_t generation = found >> 8;
-  if (!slot.state.compare_exchange(found, slot_word(generation, slot_state::sealing))) return false;
-  for (lane& writer : slot.lanes) close_chunk(image, writer, now_ticks(process));
+  if (take_turn(slot.occupant, running_code()) == 0) return false;
+  if (slot.state.load_acquire() != found) {
+    slot.occupant.store_release(0);
+    return false;
+  }
+  slot.state.store_relaxed(slot_word(found >> 8, slot_state::sealing));
+  seal_slot(process, image, slot);
   image.super->attached_slots.fetch_add_relaxed(~uint64_t{0});
-  slot.state.store_release(slot_word(generation, slot_state::free));
+  leave_slot(slot, found >> 8);
+  return true;
+}
+
+/// Frees a slot that was being claimed or sealed, if who did that is gone: by a jump, or with its thread.
+// Async-signal-safe.
+inline bool finish_slot(process_state& process, image_view& image, thread_slot& slot) {
+  if (take_turn(slot.occupant, running_code()) == 0) return false;
+  const uint64_t found = slot.state.load_acquire();
+  const bool is_half = phase_of(found) == slot_state::claimed || phase_of(found) == slot_state::sealing;
+  if (!is_half) {
+    slot.occupant.store_release(0);
+    return false;
+  }
+  seal_slot(process, image, slot);
+  // Whether it was counted cannot be told.
+  uint64_t before = image.super->attached_slots.load_relaxed(), live = 0;
+  for (uint64_t i = 0; i < image.slot_count; ++i) live += state_of(image.slots[i]) == slot_state::live;
+  image.super->attached_slots.compare_exchange(before, live);
+  leave_slot(slot, found >> 8);
   return true;
 }
 
@@ -3959,8 +3998,12 @@ inline unsigned reap_dead_slots(process_state& process, image_view& image, unsig
   for (unsigned i = 0; i < probes && i < image.slot_count; ++i) {
     thread_slot& slot = image.slots[image.slot_hand.fetch_add_relaxed(1) % image.slot_count];
     const uint64_t found = slot.state.load_acquire();
-    if (static_cast<slot_state>(found & 0xff) != slot_state::live) continue;
-    if (!is_thread_alive(tid_of(slot))) freed += free_slot(process, image, slot, found);
+    if (phase_of(found) == slot_state::free) continue;
+    if (phase_of(found) != slot_state::live) {
+      freed += finish_slot(process, image, slot);
+    } else if (!is_thread_alive(tid_of(slot))) {
+      freed += free_slot(process, image, slot, found);
+    }
   }
   return freed;
 }
@@ -4493,14 +4536,15 @@ inline claimed_slot claim_slot(process_state& process, image_view& image, caller
   if (now < image.no_slot_until.load_relaxed()) return {nullptr, 0};
   // A vfork child would leave its tid in the slot, and the slot would seem dead while its parent uses it.
   if (static_cast<uint32_t>(getpid()) != image.super->pid) return {nullptr, 0};
-  const uint32_t tid = current_tid();
+  const uint64_t code = running_code();
+  const uint32_t tid = tid_of_holder(code);
   const uint64_t object = reinterpret_cast<uint64_t>(from.object);
-  // This thread has no slot for this object: one that carries its tid belonged to a thread that ended.
+  // This thread has no slot for this object: one that carries its tid belonged to a thread that ended, or a jump came
+  // between its claim and the end of this function.
   for (uint64_t i = 0; i < image.slot_count; ++i) {
     thread_slot& slot = image.slots[i];
     const uint64_t found = slot.state.load_acquire();
-    if (static_cast<slot_state>(found & 0xff) == slot_state::live && tid_of(slot) == tid &&
-        slot.owner_object.load_relaxed() == object) {
+    if (phase_of(found) == slot_state::live && tid_of(slot) == tid && slot.owner_object.load_relaxed() == object) {
       if (*from.next_frame != before) return {nullptr, 0};  // or to us, by a handler
       free_slot(process, image, slot, found);
     }
@@ -4508,15 +4552,24 @@ inline claimed_slot claim_slot(process_state& process, image_view& image, caller
   for (uint64_t i = 0; i < 2 * image.slot_count; ++i) {
     thread_slot& slot = image.slots[i % image.slot_count];
     uint64_t found = slot.state.load_acquire();
-    // The second round looks for threads that ended without a word.
-    if (i >= image.slot_count && static_cast<slot_state>(found & 0xff) == slot_state::live &&
-        !is_thread_alive(tid_of(slot))) {
-      free_slot(process, image, slot, found);
+    // The second round looks for threads that ended without a word. Those that jumped away are looked for at once.
+    const bool may_be_dead = i >= image.slot_count || tid_of_holder(slot.occupant.load_relaxed()) == tid;
+    if (phase_of(found) != slot_state::free && may_be_dead) {
+      if (phase_of(found) != slot_state::live) {
+        finish_slot(process, image, slot);
+      } else if (!is_thread_alive(tid_of(slot))) {
+        free_slot(process, image, slot, found);
+      }
       found = slot.state.load_acquire();
     }
-    if (static_cast<slot_state>(found & 0xff) != slot_state::free) continue;
+    if (phase_of(found) != slot_state::free || take_turn(slot.occupant, code) == 0) continue;
+    if (slot.state.load_acquire() != found) {
+      slot.occupant.store_release(0);
+      continue;
+    }
     const uint64_t generation = (found >> 8) + 1;
-    if (!slot.state.compare_exchange(found, slot_word(generation, slot_state::claimed))) continue;
+    uint64_t claimed = slot_word(generation, slot_state::claimed);
+    slot.state.store_release(claimed);
     slot.tid_index.store_relaxed(tid | (i % image.slot_count) << 32);
     slot.owner_object.store_relaxed(object);
     slot.attach_ticks.store_relaxed(now);
@@ -4528,6 +4581,7 @@ inline claimed_slot claim_slot(process_state& process, image_view& image, caller
     for (unsigned k = 0; k < lane_count; ++k) {
       lane& writer = slot.lanes[k];
       reset(writer);
+      slot.recount[k].store_relaxed(0);
       for (frame* at = first_frame_of(slot, k); at != end_frame_of(slot, k); ++at) {
         at->owner = &writer;
         at->start_ticks.store_relaxed(0);
@@ -4535,9 +4589,12 @@ inline claimed_slot claim_slot(process_state& process, image_view& image, caller
       end_frame_of(slot, k)->start_ticks.store_relaxed(frame_busy);
     }
     image.super->attached_slots.fetch_add_relaxed(1);
+    // The turn goes before the slot is live: a handler in between that attaches must be able to free it. Then it does not
+    // become live.
+    slot.occupant.store_release(0);
     const uint64_t live = slot_word(generation, slot_state::live);
-    slot.state.store_release(live);
-    return {&slot, live};
+    if (slot.state.compare_exchange(claimed, live)) return {&slot, live};
+    if (*from.next_frame != before) return {nullptr, 0};
   }
   image.no_slot_until.store_relaxed(now + process.tick_hz.load_relaxed() / 1000);
   return {nullptr, 0};
@@ -4600,16 +4657,23 @@ inline uint64_t resolve_site(process_state& process, image_view* image, const ob
 
 // ---- the slow begin ------------------------------------------------------------------------------------------
 
-/// Whether the running code is on an alternate signal stack, whose addresses say nothing about nesting.
-inline bool on_alternate_stack() {
-  const errno_keeper keep;
-  stack_t stack{};
-  return sigaltstack(nullptr, &stack) == 0 && (stack.ss_flags & SS_ONSTACK) != 0;
-}
-
 /// A point in progress marks its frame with the stack pointer of its code. One store says both, so that no handler sees
 /// one without the other.
 inline void mark_point(frame& at, uint64_t stack_pointer) { at.start_ticks.store_relaxed(stack_pointer | point_mark); }
+
+inline bool is_on(const stack_t& alternate, uint64_t depth) {
+  return (alternate.ss_flags & SS_DISABLE) == 0 &&
+         depth - reinterpret_cast<uint64_t>(alternate.ss_sp) < alternate.ss_size;
+}
+
+/// Whether code at `depth` of this thread's stacks was left for good, as code shows that runs at `stack_pointer`. A handler
+/// runs deeper in the stack than what it interrupted. While code runs on the normal stack none does on the alternate one;
+/// the other way round nothing can be told.
+inline bool is_left(uint64_t depth, uint64_t stack_pointer, const stack_t& alternate) {
+  const bool is_on_it = (alternate.ss_flags & SS_ONSTACK) != 0;
+  if (is_on(alternate, depth) != is_on_it) return !is_on_it;
+  return stack_pointer >= depth;
+}
 
 /// How deep in the stack the code is that uses the frame.
 inline uint64_t depth_of(const frame& at) {
@@ -4625,19 +4689,22 @@ inline uint64_t site_of(const frame& at) {
 /// about to begin. Code that still runs is deeper in the stack the later it began its region; so a frame is over when a
 /// later one is less deep, or is of the same site at the same depth. Takes some microseconds.
 inline void purge_frames(thread_slot& slot, uint64_t word, uint64_t stack_pointer) {
-  if (on_alternate_stack()) return;
+  const stack_t alternate = alternate_stack();
+  const bool is_on_it = (alternate.ss_flags & SS_ONSTACK) != 0;
   for (frame& at : slot.frames) {
     const uint64_t found = at.start_ticks.load_relaxed();
     if (found == 0 || found == frame_busy || &at == end_frame_of(slot, lane_index_of(slot, &at))) continue;
     const uint64_t depth = depth_of(at);
-    bool is_over = depth < stack_pointer || (depth == stack_pointer && site_of(at) == word);
+    bool is_over = is_left(depth, stack_pointer, alternate) && (depth != stack_pointer || site_of(at) == word);
     for (const frame& later : slot.frames) {
-      if (is_over) break;
+      if (is_over || is_on_it) break;
       const uint64_t other = later.start_ticks.load_relaxed();
-      if (!is_region(other) || !is_region(found) || other <= found) continue;
+      if (!is_region(other) || !is_region(found) || other <= found || is_on(alternate, depth_of(later))) continue;
       is_over = depth_of(later) > depth || (depth_of(later) == depth && site_of(later) == site_of(at));
     }
-    if (is_over) set_free(at);
+    if (!is_over) continue;
+    slot.recount[lane_index_of(slot, &at)].store_relaxed(1);
+    set_free(at);
   }
 }
 
@@ -4696,7 +4763,8 @@ inline claim claim_frame(caller from, call_site& site, uint64_t stack_pointer) {
   bool is_in_use = !is_full || at->start_ticks.load_relaxed() != frame_busy;
   // The next free frame is not free: an end (or a point) was interrupted on it. Either this is a handler above it, or a
   // handler has jumped out of it for good. A handler runs deeper in the stack than the code that it interrupted.
-  if (is_in_use && !on_alternate_stack() && stack_pointer >= depth_of(*at)) {
+  if (is_in_use && is_left(depth_of(*at), stack_pointer, alternate_stack())) {
+    slot.recount[lane_index].store_relaxed(1);
     at->start_ticks.store_relaxed(is_full ? frame_busy : 0);
     if (!is_full) return {at, word};
     is_in_use = false;
@@ -4706,15 +4774,28 @@ inline claim claim_frame(caller from, call_site& site, uint64_t stack_pointer) {
     if (at == nullptr) count_drop(image, drop_reason::too_deep);
     return {at, word};
   }
-  for (unsigned k = 0; k < lane_count; ++k) {
-    if (k == lane_index || top_frame(slot, k) != first_frame_of(slot, k)) continue;
-    return {first_frame_of(slot, k), word};
+  for (int round = 0; round != 2; ++round) {
+    // Handlers that jumped away may have left frames in all other lanes.
+    if (round == 1) purge_frames(slot, word, stack_pointer);
+    for (unsigned k = 0; k < lane_count; ++k) {
+      if (k == lane_index || top_frame(slot, k) != first_frame_of(slot, k)) continue;
+      return {first_frame_of(slot, k), word};
+    }
   }
   count_drop(image, drop_reason::no_lane);
   return {nullptr, 0};
 }
 
 // ---- the slow end --------------------------------------------------------------------------------------------
+
+/// Before a lane closes its chunk, as it may for want of `room` words: a frame in use above the one that writes may be of
+/// an end that a jump left between counting words and publishing them.
+inline void note_left_frames(thread_slot& slot, unsigned lane_index, const frame* at, unsigned room) {
+  if (words_in_chunk(slot.lanes[lane_index]) + room < chunk_words) return;
+  for (const frame* above = at + 1; above < end_frame_of(slot, lane_index); ++above) {
+    if (!is_free(*above)) return slot.recount[lane_index].store_relaxed(1);
+  }
+}
 
 /// Writes a region's record in its shortest form. The lane is busy.
 inline void write_region(process_state& process, image_view& image, thread_slot& slot, unsigned lane_index,
@@ -4795,6 +4876,7 @@ inline void end_region_slowly(caller from, frame* at, uint64_t word, unsigned wo
   if (in_order) *from.next_frame = at;
   if (mark_top) mark_point(*top, CONTRAIL_DETAIL_CALLERS_STACK_POINTER());
   signal_fence();
+  note_left_frames(slot, lane_index, in_order ? at : top, words + 16);
   write_region(process, image, slot, lane_index, word, at->start_ticks.load_relaxed(), now_ticks(process),
                at->payload, words);
   at->owner = &slot.lanes[lane_index];
@@ -4817,6 +4899,8 @@ inline void roll_chunk_slowly(frame* at, uint64_t ticks) {
     at->start_ticks.store_relaxed(frame_busy);
     return;
   }
+  thread_slot& slot = slot_of(at);
+  note_left_frames(slot, lane_index_of(slot, at), at, 16);
   open_chunk(process, image, writer, ticks);
   at->owner = &writer;  // a new time epoch takes open regions from their lane, this one too
   signal_fence();
@@ -4833,6 +4917,7 @@ inline void write_point_slowly(frame* at, uint64_t word, uint64_t stack_pointer,
   const unsigned lane_index = lane_index_of(slot, at);
   mark_point(*at, stack_pointer);
   signal_fence();
+  note_left_frames(slot, lane_index, at, words + 16);
   const uint64_t now = now_ticks(process);
   if (prepare_lane(process, image, slot, lane_index, words + 1, now)) {
     record[0] = now << end_time_shift | static_cast<uint64_t>(words) << duration_shift | word;
@@ -5197,10 +5282,13 @@ class dump_turn {
   struct wait_tag {};
   static constexpr wait_tag wait{};
 
-  explicit dump_turn(process_state& process) : process_(process), taken_(take()) {}
+  explicit dump_turn(process_state& process)
+      : process_(process), taken_(take_turn(process.dumping, running_code()) != 0) {}
   /// For start, which no signal handler calls.
   dump_turn(process_state& process, wait_tag) : process_(process), taken_(true) {
-    while (!take()) sched_yield();
+    // Hence a dump of this very thread was left by a jump, however deep it was.
+    const uint64_t code = running_code() | ((1ULL << 41) - 1);
+    while (take_turn(process.dumping, code) == 0) sched_yield();
   }
   ~dump_turn() {
     if (taken_) process_.dumping.store_release(0);
@@ -5210,11 +5298,6 @@ class dump_turn {
   bool taken() const { return taken_; }
 
  private:
-  bool take() {
-    uint64_t expected = 0;
-    return process_.dumping.compare_exchange(expected, current_tid());
-  }
-
   process_state& process_;
   bool taken_;
 };
@@ -5393,8 +5476,8 @@ __attribute__((noinline)) inline void dump_crash(crash_state& state, crash_note&
   } else {
     tell_crash(left_by == SI_TIMER ? "The dump of this crash took too long and was given up."
                                    : "The dump of this crash failed by a fault of its own.");
-    uint64_t mine = note.tid;
-    process->dumping.compare_exchange(mine, 0);
+    uint64_t holder = process->dumping.load_acquire();
+    if (tid_of_holder(holder) == note.tid) process->dumping.compare_exchange(holder, 0);
   }
   state.owner.store_release(uint64_t{note.tid} << 2 | crash_passes);
   sigprocmask(SIG_SETMASK, &before, nullptr);
@@ -7883,8 +7966,8 @@ struct alignas(64) thread_slot {
   atomic_word alternate_stack;  ///< live: which of contrail's signal stacks the thread has, plus 1
   atomic_word occupant;         ///< live: who claims or seals the slot, see thread_id.hpp; 0: nobody
   atomic_word taking[3];        ///< live: by lane, the ticket by which it is about to take a chunk; 0: none
-  atomic_word recount;          ///< live: bits of the lanes whose count of records a jump may have left wrong
-  atomic_word reserved[17];
+  atomic_word recount[3];       ///< live: by lane, 1 if a jump may have left its count of words wrong
+  atomic_word reserved[15];
   lane lanes[lane_count];
   frame frames[frame_count];
 };
