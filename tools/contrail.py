@@ -14,6 +14,7 @@ IN and OUT may be "-". Exit codes: 0 all went well; 1 a part could be read, and 
 from __future__ import annotations
 
 import argparse
+import fcntl
 import gc
 import json
 import math
@@ -606,6 +607,7 @@ class Image:
         self.data = data
         self.warnings: List[str] = []  # a part could not be read
         self.notes: List[str] = []  # all was read, and this is worth knowing
+        self.in_use: Optional[bool] = None  # of a recorder's file: its process still runs; None: who knows
         self.bindings = Bindings()
         self.end: Any = None
         self.chunks: List[Any] = []
@@ -1306,6 +1308,18 @@ def losses_of(trace: Trace) -> Dict[str, int]:
     return {why: count for why, count in losses.items() if count}
 
 
+def ending(image: Image) -> str:
+    """What became of the process whose file this is."""
+    sb = image.sb
+    if sb.storage != IN_FILE:
+        return ""
+    if sb.ended in (STOPPED, EXITED):
+        return f", in which recording was stopped {utc(sb.end[2])}" if sb.ended == STOPPED else \
+            f" of a process that exited {utc(sb.end[2])}"
+    return " of a process that " + {True: "still runs", False: "was killed, crashed or called _exit",
+                                    None: "runs or was killed"}[image.in_use]
+
+
 def metadata_of(trace: Trace) -> Dict[str, Any]:
     image, sb, crash = trace.image, trace.image.sb, crash_of(trace)
     zero = image.clock.realtime(trace.first)
@@ -1313,7 +1327,7 @@ def metadata_of(trace: Trace) -> Dict[str, Any]:
         "recorder": "contrail", "format": f"{sb.version_major}.{sb.version_minor}",
         "executable": text(c_string(sb.executable)), "host": text(c_string(sb.host)), "pid": sb.pid,
         "clock": CLOCKS.get(sb.source, f"source {sb.source}"), "recording started": utc(sb.start[2]),
-        "dumped": utc(sb.dump[2]) if image.is_dump else "never: this is a live image",
+        "dumped": utc(sb.dump[2]) if image.is_dump else f"never: this is a live image{ending(image)}",
         **({"crashed": f"{crash.what} ({crash.where})"} if crash else {}),
         "time zero": utc(zero), "time zero, unix ns": str(zero),
         "losses": {why: count if count <= 2**53 else str(count) for why, count in losses_of(trace).items()},
@@ -1486,7 +1500,7 @@ def image_in_core(fd: int, warnings: List[str], notes: List[str]) -> bytes:
     if not base:
         raise Unusable(NO_RECORDER)
     image, missing = bytearray(), 0
-    limit = min(image_bytes, size)  # what a damaged superblock asks for must not exceed what is there
+    limit = min(image_bytes, 2 * size)  # with gaps, but not as large as a damaged superblock may say
     for address, offset, present in segments:
         skip = base + len(image) - address
         if skip < 0 and -skip <= limit - len(image):  # a gap
@@ -1507,17 +1521,104 @@ def image_in_core(fd: int, warnings: List[str], notes: List[str]) -> bytes:
     return bytes(image)
 
 
+# ---- the file of a process that may still run ------------------------------------------------------------------
+
+def is_locked(fd: int) -> bool:
+    """Whether a process has the file mapped as its recorder: the lock lives as long as the mapping."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(fd, fcntl.LOCK_UN)
+        return False
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False  # a pipe, or a file system without locks
+
+
+def runs(sb: Any) -> bool:
+    """Whether the process that began this recording runs on this machine: the file may be a copy, without the lock."""
+    try:
+        with open(f"/proc/{sb.pid}/stat", "rb") as file:
+            began = int(file.read().rpartition(b")")[2].split()[19]) * 10**9 // os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        return False
+    since_boot = time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    return (began <= sb.start[3] and abs(since_boot - (sb.start[2] - sb.start[3])) < 60 * 10**9
+            and text(sb.host) == os.uname().nodename[:63])
+
+
+def settled(fd: int, sb: Any, size: int) -> bytes:
+    """An image that is written to meanwhile, as if its process had been killed at one moment. The system copies in no
+    order that one may rely on, so what must be read before something else is read by an earlier copy: open regions before
+    cursors, cursors before the ends of chunks, ends before records, states of chunks before and after; bindings last."""
+    def copy(begin: int, end: int) -> bytearray:
+        made = bytearray()
+        while begin + len(made) < min(end, size):
+            piece = os.pread(fd, min(end, size) - begin - len(made), begin + len(made))
+            if not piece:
+                break
+            made += piece
+        return made
+
+    def words(data: bytes, at: int, count: int) -> Sequence[int]:
+        return struct.unpack_from(f"<{count}Q", data.ljust(at + 8 * count, b"\0"), at)
+
+    first, slots_end = sb.slots_offset, sb.slots_offset + sb.slot_count * SLOT_BYTES
+    chunks_at, chunks_end = sb.chunks_offset, sb.chunks_offset + sb.chunk_count * CHUNK_BYTES
+    parts = first, slots_end, sb.chunk_states_offset, chunks_at, chunks_end, size
+    if not SUPERBLOCK_BYTES <= first <= slots_end <= sb.chunk_states_offset <= chunks_at <= chunks_end <= size:
+        return bytes(copy(0, size))  # damaged: whatever tells of that shall see it as it is
+    before, between, after = copy(*parts[:2]), copy(*parts[:2]), copy(*parts[:2])
+    cursors = copy(0, chunks_at)
+    ends, chunks = copy(chunks_at, chunks_end), copy(chunks_at, chunks_end)
+    image = copy(0, chunks_at)
+
+    image[first:slots_end] = cursors[first:slots_end]
+    for at in range(0, slots_end - first, SLOT_BYTES):
+        if not words(cursors, first + at, 1)[0] & 0xFF:
+            continue
+        for frame in range(at + FRAMES_OFFSET, at + FRAMES_OFFSET + FRAME_COUNT * FRAME_BYTES, FRAME_BYTES):
+            start = FRAME.offsets["start_ticks"]
+            same = before[frame + start:frame + start + 8] == after[frame + start:frame + start + 8]
+            image[first + frame:first + frame + FRAME_BYTES] = \
+                between[frame:frame + FRAME_BYTES] if same else bytes(FRAME_BYTES)
+            image[first + frame + start:first + frame + start + 8] = after[frame + start:frame + start + 8]
+    then = words(cursors, sb.chunk_states_offset, sb.chunk_count)
+    now = words(image, sb.chunk_states_offset, sb.chunk_count)
+    for i, (state, later) in enumerate(zip(then, now)):
+        at = i * CHUNK_BYTES
+        held = state & 3 in (1, 2) and later & 3 in (1, 2) and state >> 2 == later >> 2
+        struct.pack_into("<Q", image, sb.chunk_states_offset + 8 * i, state if held else 0)
+        if held:
+            end, slot, lane = *struct.unpack_from("<I4xI", ends, at + 8), struct.unpack_from("<I", ends, at + 28)[0]
+            if end == 0 and slot < sb.slot_count and lane < LANE_COUNT:
+                cursor = words(cursors, first + slot * SLOT_BYTES + LANES_OFFSET + lane * LANE.size, 1)[0]
+                end = cursor - sb.base_address - chunks_at - at
+            # A chunk that was opened after the cursors were copied is empty.
+            struct.pack_into("<I", chunks, at + 8, end if CHUNK_HEADER_BYTES <= end <= CHUNK_BYTES else CHUNK_HEADER_BYTES)
+    return bytes(image + chunks)
+
+
 # ---- commands --------------------------------------------------------------------------------------------------
 
-def read_input(path: str, warnings: List[str], notes: List[str]) -> bytes:
-    """The whole input; of a core file the recorder's image. It is read, not mapped: a file that shrinks meanwhile must
-    not kill the reader."""
+def read_input(path: str, warnings: List[str], notes: List[str]) -> Tuple[bytes, Optional[bool]]:
+    """The whole input, and of a recorder's file whether a process has it mapped; of a core file the recorder's image. It
+    is read, not mapped: a file that shrinks meanwhile must not kill the reader."""
     try:
         with (sys.stdin.buffer if path == "-" else open(path, "rb")) as file:
             start = file.read(8)
             if start[:4] == ELF_MAGIC:
-                return image_in_core(file.fileno(), warnings, notes)
-            return start + file.read() if start == MAGIC_BYTES else start  # /dev/zero never ends
+                return image_in_core(file.fileno(), warnings, notes), None
+            if start != MAGIC_BYTES:
+                return start, None  # /dev/zero never ends
+            in_use = is_locked(file.fileno())
+            data = start + file.read()
+            if len(data) < SUPERBLOCK_BYTES or path == "-":
+                return data, None
+            sb = SUPERBLOCK.read(data, 0)
+            if sb.kind != LIVE or sb.storage != IN_FILE:
+                return data, None
+            return settled(file.fileno(), sb, len(data)) if in_use else data, in_use or runs(sb)
     except OSError as error:
         raise Unusable(f"it cannot be read: {error.strerror}") from None
 
@@ -1589,8 +1690,9 @@ def run(options: argparse.Namespace, progress: Progress) -> List[str]:
     """Does the command; the warnings."""
     warnings: List[str] = []
     notes: List[str] = []
-    data = read_input(options.input, warnings, notes)
+    data, in_use = read_input(options.input, warnings, notes)
     image = Image(data)
+    image.in_use = in_use
     image.warnings[:0], image.notes[:0] = warnings, notes
     if options.command == "registry":
         shown = registry_text(image)
