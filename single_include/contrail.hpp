@@ -3946,6 +3946,8 @@ inline slot_state phase_of(uint64_t state) { return static_cast<slot_state>(stat
 
 /// Seals what the thread of a slot left behind. Whoever calls this has the slot's turn. Done twice it does no harm.
 inline void seal_slot(process_state& process, image_view& image, thread_slot& slot) {
+  // A dump that sees any change to the slot also sees that it is no longer live when it looks again. Pairs with copy_slot.
+  __atomic_thread_fence(__ATOMIC_RELEASE);
   for (unsigned k = 0; k < lane_count; ++k) {
     slot.recount[k].store_relaxed(1);  // the thread may have ended anywhere
     close_chunk(image, slot.lanes[k], now_ticks(process));
@@ -4569,7 +4571,8 @@ inline claimed_slot claim_slot(process_state& process, image_view& image, caller
     }
     const uint64_t generation = (found >> 8) + 1;
     uint64_t claimed = slot_word(generation, slot_state::claimed);
-    slot.state.store_release(claimed);
+    slot.state.store_relaxed(claimed);
+    __atomic_thread_fence(__ATOMIC_RELEASE);  // as in seal_slot
     slot.tid_index.store_relaxed(tid | (i % image.slot_count) << 32);
     slot.owner_object.store_relaxed(object);
     slot.attach_ticks.store_relaxed(now);
@@ -5073,8 +5076,9 @@ inline void copy_slot(thread_slot& to, const thread_slot& from, uint64_t state) 
     copy.dropped.store_relaxed(writer.dropped.load_relaxed());
   }
   for (unsigned i = 0; i < frame_count; ++i) copy_frame(to.frames[i], from.frames[i]);
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);  // all of the copy stays above the second look
   // The slot went to another thread meanwhile: nothing of this copy can be trusted.
-  if (from.state.load_acquire() != state) {
+  if (from.state.load_relaxed() != state) {
     to.state.store_relaxed(0);
     for (frame& at : to.frames) at.word.store_relaxed(0);
   }

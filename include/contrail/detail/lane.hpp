@@ -121,6 +121,8 @@ inline slot_state phase_of(uint64_t state) { return static_cast<slot_state>(stat
 
 /// Seals what the thread of a slot left behind. Whoever calls this has the slot's turn. Done twice it does no harm.
 inline void seal_slot(process_state& process, image_view& image, thread_slot& slot) {
+  // A dump that sees any change to the slot also sees that it is no longer live when it looks again. Pairs with copy_slot.
+  __atomic_thread_fence(__ATOMIC_RELEASE);
   for (unsigned k = 0; k < lane_count; ++k) {
     slot.recount[k].store_relaxed(1);  // the thread may have ended anywhere
     close_chunk(image, slot.lanes[k], now_ticks(process));

@@ -133,8 +133,9 @@ inline void copy_slot(thread_slot& to, const thread_slot& from, uint64_t state) 
     copy.dropped.store_relaxed(writer.dropped.load_relaxed());
   }
   for (unsigned i = 0; i < frame_count; ++i) copy_frame(to.frames[i], from.frames[i]);
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);  // all of the copy stays above the second look
   // The slot went to another thread meanwhile: nothing of this copy can be trusted.
-  if (from.state.load_acquire() != state) {
+  if (from.state.load_relaxed() != state) {
     to.state.store_relaxed(0);
     for (frame& at : to.frames) at.word.store_relaxed(0);
   }

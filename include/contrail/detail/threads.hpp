@@ -78,7 +78,8 @@ inline claimed_slot claim_slot(process_state& process, image_view& image, caller
     }
     const uint64_t generation = (found >> 8) + 1;
     uint64_t claimed = slot_word(generation, slot_state::claimed);
-    slot.state.store_release(claimed);
+    slot.state.store_relaxed(claimed);
+    __atomic_thread_fence(__ATOMIC_RELEASE);  // as in seal_slot
     slot.tid_index.store_relaxed(tid | (i % image.slot_count) << 32);
     slot.owner_object.store_relaxed(object);
     slot.attach_ticks.store_relaxed(now);
