@@ -6413,8 +6413,9 @@ namespace detail CONTRAIL_DETAIL_HIDDEN {
 int at_fork(void (*prepare)(), void (*parent)(), void (*child)()) __asm__("pthread_atfork")
     __attribute__((visibility("default")));
 
-/// What start leaves for forked children in process_state::follow_fork. The rest of its options stand in the state and
-/// in the image.
+// ---- what start leaves for children --------------------------------------------------------------------------
+
+/// In process_state::follow_fork. The rest of start's options stand in the state and in the image.
 inline constexpr uint64_t follow_flag = 1;
 inline constexpr uint64_t follow_prefault_flag = 2;
 
@@ -6422,13 +6423,113 @@ inline uint64_t follow_flags(const options& wanted) {
   return !wanted.follow_fork ? 0 : follow_flag | (wanted.prefault ? follow_prefault_flag : 0);
 }
 
-/// Begins a recording in the child like the one that its parent has. Without memory the child records nothing.
+/// Whether children can have files of their own. %n does not make them differ: two children of one process have one.
+inline error check_follow(const options& wanted) {
+  if (!wanted.follow_fork || wanted.file == nullptr) return {};
+  for (const char* at = wanted.file; *at != '\0'; ++at) {
+    if (*at != '%') continue;
+    if (*++at == 'p') return {};
+    if (*at == '\0') break;
+  }
+  return {error_code::bad_option,
+          "options.follow_fork needs %p in options.file: each process keeps its recorder in a file of its own."};
+}
+
+// ---- signals -------------------------------------------------------------------------------------------------
+// A child whose image is still its parent's file must not run a handler that traces: signals wait until fork is done.
+
+struct forking_thread {
+  atomic_word next_frame;  ///< its address, which tells threads apart on both sides of a fork; 0: unused
+  uint64_t signal_mask;
+};
+
+/// More threads than this that fork at the same moment do so with signals on.
+CONTRAIL_DETAIL_HIDDEN inline constinit forking_thread forking_threads[16]{};
+
+inline uint64_t set_signal_mask(uint64_t mask) {
+  constexpr int set_mask = 2;  // SIG_SETMASK
+  uint64_t before = 0;
+  syscall(SYS_rt_sigprocmask, set_mask, &mask, &before, sizeof mask);
+  return before;
+}
+
 // Async-signal-safe.
+inline void before_fork() {
+  const errno_keeper keep;
+  const process_state* const process = joined_process();
+  const image_view* image = process == nullptr ? nullptr : current_image(*process);
+  while (image != nullptr && image->is_shared == 0) image = image->replaced;
+  if (image == nullptr) return;
+  // The C library keeps 32 and 33 to itself, and waits for threads that block them.
+  const uint64_t before = set_signal_mask(~(3ULL << 31));
+  for (forking_thread& place : forking_threads) {
+    uint64_t free = 0;
+    if (!place.next_frame.compare_exchange(free, reinterpret_cast<uint64_t>(&next_frame))) continue;
+    place.signal_mask = before;
+    return;
+  }
+  set_signal_mask(before);
+}
+
+// Async-signal-safe.
+inline void after_fork() {
+  const errno_keeper keep;
+  for (forking_thread& place : forking_threads) {
+    if (place.next_frame.load_relaxed() != reinterpret_cast<uint64_t>(&next_frame)) continue;
+    const uint64_t before = place.signal_mask;
+    place.next_frame.store_release(0);
+    set_signal_mask(before);
+    return;
+  }
+}
+
+// ---- the child -----------------------------------------------------------------------------------------------
+
+/// Maps private memory over `pages` of a shared image, of the same content if `keep`.
+inline void make_private(char* at, uint64_t bytes, bool keep) {
+  constexpr uint64_t page_bytes = 4096;
+  const uint64_t step = keep ? page_bytes : bytes;
+  for (char* const end = at + bytes; at < end; at += step) {
+    char content[page_bytes];
+    if (keep) memcpy(content, at, page_bytes);
+    mmap(at, step, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    if (keep) memcpy(at, content, page_bytes);
+  }
+}
+
+/// Takes a child off its parent's shared image. Code that a fork in a signal handler interrupted goes on there with
+/// addresses that it holds in registers, so the range stays, and holds what such code follows: the view, the slots in
+/// use, and the overflow binding, which is the first. All else is zero; nothing that it writes is ever read.
+inline void leave_shared_image(image_view& shared) {
+  char* const base = reinterpret_cast<char*>(shared.super);
+  char* at = base;
+  const auto keep = [&](const void* from, uint64_t bytes) {
+    char* const begin = const_cast<char*>(static_cast<const char*>(from));
+    char* const page = base + (static_cast<uint64_t>(begin - base) & ~uint64_t{4095});
+    char* const end = base + round_up(static_cast<uint64_t>(begin + bytes - base), 4096);
+    if (page > at) make_private(at, static_cast<uint64_t>(page - at), false);
+    if (end > at) make_private(page > at ? page : at, static_cast<uint64_t>(end - (page > at ? page : at)), true);
+    if (end > at) at = end;
+  };
+  keep(base, sizeof(superblock) + sizeof(image_view));
+  for (uint64_t i = 0; i < shared.slot_count; ++i) {
+    if (generation_of(shared.slots[i]) != 0) keep(&shared.slots[i], sizeof(thread_slot));
+  }
+  keep(shared.binding_index, sizeof *shared.binding_index);
+  keep(shared.arena, sizeof(binding));
+  make_private(at, static_cast<uint64_t>(base + shared.image_bytes - at), false);
+  shared.is_shared = 0;
+}
+
+/// Begins a recording in the child like the one that its parent has. Without memory, or space for its file, the child
+/// records nothing.
 inline void follow_into_child(process_state& process, image_view& parent) {
   options wanted;
   wanted.memory = parent.image_bytes;
   wanted.prefault = (process.follow_fork.load_relaxed() & follow_prefault_flag) != 0;
-  // Somewhere else, not over the copy of the parent's: code that a fork in a signal handler interrupted goes on there.
+  if (parent.file_pattern[0] != '\0') wanted.file = parent.file_pattern;
+  wanted.keep_files = static_cast<unsigned>(parent.keep_files);
+  // Somewhere else, not over the parent's, for the sake of that interrupted code.
   image_view* const own = make_image(process, wanted, parent.generation + 1);
   if (own == nullptr) return;
   process.image.store_release(reinterpret_cast<uint64_t>(own));
@@ -6446,6 +6547,10 @@ inline void after_fork_in_child() {
   const errno_keeper keep;
   process_state* process = joined_process();
   if (process == nullptr) return;
+  image_view* const parent = current_image(*process);
+  for (image_view* image = parent; image != nullptr; image = image->replaced) {
+    if (image->is_shared != 0) leave_shared_image(*image);
+  }
   const bool was_recording = process->recording.load_relaxed() != 0;
   process->control.store_relaxed(0);
   process->dumping.store_relaxed(0);
@@ -6453,7 +6558,9 @@ inline void after_fork_in_child() {
   process->forked.store_relaxed(1);
   adopt_stack(*process);
   begin_epoch(*process);
-  if (was_recording && process->follow_fork.load_relaxed() != 0) follow_into_child(*process, *current_image(*process));
+  if (was_recording && process->follow_fork.load_relaxed() != 0) follow_into_child(*process, *parent);
+  after_fork();
+  for (forking_thread& other : forking_threads) other.next_frame.store_relaxed(0);
 }
 
 }  // namespace detail
@@ -6512,6 +6619,7 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
       return {error_code::bad_option, "options.memory must lie between 1 MiB and 16 GiB."};
     }
     if (wanted.window.ns < 0) return {error_code::bad_option, "options.window must not be negative."};
+    if (error failed = check_follow(wanted)) return failed;
     if (error failed = store_filter(*process, wanted.filter)) return failed;
 
     image_view* image = current_image(*process);
@@ -6527,7 +6635,7 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
       image_view* fresh = make_image(*process, wanted, image == nullptr ? 1 : image->generation + 1, failed);
       if (fresh == nullptr) return failed;
       if (image == nullptr) {
-        at_fork(nullptr, nullptr, after_fork_in_child);
+        at_fork(before_fork, after_fork, after_fork_in_child);
         process->slow_table.store_release(reinterpret_cast<uint64_t>(&slow_functions));
       }
       process->image.store_release(reinterpret_cast<uint64_t>(fresh));

@@ -64,6 +64,7 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
       return {error_code::bad_option, "options.memory must lie between 1 MiB and 16 GiB."};
     }
     if (wanted.window.ns < 0) return {error_code::bad_option, "options.window must not be negative."};
+    if (error failed = check_follow(wanted)) return failed;
     if (error failed = store_filter(*process, wanted.filter)) return failed;
 
     image_view* image = current_image(*process);
@@ -79,7 +80,7 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
       image_view* fresh = make_image(*process, wanted, image == nullptr ? 1 : image->generation + 1, failed);
       if (fresh == nullptr) return failed;
       if (image == nullptr) {
-        at_fork(nullptr, nullptr, after_fork_in_child);
+        at_fork(before_fork, after_fork, after_fork_in_child);
         process->slow_table.store_release(reinterpret_cast<uint64_t>(&slow_functions));
       }
       process->image.store_release(reinterpret_cast<uint64_t>(fresh));

@@ -72,6 +72,42 @@ struct following_recorder : running_recorder {
       : running_recorder({.memory = memory, .follow_fork = true}) {}
 };
 
+/// The options of a recorder in private memory, or in a file of a folder of its own; children follow or not.
+struct recorder_kind {
+  const bool file, follow;
+
+  recorder_kind(bool in_file, bool followed) : file(in_file), follow(followed) {}
+  contrail::options options(uint64_t memory) {
+    if (file) path_ = folder_ / "box-%p";
+    contrail::options wanted{.memory = memory};
+    wanted.follow_fork = follow;
+    wanted.file = file ? path_.c_str() : nullptr;
+    return wanted;
+  }
+  std::string file_of(pid_t pid) const { return folder_.path() + "/box-" + std::to_string(pid); }
+
+ private:
+  temporary_folder folder_;
+  std::string path_;
+};
+
+template <class Test>
+void for_each_kind(Test&& test) {
+  for (const bool file : {false, true}) {
+    for (const bool follow : {false, true}) {
+      recorder_kind kind{file, follow};
+      INFO((file ? "in a file, " : "in memory, ") << (follow ? "followed" : "not followed"));
+      test(kind);
+    }
+  }
+}
+
+uint64_t signal_mask() {
+  uint64_t mask = 0;
+  syscall(SYS_rt_sigprocmask, SIG_BLOCK, nullptr, &mask, sizeof mask);
+  return mask;
+}
+
 }  // namespace
 
 // ---- fork --------------------------------------------------------------------------------------------------------
@@ -124,23 +160,141 @@ TEST_CASE("a child that follows has its parent's options") {
 }
 
 TEST_CASE("no child alters a byte of its parent's image") {
-  for (const bool follow : {false, true}) {
-    running_recorder recorder({.memory = 1 << 20, .follow_fork = follow});
+  for_each_kind([](recorder_kind& kind) {
+    running_recorder recorder(kind.options(1 << 20));
     TRACE_REGION("open", "n", 1);
     for (uint64_t n = 0; n < 1000; ++n) trace(n);
     const std::string before = image_bytes();
-    const int status = status_of([&] {
-      for (uint64_t n = 0; n < 100'000; ++n) {
-        TRACE_REGION("child");
-        trace(n);
-      }
-      std::string bytes;
-      if (static_cast<bool>(flight_recorder::dump(bytes)) == follow) return 1;
-      return static_cast<bool>(flight_recorder::stop()) == follow ? 2 : 0;
-    });
+    {
+      TRACE_REGION_VAR(closed, "ends in the child");
+      const std::string with_region = image_bytes();
+      const int status = status_of([&] {
+        closed.end();
+        for (uint64_t n = 0; n < 100'000; ++n) {
+          TRACE_REGION("child");
+          trace(n);
+        }
+        std::string bytes;
+        if (static_cast<bool>(flight_recorder::dump(bytes)) == kind.follow) return 1;
+        return static_cast<bool>(flight_recorder::stop()) == kind.follow ? 2 : 0;
+      });
+      CHECK(status == 0);
+      CHECK((image_bytes() == with_region));  // not shown: a mebibyte
+    }
+    if (kind.file) {
+      const std::string& path = kind.file_of(getpid());
+      std::ifstream file(path, std::ios::binary);
+      CHECK((std::string{std::istreambuf_iterator<char>(file), {}} == image_bytes()));
+    }
+    CHECK((image_bytes() != before));
+  });
+}
+
+TEST_CASE("a child that follows a recorder in a file has a file of its own, and its parent's is free for others") {
+  recorder_kind kind{true, true};
+  pid_t child = -1;
+  {
+    running_recorder recorder(kind.options(1 << 20));
+    trace(1);
+    int ready[2], go[2];
+    REQUIRE(pipe(ready) == 0);
+    REQUIRE(pipe(go) == 0);
+    child = fork();
+    if (child == 0) {
+      trace(2);
+      char byte = 'x';
+      if (write(ready[1], &byte, 1) != 1 || read(go[0], &byte, 1) != 1) _exit(1);
+      _exit(0);
+    }
+    char byte;
+    REQUIRE(read(ready[0], &byte, 1) == 1);
+    trace(3);
+    // The lock of a file is its mapping's: the child's must not hold its parent's.
+    const std::string path = kind.file_of(getpid());
+    CHECK(access(path.c_str(), F_OK) == 0);
+    CHECK(traced(dump_now()) == numbers{1, 3});
+    std::ifstream maps("/proc/" + std::to_string(child) + "/maps");
+    const std::string mapped{std::istreambuf_iterator<char>(maps), {}};
+    CHECK(mapped.find(path + "\n") == std::string::npos);
+    CHECK(mapped.find(kind.file_of(child) + "\n") != std::string::npos);
+    REQUIRE(write(go[1], &byte, 1) == 1);
+    int status = -1;
+    waitpid(child, &status, 0);
     CHECK(status == 0);
-    CHECK(image_bytes() == before);
+    for (const int end : {ready[0], ready[1], go[0], go[1]}) close(end);
   }
+  CHECK(access(kind.file_of(child).c_str(), F_OK) == 0);
+}
+
+TEST_CASE("children that follow need a file of their own: the name says which process") {
+  temporary_folder folder;
+  for (const char* name : {"box", "box-%n", "box-%%p", "%t%%"}) {
+    const std::string path = folder / name;
+    const contrail::error failed = flight_recorder::start({.memory = 1 << 20, .file = path.c_str(), .follow_fork = true});
+    CHECK(failed.code() == contrail::error_code::bad_option);
+    CHECK(std::string(failed.message()).find("%p") != std::string::npos);
+  }
+  CHECK(flight_recorder::status().state == recorder_state::off);
+}
+
+TEST_CASE("a fork leaves the signal mask as it was, in both processes") {
+  for_each_kind([](recorder_kind& kind) {
+    running_recorder recorder(kind.options(1 << 20));
+    sigset_t two;
+    sigemptyset(&two);
+    sigaddset(&two, SIGUSR1);
+    sigaddset(&two, SIGWINCH);
+    pthread_sigmask(SIG_BLOCK, &two, nullptr);
+    const uint64_t before = signal_mask();
+    CHECK(status_of([&] {
+            if (signal_mask() != before) return 1;
+            return status_of([&] { return signal_mask() == before ? 0 : 2; });
+          }) == 0);
+    CHECK(signal_mask() == before);
+    pthread_sigmask(SIG_UNBLOCK, &two, nullptr);
+  });
+}
+
+namespace {
+void trace_pid(int) { TRACE_INSTANT("handled", "pid", static_cast<uint64_t>(syscall(SYS_getpid))); }
+}  // namespace
+
+TEST_CASE("a signal that meets a child before fork has returned does not write into its parent's file") {
+  if (CONTRAIL_TESTS_SANITIZED) return;  // they deliver signals late
+  recorder_kind kind{true, true};
+  const int status = status_of([&] {
+    if (setpgid(0, 0) != 0) return 1;
+    struct sigaction action {};
+    action.sa_handler = trace_pid;
+    sigaction(SIGUSR1, &action, nullptr);
+    const pid_t group = getpid();
+    const pid_t killer = fork();
+    if (killer == 0) {
+      setpgid(0, 0);
+      while (kill(-group, SIGUSR1) == 0) usleep(5);  // the fork must get on
+      _exit(0);
+    }
+    if (flight_recorder::start(kind.options(1 << 20))) return 2;
+    for (int i = 0; i < 100; ++i) {
+      const pid_t child = fork();
+      if (child == 0) _exit(0);
+      int ended = 0;
+      while (waitpid(child, &ended, 0) < 0) {
+      }
+      if (ended != 0) return 3;
+    }
+    kill(killer, SIGKILL);
+    while (waitpid(killer, nullptr, 0) < 0) {
+    }
+    const auto dump = dump_in_child();
+    dump_reader::check_chains(dump);
+    const auto handled = dump.records("handled");
+    for (const auto& record : handled) {
+      if (record.payload.at(0) != static_cast<uint64_t>(getpid())) return 4;
+    }
+    return handled.size() > 100 ? 0 : 5;
+  });
+  CHECK(status == 0);
 }
 
 TEST_CASE("a region that was open at the fork is its parent's, though it ends in both") {
@@ -294,8 +448,8 @@ void fork_in_handler() {
 TEST_CASE("a child forked by a handler that interrupted a write goes on with it, and records") {
   if (!single_step::possible) return;
   single_step::install();
-  for (const bool follow : {false, true}) {
-    running_recorder recorder({.memory = 4 << 20, .follow_fork = follow});
+  for_each_kind([](recorder_kind& kind) {
+    running_recorder recorder(kind.options(1 << 20));
     trace(0);
     forked_status = 0;
     const auto work = [](uint64_t n) {
@@ -303,13 +457,15 @@ TEST_CASE("a child forked by a handler that interrupted a write goes on with it,
       trace(n);
     };
     uint64_t trials = 0;
+    const uint64_t stride = kind.file ? 3 : 1;  // a file takes longer
     for (bool interrupted = true; interrupted && trials < 400; ++trials) {
-      interrupted = single_step::interrupt_at(static_cast<long>(trials), [&] { work(trials + 1); }, fork_in_handler);
+      interrupted =
+          single_step::interrupt_at(static_cast<long>(trials * stride), [&] { work(trials + 1); }, fork_in_handler);
       if (in_forked_child) {
         trace(8);
         int failed = 0;
         try {
-          if (follow) {
+          if (kind.follow) {
             // What was interrupted began in the parent, so it may be missing here, but nothing else.
             numbers found = traced(dump_in_child());
             if (found.size() == 3 && (found[1] == trials + 1 || found[0] == trials + 1)) {
@@ -334,7 +490,7 @@ TEST_CASE("a child forked by a handler that interrupted a write goes on with it,
     CHECK(traced(dump) == expected);
     CHECK(dump.records("interrupted").size() == trials);
     CHECK(dump.dropped() == 0);
-  }
+  });
 }
 
 TEST_CASE("a child without memory for an image records nothing and goes on") {
