@@ -39,7 +39,7 @@ class reader_clock {
   }
 
   /// Exactly a.monotonic_ns + floor((ticks - a.ticks) * (b.monotonic_ns - a.monotonic_ns) / (b.ticks - a.ticks)),
-  /// held within 2^62 either way, so that the difference of two moments has 64 bits.
+  /// held within 2^62 - 1 either way, so that the difference of two moments has 64 bits.
   int64_t ns(uint64_t ticks) const {
     const auto next = std::upper_bound(bounds_.begin(), bounds_.end(), ticks);
     const segment& on = segments_[static_cast<size_t>(next - bounds_.begin())];
@@ -63,7 +63,7 @@ class reader_clock {
   /// Anchors nearer to each other would turn their reading noise into changes of rate.
   static constexpr uint64_t spacing_ns = 100'000'000;
   static constexpr int64_t suspend_ns = 1'000'000;
-  static constexpr int64_t bound = int64_t{1} << 62;
+  static constexpr int64_t bound = (int64_t{1} << 62) - 1;
 
   struct segment {
     uint64_t from_ticks, from_ns;
