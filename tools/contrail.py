@@ -1216,7 +1216,7 @@ class TextWriter:
 
     @staticmethod
     def moment(ns: int) -> int:
-        return max(-2**62, min(ns, 2**62))  # so that differences have 64 bits
+        return max(1 - 2**62, min(ns, 2**62 - 1))  # so that differences have 64 bits
 
     def ns(self, ticks: int) -> int:
         return self.moment(self.image.clock.ns(ticks)) - self.zero
@@ -1249,6 +1249,12 @@ class TextWriter:
         if image.is_dump:
             yield "dumped {} {} {} {}\n".format(*sb.dump)
             yield f"asked {sb.window_ns} {sb.cutoff_ticks} {sb.dump_sequence} {sb.dump_signal} {sb.dump_tid}\n"
+        else:
+            yield "ended {} {} {} {} {} {}\n".format(sb.storage, sb.ended, *sb.end)
+        crash = image.crash
+        if crash.cause:
+            yield (f"crash {crash.cause} {crash.signal} {crash.code} {crash.tid} {crash.address} {crash.sender}"
+                   f" {quoted(c_string(crash.thread))}\n")
         yield f"holds {len(trace.tracks)} threads of {sb.attached}, {len(image.chunks)} chunks\n"
         yield (f"time {self.moment(image.clock.realtime(self.zero))} {max(0, self.ns(trace.newest))}"
                f" {self.ns(trace.now)}\n")
