@@ -9583,6 +9583,17 @@ enum class event_form : uint8_t {
   async_region  ///< began on another thread than the one that ended it
 };
 
+/// What ended the process. The thread may be one that never recorded.
+struct recording_crash {
+  uint32_t cause;           ///< 0 nothing, 1 a signal, 2 std::terminate
+  uint32_t signal;
+  int32_t code;             ///< si_code: above 0 the kernel found a fault, else a process sent the signal
+  uint32_t tid;
+  uint64_t address;         ///< of a fault
+  uint32_t sender;          ///< process that sent the signal
+  std::string_view thread;  ///< name
+};
+
 /// What is known of the recording as a whole. Times with "unix" are of the wall clock.
 struct CONTRAIL_DETAIL_HIDDEN recording_info {
   unsigned version_major, version_minor;  ///< of the format
@@ -9595,6 +9606,10 @@ struct CONTRAIL_DETAIL_HIDDEN recording_info {
   uint64_t measured_hz;          ///< as all clock readings together give them
   detail::clock_anchor started;  ///< on four clocks
   detail::clock_anchor dumped;   ///< zero in a live image
+  detail::clock_anchor stopped;  ///< of a live image: when it ended, if `ended` is not 0
+  uint32_t storage;              ///< of a live image: 0 memory, 1 a file
+  uint32_t ended;                ///< of a live image: 0 not, or not in order; 1 by stop; 2 by exit
+  recording_crash crash;
   uint64_t window_ns;            ///< asked for; 0: all
   uint64_t cutoff_ticks;         ///< what ended before is outside the window
   uint32_t dump_sequence, dump_signal, dump_tid;
@@ -9735,6 +9750,7 @@ class CONTRAIL_DETAIL_HIDDEN reader {
     return *unknown;
   }
   inline void name_unknown_ids();
+  inline recording_crash crash_note() const;
 
   detail::reading::reader_image image_;
   std::vector<event_thread> threads_;
@@ -9797,6 +9813,19 @@ inline void reader::name_unknown_ids() {
   }
 }
 
+inline recording_crash reader::crash_note() const {
+  using note = detail::crash_note;
+  const detail::reading::untrusted_bytes& data = image_.data();
+  constexpr size_t at = offsetof(detail::superblock, crash);
+  return {data.u32(at + offsetof(note, cause)),
+          data.u32(at + offsetof(note, signal)),
+          static_cast<int32_t>(data.u32(at + offsetof(note, code))),
+          data.u32(at + offsetof(note, tid)),
+          data.u64(at + offsetof(note, address)),
+          data.u32(at + offsetof(note, sender)),
+          data.c_string(at + offsetof(note, thread), sizeof(note::thread))};
+}
+
 inline recording_info reader::info() const {
   using detail::superblock;
   if (!*this) return {};
@@ -9813,6 +9842,10 @@ inline recording_info reader::info() const {
           image_.clock().hz(),
           image_.start(),
           image_.dump(),
+          image_.is_dump() ? detail::clock_anchor{} : data.anchor(offsetof(superblock, end)),
+          image_.is_dump() ? 0 : data.u32(offsetof(superblock, storage)),
+          image_.is_dump() ? 0 : data.u32(offsetof(superblock, ended)),
+          crash_note(),
           data.u64(offsetof(superblock, window_ns)),
           data.u64(offsetof(superblock, cutoff_ticks)),
           data.u32(offsetof(superblock, dump_sequence)),

@@ -96,6 +96,12 @@ class text_form {
       line("dumped ", anchor(info.dumped));
       line("asked ", info.window_ns, " ", info.cutoff_ticks, " ", info.dump_sequence, " ", info.dump_signal, " ",
            info.dump_tid);
+    } else {
+      line("ended ", info.storage, " ", info.ended, " ", anchor(info.stopped));
+    }
+    if (const contrail::recording_crash& crash = info.crash; crash.cause != 0) {
+      line("crash ", crash.cause, " ", crash.signal, " ", int64_t{crash.code}, " ", crash.tid, " ", crash.address, " ",
+           crash.sender, " ", quoted(crash.thread));
     }
     line("holds ", uint64_t{reader_.threads().size()}, " threads of ", info.attached, ", ", info.chunks, " chunks");
     line("time ", info.zero_unix_ns, " ", info.covered_ns, " ", info.now_ns);
