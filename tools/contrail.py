@@ -1165,7 +1165,8 @@ class Writer:
                 out.write(events.encode("ascii"))
         if self.crash:
             time = microseconds(max(0, self.ns(self.trace.now)))
-            details = f',"args":{quote(self.crash.details)}' if self.crash.details and self.with_arguments else ""
+            details = ",".join(f"{quote(key)}:{quote(value)}" for key, value in self.crash.details.items())
+            details = f',"args":{{{details}}}' if details and self.with_arguments else ""
             out.write(f',\n{{"ph":"i","pid":{self.pid},"tid":{self.crash.tid},"cat":"contrail","name":'
                       f'{quote("crashed: " + self.crash.what)},"s":"t","ts":{time}{details}}}'.encode("ascii"))
         self.counters.sort(key=itemgetter(0))  # chrome://tracing takes their order from the file
