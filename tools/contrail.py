@@ -1555,55 +1555,60 @@ def runs(sb: Any) -> bool:
 
 
 def settled(fd: int, sb: Any, size: int) -> bytes:
-    """An image that is written to meanwhile, as if its process had been killed at one moment. The system copies in no
-    order that one may rely on, so what must be read before something else is read by an earlier copy: open regions before
-    cursors, cursors before the ends of chunks, ends before records, states of chunks before and after; bindings last."""
-    def copy(begin: int, end: int) -> bytearray:
+    """An image that is written to meanwhile, as a dump of this moment would have it. The system copies in no order that
+    one may rely on, so what must be read before something else is read by an earlier copy: open regions before chunks;
+    of a few chunks at a time their states, the cursors, the chunks' ends, the chunks, their states again; bindings last.
+    """
+    def copy(begin: int, length: int) -> bytearray:
         made = bytearray()
-        while begin + len(made) < min(end, size):
-            piece = os.pread(fd, min(end, size) - begin - len(made), begin + len(made))
+        while len(made) < length:
+            piece = os.pread(fd, length - len(made), begin + len(made))
             if not piece:
-                break
+                raise Unusable("it became shorter while it was read")
             made += piece
         return made
 
-    def words(data: bytes, at: int, count: int) -> Sequence[int]:
-        return struct.unpack_from(f"<{count}Q", data.ljust(at + 8 * count, b"\0"), at)
+    def words(begin: int, count: int) -> Sequence[int]:
+        return struct.unpack(f"<{count}Q", copy(begin, 8 * count))
 
-    first, slots_end = sb.slots_offset, sb.slots_offset + sb.slot_count * SLOT_BYTES
-    chunks_at, chunks_end = sb.chunks_offset, sb.chunks_offset + sb.chunk_count * CHUNK_BYTES
-    parts = first, slots_end, sb.chunk_states_offset, chunks_at, chunks_end, size
-    if not SUPERBLOCK_BYTES <= first <= slots_end <= sb.chunk_states_offset <= chunks_at <= chunks_end <= size:
+    slots, states, chunks = sb.slots_offset, sb.chunk_states_offset, sb.chunks_offset
+    if (not SUPERBLOCK_BYTES <= slots <= slots + sb.slot_count * SLOT_BYTES <= states <= states + 8 * sb.chunk_count
+            <= chunks <= chunks + sb.chunk_count * CHUNK_BYTES <= size):
         return bytes(copy(0, size))  # damaged: whatever tells of that shall see it as it is
-    before, between, after = copy(*parts[:2]), copy(*parts[:2]), copy(*parts[:2])
-    cursors = copy(0, chunks_at)
-    ends, chunks = copy(chunks_at, chunks_end), copy(chunks_at, chunks_end)
-    image = copy(0, chunks_at)
+    used = {at: copy(at, SLOT_BYTES) for at in range(slots, slots + sb.slot_count * SLOT_BYTES, SLOT_BYTES)
+            if words(at, 1)[0] & 0xFF}
+    for at, slot in used.items():
+        before, slot[:], after = slot[:], copy(at, SLOT_BYTES), copy(at, SLOT_BYTES)
+        for frame in range(FRAMES_OFFSET, FRAMES_OFFSET + FRAME_COUNT * FRAME_BYTES, FRAME_BYTES):
+            if before[frame:frame + FRAME_PAYLOAD_OFFSET] != after[frame:frame + FRAME_PAYLOAD_OFFSET]:
+                slot[frame:frame + FRAME_BYTES] = bytes(FRAME_BYTES)  # it began or ended meanwhile
 
-    image[first:slots_end] = cursors[first:slots_end]
-    for at in range(0, slots_end - first, SLOT_BYTES):
-        if not words(cursors, first + at, 1)[0] & 0xFF:
-            continue
-        for frame in range(at + FRAMES_OFFSET, at + FRAMES_OFFSET + FRAME_COUNT * FRAME_BYTES, FRAME_BYTES):
-            start = FRAME.offsets["start_ticks"]
-            same = before[frame + start:frame + start + 8] == after[frame + start:frame + start + 8]
-            image[first + frame:first + frame + FRAME_BYTES] = \
-                between[frame:frame + FRAME_BYTES] if same else bytes(FRAME_BYTES)
-            image[first + frame + start:first + frame + start + 8] = after[frame + start:frame + start + 8]
-    then = words(cursors, sb.chunk_states_offset, sb.chunk_count)
-    now = words(image, sb.chunk_states_offset, sb.chunk_count)
-    for i, (state, later) in enumerate(zip(then, now)):
-        at = i * CHUNK_BYTES
-        held = state & 3 in (1, 2) and later & 3 in (1, 2) and state >> 2 == later >> 2
-        struct.pack_into("<Q", image, sb.chunk_states_offset + 8 * i, state if held else 0)
-        if held:
-            end, slot, lane = *struct.unpack_from("<I4xI", ends, at + 8), struct.unpack_from("<I", ends, at + 28)[0]
-            if end == 0 and slot < sb.slot_count and lane < LANE_COUNT:
-                cursor = words(cursors, first + slot * SLOT_BYTES + LANES_OFFSET + lane * LANE.size, 1)[0]
-                end = cursor - sb.base_address - chunks_at - at
-            # A chunk that was opened after the cursors were copied is empty.
-            struct.pack_into("<I", chunks, at + 8, end if CHUNK_HEADER_BYTES <= end <= CHUNK_BYTES else CHUNK_HEADER_BYTES)
-    return bytes(image + chunks)
+    content, batch = bytearray(), 16
+    held: List[int] = []
+    for first in range(0, sb.chunk_count, batch):
+        count = min(batch, sb.chunk_count - first)
+        before = words(states + 8 * first, count)
+        cursors = {at: words(at + LANES_OFFSET, LANE_COUNT * LANE.size // 8)[::LANE.size // 8] for at in used}
+        ends = copy(chunks + first * CHUNK_BYTES, count * CHUNK_BYTES)
+        copied = copy(chunks + first * CHUNK_BYTES, count * CHUNK_BYTES)
+        for i, (state, later) in enumerate(zip(before, words(states + 8 * first, count))):
+            head = CHUNK.read(ends, i * CHUNK_BYTES)
+            end = head.extent[0]
+            if end == 0:
+                cursor = cursors.get(slots + head.writer[0] * SLOT_BYTES, ())[head.tid_lane[1]:][:1]
+                end = sum(cursor) - sb.base_address - chunks - (first + i) * CHUNK_BYTES
+                end = end if CHUNK_HEADER_BYTES <= end <= CHUNK_BYTES else CHUNK_HEADER_BYTES  # opened since
+            struct.pack_into("<I", copied, i * CHUNK_BYTES + 8, end)
+            same = state & 3 in (1, 2) and later & 3 in (1, 2) and state >> 2 == later >> 2
+            held.append(state if same else 0)
+        content += copied
+    rest = chunks + len(content)
+    image = copy(0, chunks) + content + copy(rest, size - rest)
+    image[slots:slots + sb.slot_count * SLOT_BYTES] = bytes(sb.slot_count * SLOT_BYTES)
+    for at, slot in used.items():
+        image[at:at + SLOT_BYTES] = slot
+    struct.pack_into(f"<{len(held)}Q", image, states, *held)
+    return bytes(image)
 
 
 # ---- commands --------------------------------------------------------------------------------------------------
