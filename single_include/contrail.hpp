@@ -9313,7 +9313,9 @@ inline void reader_image::read_bindings() {
       if (place != 0 && at < early_end && end_of_dump_at_ == 0 && !read_binding_at(at, early_end)) ++damaged;
     }
     for (size_t id = 0; id < places.size(); ++id) {
-      damaged += places[id] != 0 && (id > 0xffff || binding_of(static_cast<uint16_t>(id)) == nullptr);
+      const size_t stands_for = id != 0 ? id : overflow_id;
+      const bool is_known = stands_for <= 0xffff && binding_of(static_cast<uint16_t>(stands_for)) != nullptr;
+      damaged += places[id] != 0 && !is_known;
     }
   }
   if (damaged != 0) warn("some bindings are damaged, so that some names are lost");
