@@ -92,7 +92,8 @@ class MadeUp(unittest.TestCase):
         self.check(self.events(core(parts[::-1]))[0])
 
     def test_more_segments_than_the_header_can_count(self):
-        self.check(self.events(core([(BASE, image_at(BASE, "work"), None)], many=True))[0])
+        nothing = [(0x1000 * i, b"", 0x1000) for i in range(70_000)]
+        self.check(self.events(core(nothing + [(BASE, image_at(BASE, "work"), None)], many=True))[0])
 
     def test_of_several_images_the_one_that_started_last(self):
         older = image_at(BASE, "older"), None
@@ -103,7 +104,7 @@ class MadeUp(unittest.TestCase):
 
     def test_copies_of_an_image_are_not_taken_for_it(self):
         elsewhere = image_at(BASE, "copy", start=(1 << 45) + 10**9)
-        dump = ImageBuilder().dump()
+        dump = ImageBuilder(start=(1 << 45) + 10**9).dump(base_address=BASE + (1 << 25))
         self.check(self.events(core([(BASE, image_at(BASE, "work"), None), (BASE + (1 << 24), elsewhere, None),
                                      (BASE + (1 << 25), dump, None)]))[0])
         self.assertIn("no recorder is in this core file", run_on(core([(BASE + 16384, elsewhere, None)]), "info").err)
@@ -121,11 +122,9 @@ class MadeUp(unittest.TestCase):
         image = image_at(BASE, "work")
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "core")
-            data = core([(BASE - (1 << 30), b"", 0), (BASE, image, None)])
-            head = bytearray(data[:64 + 56 * 3])
-            # The first segment is a gigabyte of nothing, and the image stands behind it.
-            struct.pack_into("<IIQQQQQQ", head, 64 + 56, 1, 6, 4096, BASE - (1 << 30), 0, 1 << 30, 1 << 30, 4096)
-            struct.pack_into("<Q", head, 64 + 112 + 8, 4096 + (1 << 30))
+            # A mapping that begins with a gigabyte of nothing, and the image behind it.
+            head = bytearray(core([(BASE - (1 << 30), b"", 0)]))
+            struct.pack_into("<QQQQ", head, 64 + 56 + 8, 4096, BASE - (1 << 30), 0, (1 << 30) + len(image))
             with open(path, "wb") as file:
                 file.write(head)
                 file.seek(4096 + (1 << 30))
@@ -139,8 +138,10 @@ class MadeUp(unittest.TestCase):
     def test_a_damaged_size_does_not_ask_for_memory(self):
         image = bytearray(image_at(BASE, "work"))
         struct.pack_into("<Q", image, contrail.SUPERBLOCK.offsets["image_bytes"], 1 << 60)
-        _, err = self.events(core([(BASE, bytes(image), None)]), code=1)
-        self.assertIn("lacks", err)
+        for far in 1 << 30, 1 << 40:
+            result = run_on(core([(BASE, bytes(image), None), (BASE + far, bytes(4096), None)]), "info")
+            self.assertEqual(result.code, 1)
+            self.assertIn(f"lacks {(1 << 60) - len(image)} of", result.err)
 
     def refused(self, data):
         result = run_on(data, "info")
