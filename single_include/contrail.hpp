@@ -3342,11 +3342,12 @@ class replacing_file {
       text.add(".tmp-").add(pid).add('-').add(sequence + attempt);
       descriptor_ = open(temporary_, (lock ? O_RDWR : O_WRONLY) | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
       error_ = descriptor_ < 0 ? errno : 0;
-      // Somebody who cleans up was faster than the lock.
       if (descriptor_ >= 0 && lock && (flock(descriptor_, LOCK_EX | LOCK_NB) != 0 || is_unlinked())) {
+        // Somebody who cleans up was faster; or this file system has no locks, which leaves nobody to clean up.
+        error_ = is_unlinked() || errno == EWOULDBLOCK ? EEXIST : errno;
+        if (error_ != EEXIST) unlink(temporary_);
         close(descriptor_);
         descriptor_ = -1;
-        error_ = EEXIST;
       }
       if (error_ != EEXIST && error_ != EINTR) break;
     }

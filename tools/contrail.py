@@ -1551,7 +1551,7 @@ def runs(sb: Any) -> bool:
         return False
     since_boot = time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
     return (began <= sb.start[3] and abs(since_boot - (sb.start[2] - sb.start[3])) < 60 * 10**9
-            and text(sb.host) == os.uname().nodename[:63])
+            and text(c_string(sb.host)) == os.uname().nodename[:63])
 
 
 def settled(fd: int, sb: Any, size: int) -> bytes:
