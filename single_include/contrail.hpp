@@ -4021,6 +4021,14 @@ inline void read_system_thread_name(uint64_t (&name)[thread_name_bytes / 8]) {
   syscall(SYS_prctl, get_name, name, 0, 0, 0);
 }
 
+/// Takes over the system's name of a thread that the program did not name.
+inline void refresh_name(thread_slot& slot) {
+  if (slot.name_version.load_relaxed() != 0) return;
+  uint64_t name[thread_name_bytes / 8];
+  read_system_thread_name(name);
+  for (unsigned i = 0; i < thread_name_bytes / 8; ++i) slot.name[i].store_relaxed(name[i]);
+}
+
 /// Opens the lane's next chunk at `ticks`; without one the lane drops records until a later try. The lane is busy.
 inline bool open_chunk(process_state& process, image_view& image, lane& writer, uint64_t ticks) {
   thread_slot& slot = slot_of(writer);
@@ -4042,11 +4050,7 @@ inline bool open_chunk(process_state& process, image_view& image, lane& writer, 
     const clock_anchor fresh = take_anchor(process);
     memcpy(anchor, &fresh, sizeof anchor);
     writer.anchor_ticks.store_relaxed(fresh.ticks);
-    if (slot.name_version.load_relaxed() == 0) {
-      uint64_t name[thread_name_bytes / 8];
-      read_system_thread_name(name);
-      for (unsigned i = 0; i < thread_name_bytes / 8; ++i) slot.name[i].store_relaxed(name[i]);
-    }
+    refresh_name(slot);
   }
   const uint64_t base = ticks & ~(epoch_ticks - 1);
   if (base != writer.epoch_base.load_relaxed()) mark_frames(slot, lane_index);
@@ -4111,6 +4115,12 @@ inline bool prepare_lane(process_state& process, image_view& image, thread_slot&
     append(writer, &word, 1, true);
     set_epoch(process, image, slot, lane_index, base);
     keep_stack(process, slot.alternate_stack);
+    if (image.is_shared != 0) {
+      // When the process has been killed, nobody can be asked any more.
+      refresh_name(slot);
+      chunk& open = *reinterpret_cast<chunk*>(writer.chunk.load_relaxed());
+      for (unsigned i = 0; i < thread_name_bytes / 8; ++i) open.thread_name[i].store_relaxed(slot.name[i].load_relaxed());
+    }
     if (ticks - writer.anchor_ticks.load_relaxed() > process.tick_hz.load_relaxed()) {
       const clock_anchor fresh = take_anchor(process);
       const uint64_t anchor[5] = {long_header(long_form::anchor, 0, 4), fresh.ticks, fresh.monotonic_ns,

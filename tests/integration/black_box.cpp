@@ -170,6 +170,23 @@ TEST_CASE("A killed process's file converts, with names of threads as they were,
   CHECK(contains(all, "\"another\""));
 }
 
+TEST_CASE("A thread's name in a killed process's file is the newest, however long ago its first record was") {
+  const temporary_folder folder;
+  const std::string path = folder / "box";
+  REQUIRE(run_child(path, 4, [] {
+            pthread_setname_np(pthread_self(), "named late");
+            const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(50);
+            while (std::chrono::steady_clock::now() < end) {  // some time epochs, in one chunk
+              TRACE_INSTANT("later");
+              usleep(1'000);
+            }
+            raise(SIGKILL);
+          }) == killed);
+  const dump_reader::dump found = read_box(path);
+  REQUIRE(found.chunks.size() == 1);
+  CHECK(found.chunks[0].thread_name == "named late");
+}
+
 TEST_CASE("Placeholders of a file's name are those of dumps") {
   const temporary_folder folder;
   int status = 0;
