@@ -154,18 +154,28 @@ inline bool free_slot(process_state& process, image_view& image, thread_slot& sl
 /// Frees a slot that was being claimed or sealed, if who did that is gone: by a jump, or with its thread.
 // Async-signal-safe.
 inline bool finish_slot(process_state& process, image_view& image, thread_slot& slot) {
-  if (take_turn(slot.occupant, running_code()) == 0) return false;
-  const uint64_t found = slot.state.load_acquire();
+  const uint64_t code = running_code();
+  const int turn = take_turn(slot.occupant, code);
+  if (turn == 0) return false;
+  uint64_t found = slot.state.load_acquire();
   const bool is_half = phase_of(found) == slot_state::claimed || phase_of(found) == slot_state::sealing;
-  if (!is_half) {
+  // A claim has given its turn back when it is about to make the slot live.
+  const bool is_about_to_live =
+      turn == 1 && is_half && tid_of(slot) != tid_of_holder(code) && is_thread_alive(tid_of(slot));
+  // By exchange: else it might become live between this look and the next line, and be sealed while its thread writes.
+  if (!is_half || is_about_to_live || !slot.state.compare_exchange(found, slot_word(found >> 8, slot_state::sealing))) {
     slot.occupant.store_release(0);
     return false;
   }
   seal_slot(process, image, slot);
-  // Whether it was counted cannot be told.
   uint64_t before = image.super->attached_slots.load_relaxed(), live = 0;
-  for (uint64_t i = 0; i < image.slot_count; ++i) live += state_of(image.slots[i]) == slot_state::live;
-  image.super->attached_slots.compare_exchange(before, live);
+  if (turn == 1) {
+    image.super->attached_slots.fetch_add_relaxed(~uint64_t{0});
+  } else {
+    // Whether it was counted cannot be told.
+    for (uint64_t i = 0; i < image.slot_count; ++i) live += state_of(image.slots[i]) == slot_state::live;
+    image.super->attached_slots.compare_exchange(before, live);
+  }
   leave_slot(slot, found >> 8);
   return true;
 }
