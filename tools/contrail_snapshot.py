@@ -45,7 +45,7 @@ SUPERBLOCK = {  # member: where it is, its struct code
     "frame_bytes": (144, "I"), "frame_count": (148, "I"), "tick_hz": (168, "Q"), "start": (176, "4Q"),
     "reserved_counters": (672, "2Q"), "dump": (688, "4Q"), "window_ns": (720, "Q"), "cutoff_ticks": (728, "Q"),
     "ended": (756, "I")}
-ONLY_IN_LIVE_IMAGES = 752  # what follows in the superblock
+ONLY_IN_DUMPS, IN_BOTH = 688, 792  # where these parts of the superblock begin; between them one only in live images
 FIXED = {"superblock_bytes": SUPERBLOCK_BYTES, "slot_bytes": SLOT_BYTES, "chunk_bytes": CHUNK_BYTES,
          "lane_count": LANE_COUNT, "frame_bytes": FRAME_BYTES, "frame_count": FRAME_COUNT}
 SLOT_HEAD = struct.Struct("<Q2IQQQ32s")  # state, tid, index, owner, attached, version of the name, name
@@ -532,8 +532,7 @@ class Snapshot:
         chunks_offset = bindings_offset + early_bytes
         # The counters moved on since the image was found.
         sb.page[560:672] = self.process.read(self.base + 560, 112)
-        sb.page[ONLY_IN_LIVE_IMAGES:] = bytes(SUPERBLOCK_BYTES - ONLY_IN_LIVE_IMAGES)
-        sb.page[SUPERBLOCK["dump"][0]:ONLY_IN_LIVE_IMAGES] = bytes(ONLY_IN_LIVE_IMAGES - SUPERBLOCK["dump"][0])
+        sb.page[ONLY_IN_DUMPS:IN_BOTH] = bytes(IN_BOTH - ONLY_IN_DUMPS)
         sb.set(kind=DUMP, tick_hz=hz, slots_offset=SUPERBLOCK_BYTES, slot_count=len(slots), chunk_states_offset=0,
                bindings_offset=bindings_offset, bindings_bytes=early_bytes, binding_index_offset=0,
                binding_index_count=0, chunks_offset=chunks_offset, chunk_count=len(chosen),

@@ -43,9 +43,9 @@ class Target:
         shutil.rmtree(self.folder)
 
     @contextlib.contextmanager
-    def running(self, *arguments, **more):
+    def running(self, *arguments, command=(), **more):
         """The process, ready; it is ended afterwards, whatever state a test left it in."""
-        process = subprocess.Popen([self.path, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        process = subprocess.Popen([*command, self.path, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                                    **more)
         try:
             process.said = []
