@@ -170,6 +170,53 @@ TEST_CASE("A killed process's file converts, with names of threads as they were,
   CHECK(contains(all, "\"another\""));
 }
 
+TEST_CASE("While its process writes to it as fast as it can, a file converts to whole records in their order") {
+  const temporary_folder folder;
+  const std::string path = folder / "box";
+  int told[2];
+  REQUIRE(pipe(told) == 0);
+  const pid_t child = fork();
+  if (child == 0) {
+    if (flight_recorder::start({.memory = mebibyte, .file = path.c_str()})) _exit(1);
+    const auto work = [] {
+      for (uint64_t number = 0;; ++number) {
+        TRACE_REGION("numbered", "number", number, "check", number * 0x9e37'79b9'7f4a'7c15);
+      }
+    };
+    std::thread(work).detach();
+    if (write(told[1], "x", 1) == 1) work();
+  }
+  char byte = 0;
+  REQUIRE(read(told[0], &byte, 1) == 1);
+  size_t records = 0, wrong = 0;
+  for (int round = 0; round < 3; ++round) {
+    const std::string json = folder / "json";
+    const int status = run_converter("convert '" + path + "' -o '" + json + "'", folder / "messages");
+    INFO(text_of(folder / "messages"));
+    CHECK(status == 0);
+    std::map<std::string, uint64_t> last;
+    std::ifstream lines(json);
+    for (std::string line; std::getline(lines, line);) {
+      if (!contains(line, "\"name\":\"numbered\"") || contains(line, "unfinished")) continue;
+      const size_t tid = line.find("\"tid\":"), number_at = line.find("\"number\":"), check_at = line.find("\"check\":");
+      REQUIRE((number_at != std::string::npos && check_at != std::string::npos));
+      const uint64_t number = std::strtoull(line.c_str() + number_at + 9, nullptr, 10);
+      const char* const check = line.c_str() + check_at + 8;  // large numbers are texts
+      wrong += std::strtoull(check + (*check == '"'), nullptr, 10) != number * 0x9e37'79b9'7f4a'7c15;
+      uint64_t& before = last[line.substr(tid, 14)];
+      wrong += before != 0 && number <= before;
+      before = number;
+      ++records;
+    }
+  }
+  kill(child, SIGKILL);
+  int status = 0;
+  REQUIRE(waitpid(child, &status, 0) == child);
+  REQUIRE(WIFSIGNALED(status));
+  CHECK(records > 0);
+  CHECK(wrong == 0);
+}
+
 TEST_CASE("A thread's name in a killed process's file is the newest, however long ago its first record was") {
   const temporary_folder folder;
   const std::string path = folder / "box";
