@@ -132,6 +132,7 @@ TEST_CASE("a crash never calls the heap") {
                {"crashes_within_a_dump", SIGSEGV}};
   for (const auto& at : cases) {
     INFO(at.child);
+    if (!stacks_may_overflow && at.child == std::string("overflows_on_a_thread")) continue;
     const crash_outcome left = run_child(at.child);
     CHECK(left.code == 0);
     CHECK(left.signal == at.signal);

@@ -23,6 +23,8 @@ struct sigaction install(int signal, handler function, int flags = 0) {
 
 void say(const char* what) { static_cast<void>(!write(STDERR_FILENO, what, std::strlen(what))); }
 
+bool has_dump() { return access(crash_dump_path(), R_OK) == 0; }
+
 bool is_blocked(int signal) {
   sigset_t mask;
   sigprocmask(SIG_BLOCK, nullptr, &mask);
@@ -41,7 +43,7 @@ void die_of(int signal) {
 CHILD(has_an_earlier_handler) {
   install(SIGSEGV, [](int signal, siginfo_t* info, void* context) {
     const bool good = info->si_addr == reinterpret_cast<void*>(0x30) && context != nullptr && is_blocked(SIGSEGV) &&
-                      is_blocked(SIGUSR1) && !is_blocked(SIGUSR2) && std::ifstream(crash_dump_path());
+                      is_blocked(SIGUSR1) && !is_blocked(SIGUSR2) && has_dump();
     say(good ? "earlier" : "wrong");
     die_of(signal);
   });
@@ -89,7 +91,7 @@ CHILD(recovers_by_a_jump) {
   record_and_watch();
   if (sigsetjmp(recovery, 1) == 0) store_to(reinterpret_cast<void*>(0x10));
   std::signal(SIGSEGV, SIG_DFL);
-  say(std::ifstream(crash_dump_path()) ? "dumped " : "nothing ");
+  say(has_dump() ? "dumped " : "nothing ");
   TRACE_REGION("crashes again");
   std::raise(SIGABRT);
 }
@@ -100,7 +102,7 @@ CHILD(recovers_by_a_repair) {
   record_and_watch();
   page = mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   store_to(page);
-  say(std::ifstream(crash_dump_path()) ? "dumped " : "nothing ");
+  say(has_dump() ? "dumped " : "nothing ");
   mprotect(page, 4096, PROT_READ);
   store_to(page);
   std::string now;
@@ -114,7 +116,7 @@ CHILD(ignores_what_is_sent) {
   std::signal(SIGSEGV, SIG_IGN);
   record_and_watch();
   std::raise(SIGSEGV);
-  _exit(std::ifstream(crash_dump_path()) ? 43 : 42);
+  _exit(has_dump() ? 43 : 42);
 }
 
 CHILD(ignores_what_it_cannot) {
@@ -135,7 +137,7 @@ CHILD(has_a_later_handler_that_calls_ours) {
   replaced = install(SIGSEGV, [](int signal, siginfo_t* info, void* context) {
     say("later ");
     replaced.sa_sigaction(signal, info, context);
-    say(std::ifstream(crash_dump_path()) ? "dumped " : "nothing ");
+    say(has_dump() ? "dumped " : "nothing ");
   }, static_cast<int>(child_argument()));
   if ((child_argument() & SA_RESTART) != 0) std::raise(SIGSEGV);
   store_to(nullptr);

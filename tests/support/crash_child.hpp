@@ -27,18 +27,19 @@
 #include <fstream>
 #include <iterator>
 
-// Sanitizers would handle the signals themselves, and give threads stacks of their own.
+// Sanitizers would handle the signals themselves, and give threads stacks of their own. Not inline: the runtime has weak
+// definitions.
 #define CONTRAIL_TESTS_LEAVE_SIGNALS                                                                              \
   "handle_segv=0:handle_sigbus=0:handle_abort=0:handle_sigill=0:handle_sigfpe=0:handle_sigtrap=0:use_sigaltstack=0:" \
   "allow_user_segv_handler=1"
 extern "C" {
-__attribute__((used, visibility("default"))) inline const char* __asan_default_options() {
+__attribute__((used, visibility("default"))) const char* __asan_default_options() {
   return CONTRAIL_TESTS_LEAVE_SIGNALS ":detect_leaks=0";
 }
-__attribute__((used, visibility("default"))) inline const char* __tsan_default_options() {
+__attribute__((used, visibility("default"))) const char* __tsan_default_options() {
   return CONTRAIL_TESTS_LEAVE_SIGNALS;
 }
-__attribute__((used, visibility("default"))) inline const char* __ubsan_default_options() {
+__attribute__((used, visibility("default"))) const char* __ubsan_default_options() {
   return CONTRAIL_TESTS_LEAVE_SIGNALS;
 }
 }
@@ -82,6 +83,9 @@ inline void record_and_watch(const contrail::crash_options& wanted = {},
   if (!failed) failed = flight_recorder::dump_on_crash(crash_dump_path(), wanted);
   require_in_child(!failed, failed.message());
 }
+
+/// ThreadSanitizer's own code is in the middle of something when a stack overflows, and fills an alternate stack.
+inline constexpr bool stacks_may_overflow = !CONTRAIL_DETAIL_THREAD_SANITIZER;
 
 /// A real fault, of which compilers and sanitizers know nothing.
 inline void store_to(void* address) {
