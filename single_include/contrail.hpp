@@ -7792,8 +7792,9 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #ifdef CONTRAIL_WITH_READER
 // ==== contrail/reader.hpp ===========================================================================================
 // Opt-in: reads what contrail recorded, a dump or the image file of a process that runs or was killed, in C++. It needs
-// no recorder, and works on any machine. The input may be damaged or hostile: what can be read is, warnings() says what
-// could not, and memory is bounded by the input's size. No function throws but for want of memory.
+// no recorder, and g++ or clang for a 64-bit machine, whichever recorded. The input may be damaged or hostile: what can
+// be read is, warnings() says what could not, and memory is bounded by the input's size. No function throws but for want
+// of memory.
 //
 //   #include <contrail/reader.hpp>
 //
