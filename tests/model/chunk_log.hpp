@@ -68,7 +68,7 @@ inline bool roll(unsigned slot, uint64_t ticks) {
 
 inline void read_chunk(unsigned index) {
   note("copies a chunk");
-  alignas(chunk_bytes) static chunk copy;
+  chunk& copy = own_memory<chunk>();
   if (!copy_chunk(copy, image.view, index)) return log(torn, {index});
   const uint64_t words = copy.extent.value / 8;
   facts({accepted, words + 1, copy.ticket.value});
@@ -79,14 +79,14 @@ inline void read_chunk(unsigned index) {
 
 class chunk_judge {
  public:
-  /// `opened`: chunks that were open before the threads began.
-  explicit chunk_judge(outcome& of, std::initializer_list<unsigned> opened = {}) : of_(of) {
+  /// `opened`: chunks that were open before the threads began, with so many records of one word.
+  explicit chunk_judge(outcome& of, std::initializer_list<unsigned> opened = {}, unsigned records = 0) : of_(of) {
     for (unsigned index : opened) {
       const chunk& open = image.chunks[index];
-      for (unsigned i = 0; i != header_words; ++i) {
+      for (unsigned i = 0; i != header_words + records; ++i) {
         written_[{open.ticket.value, i}].insert(reinterpret_cast<const atomic_word*>(&open)[i].value);
       }
-      whole_.insert({open.ticket.value, chunk_header_bytes});
+      for (unsigned i = 0; i <= records; ++i) whole_.insert({open.ticket.value, chunk_header_bytes + 8 * i});
     }
   }
 

@@ -19,10 +19,11 @@ scenario append_while_copied() {
   return {"append_while_copied",
           [] {
             image.clear(1, 1);
+            image.start();
             image.attach(0, first_tid);
             image.open(0);
           },
-          {image.all()},
+          {variables()},
           {{"writer",
             [] {
               for (unsigned i = 0; i != (is_long() ? 6U : 3U); ++i) write(lane_of_slot(0), 1 + i % 3, 100 * (i + 1));
@@ -48,10 +49,11 @@ scenario recycle_while_copied() {
   return {"recycle_while_copied",
           [] {
             image.clear(1, 1);
+            image.start();
             image.attach(0, first_tid);
             image.open(0);
           },
-          {image.all()},
+          {variables()},
           {{"writer",
             [] {
               write(lane_of_slot(0), 2, 100);
@@ -73,11 +75,10 @@ scenario recycle_while_copied() {
           value_of};
 }
 
-/// Of two threads and two chunks.
 std::string judge_pool(outcome& of, std::initializer_list<unsigned> opened) {
   chunk_judge judge(of, opened);
-  for (unsigned i = 0; i != 2; ++i) judge.read_facts(i);
-  for (unsigned i = 0; i != 2; ++i) {
+  for (unsigned i = 0; i != of.threads(); ++i) judge.read_facts(i);
+  for (unsigned i = 0; i != image.view.chunk_count; ++i) {
     if (const std::string wrong = judge.judge_chunk(i); !wrong.empty()) return wrong;
   }
   if (of.last(&image.super.dropped[0]) != judge.drops()) return "a record was lost that nobody counted";
@@ -98,12 +99,13 @@ scenario two_takers() {
   return {"two_takers",
           [] {
             image.clear(2, 2);
+            image.start();
             image.attach(0, first_tid);
             image.attach(1, first_tid + 1);
             image.open(0);
             image.open(1);
           },
-          {image.all()},
+          {variables()},
           {{"A", taker(0)}, {"B", taker(1)}},
           [](outcome& of) { return judge_pool(of, {0, 1}); },
           {"all have chunks", "one has none"},
@@ -111,24 +113,50 @@ scenario two_takers() {
           value_of};
 }
 
+/// Takes a chunk from the pool and seals it, `turns` times, with two words in its header.
+void take_and_seal(unsigned slot, unsigned turns, uint64_t first) {
+  for (uint64_t value = first; value != first + turns; ++value) {
+    note("takes a chunk");
+    const chunk* const taken = take_chunk(image.view, false, image.slots[slot].taking[0], [&](chunk& fresh) {
+      fresh.words_before.store_relaxed(value);
+      fresh.records_before.store_relaxed(value);
+    });
+    if (taken == nullptr) continue;
+    const uint64_t ticket = own_value(taken->ticket);
+    for (unsigned i : {4, 5}) log(written, {ticket, i, value});
+    note("seals it");
+    seal_chunk(image.view, *const_cast<chunk*>(taken), chunk_header_bytes, 0, value);
+    log(written, {ticket, sealed_ticks_index, value});
+  }
+}
+
 /// One thread goes once around the pool while another one stands between its ticket and its chunk.
 scenario delayed_taker() {
   return {"delayed_taker",
           [] {
-            image.clear(2, 2);
-            image.attach(0, first_tid);
-            image.attach(1, first_tid + 1);
-            image.open(1);
+            image.clear(2, 0);
+            image.start();
           },
-          {image.all()},
-          {{"slow", [] { if (roll(0, 10'000)) write(lane_of_slot(0), 1, 100); }},
-           {"quick",
-            [] {
-              for (unsigned i = 0; i != (is_long() ? 4U : 3U); ++i) {
-                if (roll(1, 20'000 + i)) write(lane_of_slot(1), 1, 200 + i);
-              }
-            }}},
-          [](outcome& of) { return judge_pool(of, {0}); },
+          {variables()},
+          {{"slow", [] { take_and_seal(0, 1, 100); }}, {"quick", [] { take_and_seal(1, is_long() ? 4 : 3, 200); }}},
+          [](outcome& of) { return judge_pool(of, {}); },
+          {"all have chunks"},
+          name_of,
+          value_of};
+}
+
+/// Three threads want the one chunk of a pool.
+scenario three_takers() {
+  return {"three_takers",
+          [] {
+            image.clear(1, 0);
+            image.start();
+          },
+          {variables()},
+          {{"A", [] { take_and_seal(0, 1, 100); }},
+           {"B", [] { take_and_seal(1, 1, 200); }},
+           {"C", [] { take_and_seal(2, 1, 300); }}},
+          [](outcome& of) { return judge_pool(of, {}); },
           {"all have chunks"},
           name_of,
           value_of};
@@ -139,5 +167,6 @@ scenario delayed_taker() {
 
 int main(int count, char** arguments) {
   using namespace model;
-  return run_scenarios({append_while_copied(), recycle_while_copied(), two_takers(), delayed_taker()}, count, arguments);
+  return run_scenarios({append_while_copied(), recycle_while_copied(), two_takers(), delayed_taker(),
+                        three_takers()}, count, arguments);
 }

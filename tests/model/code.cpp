@@ -28,7 +28,7 @@ bool code::begin_pass() {
   visible_.clear();
   for (place& each : places_) {
     each.number = -1;
-    if (each.writers == 0 || std::popcount(each.users) < 2) continue;
+    if (!each.is_visible()) continue;
     each.number = static_cast<int>(visible_.size());
     visible_.push_back(each.address);
   }
@@ -73,27 +73,24 @@ void code::run(unsigned thread, uint32_t frontier) {
   ticks_ = (thread + 1) * 0x10000;
   ++runs_;
   running = this;
-  try {
+  if (setjmp(leave_) == 0) {
     bodies_[thread]();
     code_node& end = trees_[thread][at_];
     end.next.what = kind::end;
     end.is_known = true;
     end.end.facts = facts_;
     end.end.stored = stored_;
-  } catch (const leave&) {
   }
   running = nullptr;
-  is_leaving_ = false;
 }
 
-void code::fail(std::string why) {
+void code::fail(const char* why) {
   code_node& end = trees_[thread_][at_];
   end.next.what = kind::end;
   end.is_known = true;
   end.end.facts = facts_;
-  end.end.failure = std::move(why);
-  is_leaving_ = true;
-  throw leave{};
+  end.end.failure = why;
+  std::longjmp(leave_, 1);
 }
 
 void code::note(const char* text) {
@@ -114,21 +111,27 @@ place& code::find_place(const void* address, size_t bytes) {
 }
 
 uint64_t code::perform(operation what, const void* address, size_t bytes) {
-  if (is_leaving_) return 0;
   if (what.what == kind::fence) return answer(what);
   place& at = find_place(address, bytes);
-  const bool was_visible = at.writers != 0 && std::popcount(at.users) > 1;
+  const auto own = stored_.find(at.address);
+  const uint64_t before = own != stored_.end() ? own->second.back() : at.at_start;
+  const bool is_writer_alone = at.writers == 0 || at.writers == 1U << thread_;
+  const bool changes_nothing = what.what == kind::store && what.value == before && is_writer_alone;
+  const place was = at;
   at.users |= 1U << thread_;
   if (what.what != kind::load) at.writers |= 1U << thread_;
-  if (was_visible != (at.writers != 0 && std::popcount(at.users) > 1)) learnt_ = true;
+  if (what.what != kind::load && !changes_nothing) at.changers |= 1U << thread_;
+  // A second writer makes the first one's stores of the same value count as well.
+  if (std::popcount(at.writers) > 1) at.changers |= at.writers;
+  if (was.is_visible() != at.is_visible() || (at.is_visible() && was.writers != at.writers)) learnt_ = true;
+  if (changes_nothing) return before;
 
   uint64_t found;
   if (at.number >= 0) {
     what.place = static_cast<uint16_t>(at.number);
     found = answer(what);
   } else {
-    const auto own = stored_.find(at.address);
-    found = own != stored_.end() ? own->second.back() : at.at_start;
+    found = before;
   }
   const bool is_stored = what.what == kind::store || what.what == kind::add ||
                          (what.what == kind::exchange && found == what.expected);
@@ -148,10 +151,7 @@ uint64_t code::answer(const operation& what) {
   code_node& at = trees_[thread_][at_];
   at.next = what;
   at.is_known = true;
-  if (reads(what.what)) {
-    is_leaving_ = true;
-    throw leave{};
-  }
+  if (reads(what.what)) std::longjmp(leave_, 1);
   at_ = add_node(at_, 0);
   path_.push_back(at_);
   ++depth_;

@@ -2,16 +2,19 @@
 // The threads' code: real functions, run for every answer that memory may give them.
 //
 // What a thread does depends only on what it has read. So its code is a tree: after each history of reads stands one
-// next operation. To learn it, the code is run from its start, given those reads again, and left by an exception at the
-// first operation that has no answer yet. Each history is run once, however many interleavings lead to it.
+// next operation. To learn it, the code is run from its start, given those reads again, and left by a jump at the first
+// operation that has no answer yet (no exception: destructors would go on recording). Each history is run once, however many interleavings lead to it.
 //
-// Only words that one thread writes and another one uses are operations. The rest of the shared memory behaves as in a
-// program of one thread, and is answered at once.
+// Only words that one thread changes and another one uses are operations. The rest of the shared memory behaves as in a
+// program of one thread, and is answered at once. So is a store of what stands there already, by the only thread that
+// ever writes that word: whoever reads it afterwards could as well read the store before.
 #ifndef CONTRAIL_TESTS_MODEL_CODE_HPP
 #define CONTRAIL_TESTS_MODEL_CODE_HPP
 
 #include "memory.hpp"
 
+#include <bit>
+#include <csetjmp>
 #include <functional>
 #include <map>
 #include <span>
@@ -43,7 +46,11 @@ struct place {
   uint64_t at_start;
   unsigned users = 0;    ///< threads, as bits
   unsigned writers = 0;
-  int number = -1;  ///< among the words that are operations; -1: it is none
+  unsigned changers = 0;  ///< of the writers those who stored another value than they had stored before
+  int number = -1;        ///< among the words that are operations; -1: it is none
+
+  /// Whether threads can tell when it is accessed.
+  bool is_visible() const { return changers != 0 && std::popcount(users) > 1; }
 };
 
 class code {
@@ -69,16 +76,13 @@ class code {
   uint64_t perform(operation what, const void* address, size_t bytes);
   void note(const char* text);
   void fact(uint64_t value) { facts_.push_back(value); }
-  [[noreturn]] void fail(std::string why);
+  [[noreturn]] void fail(const char* why);
   /// What this thread stored last to a shared word, or what it was at the start. No operation.
   uint64_t own_value(const void* address) const;
   unsigned running_thread() const { return thread_; }
   uint64_t ticks() { return ticks_ += 64; }
-  bool is_leaving() const { return is_leaving_; }
 
  private:
-  struct leave {};
-
   void run(unsigned thread, uint32_t frontier);
   uint64_t answer(const operation& what);
   place& find_place(const void* address, size_t bytes);
@@ -98,7 +102,7 @@ class code {
   std::vector<uint32_t> path_;  ///< from the root's successor to the frontier
   size_t depth_ = 0;
   uint32_t at_ = 0;
-  bool is_leaving_ = false;
+  std::jmp_buf leave_;
   std::map<uint64_t, std::vector<uint64_t>> stored_;
   std::vector<uint64_t> facts_;
   uint64_t ticks_ = 0;
@@ -115,7 +119,9 @@ inline void facts(std::initializer_list<uint64_t> values) {
   for (uint64_t value : values) fact(value);
 }
 /// A line in the printed interleaving.
-inline void note(const char* text) { running->note(text); }
+inline void note(const char* text) {
+  if (running != nullptr) running->note(text);
+}
 inline void require(bool holds, const char* what) {
   if (!holds) running->fail(what);
 }

@@ -14,6 +14,7 @@ namespace model {
 class outcome {
  public:
   outcome(const code& of, const memory_state& memory) : code_(of), memory_(memory) {}
+  unsigned threads() const { return code_.thread_count(); }
   std::span<const uint64_t> facts(unsigned thread) const;
   /// All values that a word had, in modification order, the one from the start first.
   std::vector<uint64_t> history(const void* word) const;

@@ -99,15 +99,15 @@ inline void fence(int how) {
 /// Each thread has a clock of its own, which goes on by the same amount with every look at it.
 inline uint64_t ticks() { return running != nullptr ? running->ticks() : 1; }
 
-/// gettid and tgkill, as the scenario answers them; nothing else matters to the protocol.
+/// gettid, tgkill and prctl, as the scenario answers them; nothing else matters to the protocol. The argument is the one
+/// that says most: tgkill's thread, prctl's result.
 extern long (*system_call)(long number, long argument);
 
 template <class... Args>
 long answer_system_call(long number, Args... arguments) {
   if (system_call == nullptr) return 0;
   const long all[] = {0, static_cast<long>(reinterpret_cast<uint64_t>(value_of<void*>(bits_of(arguments))))..., 0};
-  // Of tgkill(process, thread, signal) the thread; of others the first.
-  return system_call(number, number == SYS_tgkill ? all[2] : all[1]);
+  return system_call(number, number == SYS_tgkill || number == SYS_prctl ? all[2] : all[1]);
 }
 
 inline int set_time(timespec* to) {
@@ -124,6 +124,9 @@ inline int set_time(timespec* to) {
 #define __atomic_compare_exchange_n(to, expected, desired, weak, how, how_if_failed) \
   ::model::compare_exchange(to, expected, desired, how, how_if_failed)
 #define __atomic_thread_fence(how) ::model::fence(how)
+// Where the stack is depends on how deep the explorer is in its search.
+#define __builtin_dwarf_cfa() reinterpret_cast<void*>(uint64_t{1} << 46)
+#define __builtin_frame_address(level) reinterpret_cast<void*>(uint64_t{1} << 46)
 #define __builtin_ia32_rdtsc() ::model::ticks()
 #define clock_gettime(clock, to) ((void)(clock), ::model::set_time(to))
 #define syscall(...) ::model::answer_system_call(__VA_ARGS__)

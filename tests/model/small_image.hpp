@@ -13,8 +13,9 @@ namespace model CONTRAIL_DETAIL_HIDDEN {
 
 using namespace contrail::detail;
 
-inline constexpr unsigned most_slots = 2;
+inline constexpr unsigned most_slots = 3;
 inline constexpr unsigned most_chunks = 4;
+inline constexpr unsigned most_ids = 15;
 inline constexpr uint32_t first_tid = 5'000'000;  ///< beyond what Linux gives to threads
 
 struct small_image {
@@ -23,9 +24,12 @@ struct small_image {
   superblock super;
   atomic_word states[most_chunks];
   image_view view;
+  uint32_t binding_index[most_ids + 1];
+  atomic_word binding_hashes[16];
+  char arena[8192];
 
   /// All empty, with so many chunks and slots in use, as `start` leaves it.
-  void clear(unsigned chunk_count, unsigned slot_count) {
+  void clear(unsigned chunk_count, unsigned slot_count, uint64_t generation = 1) {
     memset(static_cast<void*>(this), 0, sizeof *this);
     view.super = &super;
     view.slots = slots;
@@ -33,15 +37,31 @@ struct small_image {
     view.chunk_states = states;
     view.chunks = chunks;
     view.chunk_count = chunk_count;
-    view.generation = 1;
+    view.generation = generation;
+    view.binding_index = binding_index;
+    view.id_count = most_ids;
+    view.arena = arena;
+    view.arena_bytes = sizeof arena;
+    view.binding_hashes = binding_hashes;
+    view.hash_count = sizeof binding_hashes / sizeof *binding_hashes;
     super.next_ticket.value = chunk_count;
+    super.next_id.value = 1;
     super.tick_hz = 1'000'000'000;
-    process_state& process = own_object().process;
+    super.pid = static_cast<uint32_t>(getpid());
+  }
+
+  /// Makes it the image that records, in an epoch of its own.
+  void start() {
+    object_root& object = own_object();
+    process_state& process = object.process;
+    object.joined.value = reinterpret_cast<uint64_t>(&process);
     process.image.value = reinterpret_cast<uint64_t>(&view);
     process.recording.value = 1;
     process.hardware_clock.value = 1;
     process.tick_hz.value = super.tick_hz;
     process.slow_table.value = reinterpret_cast<uint64_t>(&slow_functions);
+    process.epoch.value += epoch_step;
+    object.epoch.value = process.epoch.value;
   }
 
   /// Gives slot `index` to a thread, as claim_slot does, with no chunk yet.
@@ -62,11 +82,27 @@ struct small_image {
   void open(unsigned slot, unsigned lane_index = 0) {
     open_chunk(own_object().process, view, slots[slot].lanes[lane_index], 1);
   }
-
-  std::pair<const void*, size_t> all() const { return {this, sizeof *this}; }
 };
 
 inline small_image image;
+
+// Of the linker: where the program's variables are.
+extern "C" char __data_start[], _end[];
+
+/// All variables of the program: the image, contrail's own state, and the call sites.
+inline std::pair<const void*, size_t> variables() {
+  return {__data_start, static_cast<size_t>(_end - __data_start)};
+}
+
+/// What readers copy to is not shared, so it is no variable.
+template <class T>
+T& own_memory() {
+  static T& memory = *new T;
+  return memory;
+}
+
+/// Makes the running thread the owner of a slot's first frame, as attach_thread does last.
+inline void stand_on(small_image& of, unsigned slot) { next_frame = first_frame_of(of.slots[slot], 0); }
 
 // ---- names ---------------------------------------------------------------------------------------------------
 
@@ -113,8 +149,11 @@ inline std::string name_of(uint64_t address) {
       return begin + numbered("frame %llu ", k) +
              member(offset_in(slot.frames[k]), {"word", "owner", "start_ticks", "stack_pointer"}, "payload[%llu]");
     }
-    return begin + member(offset_in(slot), {"state", "tid_index", "owner_object", "attach_ticks", "name_version"},
-                          "name[%llu]");
+    return begin + member(offset_in(slot),
+                          {"state", "tid_index", "owner_object", "attach_ticks", "name_version", "name[0]", "name[1]",
+                           "name[2]", "name[3]", "alternate_stack", "occupant", "taking[0]", "taking[1]", "taking[2]",
+                           "recount[0]", "recount[1]", "recount[2]"},
+                          "reserved[%llu]");
   }
   if (is_in(image.super.next_ticket)) return "next_ticket";
   if (is_in(image.super.overwritten_ticks)) return "overwritten_ticks";
