@@ -149,7 +149,8 @@ inline uint64_t resolve_site(process_state& process, image_view* image, const ob
   // Another image took over since the caller looked, maybe in the epoch just read: the site is not off, it asks again.
   if (image == nullptr || image != current_image(process)) return site_off;
   if (process.recording.load_acquire() == 0 || !passes_filters(process, *site.what)) {
-    site.word.store_relaxed(epoch + site_off);
+    // Release, as below: whoever reads this finds its epoch, and not an earlier one that would make it a site's word.
+    site.word.store_release(epoch + site_off);
     return site_off;
   }
   const uint64_t generation = image->generation << 18;
