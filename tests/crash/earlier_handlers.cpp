@@ -6,6 +6,8 @@
 #include <setjmp.h>
 #include <sys/mman.h>
 
+#include <thread>
+
 namespace {
 
 namespace image = contrail::detail;
@@ -112,6 +114,18 @@ CHILD(recovers_by_a_repair) {
   std::abort();
 }
 
+CHILD(recovers_and_crashes_on_another_thread) {
+  install(SIGSEGV, [](int, siginfo_t*, void*) { mprotect(page, 4096, PROT_READ | PROT_WRITE); });
+  record_and_watch();
+  page = mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  store_to(page);
+  say("dumped ");
+  std::thread([] {
+    TRACE_REGION("crashes again");
+    std::abort();
+  }).join();
+}
+
 CHILD(ignores_what_is_sent) {
   std::signal(SIGSEGV, SIG_IGN);
   record_and_watch();
@@ -201,7 +215,7 @@ TEST_CASE("an earlier handler that crashes leaves the first dump, and ends the p
 }
 
 TEST_CASE("a crash after one that an earlier handler survived leaves a dump of its own") {
-  for (const char* name : {"recovers_by_a_jump", "recovers_by_a_repair"}) {
+  for (const char* name : {"recovers_by_a_jump", "recovers_by_a_repair", "recovers_and_crashes_on_another_thread"}) {
     INFO(name);
     const crash_outcome left = run_child(name);
     CHECK(left.signal == SIGABRT);

@@ -153,8 +153,10 @@ CHILD(survives_a_dump_that_faults) {
   std::raise(SIGABRT);
   const auto& view = *image::current_image(*image::joined_process());
   mprotect(view.chunks, view.chunk_count * image::chunk_bytes, PROT_READ | PROT_WRITE);
-  const contrail::error failed = flight_recorder::dump((std::string(crash_dump_path()) + ".other").c_str());
-  require_in_child(!failed, failed.message());
+  std::thread([] {
+    const contrail::error failed = flight_recorder::dump((std::string(crash_dump_path()) + ".other").c_str());
+    require_in_child(!failed, failed.message());
+  }).join();
   store_to(nullptr);
 }
 

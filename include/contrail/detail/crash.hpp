@@ -108,6 +108,7 @@ __attribute__((noinline)) inline void dump_crash(crash_state& state, crash_note&
   uint64_t name[thread_name_bytes / 8];
   read_system_thread_name(name);
   memcpy(note.thread, name, sizeof note.thread);
+  // Fatal signals are let in: else a fault of the dump would end the process by its own signal, and the watchdog wait.
   sigset_t before;
   mask_signals(SIG_SETMASK, false, &before);
   const int left_by = sigsetjmp(state.escape, 0);
@@ -239,10 +240,8 @@ inline void install_crash_handler(crash_state& state, int signal) {
   state.before[signal] = there;
   struct sigaction ours {};
   ours.sa_sigaction = state.on_signal;
-  // Fatal signals stay unblocked, also this one: else a fault of the dump, and the watchdog, would not come back here.
-  ours.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
+  ours.sa_flags = SA_SIGINFO | SA_ONSTACK;
   sigfillset(&ours.sa_mask);
-  for (const int fatal : fatal_signals) sigdelset(&ours.sa_mask, fatal);
   sigaction(signal, &ours, nullptr);
   state.installed.fetch_add_relaxed((state.installed.load_relaxed() >> signal & 1) != 0 ? 0 : uint64_t{1} << signal);
 }
