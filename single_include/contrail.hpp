@@ -4420,8 +4420,10 @@ CONTRAIL_DETAIL_ALWAYS_INLINE void end_inline(frame* at, uint64_t word, unsigned
   }
   const uint64_t record = end * multiplier - word;
   if constexpr (HasPayload) {
-    // A site whose id is too large for this form, or a payload that crosses the chunk's end, goes the long way.
+    // A site whose id is too large for this form, or a payload that crosses the chunk's end, goes the long way. So does a
+    // region whose frame was taken for one that was jumped over: the payload there is another's.
     const bool fits = (record & 3) == static_cast<uint64_t>(record_tag::region_payload) &&
+                      at->word.load_owned() == word &&
                       words <= max_short_region_words &&
                       ((reinterpret_cast<uint64_t>(cursor + words) ^ reinterpret_cast<uint64_t>(cursor)) &
                        ~uint64_t{chunk_bytes - 1}) == 0;

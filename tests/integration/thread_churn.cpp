@@ -59,7 +59,7 @@ pthread_attr_t* small_stack() {
     pthread_attr_t made;
     pthread_attr_init(&made);
     // Sanitizers put a lot of their own on a stack.
-    pthread_attr_setstacksize(&made, CONTRAIL_TESTS_SANITIZED ? 1 << 20 : PTHREAD_STACK_MIN);
+    pthread_attr_setstacksize(&made, CONTRAIL_TESTS_SANITIZED ? size_t{1} << 20 : static_cast<size_t>(PTHREAD_STACK_MIN));
     return made;
   }();
   return &attributes;
