@@ -88,7 +88,10 @@ inline bool is_watchdog(const crash_state& state, const siginfo_t& info) {
   return info.si_code == SI_TIMER && info.si_value.sival_ptr == &state;
 }
 
+// What follows are templates, so that translation units that ask for no dumps of crashes get away with less: 2 ms.
+
 /// Notes the crash in the live image, for those who find it in a file or a core, then dumps.
+template <class = void>
 inline void note_and_dump(crash_state& state, process_state& process, const crash_note& note) {
   if (process.recording.load_acquire() == 0) return;
   crash_note& live = current_image(process)->super->crash;
@@ -102,6 +105,7 @@ inline void note_and_dump(crash_state& state, process_state& process, const cras
 }
 
 /// Writes the dump; the caller owns the crash. Always returns, also when the dump faults or gets stuck.
+template <class = void>
 __attribute__((noinline)) inline void dump_crash(crash_state& state, crash_note& note) {
   process_state* const process = joined_process();
   if (process == nullptr) return;
@@ -130,6 +134,7 @@ __attribute__((noinline)) inline void dump_crash(crash_state& state, crash_note&
 
 /// Makes this thread the owner of the crash. False when another one is, or when this is a crash of an earlier handler
 /// that the crash was passed to: then there is nothing to dump, or no hope.
+template <class = void>
 inline bool own_crash(crash_state& state, uint32_t tid, uint64_t depth) {
   const uint64_t give_up = kernel_clock_ns(CLOCK_MONOTONIC) + state.watchdog_ns.load_relaxed() + 1'000'000'000U;
   uint64_t found = 0;
@@ -153,6 +158,7 @@ inline bool own_crash(crash_state& state, uint32_t tid, uint64_t depth) {
 }
 
 /// Does what would have happened without contrail.
+template <class = void>
 inline void pass_on(crash_state& state, uint32_t tid, int signal, siginfo_t* info, void* context) {
   struct sigaction& before = state.before[signal];
   const struct sigaction action = before;
@@ -192,6 +198,7 @@ inline void pass_on(crash_state& state, uint32_t tid, int signal, siginfo_t* inf
 }
 
 // Async-signal-safe.
+template <class = void>
 inline void on_crash_signal(int signal, siginfo_t* info, void* context) {
   const errno_keeper keep;
   crash_state& state = own_crash_state;
@@ -217,6 +224,7 @@ inline void on_crash_signal(int signal, siginfo_t* info, void* context) {
 }
 
 /// std::terminate's handler. The abort that follows finds the crash owned, and dumps no more.
+template <class = void>
 inline void on_crash_terminate() {
   crash_state& state = own_crash_state;
   const uint32_t tid = current_tid();
@@ -231,6 +239,7 @@ inline void on_crash_terminate() {
 
 /// Puts our handler before the one that is there. One that somebody installed over ours stays: if it calls ours, ours must
 /// not call it.
+template <class = void>
 inline void install_crash_handler(crash_state& state, int signal) {
   struct sigaction there {};
   if (sigaction(signal, nullptr, &there) != 0) return;
@@ -246,6 +255,7 @@ inline void install_crash_handler(crash_state& state, int signal) {
   state.installed.fetch_add_relaxed((state.installed.load_relaxed() >> signal & 1) != 0 ? 0 : uint64_t{1} << signal);
 }
 
+template <class = void>
 inline error install_crash_dump(const char* path, const crash_options& wanted) {
   if (wanted.last.ns < 0) return {error_code::bad_option, "crash_options.last must not be negative."};
   if (wanted.watchdog.ns <= 0) return {error_code::bad_option, "crash_options.watchdog must be positive."};
@@ -264,7 +274,7 @@ inline error install_crash_dump(const char* path, const crash_options& wanted) {
   process_state* const process = join_process();
   if (process == nullptr) return incompatible();
   // As in install_signal_dump.
-  pin_object(reinterpret_cast<const void*>(&on_crash_signal));
+  pin_object(reinterpret_cast<const void*>(&on_crash_signal<>));
   const control_lock lock(*process);
   if (process->stacks.load_relaxed() == 0) {
     stack_pool* const stacks = make_stack_pool();
@@ -274,8 +284,8 @@ inline error install_crash_dump(const char* path, const crash_options& wanted) {
     process->stacks.store_release(reinterpret_cast<uint64_t>(stacks));
   }
   if (process->crash.load_relaxed() == 0) {
-    own_crash_state.on_signal = on_crash_signal;
-    own_crash_state.on_terminate = on_crash_terminate;
+    own_crash_state.on_signal = on_crash_signal<>;
+    own_crash_state.on_terminate = on_crash_terminate<>;
     process->crash.store_release(reinterpret_cast<uint64_t>(&own_crash_state));
   }
   crash_state& state = *reinterpret_cast<crash_state*>(process->crash.load_relaxed());
