@@ -3143,7 +3143,10 @@ inline stack_pool* make_stack_pool() {
                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (raw == MAP_FAILED) continue;
     char* const base = static_cast<char*>(raw);
-    if (mprotect(base, table_bytes, PROT_READ | PROT_WRITE) != 0) return nullptr;
+    if (mprotect(base, table_bytes, PROT_READ | PROT_WRITE) != 0) {
+      munmap(raw, table_bytes + count * stride);
+      return nullptr;
+    }
     stack_pool& pool = *reinterpret_cast<stack_pool*>(base);
     pool.first = base + table_bytes;
     pool.guard_bytes = page;
