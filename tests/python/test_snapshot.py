@@ -61,7 +61,7 @@ class Writers(unittest.TestCase):
         total = 0
         with target.writing() as (process, written), tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "out.contrail")
-            for _ in range(2000 if LONG else 50):
+            for _ in range(500 if LONG else 50):
                 before = written()
                 with contextlib.redirect_stdout(io.StringIO()):
                     self.assertEqual(snapshot.main(["--pid", str(process.pid), "-o", path]), 0)
@@ -78,7 +78,7 @@ class Writers(unittest.TestCase):
                     if image.torn == 0:
                         self.assertGreaterEqual(last + 1, before[thread])
                 os.kill(process.pid, signal.SIGCONT)
-        self.assertGreater(total, 1000 * (2000 if LONG else 50))
+        self.assertGreater(total, 1000 * (500 if LONG else 50))
 
     def test_a_stopped_process_is_complete_to_its_last_record(self):
         with target.writing() as (process, written):
