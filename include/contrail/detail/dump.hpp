@@ -28,12 +28,11 @@ class dump_turn {
   static constexpr wait_tag wait{};
 
   explicit dump_turn(process_state& process)
-      : process_(process), taken_(take_turn(process.dumping, running_code()) != 0) {}
+      : process_(process), taken_(take_turn(process.dumping, self_.name()) != 0) {}
   /// For start, which no signal handler calls.
   dump_turn(process_state& process, wait_tag) : process_(process), taken_(true) {
     // Hence a dump of this very thread was left by a jump, however deep it was.
-    const uint64_t code = running_code() | ((1ULL << 41) - 1);
-    while (take_turn(process.dumping, code) == 0) sched_yield();
+    while (take_turn(process.dumping, self_.name() | turn_holder::places) == 0) sched_yield();
   }
   ~dump_turn() {
     if (taken_) process_.dumping.store_release(0);
@@ -43,6 +42,7 @@ class dump_turn {
   bool taken() const { return taken_; }
 
  private:
+  turn_holder self_;
   process_state& process_;
   bool taken_;
 };

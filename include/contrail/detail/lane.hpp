@@ -58,11 +58,11 @@ inline void set_epoch(process_state& process, const image_view& image, thread_sl
   set_deadline(process, image, writer, base);
 }
 
-/// Whether a chunk is open and this lane's. It is not when a jump left the lane's cursor in a chunk that it had sealed.
+/// Whether a chunk is this lane's, and not sealed yet. It is not when a jump left the lane's cursor in a chunk that it had
+/// sealed, and that may be anybody's by now.
 inline bool is_open_chunk_of(const image_view& image, const chunk& candidate, const lane& writer) {
   const atomic_word& state = image.chunk_states[&candidate - image.chunks];
-  return state_of(state.load_acquire()) == chunk_state::open && lane_of(image, candidate) == &writer &&
-         candidate.extent.load_relaxed() == 0;
+  return state_of(state.load_acquire()) == chunk_state::open && lane_of(image, candidate) == &writer;
 }
 
 /// The records between a chunk's begin and `end`.
@@ -136,10 +136,11 @@ inline void leave_slot(thread_slot& slot, uint64_t generation) {
 }
 
 /// Seals what a dead thread, or one of an unloaded object, left behind and frees its slot. `found` is the state word by
-/// which the caller knew that it is dead; whoever gets the slot's turn first does the work.
+/// which the caller knew that it is dead; whoever gets the slot's turn first, as `self`, does the work.
 // Async-signal-safe.
-inline bool free_slot(process_state& process, image_view& image, thread_slot& slot, uint64_t found) {
-  if (take_turn(slot.occupant, running_code()) == 0) return false;
+inline bool free_slot(process_state& process, image_view& image, thread_slot& slot, uint64_t found,
+                      const turn_holder& self) {
+  if (take_turn(slot.occupant, self.name()) == 0) return false;
   if (slot.state.load_acquire() != found) {
     slot.occupant.store_release(0);
     return false;
@@ -153,15 +154,14 @@ inline bool free_slot(process_state& process, image_view& image, thread_slot& sl
 
 /// Frees a slot that was being claimed or sealed, if who did that is gone: by a jump, or with its thread.
 // Async-signal-safe.
-inline bool finish_slot(process_state& process, image_view& image, thread_slot& slot) {
-  const uint64_t code = running_code();
-  const int turn = take_turn(slot.occupant, code);
+inline bool finish_slot(process_state& process, image_view& image, thread_slot& slot, const turn_holder& self) {
+  const int turn = take_turn(slot.occupant, self.name());
   if (turn == 0) return false;
   uint64_t found = slot.state.load_acquire();
   const bool is_half = phase_of(found) == slot_state::claimed || phase_of(found) == slot_state::sealing;
   // A claim has given its turn back when it is about to make the slot live.
   const bool is_about_to_live =
-      turn == 1 && is_half && tid_of(slot) != tid_of_holder(code) && is_thread_alive(tid_of(slot));
+      turn == 1 && is_half && tid_of(slot) != tid_of_holder(self.name()) && is_thread_alive(tid_of(slot));
   // By exchange: else it might become live between this look and the next line, and be sealed while its thread writes.
   if (!is_half || is_about_to_live || !slot.state.compare_exchange(found, slot_word(found >> 8, slot_state::sealing))) {
     slot.occupant.store_release(0);
@@ -181,15 +181,16 @@ inline bool finish_slot(process_state& process, image_view& image, thread_slot& 
 }
 
 inline unsigned reap_dead_slots(process_state& process, image_view& image, unsigned probes) {
+  const turn_holder self;
   unsigned freed = 0;
   for (unsigned i = 0; i < probes && i < image.slot_count; ++i) {
     thread_slot& slot = image.slots[image.slot_hand.fetch_add_relaxed(1) % image.slot_count];
     const uint64_t found = slot.state.load_acquire();
     if (phase_of(found) == slot_state::free) continue;
     if (phase_of(found) != slot_state::live) {
-      freed += finish_slot(process, image, slot);
+      freed += finish_slot(process, image, slot, self);
     } else if (!is_thread_alive(tid_of(slot))) {
-      freed += free_slot(process, image, slot, found);
+      freed += free_slot(process, image, slot, found, self);
     }
   }
   return freed;
@@ -260,7 +261,7 @@ inline bool open_chunk(process_state& process, image_view& image, lane& writer, 
   }
   writer.cursor.store_release(reinterpret_cast<uint64_t>(taken->words));
   writer.chunk.store_release(reinterpret_cast<uint64_t>(taken));
-  taking.store_relaxed(0);
+  taking.store_release(0);
   writer.epoch_base.store_relaxed(base);
   set_deadline(process, image, writer, base);
   return true;

@@ -7,12 +7,13 @@
 
 #include "contrail/detail/clock.hpp"
 #include "contrail/detail/image.hpp"
+#include "contrail/detail/memory.hpp"
 #include "contrail/registry.hpp"
 
 #include <dlfcn.h>
 #include <sched.h>
 #include <stddef.h>
-#include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
@@ -230,12 +231,13 @@ CONTRAIL_DETAIL_UNOPTIMISED inline void pin_object(const void* address) noexcept
 // ---- control -------------------------------------------------------------------------------------------------
 
 /// Holds the lock of start, stop, set_filter, and of objects that come and go. Nothing that records, attaches, binds or
-/// dumps takes it.
+/// dumps takes it. No signal handler does; so where the thread has it already, a handler left what had it by a jump.
 class control_lock {
  public:
   explicit control_lock(process_state& process) noexcept : process_(process) {
+    const uint64_t self = static_cast<uint64_t>(syscall(SYS_gettid));
     uint64_t expected = 0;
-    while (!process_.control.compare_exchange(expected, 1)) {
+    while (!process_.control.compare_exchange(expected, self) && expected != self) {
       expected = 0;
       sched_yield();
     }

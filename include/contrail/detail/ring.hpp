@@ -164,7 +164,7 @@ CONTRAIL_DETAIL_COLD inline void end_cold(frame* at, uint64_t word, unsigned wor
   the_slow_half().end_region(this_caller(), at, word, words);
 }
 
-/// Rolls to the next chunk and frees the frame.
+/// Publishes the record that fills the chunk, rolls to the next one and frees the frame.
 CONTRAIL_DETAIL_COLD inline void roll_chunk(frame* at, uint64_t ticks) { the_slow_half().roll_chunk(at, ticks); }
 
 /// Multiplying the end time by this and subtracting the frame's word gives the record of a short region.
@@ -173,10 +173,12 @@ inline constexpr uint64_t region_multiplier = (1ULL << end_time_shift) + (1ULL <
 /// Fetches the line that this lane comes to half a kilobyte later. Without it the stores of records wait for memory, and
 /// the store buffer fills up behind them: 1 to 3 % of a region, up to 6 % with arguments.
 CONTRAIL_DETAIL_ALWAYS_INLINE void prefetch_for_writing(const atomic_word* cursor) {
+  // By number: a lane without a chunk has a null cursor, to which nothing may be added.
+  const atomic_word* const ahead = reinterpret_cast<const atomic_word*>(reinterpret_cast<uint64_t>(cursor) + 512);
 #if defined(__x86_64__)
-  asm volatile("prefetchw %0" : : "m"(cursor[64]));  // the builtin knows it only under -mprfchw
+  asm volatile("prefetchw %0" : : "m"(*ahead));  // the builtin knows it only under -mprfchw
 #else
-  __builtin_prefetch(cursor + 64, 1);
+  __builtin_prefetch(ahead, 1);
 #endif
 }
 
@@ -221,9 +223,11 @@ CONTRAIL_DETAIL_ALWAYS_INLINE void end_inline(frame* at, uint64_t word, unsigned
     cursor->store_relaxed(record);
   }
   ++cursor;
+  // The cursor never stands at a chunk's end while the quick path is open: a handler that jumped away there would have
+  // the next record written behind the chunk.
+  if (__builtin_expect((reinterpret_cast<uint64_t>(cursor) & (chunk_bytes - 1)) == 0, 0)) return roll_chunk(at, end);
   // Release: the record is whole before it is visible. Pairs with the acquire in copy_chunk.
   writer.cursor.store_release(reinterpret_cast<uint64_t>(cursor));
-  if (__builtin_expect((reinterpret_cast<uint64_t>(cursor) & (chunk_bytes - 1)) == 0, 0)) return roll_chunk(at, end);
   signal_fence();
   // Release: a dump that finds the frame free finds the record, since it copies frames before chunks.
   at->start_ticks.store_release(0);
@@ -289,8 +293,8 @@ CONTRAIL_DETAIL_ALWAYS_INLINE void point_inline(call_site& site, const Args&... 
       }
       cursor->store_relaxed(now << end_time_shift | static_cast<uint64_t>(words) << duration_shift | w);
       cursor += words + 1;
-      writer.cursor.store_release(reinterpret_cast<uint64_t>(cursor));
       if (__builtin_expect((reinterpret_cast<uint64_t>(cursor) & (chunk_bytes - 1)) == 0, 0)) return roll_chunk(at, now);
+      writer.cursor.store_release(reinterpret_cast<uint64_t>(cursor));
       signal_fence();
       at->start_ticks.store_relaxed(0);
       return;

@@ -285,7 +285,7 @@ inline void free_slots_of_unloaded_objects(process_state& process, image_view& i
            reinterpret_cast<uint64_t>(&object_of(*object)) != image.slots[i].owner_object.load_relaxed()) {
       object = object->next;
     }
-    if (object == nullptr) free_slot(process, image, image.slots[i], found);
+    if (object == nullptr) free_slot(process, image, image.slots[i], found, turn_holder());
   }
 }
 

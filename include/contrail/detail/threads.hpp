@@ -45,8 +45,8 @@ inline claimed_slot claim_slot(process_state& process, image_view& image, caller
   if (now < image.no_slot_until.load_relaxed()) return {nullptr, 0};
   // A vfork child would leave its tid in the slot, and the slot would seem dead while its parent uses it.
   if (static_cast<uint32_t>(getpid()) != image.super->pid) return {nullptr, 0};
-  const uint64_t code = running_code();
-  const uint32_t tid = tid_of_holder(code);
+  const turn_holder self;
+  const uint32_t tid = tid_of_holder(self.name());
   const uint64_t object = reinterpret_cast<uint64_t>(from.object);
   // This thread has no slot for this object: one that carries its tid belonged to a thread that ended, or a jump came
   // between its claim and the end of this function.
@@ -55,7 +55,7 @@ inline claimed_slot claim_slot(process_state& process, image_view& image, caller
     const uint64_t found = slot.state.load_acquire();
     if (phase_of(found) == slot_state::live && tid_of(slot) == tid && slot.owner_object.load_relaxed() == object) {
       if (*from.next_frame != before) return {nullptr, 0};  // or to us, by a handler
-      free_slot(process, image, slot, found);
+      free_slot(process, image, slot, found, self);
     }
   }
   for (uint64_t i = 0; i < 2 * image.slot_count; ++i) {
@@ -65,13 +65,13 @@ inline claimed_slot claim_slot(process_state& process, image_view& image, caller
     const bool may_be_dead = i >= image.slot_count || tid_of_holder(slot.occupant.load_relaxed()) == tid;
     if (phase_of(found) != slot_state::free && may_be_dead) {
       if (phase_of(found) != slot_state::live) {
-        finish_slot(process, image, slot);
+        finish_slot(process, image, slot, self);
       } else if (!is_thread_alive(tid_of(slot))) {
-        free_slot(process, image, slot, found);
+        free_slot(process, image, slot, found, self);
       }
       found = slot.state.load_acquire();
     }
-    if (phase_of(found) != slot_state::free || take_turn(slot.occupant, code) == 0) continue;
+    if (phase_of(found) != slot_state::free || take_turn(slot.occupant, self.name()) == 0) continue;
     if (slot.state.load_acquire() != found) {
       slot.occupant.store_release(0);
       continue;
@@ -123,7 +123,7 @@ inline bool attach_thread(process_state& process, image_view& image, caller from
   if (mine.slot == nullptr ||
       !__atomic_compare_exchange_n(from.next_frame, &before, first_frame_of(*mine.slot, 0), false, __ATOMIC_RELAXED,
                                    __ATOMIC_RELAXED)) {
-    if (mine.slot != nullptr) free_slot(process, image, *mine.slot, mine.state);
+    if (mine.slot != nullptr) free_slot(process, image, *mine.slot, mine.state, turn_holder());
     return true;
   }
   image.super->attached.fetch_add_relaxed(1);
@@ -201,16 +201,22 @@ inline uint64_t site_of(const frame& at) {
 /// later one is less deep, or is of the same site at the same depth. Takes some microseconds.
 inline void purge_frames(thread_slot& slot, uint64_t word, uint64_t stack_pointer) {
   const stack_t alternate = alternate_stack();
-  const bool is_on_it = (alternate.ss_flags & SS_ONSTACK) != 0;
+  // A region of this site at this depth was left, and so was what began within it.
+  uint64_t left_since = frame_busy;
+  for (const frame& at : slot.frames) {
+    const uint64_t start = at.start_ticks.load_relaxed();
+    if (is_region(start) && depth_of(at) == stack_pointer && site_of(at) == word && start < left_since) left_since = start;
+  }
   for (frame& at : slot.frames) {
     const uint64_t found = at.start_ticks.load_relaxed();
     if (found == 0 || found == frame_busy || &at == end_frame_of(slot, lane_index_of(slot, &at))) continue;
     const uint64_t depth = depth_of(at);
-    bool is_over = is_left(depth, stack_pointer, alternate) && (depth != stack_pointer || site_of(at) == word);
+    bool is_over = is_left(depth, stack_pointer, alternate) && (depth != stack_pointer || (is_region(found) && found >= left_since));
     for (const frame& later : slot.frames) {
-      if (is_over || is_on_it) break;
+      if (is_over) break;
       const uint64_t other = later.start_ticks.load_relaxed();
-      if (!is_region(other) || !is_region(found) || other <= found || is_on(alternate, depth_of(later))) continue;
+      if (!is_region(other) || !is_region(found) || other <= found) continue;
+      if (is_on(alternate, depth) != is_on(alternate, depth_of(later))) continue;
       is_over = depth_of(later) > depth || (depth_of(later) == depth && site_of(later) == site_of(at));
     }
     if (!is_over) continue;
@@ -411,6 +417,9 @@ inline void roll_chunk_slowly(frame* at, uint64_t ticks) {
     return;
   }
   thread_slot& slot = slot_of(at);
+  writer.deadline.store_relaxed(0);
+  signal_fence();
+  writer.cursor.store_release((writer.cursor.load_relaxed() | (chunk_bytes - 1)) + 1);
   note_left_frames(slot, lane_index_of(slot, at), at, 16);
   open_chunk(process, image, writer, ticks);
   at->owner = &writer;  // a new time epoch takes open regions from their lane, this one too
