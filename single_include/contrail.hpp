@@ -780,6 +780,32 @@ static_assert(sizeof(superblock) == 4096 && __builtin_offsetof(superblock, pid) 
 CONTRAIL_DETAIL_NAMESPACE_END
 
 #endif
+// ==== contrail/detail/memory.hpp ====================================================================================
+// Of <string.h>, which would be 3 % of what including contrail costs.
+#ifndef CONTRAIL_DETAIL_MEMORY_HPP
+#define CONTRAIL_DETAIL_MEMORY_HPP
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+CONTRAIL_DETAIL_ALWAYS_INLINE void* memcpy(void* to, const void* from, size_t size) {
+  return __builtin_memcpy(to, from, size);
+}
+CONTRAIL_DETAIL_ALWAYS_INLINE void* memset(void* to, int byte, size_t size) { return __builtin_memset(to, byte, size); }
+CONTRAIL_DETAIL_ALWAYS_INLINE int memcmp(const void* a, const void* b, size_t size) {
+  return __builtin_memcmp(a, b, size);
+}
+CONTRAIL_DETAIL_ALWAYS_INLINE const void* memchr(const void* in, int byte, size_t size) {
+  return __builtin_memchr(in, byte, size);
+}
+CONTRAIL_DETAIL_ALWAYS_INLINE int strcmp(const char* a, const char* b) { return __builtin_strcmp(a, b); }
+CONTRAIL_DETAIL_ALWAYS_INLINE const char* strstr(const char* in, const char* what) { return __builtin_strstr(in, what); }
+CONTRAIL_DETAIL_ALWAYS_INLINE constexpr size_t strlen(const char* text) { return __builtin_strlen(text); }
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
 // ==== contrail/registry.hpp =========================================================================================
 // What contrail knows of event types: at compile time of each, and the list of all event types of the program.
 //
@@ -2625,7 +2651,7 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #include <dlfcn.h>
 #include <sched.h>
 #include <stddef.h>
-#include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
@@ -2843,12 +2869,13 @@ CONTRAIL_DETAIL_UNOPTIMISED inline void pin_object(const void* address) noexcept
 // ---- control -------------------------------------------------------------------------------------------------
 
 /// Holds the lock of start, stop, set_filter, and of objects that come and go. Nothing that records, attaches, binds or
-/// dumps takes it.
+/// dumps takes it. No signal handler does; so where the thread has it already, a handler left what had it by a jump.
 class control_lock {
  public:
   explicit control_lock(process_state& process) noexcept : process_(process) {
+    const uint64_t self = static_cast<uint64_t>(syscall(SYS_gettid));
     uint64_t expected = 0;
-    while (!process_.control.compare_exchange(expected, 1)) {
+    while (!process_.control.compare_exchange(expected, self) && expected != self) {
       expected = 0;
       sched_yield();
     }
@@ -3071,34 +3098,65 @@ inline stack_t alternate_stack() {
   return stack;
 }
 
-/// The running code as the holder of a turn: [63:42] its thread, [41] set on an alternate signal stack, [40:0] the stack
-/// pointer in units that are smaller than any signal's frame.
-// Async-signal-safe.
-__attribute__((noinline)) inline uint64_t running_code() {
-  const uint64_t place = reinterpret_cast<uint64_t>(__builtin_frame_address(0)) >> 7;
-  const uint64_t is_alternate = (alternate_stack().ss_flags & SS_ONSTACK) != 0;
-  return uint64_t{current_tid()} << 42 | is_alternate << 41 | (place & ((1ULL << 41) - 1));
-}
+/// Stands on the stack of code that takes a turn, and names it: [63:42] its thread, [41] set on an alternate signal stack,
+/// [40:0] where this object is. What runs there after the code was left writes over it.
+class alignas(128) turn_holder {
+ public:
+  turn_holder() noexcept {
+    const bool is_alternate = (alternate_stack().ss_flags & SS_ONSTACK) != 0;
+    name_ = uint64_t{current_tid()} << 42 | uint64_t{is_alternate} << 41 | place_of(this);
+    for (uint64_t& mark : marks_) mark = ~name_;
+    asm volatile("" : : "r"(this) : "memory");  // nothing here reads the marks
+  }
+  turn_holder(const turn_holder&) = delete;
+  turn_holder& operator=(const turn_holder&) = delete;
+  uint64_t name() const { return name_; }
+
+  static constexpr uint64_t alternate = 1ULL << 41, places = alternate - 1;
+  static uint64_t place_of(const turn_holder* holder) { return reinterpret_cast<uint64_t>(holder) >> 7 & places; }
+
+  /// Whether the code that has this name, on the stack of the running thread, was left. Memory of stacks may be gone.
+  static bool is_overwritten(uint64_t name) {
+    turn_holder* const holder = reinterpret_cast<turn_holder*>((name & places) << 7);
+    // The kernel looks at the set before it refuses the unknown operation.
+    const errno_keeper keep;
+    constexpr long unknown_operation = 99;
+    constexpr long set_bytes = 8;
+    const auto is_gone = [](const uint64_t* at) {
+      return syscall(SYS_rt_sigprocmask, unknown_operation, at, nullptr, set_bytes) == 0 || errno == EFAULT;
+    };
+    if (is_gone(&holder->name_) || is_gone(&holder->marks_[254])) return false;
+    bool is_whole = holder->name_ == name;
+    for (const uint64_t& mark : holder->marks_) is_whole = is_whole && mark == ~name;
+    return !is_whole;
+  }
+
+ private:
+  uint64_t name_;
+  uint64_t marks_[255];  // more than what functions leave as it was of their frames
+};
 
 inline uint32_t tid_of_holder(uint64_t holder) { return static_cast<uint32_t>(holder >> 42); }
 
-/// Whether the holder of a turn will never run again, as far as `code` can tell, which runs. Of its own thread it can: a
-/// handler is deeper in the stack than what it interrupted, or on the alternate stack and the other one is not.
+/// Whether the holder of a turn will never run again, as far as `self` can tell, which runs. Of its own thread it can: a
+/// handler is deeper in the stack than what it interrupted, and on the alternate stack if that was; and what was left is
+/// overwritten sooner or later.
 // Async-signal-safe.
-inline bool is_gone(uint64_t holder, uint64_t code) {
-  if (tid_of_holder(holder) != tid_of_holder(code)) return !is_thread_alive(tid_of_holder(holder));
-  constexpr uint64_t alternate = 1ULL << 41, place = alternate - 1;
-  if ((holder & alternate) != (code & alternate)) return (holder & alternate) != 0;
-  return (code & place) >= (holder & place);
+inline bool is_gone(uint64_t holder, uint64_t self) {
+  if (tid_of_holder(holder) != tid_of_holder(self)) return !is_thread_alive(tid_of_holder(holder));
+  const uint64_t alternate = turn_holder::alternate, places = turn_holder::places;
+  if ((holder & alternate) != (self & alternate)) return (holder & alternate) != 0;
+  if ((self & places) >= (holder & places)) return true;
+  return (holder & places) != places && turn_holder::is_overwritten(holder);
 }
 
 /// Takes a turn if it is free, or if who had it is gone; what they left half done is the taker's to finish. 0: not taken;
 /// 1: it was free; 2: its holder was gone.
 // Async-signal-safe.
-inline int take_turn(atomic_word& turn, uint64_t code) {
+inline int take_turn(atomic_word& turn, uint64_t self) {
   uint64_t found = 0;
-  if (turn.compare_exchange(found, code)) return 1;
-  return is_gone(found, code) && turn.compare_exchange(found, code) ? 2 : 0;
+  if (turn.compare_exchange(found, self)) return 1;
+  return is_gone(found, self) && turn.compare_exchange(found, self) ? 2 : 0;
 }
 
 }  // namespace detail
@@ -3345,10 +3403,8 @@ class replacing_file {
       text.add(".tmp-").add(pid).add('-').add(sequence + attempt);
       descriptor_ = open(temporary_, (lock ? O_RDWR : O_WRONLY) | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
       error_ = descriptor_ < 0 ? errno : 0;
-      if (descriptor_ >= 0 && lock && (flock(descriptor_, LOCK_EX | LOCK_NB) != 0 || is_unlinked())) {
-        // Somebody who cleans up was faster; or this file system has no locks, which leaves nobody to clean up.
-        error_ = is_unlinked() || errno == EWOULDBLOCK ? EEXIST : errno;
-        if (error_ != EEXIST) unlink(temporary_);
+      if (descriptor_ >= 0 && lock && (error_ = lock_made()) != 0) {
+        unlink(temporary_);
         close(descriptor_);
         descriptor_ = -1;
       }
@@ -3390,9 +3446,12 @@ class replacing_file {
   }
 
  private:
-  bool is_unlinked() const {
+  /// EEXIST where somebody who cleans up was faster than the lock; another error also where the file system has no locks.
+  int lock_made() const {
     struct stat now {};
-    return fstat(descriptor_, &now) != 0 || now.st_nlink == 0;
+    if (flock(descriptor_, LOCK_EX | LOCK_NB) != 0) return errno == EWOULDBLOCK ? EEXIST : errno;
+    if (fstat(descriptor_, &now) != 0) return errno;
+    return now.st_nlink == 0 ? EEXIST : 0;
   }
 
   const char* path_;
@@ -3887,11 +3946,11 @@ inline void set_epoch(process_state& process, const image_view& image, thread_sl
   set_deadline(process, image, writer, base);
 }
 
-/// Whether a chunk is open and this lane's. It is not when a jump left the lane's cursor in a chunk that it had sealed.
+/// Whether a chunk is this lane's, and not sealed yet. It is not when a jump left the lane's cursor in a chunk that it had
+/// sealed, and that may be anybody's by now.
 inline bool is_open_chunk_of(const image_view& image, const chunk& candidate, const lane& writer) {
   const atomic_word& state = image.chunk_states[&candidate - image.chunks];
-  return state_of(state.load_acquire()) == chunk_state::open && lane_of(image, candidate) == &writer &&
-         candidate.extent.load_relaxed() == 0;
+  return state_of(state.load_acquire()) == chunk_state::open && lane_of(image, candidate) == &writer;
 }
 
 /// The records between a chunk's begin and `end`.
@@ -3965,10 +4024,11 @@ inline void leave_slot(thread_slot& slot, uint64_t generation) {
 }
 
 /// Seals what a dead thread, or one of an unloaded object, left behind and frees its slot. `found` is the state word by
-/// which the caller knew that it is dead; whoever gets the slot's turn first does the work.
+/// which the caller knew that it is dead; whoever gets the slot's turn first, as `self`, does the work.
 // Async-signal-safe.
-inline bool free_slot(process_state& process, image_view& image, thread_slot& slot, uint64_t found) {
-  if (take_turn(slot.occupant, running_code()) == 0) return false;
+inline bool free_slot(process_state& process, image_view& image, thread_slot& slot, uint64_t found,
+                      const turn_holder& self) {
+  if (take_turn(slot.occupant, self.name()) == 0) return false;
   if (slot.state.load_acquire() != found) {
     slot.occupant.store_release(0);
     return false;
@@ -3982,15 +4042,14 @@ inline bool free_slot(process_state& process, image_view& image, thread_slot& sl
 
 /// Frees a slot that was being claimed or sealed, if who did that is gone: by a jump, or with its thread.
 // Async-signal-safe.
-inline bool finish_slot(process_state& process, image_view& image, thread_slot& slot) {
-  const uint64_t code = running_code();
-  const int turn = take_turn(slot.occupant, code);
+inline bool finish_slot(process_state& process, image_view& image, thread_slot& slot, const turn_holder& self) {
+  const int turn = take_turn(slot.occupant, self.name());
   if (turn == 0) return false;
   uint64_t found = slot.state.load_acquire();
   const bool is_half = phase_of(found) == slot_state::claimed || phase_of(found) == slot_state::sealing;
   // A claim has given its turn back when it is about to make the slot live.
   const bool is_about_to_live =
-      turn == 1 && is_half && tid_of(slot) != tid_of_holder(code) && is_thread_alive(tid_of(slot));
+      turn == 1 && is_half && tid_of(slot) != tid_of_holder(self.name()) && is_thread_alive(tid_of(slot));
   // By exchange: else it might become live between this look and the next line, and be sealed while its thread writes.
   if (!is_half || is_about_to_live || !slot.state.compare_exchange(found, slot_word(found >> 8, slot_state::sealing))) {
     slot.occupant.store_release(0);
@@ -4010,15 +4069,16 @@ inline bool finish_slot(process_state& process, image_view& image, thread_slot& 
 }
 
 inline unsigned reap_dead_slots(process_state& process, image_view& image, unsigned probes) {
+  const turn_holder self;
   unsigned freed = 0;
   for (unsigned i = 0; i < probes && i < image.slot_count; ++i) {
     thread_slot& slot = image.slots[image.slot_hand.fetch_add_relaxed(1) % image.slot_count];
     const uint64_t found = slot.state.load_acquire();
     if (phase_of(found) == slot_state::free) continue;
     if (phase_of(found) != slot_state::live) {
-      freed += finish_slot(process, image, slot);
+      freed += finish_slot(process, image, slot, self);
     } else if (!is_thread_alive(tid_of(slot))) {
-      freed += free_slot(process, image, slot, found);
+      freed += free_slot(process, image, slot, found, self);
     }
   }
   return freed;
@@ -4089,7 +4149,7 @@ inline bool open_chunk(process_state& process, image_view& image, lane& writer, 
   }
   writer.cursor.store_release(reinterpret_cast<uint64_t>(taken->words));
   writer.chunk.store_release(reinterpret_cast<uint64_t>(taken));
-  taking.store_relaxed(0);
+  taking.store_release(0);
   writer.epoch_base.store_relaxed(base);
   set_deadline(process, image, writer, base);
   return true;
@@ -4385,7 +4445,7 @@ CONTRAIL_DETAIL_COLD inline void end_cold(frame* at, uint64_t word, unsigned wor
   the_slow_half().end_region(this_caller(), at, word, words);
 }
 
-/// Rolls to the next chunk and frees the frame.
+/// Publishes the record that fills the chunk, rolls to the next one and frees the frame.
 CONTRAIL_DETAIL_COLD inline void roll_chunk(frame* at, uint64_t ticks) { the_slow_half().roll_chunk(at, ticks); }
 
 /// Multiplying the end time by this and subtracting the frame's word gives the record of a short region.
@@ -4394,10 +4454,12 @@ inline constexpr uint64_t region_multiplier = (1ULL << end_time_shift) + (1ULL <
 /// Fetches the line that this lane comes to half a kilobyte later. Without it the stores of records wait for memory, and
 /// the store buffer fills up behind them: 1 to 3 % of a region, up to 6 % with arguments.
 CONTRAIL_DETAIL_ALWAYS_INLINE void prefetch_for_writing(const atomic_word* cursor) {
+  // By number: a lane without a chunk has a null cursor, to which nothing may be added.
+  const atomic_word* const ahead = reinterpret_cast<const atomic_word*>(reinterpret_cast<uint64_t>(cursor) + 512);
 #if defined(__x86_64__)
-  asm volatile("prefetchw %0" : : "m"(cursor[64]));  // the builtin knows it only under -mprfchw
+  asm volatile("prefetchw %0" : : "m"(*ahead));  // the builtin knows it only under -mprfchw
 #else
-  __builtin_prefetch(cursor + 64, 1);
+  __builtin_prefetch(ahead, 1);
 #endif
 }
 
@@ -4442,9 +4504,11 @@ CONTRAIL_DETAIL_ALWAYS_INLINE void end_inline(frame* at, uint64_t word, unsigned
     cursor->store_relaxed(record);
   }
   ++cursor;
+  // The cursor never stands at a chunk's end while the quick path is open: a handler that jumped away there would have
+  // the next record written behind the chunk.
+  if (__builtin_expect((reinterpret_cast<uint64_t>(cursor) & (chunk_bytes - 1)) == 0, 0)) return roll_chunk(at, end);
   // Release: the record is whole before it is visible. Pairs with the acquire in copy_chunk.
   writer.cursor.store_release(reinterpret_cast<uint64_t>(cursor));
-  if (__builtin_expect((reinterpret_cast<uint64_t>(cursor) & (chunk_bytes - 1)) == 0, 0)) return roll_chunk(at, end);
   signal_fence();
   // Release: a dump that finds the frame free finds the record, since it copies frames before chunks.
   at->start_ticks.store_release(0);
@@ -4510,8 +4574,8 @@ CONTRAIL_DETAIL_ALWAYS_INLINE void point_inline(call_site& site, const Args&... 
       }
       cursor->store_relaxed(now << end_time_shift | static_cast<uint64_t>(words) << duration_shift | w);
       cursor += words + 1;
-      writer.cursor.store_release(reinterpret_cast<uint64_t>(cursor));
       if (__builtin_expect((reinterpret_cast<uint64_t>(cursor) & (chunk_bytes - 1)) == 0, 0)) return roll_chunk(at, now);
+      writer.cursor.store_release(reinterpret_cast<uint64_t>(cursor));
       signal_fence();
       at->start_ticks.store_relaxed(0);
       return;
@@ -4564,8 +4628,8 @@ inline claimed_slot claim_slot(process_state& process, image_view& image, caller
   if (now < image.no_slot_until.load_relaxed()) return {nullptr, 0};
   // A vfork child would leave its tid in the slot, and the slot would seem dead while its parent uses it.
   if (static_cast<uint32_t>(getpid()) != image.super->pid) return {nullptr, 0};
-  const uint64_t code = running_code();
-  const uint32_t tid = tid_of_holder(code);
+  const turn_holder self;
+  const uint32_t tid = tid_of_holder(self.name());
   const uint64_t object = reinterpret_cast<uint64_t>(from.object);
   // This thread has no slot for this object: one that carries its tid belonged to a thread that ended, or a jump came
   // between its claim and the end of this function.
@@ -4574,7 +4638,7 @@ inline claimed_slot claim_slot(process_state& process, image_view& image, caller
     const uint64_t found = slot.state.load_acquire();
     if (phase_of(found) == slot_state::live && tid_of(slot) == tid && slot.owner_object.load_relaxed() == object) {
       if (*from.next_frame != before) return {nullptr, 0};  // or to us, by a handler
-      free_slot(process, image, slot, found);
+      free_slot(process, image, slot, found, self);
     }
   }
   for (uint64_t i = 0; i < 2 * image.slot_count; ++i) {
@@ -4584,13 +4648,13 @@ inline claimed_slot claim_slot(process_state& process, image_view& image, caller
     const bool may_be_dead = i >= image.slot_count || tid_of_holder(slot.occupant.load_relaxed()) == tid;
     if (phase_of(found) != slot_state::free && may_be_dead) {
       if (phase_of(found) != slot_state::live) {
-        finish_slot(process, image, slot);
+        finish_slot(process, image, slot, self);
       } else if (!is_thread_alive(tid_of(slot))) {
-        free_slot(process, image, slot, found);
+        free_slot(process, image, slot, found, self);
       }
       found = slot.state.load_acquire();
     }
-    if (phase_of(found) != slot_state::free || take_turn(slot.occupant, code) == 0) continue;
+    if (phase_of(found) != slot_state::free || take_turn(slot.occupant, self.name()) == 0) continue;
     if (slot.state.load_acquire() != found) {
       slot.occupant.store_release(0);
       continue;
@@ -4642,7 +4706,7 @@ inline bool attach_thread(process_state& process, image_view& image, caller from
   if (mine.slot == nullptr ||
       !__atomic_compare_exchange_n(from.next_frame, &before, first_frame_of(*mine.slot, 0), false, __ATOMIC_RELAXED,
                                    __ATOMIC_RELAXED)) {
-    if (mine.slot != nullptr) free_slot(process, image, *mine.slot, mine.state);
+    if (mine.slot != nullptr) free_slot(process, image, *mine.slot, mine.state, turn_holder());
     return true;
   }
   image.super->attached.fetch_add_relaxed(1);
@@ -4720,16 +4784,22 @@ inline uint64_t site_of(const frame& at) {
 /// later one is less deep, or is of the same site at the same depth. Takes some microseconds.
 inline void purge_frames(thread_slot& slot, uint64_t word, uint64_t stack_pointer) {
   const stack_t alternate = alternate_stack();
-  const bool is_on_it = (alternate.ss_flags & SS_ONSTACK) != 0;
+  // A region of this site at this depth was left, and so was what began within it.
+  uint64_t left_since = frame_busy;
+  for (const frame& at : slot.frames) {
+    const uint64_t start = at.start_ticks.load_relaxed();
+    if (is_region(start) && depth_of(at) == stack_pointer && site_of(at) == word && start < left_since) left_since = start;
+  }
   for (frame& at : slot.frames) {
     const uint64_t found = at.start_ticks.load_relaxed();
     if (found == 0 || found == frame_busy || &at == end_frame_of(slot, lane_index_of(slot, &at))) continue;
     const uint64_t depth = depth_of(at);
-    bool is_over = is_left(depth, stack_pointer, alternate) && (depth != stack_pointer || site_of(at) == word);
+    bool is_over = is_left(depth, stack_pointer, alternate) && (depth != stack_pointer || (is_region(found) && found >= left_since));
     for (const frame& later : slot.frames) {
-      if (is_over || is_on_it) break;
+      if (is_over) break;
       const uint64_t other = later.start_ticks.load_relaxed();
-      if (!is_region(other) || !is_region(found) || other <= found || is_on(alternate, depth_of(later))) continue;
+      if (!is_region(other) || !is_region(found) || other <= found) continue;
+      if (is_on(alternate, depth) != is_on(alternate, depth_of(later))) continue;
       is_over = depth_of(later) > depth || (depth_of(later) == depth && site_of(later) == site_of(at));
     }
     if (!is_over) continue;
@@ -4930,6 +5000,9 @@ inline void roll_chunk_slowly(frame* at, uint64_t ticks) {
     return;
   }
   thread_slot& slot = slot_of(at);
+  writer.deadline.store_relaxed(0);
+  signal_fence();
+  writer.cursor.store_release((writer.cursor.load_relaxed() | (chunk_bytes - 1)) + 1);
   note_left_frames(slot, lane_index_of(slot, at), at, 16);
   open_chunk(process, image, writer, ticks);
   at->owner = &writer;  // a new time epoch takes open regions from their lane, this one too
@@ -5314,12 +5387,11 @@ class dump_turn {
   static constexpr wait_tag wait{};
 
   explicit dump_turn(process_state& process)
-      : process_(process), taken_(take_turn(process.dumping, running_code()) != 0) {}
+      : process_(process), taken_(take_turn(process.dumping, self_.name()) != 0) {}
   /// For start, which no signal handler calls.
   dump_turn(process_state& process, wait_tag) : process_(process), taken_(true) {
     // Hence a dump of this very thread was left by a jump, however deep it was.
-    const uint64_t code = running_code() | ((1ULL << 41) - 1);
-    while (take_turn(process.dumping, code) == 0) sched_yield();
+    while (take_turn(process.dumping, self_.name() | turn_holder::places) == 0) sched_yield();
   }
   ~dump_turn() {
     if (taken_) process_.dumping.store_release(0);
@@ -5329,6 +5401,7 @@ class dump_turn {
   bool taken() const { return taken_; }
 
  private:
+  turn_holder self_;
   process_state& process_;
   bool taken_;
 };
@@ -5911,8 +5984,8 @@ inline int reserve_space(int file, uint64_t bytes) {
   // <sys/resource.h> would have to be compiled for it.
   uint64_t limit[2] = {~uint64_t{0}, 0};
   if (syscall(SYS_prlimit64, 0, 1, nullptr, limit) == 0 && bytes > limit[0]) return EFBIG;
-  while (fallocate(file, 0, 0, static_cast<off_t>(bytes)) != 0) {
-    if (errno == EINTR) continue;
+  for (int interruptions = 0; fallocate(file, 0, 0, static_cast<off_t>(bytes)) != 0;) {
+    if (errno == EINTR && ++interruptions < 1000) continue;
     if (errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL) return errno;
     // This file system cannot reserve: what has been written and has reached the disk has its space as well.
     const char zeros[4096] = {};
@@ -5944,9 +6017,8 @@ class older_file {
     error_ = file_ >= 0 ? inspect(may_be_half_made) : errno == ELOOP || errno == ENXIO ? EEXIST : errno;
     // It was moved or replaced before we had the lock.
     struct stat now {};
-    if (error_ == 0 && (fstatat(AT_FDCWD, path, &now, AT_SYMLINK_NOFOLLOW) != 0 || now.st_ino != there_.st_ino)) {
-      error_ = EBUSY;
-    }
+    if (error_ == 0 && fstatat(AT_FDCWD, path, &now, AT_SYMLINK_NOFOLLOW) != 0) error_ = errno == ENOENT ? EBUSY : errno;
+    if (error_ == 0 && now.st_ino != there_.st_ino) error_ = EBUSY;
   }
   ~older_file() {
     if (file_ >= 0) close(file_);
@@ -6405,7 +6477,7 @@ inline void free_slots_of_unloaded_objects(process_state& process, image_view& i
            reinterpret_cast<uint64_t>(&object_of(*object)) != image.slots[i].owner_object.load_relaxed()) {
       object = object->next;
     }
-    if (object == nullptr) free_slot(process, image, image.slots[i], found);
+    if (object == nullptr) free_slot(process, image, image.slots[i], found, turn_holder());
   }
 }
 
@@ -6765,7 +6837,7 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
       Bytes& to = *static_cast<Bytes*>(context);
       const size_t before = to.size();
       to.resize(before + size);
-      memcpy(to.data() + before, from, size);
+      detail::memcpy(to.data() + before, from, size);
       return 0;
     };
     return detail::dump_to({append, &bytes}, wanted.last, 0, "memory");
@@ -6804,8 +6876,8 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
   static error store_filter(detail::process_state& process, const filter_options& wanted) {
     const char* const categories = wanted.categories == nullptr ? "" : wanted.categories;
     const char* const names = wanted.names == nullptr ? "" : wanted.names;
-    const size_t categories_size = strlen(categories);
-    const size_t names_size = strlen(names);
+    const size_t categories_size = detail::strlen(categories);
+    const size_t names_size = detail::strlen(names);
     if (categories_size >= detail::filter_bytes || names_size >= detail::filter_bytes) {
       return {error_code::bad_option, "A filter is longer than 255 bytes: use fewer or shorter globs."};
     }

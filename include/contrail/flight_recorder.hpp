@@ -174,7 +174,7 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
       Bytes& to = *static_cast<Bytes*>(context);
       const size_t before = to.size();
       to.resize(before + size);
-      memcpy(to.data() + before, from, size);
+      detail::memcpy(to.data() + before, from, size);
       return 0;
     };
     return detail::dump_to({append, &bytes}, wanted.last, 0, "memory");
@@ -213,8 +213,8 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
   static error store_filter(detail::process_state& process, const filter_options& wanted) {
     const char* const categories = wanted.categories == nullptr ? "" : wanted.categories;
     const char* const names = wanted.names == nullptr ? "" : wanted.names;
-    const size_t categories_size = strlen(categories);
-    const size_t names_size = strlen(names);
+    const size_t categories_size = detail::strlen(categories);
+    const size_t names_size = detail::strlen(names);
     if (categories_size >= detail::filter_bytes || names_size >= detail::filter_bytes) {
       return {error_code::bad_option, "A filter is longer than 255 bytes: use fewer or shorter globs."};
     }

@@ -14,6 +14,7 @@ LAYERS = """
 config
 error
 options
+detail/memory
 detail/atomic
 detail/clock
 detail/image
