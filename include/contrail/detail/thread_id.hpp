@@ -3,6 +3,7 @@
 #ifndef CONTRAIL_DETAIL_THREAD_ID_HPP
 #define CONTRAIL_DETAIL_THREAD_ID_HPP
 
+#include "contrail/detail/atomic.hpp"
 #include "contrail/detail/safe_writer.hpp"
 
 #include <signal.h>
