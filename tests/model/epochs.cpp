@@ -2,6 +2,8 @@
 // Epochs: filters that change, and images that take over, while call sites ask whether they are on.
 #include "small_image.hpp"
 
+#include <cstring>
+
 namespace model CONTRAIL_DETAIL_HIDDEN {
 
 long (*system_call)(long, long) = [](long number, long) -> long { return number == SYS_gettid ? first_tid : 0; };
@@ -24,7 +26,7 @@ uint64_t bind_site(small_image& of, uint64_t id) {
   return site_word(watched_descriptor, bind(of.view, watched_descriptor));
 }
 
-void set_filter(const char* names) { process().names.store(names, strlen(names)); }
+void set_filter(const char* names) { process().names.store(names, ::strlen(names)); }
 
 /// One image, a slot for each of two threads, and the site on or off.
 void set_up(const char* names) {

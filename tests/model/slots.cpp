@@ -2,6 +2,8 @@
 // Thread slots: threads that attach, and end, and leave their slots to others, while a dump copies them.
 #include "chunk_log.hpp"
 
+#include <cstring>
+
 namespace model CONTRAIL_DETAIL_HIDDEN {
 
 namespace {
@@ -11,7 +13,7 @@ constexpr char newcomer_name[] = "newcomer";
 
 long answer(long number, long argument) {
   if (number == SYS_gettid) return newcomer_tid;
-  if (number == SYS_prctl) memcpy(reinterpret_cast<void*>(argument), newcomer_name, sizeof newcomer_name);
+  if (number == SYS_prctl) ::memcpy(reinterpret_cast<void*>(argument), newcomer_name, sizeof newcomer_name);
   if (number != SYS_tgkill || argument == newcomer_tid) return 0;
   errno = ESRCH;
   return -1;
@@ -34,7 +36,7 @@ void set_up(owner ended) {
     open.word.value = (uint64_t{77} << duration_shift) - 5;
   }
   if (ended != owner::none) return;
-  memset(static_cast<void*>(&image.slots[0]), 0, sizeof image.slots[0]);
+  ::memset(static_cast<void*>(&image.slots[0]), 0, sizeof image.slots[0]);
   image.slots[0].state.value = slot_word(1, slot_state::free);
 }
 

@@ -8,6 +8,7 @@
 #include "contrail/contrail.hpp"
 
 #include <cstdio>
+#include <cstring>
 
 namespace model CONTRAIL_DETAIL_HIDDEN {
 
@@ -30,7 +31,7 @@ struct small_image {
 
   /// All empty, with so many chunks and slots in use, as `start` leaves it.
   void clear(unsigned chunk_count, unsigned slot_count, uint64_t generation = 1) {
-    memset(static_cast<void*>(this), 0, sizeof *this);
+    ::memset(static_cast<void*>(this), 0, sizeof *this);
     view.super = &super;
     view.slots = slots;
     view.slot_count = slot_count;
