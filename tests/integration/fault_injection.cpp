@@ -22,8 +22,7 @@ namespace {
 using namespace syscall_faults;
 using contrail::error_code;
 
-constexpr int all_errors[] = {ENOMEM, EINTR, EIO, ENOSPC, EACCES, EMFILE, EINVAL};
-constexpr int few_errors[] = {EINVAL};
+const std::vector<int> all_errors = {ENOMEM, EINTR, EIO, ENOSPC, EACCES, EMFILE, EINVAL};
 constexpr unsigned regions_before = 3000;
 
 bool clocks_are_system_calls() { return std::getenv("CONTRAIL_TEST_WITHOUT_VDSO") != nullptr; }
@@ -57,7 +56,7 @@ std::vector<std::string> names_in(const std::string& folder) {
 
 /// Runs `child` with every fault; `check` looks at what each run left behind. Returns the number of runs.
 template <class Prepare, class Child, class Check>
-unsigned with_every_fault(Prepare&& prepare, Child&& child, Check&& check) {
+unsigned with_every_fault(Prepare&& prepare, Child&& child, Check&& check, std::vector<int> errors = all_errors) {
   unsigned runs = 0, most_calls = 0;
   const auto try_one = [&](const fault& wanted) {
     prepare();
@@ -73,9 +72,12 @@ unsigned with_every_fault(Prepare&& prepare, Child&& child, Check&& check) {
     check(wanted, result);
     return result.first_failed != -1;
   };
-  const bool few = clocks_are_system_calls() && !long_run();
-  for (const int error : few ? std::vector<int>(std::begin(few_errors), std::end(few_errors))
-                             : std::vector<int>(std::begin(all_errors), std::end(all_errors))) {
+  if (long_run()) {
+    errors = all_errors;
+  } else if (clocks_are_system_calls()) {
+    errors = {EINVAL};
+  }
+  for (const int error : errors) {
     for (const extent reach : {extent::once, extent::same_kind, extent::everything}) {
       for (unsigned nth = 0; try_one({nth, error, reach}); ++nth) {
       }
@@ -336,6 +338,60 @@ TEST_CASE("attaching, binding and recording work while system calls fail", "[fau
                      return still_records(dump.records("before").size());
                    },
                    [](const fault&, const outcome&) {});
+}
+
+TEST_CASE("a start with a file whose system calls fail says so, and older files stay whole", "[faults]") {
+  if (skipped()) return;
+  const temporary_folder folder, other;
+  const std::string path = folder / "box", template_path = other / "older";
+  // What a process leaves that ends without stop.
+  REQUIRE(status_of_child([&] {
+            return flight_recorder::start({.memory = 1 << 20, .file = template_path.c_str()}) ? 1 : 0;
+          }) == 0);
+  const std::string older = content_of(template_path);
+  REQUIRE(older.size() == 1 << 20);
+  for (const bool replaces : {false, true}) {
+    INFO("an older file is there: " << replaces);
+    const auto prepare = [&] {
+      for (const std::string& name : names_in(folder.path())) unlink((folder / name.c_str()).c_str());
+      if (replaces) write_file(path, older);
+    };
+    const auto child = [&] {
+      begin();
+      const contrail::error failed = flight_recorder::start({.memory = 1 << 20, .file = path.c_str()});
+      end();
+      tell(failed);
+      if (failed) {
+        if (flight_recorder::status().state != contrail::recorder_state::off) return 1;
+        const temporary_folder later;
+        const std::string later_path = later / "box";
+        if (flight_recorder::start({.memory = 1 << 20, .file = later_path.c_str()})) return 2;
+        return still_records(0);
+      }
+      return still_records(0);
+    };
+    with_every_fault(prepare, child, [&](const fault& wanted, const outcome& result) {
+      const bool succeeded = shared_answer().code == error_code::none;
+      if (!succeeded) check_sentence(wanted, path);
+      size_t older_files = 0, new_files = 0, rest = 0;
+      for (const std::string& name : names_in(folder.path())) {
+        const std::string content = content_of(folder / name.c_str());
+        const bool has_a_name = name == "box" || name == "box.1";
+        if (has_a_name && content == older) {
+          ++older_files;
+        } else if (has_a_name && content.substr(0, 5) == "\x89" "CTRL" && content.size() == older.size()) {
+          ++new_files;
+        } else {
+          UNSCOPED_INFO("what is this: " << name << ", " << content.size() << " bytes");
+          ++rest;
+        }
+      }
+      CHECK(older_files == (replaces ? 1U : 0U));
+      CHECK(new_files == (succeeded ? 1U : 0U));
+      if (!result.unlink_failed) CHECK(rest == 0);
+      if (wanted.reach == extent::half_written) CHECK(succeeded);
+    }, {EINTR, ENOSPC, EACCES});
+  }
 }
 
 TEST_CASE("all of this holds where reading a clock is a system call that may fail") {

@@ -4,6 +4,7 @@
 #include "support/recorder.hpp"
 #include "support/single_step.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <thread>
 #include <vector>
@@ -55,44 +56,84 @@ void restart() {
 
 }  // namespace
 
+namespace {
+
+/// Interrupts a record by `interruption`, after `prepare`, at each of its instructions, or at some `points` of them, and
+/// checks what a dump then has.
+void restart_at_instructions(uint64_t points, void (*prepare)(), void (*interruption)(), bool traces) {
+  if (single_step::is_long_mode()) points *= 20;
+  single_step::install();
+  running_recorder recorder({.memory = memory_after(true)});
+  handler_number = 0;
+  failed_restarts = 0;
+  trace(1, 0);
+  constexpr long never = 1'000'000'000;
+  uint64_t length = never;
+  for (int i = 0; i < 3; ++i) {  // the shortest of three, as a new time epoch makes a record take longer
+    prepare();
+    single_step::interrupt_at(never, [] { trace(1, 0); }, interruption);
+    length = std::min(length, static_cast<uint64_t>(never - single_step::steps_left));
+  }
+  const uint64_t stride = length / points + 1;
+  uint64_t trials = 0, whole = 0, counted = 0;
+  for (;; ++trials) {
+    prepare();
+    const uint64_t n = 2 * trials + 1, instruction = trials * stride;
+    if (!single_step::interrupt_at(static_cast<long>(instruction), [&] { trace(1, n); }, interruption)) break;
+    trace(1, n + 1);
+    INFO("instruction " << instruction);
+    const auto dump = dump_now();
+    dump_reader::check_chains(dump);
+    for (const char* name : {"region", "instant"}) {
+      // Of what was interrupted a record may be there; what came after it must be, or is counted: code that had
+      // chosen its frame goes back there, and only the end of the region after it finds that the frame is of before.
+      numbers found = traced(dump, name, 1);
+      REQUIRE(found.size() <= 2);
+      const bool last_is_there = !found.empty() && found.back() == n + 1;
+      REQUIRE((last_is_there || dump.dropped(contrail::detail::drop_reason::misnested) == 1));
+      counted += !last_is_there;
+      if (found.size() == 2) REQUIRE(found[0] == n);
+      whole += !found.empty() && found[0] == n;
+      REQUIRE(traced(dump, name, 2) == (traces ? numbers{handler_number} : numbers{}));
+    }
+    REQUIRE(dump.open_names().empty());
+  }
+  WARN(length << " instructions, " << trials << " points, " << counted << " counted");
+  CHECK(failed_restarts == 0);
+  CHECK(length > 100);
+  CHECK(trials >= 10);
+  CHECK(whole > 0);
+  CHECK(counted < trials / 10);
+}
+
+void (*const restarts[])() = {restart<true, false>, restart<true, true>, restart<false, false>, restart<false, true>};
+
+}  // namespace
+
 TEST_CASE("the recorder may be restarted at every instruction of a record that is being written") {
   if (!single_step::possible) return;
-  single_step::install();
-  void (*const restarts[])() = {restart<true, false>, restart<true, true>, restart<false, false>, restart<false, true>};
   for (unsigned variant = 0; variant < 4; ++variant) {
-    running_recorder recorder({.memory = memory_after(true)});
-    const bool traces = variant % 2 == 1;
-    handler_number = 0;
-    failed_restarts = 0;
-    trace(1, 0);
-    uint64_t trials = 0, whole = 0, counted = 0;
-    for (bool interrupted = true; interrupted && trials < 2000; ++trials) {
-      const uint64_t n = 2 * trials + 1;
-      interrupted = single_step::interrupt_at(static_cast<long>(trials), [&] { trace(1, n); }, restarts[variant]);
-      trace(1, n + 1);
-      if (!interrupted) break;
-      INFO("variant " << variant << ", instruction " << trials);
-      const auto dump = dump_now();
-      dump_reader::check_chains(dump);
-      for (const char* name : {"region", "instant"}) {
-        // Of what was interrupted a record may be there; what came after it must be, or is counted: code that had
-        // chosen its frame goes back there, and only the end of the region after it finds that the frame is of before.
-        numbers found = traced(dump, name, 1);
-        if (found.size() == 2) REQUIRE(found[0] == n);
-        whole += !found.empty() && found[0] == n;
-        REQUIRE(found.size() <= 2);
-        const bool last_is_there = !found.empty() && found.back() == n + 1;
-        REQUIRE((last_is_there || dump.dropped(contrail::detail::drop_reason::misnested) == 1));
-        counted += !last_is_there;
-        REQUIRE(traced(dump, name, 2) == (traces ? numbers{handler_number} : numbers{}));
-      }
-      REQUIRE(dump.open_names().empty());
-    }
-    CHECK(failed_restarts == 0);
-    CHECK(trials > 100);
-    CHECK(whole > 0);
-    CHECK(counted < 10);
-    WARN("variant " << variant << ": " << trials << " instructions, " << counted << " counted");
+    INFO("variant " << variant);
+    restart_at_instructions(1000, [] {}, restarts[variant], variant % 2 == 1);
+  }
+}
+
+TEST_CASE("the recorder may be restarted while a call site asks whether it is on") {
+  if (!single_step::possible) return;
+  for (unsigned variant = 0; variant < 4; ++variant) {
+    INFO("variant " << variant);
+    restart_at_instructions(25, [] { flight_recorder::set_filter({}); }, restarts[variant], variant % 2 == 1);
+  }
+}
+
+TEST_CASE("the recorder may be restarted while a thread attaches and a call site binds") {
+  if (!single_step::possible) return;
+  const auto prepare = [] {
+    if (flight_recorder::stop() || flight_recorder::start({.memory = memory_after(false)})) ++failed_restarts;
+  };
+  for (const unsigned variant : {1U, 3U}) {
+    INFO("variant " << variant);
+    restart_at_instructions(8, prepare, restarts[variant], variant % 2 == 1);
   }
 }
 

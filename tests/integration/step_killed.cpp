@@ -299,13 +299,13 @@ void stop_and_start(unsigned) {
 }
 
 constexpr scenario scenarios[] = {
-    {"attach and binding", 1 << 20, attach_and_bind, 2, 40},
-    {"every form of a record", 1 << 20, forms, 4, 400},
+    {"attach and binding", 1 << 20, attach_and_bind, 1, 20},
+    {"every form of a record", 1 << 20, forms, 2, 60},
     {"long forms and a new time epoch", 18 << 20, long_forms, 1, 20},
-    {"a change of chunks", 1 << 20, chunk_change, 4, 120},
-    {"a change of chunks when all are used", 1 << 20, recycling, 4, 120},
+    {"a change of chunks", 1 << 20, chunk_change, 2, 40},
+    {"a change of chunks when all are used", 1 << 20, recycling, 2, 40},
     {"a thread's begin and end", 1 << 20, threads, 2, 20},
-    {"dumps", 1 << 20, dumps, 3, 30},
+    {"dumps", 1 << 20, dumps, 2, 12},
     {"stop and start", 1 << 20, stop_and_start, 1, 20},
 };
 

@@ -52,14 +52,18 @@ inline void write(lane& writer, unsigned words, uint64_t first) {
 inline bool roll(unsigned slot, uint64_t ticks) {
   note("seals its chunk and takes the next");
   lane& writer = image.slots[slot].lanes[0];
+  uint64_t words = 0;
   if (const chunk* const before = own_chunk(writer)) {
     log(written, {own_value(before->ticket), sealed_ticks_index, ticks});
+    words = own_value(before->words_before) + (own_value(writer.cursor) - reinterpret_cast<uint64_t>(before->words)) / 8;
   }
   constexpr unsigned more_than_fits = chunk_words;
   if (!prepare_lane(own_object().process, image.view, image.slots[slot], 0, more_than_fits, ticks)) {
     log(dropped, {1});
     return false;
   }
+  const bool follows_a_gap = own_value(own_chunk(writer)->words_before) != words && words != 0;
+  require(!follows_a_gap, "a chunk does not say how much its lane wrote before");
   log_header(writer);
   return true;
 }
@@ -134,6 +138,10 @@ class chunk_judge {
                            (before == chunk_state::open && now == chunk_state::sealed);
       if (is_taken && ticket <= ticket_before) {
         return name + " went from ticket " + std::to_string(ticket_before) + " back to " + std::to_string(ticket);
+      }
+      const auto sealed = written_.find({ticket_before, sealed_ticks_index});
+      if (is_taken && sealed != written_.end() && *sealed->second.rbegin() > of_.last(&image.super.overwritten_ticks)) {
+        return name + " was overwritten, and the image does not say so";
       }
       if (!is_taken && !(goes_on && ticket == ticket_before)) {
         return name + " has two owners, of tickets " + std::to_string(ticket_before) + " and " + std::to_string(ticket);

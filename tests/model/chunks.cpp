@@ -86,29 +86,32 @@ std::string judge_pool(outcome& of, std::initializer_list<unsigned> opened) {
   return "";
 }
 
-/// Two threads take chunks of a pool that has one for each.
-scenario two_takers() {
-  const auto taker = [](unsigned slot) {
-    return [slot] {
+/// Gives each of two threads an open chunk, of a pool of so many.
+void open_two(unsigned chunks) {
+  image.clear(chunks, 2);
+  image.start();
+  for (unsigned slot = 0; slot != 2; ++slot) {
+    image.attach(slot, first_tid + slot);
+    image.open(slot);
+  }
+}
+
+/// Both go on to their next chunks, `rolls` times.
+scenario two_takers(const char* name, void (*set_up)(), unsigned rolls, std::vector<const char*> cases) {
+  const auto taker = [=](unsigned slot) {
+    return [=] {
       write(lane_of_slot(slot), 1, 1000 * (slot + 1));
-      for (unsigned i = 1; i != (is_long() ? 3U : 2U); ++i) {
+      for (unsigned i = 1; i <= rolls; ++i) {
         if (roll(slot, 10'000 + i)) write(lane_of_slot(slot), 1, 1000 * (slot + 1) + i);
       }
     };
   };
-  return {"two_takers",
-          [] {
-            image.clear(2, 2);
-            image.start();
-            image.attach(0, first_tid);
-            image.attach(1, first_tid + 1);
-            image.open(0);
-            image.open(1);
-          },
+  return {name,
+          set_up,
           {variables()},
           {{"A", taker(0)}, {"B", taker(1)}},
           [](outcome& of) { return judge_pool(of, {0, 1}); },
-          {"all have chunks", "one has none"},
+          std::move(cases),
           name_of,
           value_of};
 }
@@ -167,6 +170,12 @@ scenario three_takers() {
 
 int main(int count, char** arguments) {
   using namespace model;
-  return run_scenarios({append_while_copied(), recycle_while_copied(), two_takers(), delayed_taker(),
-                        three_takers()}, count, arguments);
+  std::vector<scenario> all = {
+      append_while_copied(),
+      recycle_while_copied(),
+      two_takers("two_takers", [] { open_two(2); }, 1, {"all have chunks", "one has none"}),
+      delayed_taker(),
+      three_takers()};
+  if (is_long()) all.push_back(two_takers("two_takers_of_three_chunks", [] { open_two(3); }, 2, {"all have chunks"}));
+  return run_scenarios(all, count, arguments);
 }

@@ -73,15 +73,26 @@ void code::run(unsigned thread, uint32_t frontier) {
   ticks_ = (thread + 1) * 0x10000;
   ++runs_;
   running = this;
-  if (setjmp(leave_) == 0) {
-    bodies_[thread]();
-    code_node& end = trees_[thread][at_];
-    end.next.what = kind::end;
-    end.is_known = true;
-    end.end.facts = facts_;
-    end.end.stored = stored_;
-  }
+  // Always on the same stack: where the explorer's own is depends on how deep its search is, and some code looks.
+  static std::vector<char> stack(1 << 20);
+  ucontext_t body;
+  getcontext(&body);
+  body.uc_stack.ss_sp = stack.data();
+  body.uc_stack.ss_size = stack.size();
+  body.uc_link = &back_;
+  makecontext(&body, [] { running->run_body(); }, 0);
+  swapcontext(&back_, &body);
   running = nullptr;
+}
+
+void code::run_body() {
+  if (setjmp(leave_) != 0) return;
+  bodies_[thread_]();
+  code_node& end = trees_[thread_][at_];
+  end.next.what = kind::end;
+  end.is_known = true;
+  end.end.facts = facts_;
+  end.end.stored = stored_;
 }
 
 void code::fail(const char* why) {

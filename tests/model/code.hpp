@@ -20,6 +20,8 @@
 #include <span>
 #include <string>
 
+#include <ucontext.h>
+
 namespace model {
 
 /// What one thread did and saw in one execution, as it reported it.
@@ -84,6 +86,7 @@ class code {
 
  private:
   void run(unsigned thread, uint32_t frontier);
+  void run_body();
   uint64_t answer(const operation& what);
   place& find_place(const void* address, size_t bytes);
   uint32_t add_node(uint32_t parent, uint64_t value);
@@ -102,6 +105,7 @@ class code {
   std::vector<uint32_t> path_;  ///< from the root's successor to the frontier
   size_t depth_ = 0;
   uint32_t at_ = 0;
+  ucontext_t back_;
   std::jmp_buf leave_;
   std::map<uint64_t, std::vector<uint64_t>> stored_;
   std::vector<uint64_t> facts_;

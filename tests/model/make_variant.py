@@ -88,6 +88,8 @@ MUTANTS = [
            [Change("pool.hpp", "    if (ticket_of(found) >= ticket) continue;\n", "")]),
     Mutant("taken_without_exchange", "chunks", "two_takers",
            [Change("pool.hpp", TAKE, "    state.store_release(state_word(ticket, chunk_state::taking));\n")]),
+    Mutant("overwriting_not_noted", "chunks", "delayed_taker",
+           [Change("pool.hpp", "note_overwritten(super, candidate.sealed_ticks.load_relaxed());", "{}")]),
     Mutant("sealed_stored_relaxed", "chunks", "two_takers",
            [Change("pool.hpp", "image.chunk_states[index].store_release(", "image.chunk_states[index].store_relaxed(")]),
     # ---- frames ----

@@ -124,9 +124,6 @@ inline int set_time(timespec* to) {
 #define __atomic_compare_exchange_n(to, expected, desired, weak, how, how_if_failed) \
   ::model::compare_exchange(to, expected, desired, how, how_if_failed)
 #define __atomic_thread_fence(how) ::model::fence(how)
-// Where the stack is depends on how deep the explorer is in its search.
-#define __builtin_dwarf_cfa() reinterpret_cast<void*>(uint64_t{1} << 46)
-#define __builtin_frame_address(level) reinterpret_cast<void*>(uint64_t{1} << 46)
 #define __builtin_ia32_rdtsc() ::model::ticks()
 #define clock_gettime(clock, to) ((void)(clock), ::model::set_time(to))
 #define syscall(...) ::model::answer_system_call(__VA_ARGS__)

@@ -26,6 +26,7 @@ inline constexpr long trap_flag = 0x100;
 inline long steps_left = 0;
 inline long period = 0;  ///< interrupt again after so many instructions; 0: once
 inline void (*interruption)() = nullptr;
+inline bool is_over = false;  ///< set by an interruption, in a forked child: nothing more is stepped
 
 /// How many instructions were interrupted; told when the program ends.
 struct point_counter {
@@ -52,6 +53,7 @@ inline void on_trap(int, siginfo_t*, void* raw) {
   }
   ++counter.points;
   interruption();
+  if (is_over) static_cast<ucontext_t*>(raw)->uc_mcontext.gregs[REG_EFL] &= ~trap_flag;
 #else
   static_cast<void>(raw);
 #endif

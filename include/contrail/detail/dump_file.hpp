@@ -121,10 +121,8 @@ class replacing_file {
       text.add(".tmp-").add(pid).add('-').add(sequence + attempt);
       descriptor_ = open(temporary_, (lock ? O_RDWR : O_WRONLY) | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
       error_ = descriptor_ < 0 ? errno : 0;
-      if (descriptor_ >= 0 && lock && (flock(descriptor_, LOCK_EX | LOCK_NB) != 0 || is_unlinked())) {
-        // Somebody who cleans up was faster; or this file system has no locks, which leaves nobody to clean up.
-        error_ = is_unlinked() || errno == EWOULDBLOCK ? EEXIST : errno;
-        if (error_ != EEXIST) unlink(temporary_);
+      if (descriptor_ >= 0 && lock && (error_ = lock_made()) != 0) {
+        unlink(temporary_);
         close(descriptor_);
         descriptor_ = -1;
       }
@@ -166,9 +164,12 @@ class replacing_file {
   }
 
  private:
-  bool is_unlinked() const {
+  /// EEXIST where somebody who cleans up was faster than the lock; another error also where the file system has no locks.
+  int lock_made() const {
     struct stat now {};
-    return fstat(descriptor_, &now) != 0 || now.st_nlink == 0;
+    if (flock(descriptor_, LOCK_EX | LOCK_NB) != 0) return errno == EWOULDBLOCK ? EEXIST : errno;
+    if (fstat(descriptor_, &now) != 0) return errno;
+    return now.st_nlink == 0 ? EEXIST : 0;
   }
 
   const char* path_;

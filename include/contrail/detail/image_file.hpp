@@ -50,8 +50,8 @@ inline int reserve_space(int file, uint64_t bytes) {
   // <sys/resource.h> would have to be compiled for it.
   uint64_t limit[2] = {~uint64_t{0}, 0};
   if (syscall(SYS_prlimit64, 0, 1, nullptr, limit) == 0 && bytes > limit[0]) return EFBIG;
-  while (fallocate(file, 0, 0, static_cast<off_t>(bytes)) != 0) {
-    if (errno == EINTR) continue;
+  for (int interruptions = 0; fallocate(file, 0, 0, static_cast<off_t>(bytes)) != 0;) {
+    if (errno == EINTR && ++interruptions < 1000) continue;
     if (errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL) return errno;
     // This file system cannot reserve: what has been written and has reached the disk has its space as well.
     const char zeros[4096] = {};
@@ -83,9 +83,8 @@ class older_file {
     error_ = file_ >= 0 ? inspect(may_be_half_made) : errno == ELOOP || errno == ENXIO ? EEXIST : errno;
     // It was moved or replaced before we had the lock.
     struct stat now {};
-    if (error_ == 0 && (fstatat(AT_FDCWD, path, &now, AT_SYMLINK_NOFOLLOW) != 0 || now.st_ino != there_.st_ino)) {
-      error_ = EBUSY;
-    }
+    if (error_ == 0 && fstatat(AT_FDCWD, path, &now, AT_SYMLINK_NOFOLLOW) != 0) error_ = errno == ENOENT ? EBUSY : errno;
+    if (error_ == 0 && now.st_ino != there_.st_ino) error_ = EBUSY;
   }
   ~older_file() {
     if (file_ >= 0) close(file_);
