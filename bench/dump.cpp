@@ -3,10 +3,13 @@
 //   bench_dump --disk=FOLDER [--benchmark_...]    measure; dumps to disk go to FOLDER
 //   bench_dump --write=FILE                       only write the dump of a full recorder, for the converter's benchmark
 #include <benchmark/benchmark.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <contrail/contrail.hpp>
 
 #include <atomic>
+#include <csignal>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -76,6 +79,37 @@ void dump_to_file(benchmark::State& state, const std::string& folder) {
     fclose(file);
   }
   unlink(path.c_str());
+}
+
+/// From the store through a null pointer until the process is gone, dump and all, in a child with a full recorder.
+void crash_dump(benchmark::State& state, const std::string& folder) {
+  const std::string path = folder + "/contrail-bench-crash-" + std::to_string(getpid()) + ".contrail";
+  void* const shared = mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  auto* const crashed_at_ns = static_cast<volatile double*>(shared);
+  double bytes = 0;
+  for (auto _ : state) {
+    unlink(path.c_str());
+    const pid_t child = fork();
+    if (child == 0) {
+      if (flight_recorder::start({.prefault = true}) || flight_recorder::dump_on_crash(path.c_str())) _exit(1);
+      fill_recorder();
+      *crashed_at_ns = clock_ns(CLOCK_MONOTONIC);
+      *unknown(static_cast<volatile char*>(nullptr)) = 1;
+    }
+    int status = 0;
+    waitpid(child, &status, 0);
+    state.SetIterationTime((clock_ns(CLOCK_MONOTONIC) - *crashed_at_ns) * 1e-9);
+    FILE* const file = fopen(path.c_str(), "rb");
+    if (file == nullptr || !WIFSIGNALED(status) || WTERMSIG(status) != SIGSEGV) {
+      return state.SkipWithError("The child did not crash as it should, or left no dump.");
+    }
+    fseek(file, 0, SEEK_END);
+    bytes = static_cast<double>(ftell(file));
+    fclose(file);
+  }
+  report_size(state, bytes);
+  unlink(path.c_str());
+  munmap(shared, 4096);
 }
 
 struct plain_region {
@@ -160,6 +194,11 @@ int main(int argc, char** argv) {
   add("dump to memory", dump_to_memory);
   add("dump to /dev/shm", [](benchmark::State& state) { dump_to_file(state, "/dev/shm"); });
   add("dump to disk", [](benchmark::State& state) { dump_to_file(state, disk_folder); });
+  const auto add_crash = [](const char* name, auto function) {
+    benchmark::RegisterBenchmark(name, function)->UseManualTime()->Unit(benchmark::kMillisecond)->Iterations(4);
+  };
+  add_crash("crash dump to /dev/shm", [](benchmark::State& state) { crash_dump(state, "/dev/shm"); });
+  add_crash("crash dump to disk", [](benchmark::State& state) { crash_dump(state, disk_folder); });
   benchmark::RegisterBenchmark("region beside a dump", region_beside_a_dump)->Iterations(1)->UseRealTime();
   benchmark::RunSpecifiedBenchmarks();
   return 0;

@@ -210,12 +210,35 @@ struct options {
   /// Touch all memory at start, some 0.3 ms a MiB, instead of at first use, some 5 us per 8 KiB.
   bool prefault = false;
   filter_options filter{};
+  /// Keeps the recorder in this file instead of in private memory, so that what it holds outlives a SIGKILL of the
+  /// process. Placeholders as in the path of a dump. The string is copied.
+  const char* file = nullptr;
+  /// How many older files of that name, or pattern, stay when a new one is made; at most 64.
+  unsigned keep_files = 4;
+  /// A forked child records too, from the start on, in an image of its own with these options. Else it records nothing
+  /// until it calls start.
+  bool follow_fork = false;
 };
 
 /// Options of one dump.
 struct dump_options {
   /// How far back it reaches; 0: as far as `options::window` says.
   duration last{};
+};
+
+/// Options of flight_recorder::dump_on_crash.
+struct crash_options {
+  /// How far back the dump reaches; 0: as far as `options::window` says.
+  duration last{};
+  /// The numbers of the signals: SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV, SIGSYS, or fewer of them. 0 is none.
+  int signals[7] = {4, 5, 6, 7, 8, 11, 31};
+  /// std::terminate too: exceptions that nobody catches, or that leave a noexcept function.
+  bool terminate = true;
+  /// A dump that takes longer is given up, and the process dies without.
+  duration watchdog{10'000'000'000};
+  /// Gives the calling thread an alternate signal stack at once, if it has none, so that its stack may overflow. Threads
+  /// that record get one in any case.
+  bool caller_stack = true;
 };
 
 enum class recorder_state { off, recording };
@@ -246,259 +269,21 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #ifndef CONTRAIL_FLIGHT_RECORDER_HPP
 #define CONTRAIL_FLIGHT_RECORDER_HPP
 
-// ==== contrail/detail/dump.hpp ======================================================================================
-// A dump from request to file: one at a time, in the window that the options allow, with errors in sentences.
-#ifndef CONTRAIL_DETAIL_DUMP_HPP
-#define CONTRAIL_DETAIL_DUMP_HPP
-
-// ==== contrail/detail/dump_file.hpp =================================================================================
-// Dump files: paths with placeholders, and files that appear whole or not at all.
-#ifndef CONTRAIL_DETAIL_DUMP_FILE_HPP
-#define CONTRAIL_DETAIL_DUMP_FILE_HPP
-
-// ==== contrail/detail/safe_writer.hpp ===============================================================================
-// Bytes to a descriptor, and short texts into fixed buffers, without the heap, locks or stdio.
-#ifndef CONTRAIL_DETAIL_SAFE_WRITER_HPP
-#define CONTRAIL_DETAIL_SAFE_WRITER_HPP
-
-#include <errno.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <unistd.h>
-
-CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail CONTRAIL_DETAIL_HIDDEN {
-
-/// Puts errno back when a scope ends, so that a signal handler leaves no trace of its system calls.
-class errno_keeper {
- public:
-  errno_keeper() : saved_(errno) {}
-  ~errno_keeper() { errno = saved_; }
-  errno_keeper(const errno_keeper&) = delete;
-  errno_keeper& operator=(const errno_keeper&) = delete;
-
- private:
-  int saved_;
-};
-
-/// Writes all of it, however often the kernel takes only a part or a signal interrupts. Returns 0 or an errno value.
-// Async-signal-safe.
-inline int write_all(int descriptor, const void* bytes, size_t size) {
-  const char* at = static_cast<const char*>(bytes);
-  while (size != 0) {
-    const ssize_t taken = write(descriptor, at, size);
-    if (taken < 0) {
-      if (errno == EINTR) continue;
-      return errno;
-    }
-    // A descriptor that takes nothing and reports nothing would make this loop endless.
-    if (taken == 0) return EIO;
-    at += taken;
-    size -= static_cast<size_t>(taken);
-  }
-  return 0;
-}
-
-/// Appends to a caller's buffer, always terminated; what does not fit is cut and `cut()` says so.
-// Async-signal-safe.
-class text_writer {
- public:
-  text_writer(char* buffer, size_t capacity) : buffer_(buffer), capacity_(capacity) { buffer_[0] = '\0'; }
-
-  text_writer& add(char c) {
-    if (size_ + 1 < capacity_) {
-      buffer_[size_++] = c;
-      buffer_[size_] = '\0';
-    } else {
-      cut_ = true;
-    }
-    return *this;
-  }
-  text_writer& add(const char* text) {
-    while (*text != '\0') add(*text++);
-    return *this;
-  }
-  text_writer& add(uint64_t number) {
-    char digits[20];
-    int count = 0;
-    do {
-      digits[count++] = static_cast<char>('0' + number % 10);
-      number /= 10;
-    } while (number != 0);
-    while (count != 0) add(digits[--count]);
-    return *this;
-  }
-
-  bool cut() const { return cut_; }
-  size_t size() const { return size_; }
-
- private:
-  char* buffer_;
-  size_t capacity_;
-  size_t size_ = 0;
-  bool cut_ = false;
-};
-
-/// The system's word for an errno value: strerror is not async-signal-safe.
-// Async-signal-safe.
-inline const char* errno_text(int number) {
-  switch (number) {
-    case ENOENT: return "no such file or directory";
-    case EACCES: return "permission denied";
-    case EPERM: return "operation not permitted";
-    case EEXIST: return "it exists already";
-    case EISDIR: return "it is a directory";
-    case ENOTDIR: return "a part of the path is no directory";
-    case ELOOP: return "it is a symbolic link, or too many of them";
-    case ENOSPC: return "no space left on the device";
-    case EDQUOT: return "the disk quota is used up";
-    case EROFS: return "the file system is read-only";
-    case ENAMETOOLONG: return "the name is too long";
-    case EMFILE: return "the process has too many open files";
-    case ENFILE: return "the system has too many open files";
-    case ENOMEM: return "out of memory";
-    case EIO: return "input/output error";
-    case EFBIG: return "the file would be too large";
-    case EPIPE: return "nobody reads the other end";
-    case EBADF: return "the descriptor is not open for writing";
-    case EAGAIN: return "the descriptor is non-blocking and full";
-    case EINVAL: return "invalid argument";
-    default: return nullptr;
-  }
-}
-
-}  // namespace detail
-CONTRAIL_DETAIL_NAMESPACE_END
-
-#endif
-
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
-CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail CONTRAIL_DETAIL_HIDDEN {
-
-inline constexpr size_t longest_path_bytes = 1024;
-
-/// What the placeholders of a dump's path stand for.
-struct path_values {
-  uint64_t pid;
-  uint64_t seconds;         ///< since 1970, for %t
-  uint64_t sequence;        ///< for %n
-  const char* executable;   ///< its file name without folders, for %e
-};
-
-inline error path_error(error_code code, const char* what, const char* path, const char* why) {
-  char message[sizeof(error)];
-  text_writer(message, sizeof message).add(what).add(path).add(why);
-  return {code, message};
-}
-
-/// Expands %p, %t, %n, %e and %% of `pattern`.
-// Async-signal-safe.
-inline error expand_path(const char* pattern, const path_values& values, char (&path)[longest_path_bytes]) {
-  if (pattern == nullptr || *pattern == '\0') return {error_code::path, "The path of the dump is empty: name a file."};
-  text_writer writer(path, sizeof path);
-  for (const char* at = pattern; *at != '\0'; ++at) {
-    if (*at != '%') {
-      writer.add(*at);
-      continue;
-    }
-    switch (*++at) {
-      case 'p': writer.add(values.pid); break;
-      case 't': writer.add(values.seconds); break;
-      case 'n': writer.add(values.sequence); break;
-      case 'e': writer.add(values.executable); break;
-      case '%': writer.add('%'); break;
-      default:
-        return path_error(error_code::path, "The path ", pattern,
-                          " has an unknown placeholder: %p, %t, %n, %e and %% exist.");
-    }
-  }
-  // The name of the temporary file beside it is 24 bytes longer.
-  if (writer.cut() || writer.size() + 32 > sizeof path) {
-    return {error_code::path, "The path of the dump is longer than 992 bytes once expanded: use a shorter one."};
-  }
-  return {};
-}
-
-/// A file that is written under a temporary name and takes its own name when it is complete. An older file of that name
-/// stays whole until then. Mode 0600, never through a symbolic link.
-// Async-signal-safe.
-class replacing_file {
- public:
-  replacing_file(const char* path, uint64_t pid, uint64_t sequence) : path_(path) {
-    // A device or a pipe would be replaced by a file as well: nobody who names one means that.
-    struct stat there {};
-    if (fstatat(AT_FDCWD, path, &there, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISREG(there.st_mode) && !S_ISLNK(there.st_mode)) {
-      error_ = S_ISDIR(there.st_mode) ? EISDIR : EEXIST;
-      return;
-    }
-    // A crashed process of the same id may have left a temporary file behind: step over a few.
-    for (uint64_t attempt = 0; attempt < 16 && descriptor_ < 0; ++attempt) {
-      text_writer(temporary_, sizeof temporary_).add(path).add(".tmp-").add(pid).add('-').add(sequence + attempt);
-      descriptor_ = open(temporary_, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-      error_ = descriptor_ < 0 ? errno : 0;
-      if (error_ != EEXIST) return;
-    }
-  }
-  ~replacing_file() {
-    if (descriptor_ >= 0) {
-      close(descriptor_);
-      unlink(temporary_);
-    }
-  }
-  replacing_file(const replacing_file&) = delete;
-  replacing_file& operator=(const replacing_file&) = delete;
-
-  bool is_open() const { return descriptor_ >= 0; }
-  int descriptor() const { return descriptor_; }
-  int error() const { return error_; }
-
-  /// Gives the file its name; 0 or an errno value.
-  int commit() {
-    const int closed = close(descriptor_);
-    descriptor_ = -1;
-    // close may report a write that failed late (quota, network file systems); EINTR leaves the file closed on Linux.
-    if (closed != 0 && errno != EINTR) error_ = errno;
-    // rename itself is declared by <stdio.h>, which costs every translation unit 3 ms.
-    if (error_ == 0 && syscall(SYS_renameat, AT_FDCWD, temporary_, AT_FDCWD, path_) != 0) error_ = errno;
-    if (error_ != 0) unlink(temporary_);
-    return error_;
-  }
-
- private:
-  const char* path_;
-  char temporary_[longest_path_bytes];
-  int descriptor_ = -1;
-  int error_ = 0;
-};
-
-}  // namespace detail
-CONTRAIL_DETAIL_NAMESPACE_END
-
-#endif
-// ==== contrail/detail/snapshot.hpp ==================================================================================
-// From the live image to a validated dump. It runs beside the writers and never makes one wait.
+// ==== contrail/detail/crash.hpp =====================================================================================
+// Dumps of crashes: fatal signals and std::terminate.
 //
-// Order: stacks of open regions, bindings known so far, chunks, bindings made meanwhile. Stacks before chunks, so that
-// a region that ends in between is in both and the reader drops the unfinished one, instead of in neither. Bindings
-// once more after the chunks, so that every id in a chunk resolves; and once before, so that a dump cut short has names.
-#ifndef CONTRAIL_DETAIL_SNAPSHOT_HPP
-#define CONTRAIL_DETAIL_SNAPSHOT_HPP
+// The first thread that crashes owns the dump, the others wait for it to end the process. A fault of the dump itself and
+// the watchdog arrive as signals on the owner's stack, above the dump, and leave it by siglongjmp. After the dump, done
+// or not, everything happens that would have happened without contrail: earlier handlers run, and the process dies of
+// the signal that it would have died of.
+#ifndef CONTRAIL_DETAIL_CRASH_HPP
+#define CONTRAIL_DETAIL_CRASH_HPP
 
-// ==== contrail/detail/threads.hpp ===================================================================================
-// Threads and their slots: attach, liveness, and the slow half of begin and end that needs them.
-#ifndef CONTRAIL_DETAIL_THREADS_HPP
-#define CONTRAIL_DETAIL_THREADS_HPP
-
-// ==== contrail/detail/binding.hpp ===================================================================================
-// Binds call sites and registered types to short ids inside the image: at a site's first hit its descriptor is copied
-// into the image, so that neither dlclose nor the end of the process can make a record unreadable.
-#ifndef CONTRAIL_DETAIL_BINDING_HPP
-#define CONTRAIL_DETAIL_BINDING_HPP
+// ==== contrail/detail/crash_stack.hpp ===============================================================================
+// Alternate signal stacks: a thread whose own stack overflowed has nowhere else to run the crash handler. Each thread
+// that records gets one, above a guard page; they are no part of the image.
+#ifndef CONTRAIL_DETAIL_CRASH_STACK_HPP
+#define CONTRAIL_DETAIL_CRASH_STACK_HPP
 
 // ==== contrail/detail/process.hpp ===================================================================================
 // The one recorder of the process. Inline variables are not process-wide: an executable linked without -rdynamic and
@@ -665,7 +450,7 @@ namespace detail CONTRAIL_DETAIL_HIDDEN {
 /// The file begins with the bytes 89 43 54 52 4c 0d 0a 1a ("\x89CTRL\r\n\x1a").
 inline constexpr uint64_t complement_of_image_magic = ~0x1a0a'0d4c'5254'4389ULL;
 inline constexpr uint16_t format_major = 1;  ///< a reader refuses another major version
-inline constexpr uint16_t format_minor = 0;  ///< a reader accepts any minor version and skips what it does not know
+inline constexpr uint16_t format_minor = 1;  ///< a reader accepts any minor version and skips what it does not know
 
 // ---- time ----------------------------------------------------------------------------------------------------
 
@@ -775,7 +560,8 @@ inline constexpr uint64_t point_mark = 1ULL << 62;
 inline constexpr uint64_t frame_busy = ~0ULL >> 1;
 
 inline bool is_free(const frame& at) { return at.start_ticks.load_relaxed() == 0; }
-inline void set_free(frame& at) { at.start_ticks.store_relaxed(0); }
+/// Release: a dump that finds the frame free finds the record, since it copies frames before chunks.
+inline void set_free(frame& at) { at.start_ticks.store_release(0); }
 
 /// Whether a frame's start_ticks is that of an open region.
 inline bool is_region(uint64_t start_ticks) { return start_ticks - 1 < point_mark - 1; }
@@ -813,7 +599,11 @@ struct alignas(64) thread_slot {
   atomic_word attach_ticks;
   atomic_word name_version;  ///< odd while the name changes; 0: never named by TRACE_THREAD_NAME
   atomic_word name[thread_name_bytes / 8];
-  atomic_word reserved[23];
+  atomic_word alternate_stack;  ///< live: which of contrail's signal stacks the thread has, plus 1
+  atomic_word occupant;         ///< live: who claims or seals the slot, see thread_id.hpp; 0: nobody
+  atomic_word taking[3];        ///< live: by lane, the ticket by which it is about to take a chunk; 0: none
+  atomic_word recount[3];       ///< live: by lane, 1 if a jump may have left its count of words wrong
+  atomic_word reserved[15];
   lane lanes[lane_count];
   frame frames[frame_count];
 };
@@ -889,6 +679,29 @@ static_assert(sizeof(end_of_dump) == 64);
 // ---- superblock ----------------------------------------------------------------------------------------------
 
 enum class image_kind : uint32_t { live = 1, dump = 2 };
+enum class image_storage : uint32_t { memory = 0, file = 1 };
+
+/// How the recording in a live image ended.
+enum class image_end : uint32_t {
+  none = 0,     ///< it runs, or its process was killed, crashed or called _exit
+  stopped = 1,  ///< flight_recorder::stop
+  exited = 2    ///< exit, or the end of main
+};
+
+enum class crash_cause : uint32_t { none = 0, signal = 1, terminate = 2 };
+
+/// What ended the process. In a dump: of the crash that made it.
+struct crash_note {
+  crash_cause cause;  ///< in a live image filled in last
+  uint32_t signal;    ///< 0: std::terminate
+  int32_t code;       ///< si_code: above 0 the kernel found a fault, else a process sent the signal
+  uint32_t tid;
+  uint64_t address;   ///< si_addr of a fault
+  uint32_t sender;    ///< the process that sent the signal
+  uint32_t reserved;
+  char thread[thread_name_bytes];  ///< the system's name of the thread, which may have no slot
+};
+static_assert(sizeof(crash_note) == 64);
 
 enum class drop_reason : unsigned {
   no_chunk,      ///< the pool had no chunk to give
@@ -951,10 +764,43 @@ struct superblock {
   uint32_t dump_signal;    ///< the signal that asked for it, 0: the program did
   uint32_t dump_tid;
   uint32_t reserved0;
-  uint8_t reserved[4096 - 752];
+  // 752: only in live images
+  image_storage storage;
+  image_end ended;
+  clock_anchor end;        ///< when it ended; filled in before `ended` is
+  // 792
+  crash_note crash;
+  uint8_t reserved[4096 - 856];
 };
 static_assert(sizeof(superblock) == 4096 && __builtin_offsetof(superblock, pid) == 136 &&
-              __builtin_offsetof(superblock, next_ticket) == 560 && __builtin_offsetof(superblock, dump) == 688);
+              __builtin_offsetof(superblock, next_ticket) == 560 && __builtin_offsetof(superblock, dump) == 688 &&
+              __builtin_offsetof(superblock, reserved) == 856);
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/detail/memory.hpp ====================================================================================
+// Of <string.h>, which would be 3 % of what including contrail costs.
+#ifndef CONTRAIL_DETAIL_MEMORY_HPP
+#define CONTRAIL_DETAIL_MEMORY_HPP
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+CONTRAIL_DETAIL_ALWAYS_INLINE void* memcpy(void* to, const void* from, size_t size) {
+  return __builtin_memcpy(to, from, size);
+}
+CONTRAIL_DETAIL_ALWAYS_INLINE void* memset(void* to, int byte, size_t size) { return __builtin_memset(to, byte, size); }
+CONTRAIL_DETAIL_ALWAYS_INLINE int memcmp(const void* a, const void* b, size_t size) {
+  return __builtin_memcmp(a, b, size);
+}
+CONTRAIL_DETAIL_ALWAYS_INLINE const void* memchr(const void* in, int byte, size_t size) {
+  return __builtin_memchr(in, byte, size);
+}
+CONTRAIL_DETAIL_ALWAYS_INLINE int strcmp(const char* a, const char* b) { return __builtin_strcmp(a, b); }
+CONTRAIL_DETAIL_ALWAYS_INLINE const char* strstr(const char* in, const char* what) { return __builtin_strstr(in, what); }
+CONTRAIL_DETAIL_ALWAYS_INLINE constexpr size_t strlen(const char* text) { return __builtin_strlen(text); }
 
 }  // namespace detail
 CONTRAIL_DETAIL_NAMESPACE_END
@@ -2805,7 +2651,7 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #include <dlfcn.h>
 #include <sched.h>
 #include <stddef.h>
-#include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
@@ -2840,6 +2686,14 @@ struct image_view {
   uint64_t scratch_bytes;
   uint64_t image_bytes;
   uint64_t generation;    ///< of this image in the process, from 1
+  uint64_t is_shared;     ///< 1: a file's pages. Whatever forks must map private memory over them in the child
+  image_view* replaced;   ///< the image before this one; it stays mapped
+  // Of a file: for a start that may go on in it, and for a child that wants one of its own.
+  uint64_t device;
+  uint64_t inode;
+  uint64_t keep_files;
+  char file[1024];
+  char file_pattern[1024];
   atomic_word retired;    ///< 1 once another image took over
   atomic_word slot_hand;  ///< where the next attach begins to look
   atomic_word no_slot_until;   ///< ticks before which looking for a slot again is pointless
@@ -2903,12 +2757,15 @@ struct process_state {
   atomic_word recording;  ///< 1 between start and stop
   atomic_word epoch{epoch_step};  ///< multiples of epoch_step; changes with start, stop, fork and filters
   atomic_word control;    ///< lock of start, stop, set_filter and the linking of objects; never taken while recording
-  atomic_word dumping;    ///< 1 while a dump runs
+  atomic_word dumping;    ///< whose turn it is to write a dump, see thread_id.hpp
   atomic_word dump_count;
   atomic_word window_ns;
   atomic_word hardware_clock;  ///< 1: ticks are the processor's counter; 0: CLOCK_MONOTONIC
   atomic_word tick_hz;
   atomic_word forked;  ///< 1 in a child that inherited a recording
+  atomic_word follow_fork;  ///< what a forked child does, see fork.hpp; 0: it records nothing
+  atomic_word crash;   ///< crash_state* of crash.hpp, once anybody asked for dumps of crashes
+  atomic_word stacks;  ///< stack_pool* of crash_stack.hpp, likewise
   atomic_word slow_table;  ///< const slow_half*, set by the first start, before the epoch that sends anybody there
   type_range* objects;  ///< object_root::types of every object
   filter_list categories;
@@ -3012,12 +2869,13 @@ CONTRAIL_DETAIL_UNOPTIMISED inline void pin_object(const void* address) noexcept
 // ---- control -------------------------------------------------------------------------------------------------
 
 /// Holds the lock of start, stop, set_filter, and of objects that come and go. Nothing that records, attaches, binds or
-/// dumps takes it.
+/// dumps takes it. No signal handler does; so where the thread has it already, a handler left what had it by a jump.
 class control_lock {
  public:
   explicit control_lock(process_state& process) noexcept : process_(process) {
+    const uint64_t self = static_cast<uint64_t>(syscall(SYS_gettid));
     uint64_t expected = 0;
-    while (!process_.control.compare_exchange(expected, 1)) {
+    while (!process_.control.compare_exchange(expected, self) && expected != self) {
       expected = 0;
       sched_yield();
     }
@@ -3086,6 +2944,589 @@ inline type_range* first_type_range() {
 CONTRAIL_DETAIL_NAMESPACE_END
 
 #endif
+// ==== contrail/detail/thread_id.hpp =================================================================================
+// Threads as the kernel knows them.
+#ifndef CONTRAIL_DETAIL_THREAD_ID_HPP
+#define CONTRAIL_DETAIL_THREAD_ID_HPP
+
+// ==== contrail/detail/safe_writer.hpp ===============================================================================
+// Bytes to a descriptor, and short texts into fixed buffers, without the heap, locks or stdio.
+#ifndef CONTRAIL_DETAIL_SAFE_WRITER_HPP
+#define CONTRAIL_DETAIL_SAFE_WRITER_HPP
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <unistd.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// Puts errno back when a scope ends, so that a signal handler leaves no trace of its system calls.
+class errno_keeper {
+ public:
+  errno_keeper() : saved_(errno) {}
+  ~errno_keeper() { errno = saved_; }
+  errno_keeper(const errno_keeper&) = delete;
+  errno_keeper& operator=(const errno_keeper&) = delete;
+
+ private:
+  int saved_;
+};
+
+/// Writes all of it, however often the kernel takes only a part or a signal interrupts. Returns 0 or an errno value.
+// Async-signal-safe.
+inline int write_all(int descriptor, const void* bytes, size_t size) {
+  const char* at = static_cast<const char*>(bytes);
+  // A descriptor that is always interrupted before it takes a byte must not hold a crash handler for ever.
+  for (int interruptions = 0; size != 0;) {
+    const ssize_t taken = write(descriptor, at, size);
+    if (taken < 0) {
+      if (errno == EINTR && ++interruptions < 1000) continue;
+      return errno;
+    }
+    interruptions = 0;
+    // A descriptor that takes nothing and reports nothing would make this loop endless.
+    if (taken == 0) return EIO;
+    at += taken;
+    size -= static_cast<size_t>(taken);
+  }
+  return 0;
+}
+
+/// Appends to a caller's buffer, always terminated; what does not fit is cut and `cut()` says so.
+// Async-signal-safe.
+class text_writer {
+ public:
+  text_writer(char* buffer, size_t capacity) : buffer_(buffer), capacity_(capacity) { buffer_[0] = '\0'; }
+
+  text_writer& add(char c) {
+    if (size_ + 1 < capacity_) {
+      buffer_[size_++] = c;
+      buffer_[size_] = '\0';
+    } else {
+      cut_ = true;
+    }
+    return *this;
+  }
+  text_writer& add(const char* text) {
+    while (*text != '\0') add(*text++);
+    return *this;
+  }
+  text_writer& add(uint64_t number) {
+    char digits[20];
+    int count = 0;
+    do {
+      digits[count++] = static_cast<char>('0' + number % 10);
+      number /= 10;
+    } while (number != 0);
+    while (count != 0) add(digits[--count]);
+    return *this;
+  }
+
+  bool cut() const { return cut_; }
+  size_t size() const { return size_; }
+
+ private:
+  char* buffer_;
+  size_t capacity_;
+  size_t size_ = 0;
+  bool cut_ = false;
+};
+
+/// The system's word for an errno value: strerror is not async-signal-safe.
+// Async-signal-safe.
+inline const char* errno_text(int number) {
+  switch (number) {
+    case ENOENT: return "no such file or directory";
+    case EACCES: return "permission denied";
+    case EPERM: return "operation not permitted";
+    case EEXIST: return "it exists already";
+    case EISDIR: return "it is a directory";
+    case ENOTDIR: return "a part of the path is no directory";
+    case ELOOP: return "it is a symbolic link, or too many of them";
+    case ENOSPC: return "no space left on the device";
+    case EDQUOT: return "the disk quota is used up";
+    case EROFS: return "the file system is read-only";
+    case ENAMETOOLONG: return "the name is too long";
+    case EMFILE: return "the process has too many open files";
+    case ENFILE: return "the system has too many open files";
+    case ENOMEM: return "out of memory";
+    case EIO: return "input/output error";
+    case EFBIG: return "the file would be too large";
+    case EPIPE: return "nobody reads the other end";
+    case EBADF: return "the descriptor is not open for writing";
+    case EINTR: return "signals interrupted it again and again";
+    case ENXIO: return "it is a device, a pipe or a socket";
+    case EAGAIN: return "the descriptor is non-blocking and full";
+    case EINVAL: return "invalid argument";
+    default: return nullptr;
+  }
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+#include <signal.h>
+#include <sys/syscall.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+// Async-signal-safe.
+inline uint32_t current_tid() { return static_cast<uint32_t>(syscall(SYS_gettid)); }
+
+/// Asks the kernel, not a destructor: pthread keys and C++ thread_local destructors allocate.
+// Async-signal-safe.
+inline bool is_thread_alive(uint32_t tid) {
+  const errno_keeper keep;
+  return syscall(SYS_tgkill, getpid(), tid, 0) == 0 || errno != ESRCH;
+}
+
+// ---- turns -----------------------------------------------------------------------------------------------------
+// What only one may do at a time is a word: 0, or who does it. Nobody waits for it, and none is lost for ever: code that
+// was left by siglongjmp, or by the end of its thread, never gives its turn back, but the word tells that it is gone.
+
+/// The running thread's alternate signal stack.
+// Async-signal-safe.
+inline stack_t alternate_stack() {
+  const errno_keeper keep;
+  stack_t stack{};
+  if (sigaltstack(nullptr, &stack) != 0) stack.ss_flags = SS_DISABLE;
+  return stack;
+}
+
+/// Stands on the stack of code that takes a turn, and names it: [63:42] its thread, [41] set on an alternate signal stack,
+/// [40:0] where this object is. What runs there after the code was left writes over it.
+class alignas(128) turn_holder {
+ public:
+  turn_holder() noexcept {
+    const bool is_alternate = (alternate_stack().ss_flags & SS_ONSTACK) != 0;
+    name_ = uint64_t{current_tid()} << 42 | uint64_t{is_alternate} << 41 | place_of(this);
+    for (uint64_t& mark : marks_) mark = ~name_;
+    asm volatile("" : : "r"(this) : "memory");  // nothing here reads the marks
+  }
+  turn_holder(const turn_holder&) = delete;
+  turn_holder& operator=(const turn_holder&) = delete;
+  uint64_t name() const { return name_; }
+
+  static constexpr uint64_t alternate = 1ULL << 41, places = alternate - 1;
+  static uint64_t place_of(const turn_holder* holder) { return reinterpret_cast<uint64_t>(holder) >> 7 & places; }
+
+  /// Whether the code that has this name, on the stack of the running thread, was left. Memory of stacks may be gone.
+  static bool is_overwritten(uint64_t name) {
+    turn_holder* const holder = reinterpret_cast<turn_holder*>((name & places) << 7);
+    // The kernel looks at the set before it refuses the unknown operation.
+    const errno_keeper keep;
+    constexpr long unknown_operation = 99;
+    constexpr long set_bytes = 8;
+    const auto is_gone = [](const uint64_t* at) {
+      return syscall(SYS_rt_sigprocmask, unknown_operation, at, nullptr, set_bytes) == 0 || errno == EFAULT;
+    };
+    if (is_gone(&holder->name_) || is_gone(&holder->marks_[254])) return false;
+    bool is_whole = holder->name_ == name;
+    for (const uint64_t& mark : holder->marks_) is_whole = is_whole && mark == ~name;
+    return !is_whole;
+  }
+
+ private:
+  uint64_t name_;
+  uint64_t marks_[255];  // more than what functions leave as it was of their frames
+};
+
+inline uint32_t tid_of_holder(uint64_t holder) { return static_cast<uint32_t>(holder >> 42); }
+
+/// Whether the holder of a turn will never run again, as far as `self` can tell, which runs. Of its own thread it can: a
+/// handler is deeper in the stack than what it interrupted, and on the alternate stack if that was; and what was left is
+/// overwritten sooner or later.
+// Async-signal-safe.
+inline bool is_gone(uint64_t holder, uint64_t self) {
+  if (tid_of_holder(holder) != tid_of_holder(self)) return !is_thread_alive(tid_of_holder(holder));
+  const uint64_t alternate = turn_holder::alternate, places = turn_holder::places;
+  if ((holder & alternate) != (self & alternate)) return (holder & alternate) != 0;
+  if ((self & places) >= (holder & places)) return true;
+  return (holder & places) != places && turn_holder::is_overwritten(holder);
+}
+
+/// Takes a turn if it is free, or if who had it is gone; what they left half done is the taker's to finish. 0: not taken;
+/// 1: it was free; 2: its holder was gone.
+// Async-signal-safe.
+inline int take_turn(atomic_word& turn, uint64_t self) {
+  uint64_t found = 0;
+  if (turn.compare_exchange(found, self)) return 1;
+  return is_gone(found, self) && turn.compare_exchange(found, self) ? 2 : 0;
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+#include <signal.h>
+#include <sys/mman.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+inline constexpr uint64_t most_stacks = 8192;
+inline constexpr uint64_t fewest_stacks = 64;
+inline constexpr uint64_t smallest_stack_bytes = 64U << 10;
+
+/// Address space for stacks; a page gets memory when somebody first uses it.
+struct stack_pool {
+  char* first;           ///< its guard page; the stack is above that
+  uint64_t guard_bytes;
+  uint64_t stride;       ///< from one guard page to the next
+  uint64_t count;
+  atomic_word taken;     ///< the first so many belong, or belonged, to threads
+  atomic_word hand;      ///< where the next search for one of a dead thread begins
+  atomic_word* owners;   ///< tid of each; 0 while it is made ready
+};
+
+/// Null when the system has no address space.
+inline stack_pool* make_stack_pool() {
+  const uint64_t page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  uint64_t stack_bytes = smallest_stack_bytes;
+#ifdef _SC_SIGSTKSZ
+  // What the kernel pushes for a signal depends on the processor, and is more than SIGSTKSZ on some.
+  const long wanted = sysconf(_SC_SIGSTKSZ);
+  if (wanted > static_cast<long>(stack_bytes)) stack_bytes = static_cast<uint64_t>(wanted);
+#endif
+  const uint64_t stride = (stack_bytes + page - 1) / page * page + page;
+  for (uint64_t count = most_stacks; count >= fewest_stacks; count /= 2) {
+    const uint64_t table_bytes = (sizeof(stack_pool) + count * sizeof(atomic_word) + page - 1) / page * page;
+    void* const raw = mmap(nullptr, table_bytes + count * stride, PROT_NONE,
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (raw == MAP_FAILED) continue;
+    char* const base = static_cast<char*>(raw);
+    if (mprotect(base, table_bytes, PROT_READ | PROT_WRITE) != 0) {
+      munmap(raw, table_bytes + count * stride);
+      return nullptr;
+    }
+    stack_pool& pool = *reinterpret_cast<stack_pool*>(base);
+    pool.first = base + table_bytes;
+    pool.guard_bytes = page;
+    pool.stride = stride;
+    pool.count = count;
+    pool.owners = reinterpret_cast<atomic_word*>(base + sizeof(stack_pool));
+    return &pool;
+  }
+  return nullptr;
+}
+
+inline constexpr uint64_t no_stack = ~uint64_t{0};
+
+/// A stack for the thread `tid`: its index plus 1, or no_stack. One of a thread that ended if a few probes find any, so
+/// that there are never many more stacks than threads at one time.
+// Async-signal-safe.
+inline uint64_t take_stack(stack_pool& pool, uint32_t tid) {
+  uint64_t taken = pool.taken.load_relaxed();
+  if (taken > pool.count) taken = pool.count;
+  const unsigned probes = taken == pool.count ? 64 : 8;
+  for (unsigned i = 0; i < probes && taken != 0; ++i) {
+    const uint64_t index = pool.hand.fetch_add_relaxed(1) % taken;
+    uint64_t owner = pool.owners[index].load_relaxed();
+    if (owner == 0 || is_thread_alive(static_cast<uint32_t>(owner))) continue;
+    if (pool.owners[index].compare_exchange(owner, tid)) return index + 1;
+  }
+  if (taken == pool.count) return no_stack;
+  const uint64_t index = pool.taken.fetch_add_relaxed(1);
+  if (index >= pool.count) return no_stack;
+  char* const stack = pool.first + index * pool.stride + pool.guard_bytes;
+  if (mprotect(stack, pool.stride - pool.guard_bytes, PROT_READ | PROT_WRITE) != 0) return no_stack;
+  pool.owners[index].store_release(tid);
+  return index + 1;
+}
+
+/// Makes sure that the running thread has an alternate stack, if dumps of crashes were asked for. One that is not ours
+/// stays. Called again and again, since the kernel undoes what a signal handler installs when the handler returns.
+/// `number` is where the thread keeps its stack's number, 0 at first.
+// Async-signal-safe.
+inline void keep_stack(process_state& process, atomic_word& number) {
+  const uint64_t address = process.stacks.load_acquire();
+  if (address == 0 || number.load_relaxed() == no_stack) return;
+  stack_pool& pool = *reinterpret_cast<stack_pool*>(address);
+  stack_t there{};
+  if (sigaltstack(nullptr, &there) != 0 || (there.ss_flags & SS_DISABLE) == 0) return;
+  const uint32_t tid = current_tid();
+  uint64_t mine = number.load_relaxed();
+  if (mine == 0 || pool.owners[mine - 1].load_relaxed() != tid) {
+    mine = take_stack(pool, tid);
+    number.store_relaxed(mine);
+    if (mine == no_stack) return;
+  }
+  stack_t fresh{};
+  fresh.ss_sp = pool.first + (mine - 1) * pool.stride + pool.guard_bytes;
+  fresh.ss_size = pool.stride - pool.guard_bytes;
+  sigaltstack(&fresh, nullptr);
+}
+
+/// In a forked child, whose thread has its parent's stack, and a tid of its own.
+// Async-signal-safe.
+inline void adopt_stack(process_state& process) {
+  const uint64_t address = process.stacks.load_acquire();
+  stack_t there{};
+  if (address == 0 || sigaltstack(nullptr, &there) != 0) return;
+  stack_pool& pool = *reinterpret_cast<stack_pool*>(address);
+  const uint64_t offset = reinterpret_cast<uint64_t>(there.ss_sp) - reinterpret_cast<uint64_t>(pool.first);
+  if (offset < pool.count * pool.stride) pool.owners[offset / pool.stride].store_relaxed(current_tid());
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/detail/dump.hpp ======================================================================================
+// A dump from request to file: one at a time, in the window that the options allow, with errors in sentences.
+#ifndef CONTRAIL_DETAIL_DUMP_HPP
+#define CONTRAIL_DETAIL_DUMP_HPP
+
+// ==== contrail/detail/dump_file.hpp =================================================================================
+// Dump files: paths with placeholders, and files that appear whole or not at all.
+#ifndef CONTRAIL_DETAIL_DUMP_FILE_HPP
+#define CONTRAIL_DETAIL_DUMP_FILE_HPP
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+inline constexpr size_t longest_path_bytes = 1024;
+
+/// What the placeholders of a dump's path stand for.
+struct path_values {
+  uint64_t pid;
+  uint64_t seconds;         ///< since 1970, for %t
+  uint64_t sequence;        ///< for %n
+  const char* executable;   ///< its file name without folders, for %e
+};
+
+/// A path's last part.
+inline const char* name_in_path(const char* path) {
+  const char* name = path;
+  for (const char* at = path; *at != '\0'; ++at) {
+    if (*at == '/') name = at + 1;
+  }
+  return name;
+}
+
+/// "<what> (<the system's reason>): <path>": the path comes last, since it may be longer than the message.
+inline error file_error(const char* what, const char* path, int number) {
+  char message[sizeof(error)];
+  text_writer writer(message, sizeof message);
+  writer.add(what).add(" (");
+  if (const char* known = errno_text(number)) {
+    writer.add(known);
+  } else {
+    writer.add("system error ").add(static_cast<uint64_t>(number));
+  }
+  writer.add("): ").add(path);
+  return {error_code::file, message};
+}
+
+inline error path_error(error_code code, const char* what, const char* path, const char* why) {
+  char message[sizeof(error)];
+  text_writer(message, sizeof message).add(what).add(path).add(why);
+  return {code, message};
+}
+
+/// Renames, but replaces nothing; 0 or an errno value.
+inline int rename_if_free(const char* from, const char* to) {
+  constexpr int no_replace = 1;
+  if (syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, no_replace) == 0) return 0;
+  if (errno != EINVAL && errno != ENOSYS) return errno;
+  // This file system cannot: a link replaces nothing either.
+  if (link(from, to) != 0) return errno;
+  unlink(from);
+  return 0;
+}
+
+/// Expands %p, %t, %n, %e and %% of `pattern`.
+// Async-signal-safe.
+inline error expand_path(const char* pattern, const path_values& values, char (&path)[longest_path_bytes]) {
+  if (pattern == nullptr || *pattern == '\0') return {error_code::path, "The path is empty: name a file."};
+  text_writer writer(path, sizeof path);
+  for (const char* at = pattern; *at != '\0'; ++at) {
+    if (*at != '%') {
+      writer.add(*at);
+      continue;
+    }
+    switch (*++at) {
+      case 'p': writer.add(values.pid); break;
+      case 't': writer.add(values.seconds); break;
+      case 'n': writer.add(values.sequence); break;
+      case 'e': writer.add(values.executable); break;
+      case '%': writer.add('%'); break;
+      default:
+        return path_error(error_code::path, "The path ", pattern,
+                          " has an unknown placeholder: %p, %t, %n, %e and %% exist.");
+    }
+  }
+  // The name of the temporary file beside it is 24 bytes longer.
+  if (writer.cut() || writer.size() + 32 > sizeof path) {
+    return {error_code::path, "The path is longer than 992 bytes once expanded: use a shorter one."};
+  }
+  return {};
+}
+
+/// A file that is written under a temporary name and takes its own name when it is complete. An older file of that name
+/// stays whole until then. Mode 0600, never through a symbolic link.
+// Async-signal-safe.
+class replacing_file {
+ public:
+  /// With `lock` it is locked (flock) before it has content, so that nobody takes it for what a dead process left.
+  replacing_file(const char* path, uint64_t pid, uint64_t sequence, bool lock = false) : path_(path) {
+    // A device or a pipe would be replaced by a file as well: nobody who names one means that.
+    struct stat there {};
+    if (fstatat(AT_FDCWD, path, &there, AT_SYMLINK_NOFOLLOW) != 0) {
+      if (errno != ENOENT) error_ = errno;  // what stands there is unknown
+    } else if (!S_ISREG(there.st_mode) && !S_ISLNK(there.st_mode)) {
+      error_ = S_ISDIR(there.st_mode) ? EISDIR : ENXIO;
+    }
+    if (error_ != 0) return;
+    // The temporary name is as long as the system allows where the file's own is: 200 bytes of it say enough.
+    size_t kept = 0;
+    for (size_t i = 0, name = 0; path[i] != '\0'; ++i) {
+      if (path[i] == '/') name = i + 1;
+      kept = i + 1 < name + 200 ? i + 1 : name + 200;
+    }
+    // A crashed process of the same id may have left a temporary file behind: step over a few.
+    for (uint64_t attempt = 0; attempt < 16; ++attempt) {
+      text_writer text(temporary_, sizeof temporary_);
+      for (size_t i = 0; i < kept; ++i) text.add(path[i]);
+      text.add(".tmp-").add(pid).add('-').add(sequence + attempt);
+      descriptor_ = open(temporary_, (lock ? O_RDWR : O_WRONLY) | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+      error_ = descriptor_ < 0 ? errno : 0;
+      if (descriptor_ >= 0 && lock && (error_ = lock_made()) != 0) {
+        unlink(temporary_);
+        close(descriptor_);
+        descriptor_ = -1;
+      }
+      if (error_ != EEXIST && error_ != EINTR) break;
+    }
+    // A umask may have taken away the owner's own bits. A file system without modes refuses, and that is no reason to.
+    if (descriptor_ >= 0) fchmod(descriptor_, 0600);
+  }
+  ~replacing_file() {
+    if (descriptor_ >= 0) {
+      close(descriptor_);
+      unlink(temporary_);
+    }
+  }
+  replacing_file(const replacing_file&) = delete;
+  replacing_file& operator=(const replacing_file&) = delete;
+
+  bool is_open() const { return descriptor_ >= 0; }
+  int descriptor() const { return descriptor_; }
+  int error() const { return error_; }
+
+  /// Gives the file its name; 0 or an errno value.
+  int commit() {
+    const int closed = close(descriptor_);
+    descriptor_ = -1;
+    // close may report a write that failed late (quota, network file systems); EINTR leaves the file closed on Linux.
+    if (closed != 0 && errno != EINTR) error_ = errno;
+    // rename itself is declared by <stdio.h>, which costs every translation unit 3 ms.
+    if (error_ == 0 && syscall(SYS_renameat, AT_FDCWD, temporary_, AT_FDCWD, path_) != 0) error_ = errno;
+    if (error_ != 0) unlink(temporary_);
+    return error_;
+  }
+  /// Gives the file its name if nothing has that name; 0 or an errno value. It may be tried again.
+  int commit_if_free() {
+    if (const int failed = rename_if_free(temporary_, path_)) return failed;
+    close(descriptor_);
+    descriptor_ = -1;
+    return 0;
+  }
+
+ private:
+  /// EEXIST where somebody who cleans up was faster than the lock; another error also where the file system has no locks.
+  int lock_made() const {
+    struct stat now {};
+    if (flock(descriptor_, LOCK_EX | LOCK_NB) != 0) return errno == EWOULDBLOCK ? EEXIST : errno;
+    if (fstat(descriptor_, &now) != 0) return errno;
+    return now.st_nlink == 0 ? EEXIST : 0;
+  }
+
+  const char* path_;
+  char temporary_[longest_path_bytes];
+  int descriptor_ = -1;
+  int error_ = 0;
+};
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/detail/pipe_signal.hpp ===============================================================================
+// Writing to a pipe or socket that nobody reads any more, without dying of it.
+#ifndef CONTRAIL_DETAIL_PIPE_SIGNAL_HPP
+#define CONTRAIL_DETAIL_PIPE_SIGNAL_HPP
+
+#include <errno.h>
+#include <signal.h>
+#include <time.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// In its scope a write whose reader is gone answers EPIPE, and the SIGPIPE that the kernel sends with it is taken away.
+/// Of this thread only: the program's own disposition is not touched. (Pipes know no MSG_NOSIGNAL.)
+// Async-signal-safe.
+class pipe_signal_hold {
+ public:
+  pipe_signal_hold() {
+    sigemptyset(&pipe_);
+    sigaddset(&pipe_, SIGPIPE);
+    sigset_t pending;
+    was_pending_ = sigpending(&pending) == 0 && sigismember(&pending, SIGPIPE) == 1;
+    held_ = pthread_sigmask(SIG_BLOCK, &pipe_, &before_) == 0;
+  }
+  ~pipe_signal_hold() {
+    if (!held_) return;
+    const timespec at_once{};
+    // One that was pending before is the program's.
+    for (int i = 0; !was_pending_ && sigtimedwait(&pipe_, nullptr, &at_once) < 0 && errno == EINTR && i < 100; ++i) {
+    }
+    pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+  }
+  pipe_signal_hold(const pipe_signal_hold&) = delete;
+  pipe_signal_hold& operator=(const pipe_signal_hold&) = delete;
+
+ private:
+  sigset_t pipe_, before_;
+  bool was_pending_, held_;
+};
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/detail/snapshot.hpp ==================================================================================
+// From the live image to a validated dump. It runs beside the writers and never makes one wait.
+//
+// Order: stacks of open regions, bindings known so far, chunks, bindings made meanwhile. Stacks before chunks, so that
+// a region that ends in between is in both and the reader drops the unfinished one, instead of in neither. Bindings
+// once more after the chunks, so that every id in a chunk resolves; and once before, so that a dump cut short has names.
+#ifndef CONTRAIL_DETAIL_SNAPSHOT_HPP
+#define CONTRAIL_DETAIL_SNAPSHOT_HPP
+
+// ==== contrail/detail/threads.hpp ===================================================================================
+// Threads and their slots: attach, liveness, and the slow half of begin and end that needs them.
+#ifndef CONTRAIL_DETAIL_THREADS_HPP
+#define CONTRAIL_DETAIL_THREADS_HPP
+
+// ==== contrail/detail/binding.hpp ===================================================================================
+// Binds call sites and registered types to short ids inside the image: at a site's first hit its descriptor is copied
+// into the image, so that neither dlclose nor the end of the process can make a record unreadable.
+#ifndef CONTRAIL_DETAIL_BINDING_HPP
+#define CONTRAIL_DETAIL_BINDING_HPP
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail CONTRAIL_DETAIL_HIDDEN {
@@ -3392,9 +3833,10 @@ inline void note_overwritten(superblock& super, uint64_t ticks) {
 }
 
 /// Takes a chunk, the oldest that may be had, and opens it with its ticket; null when there is none.
-/// `header` is called between, to write the chunk's header.
+/// `header` is called between, to write the chunk's header. `taking` tells the ticket before the chunk has it: should a jump
+/// or the thread's end leave a chunk half taken, return_chunk finds it there.
 template <class WriteHeader>
-inline chunk* take_chunk(image_view& image, bool keep_floor, WriteHeader&& header) {
+inline chunk* take_chunk(image_view& image, bool keep_floor, atomic_word& taking, WriteHeader&& header) {
   superblock& super = *image.super;
   for (uint64_t tries = 0; tries < image.chunk_count; ++tries) {
     // Relaxed: the ticket only has to be unique; the state word orders everything else.
@@ -3408,8 +3850,10 @@ inline chunk* take_chunk(image_view& image, bool keep_floor, WriteHeader&& heade
     // A thread that was preempted here for a whole round would otherwise put an old ticket over a newer one.
     if (ticket_of(found) >= ticket) continue;
     if (keep_floor && state_of(found) == chunk_state::sealed && is_floored(image, candidate)) continue;
-    if (!state.compare_exchange(found, state_word(ticket, chunk_state::taking))) continue;
+    taking.store_relaxed(ticket);
+    // Before the exchange, so that nothing can come in between: too much said is better than too little.
     if (state_of(found) == chunk_state::sealed) note_overwritten(super, candidate.sealed_ticks.load_relaxed());
+    if (!state.compare_exchange(found, state_word(ticket, chunk_state::taking))) continue;
     // A reader that sees any word of the new header also sees TAKING or later when it re-reads the state, behind its
     // acquire fence: this fence pairs with that one.
     __atomic_thread_fence(__ATOMIC_RELEASE);
@@ -3422,6 +3866,19 @@ inline chunk* take_chunk(image_view& image, bool keep_floor, WriteHeader&& heade
     return &candidate;
   }
   return nullptr;
+}
+
+/// Gives back a chunk that was taken and is no lane's, because a jump or its thread's end came in between.
+inline void return_chunk(image_view& image, atomic_word& taking) {
+  const uint64_t ticket = taking.load_relaxed();
+  if (ticket == 0) return;
+  atomic_word& state = image.chunk_states[ticket % image.chunk_count];
+  const uint64_t found = state.load_relaxed();
+  // Nobody else has this ticket. Sealed, the chunk did become the lane's.
+  if (found == state_word(ticket, chunk_state::taking) || found == state_word(ticket, chunk_state::open)) {
+    state.store_release(state_word(ticket, chunk_state::free));
+  }
+  taking.store_relaxed(0);
 }
 
 /// Ends a chunk that this thread owns (or whose owner is dead): its extent is final and it may be recycled.
@@ -3437,9 +3894,6 @@ CONTRAIL_DETAIL_NAMESPACE_END
 
 #endif
 
-#include <signal.h>
-#include <sys/syscall.h>
-
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail CONTRAIL_DETAIL_HIDDEN {
 
@@ -3448,6 +3902,10 @@ CONTRAIL_DETAIL_HIDDEN inline constinit lane stale_lane{};
 
 inline thread_slot& slot_of(const frame* at) {
   return *reinterpret_cast<thread_slot*>(reinterpret_cast<uint64_t>(at) & ~uint64_t{sizeof(thread_slot) - 1});
+}
+
+inline thread_slot& slot_of(const lane& writer) {
+  return *reinterpret_cast<thread_slot*>(reinterpret_cast<uint64_t>(&writer) & ~uint64_t{sizeof(thread_slot) - 1});
 }
 
 inline unsigned lane_index_of(const thread_slot& slot, const frame* at) {
@@ -3488,53 +3946,140 @@ inline void set_epoch(process_state& process, const image_view& image, thread_sl
   set_deadline(process, image, writer, base);
 }
 
-/// Ends the lane's chunk. The lane is busy, or its thread is dead.
+/// Whether a chunk is this lane's, and not sealed yet. It is not when a jump left the lane's cursor in a chunk that it had
+/// sealed, and that may be anybody's by now.
+inline bool is_open_chunk_of(const image_view& image, const chunk& candidate, const lane& writer) {
+  const atomic_word& state = image.chunk_states[&candidate - image.chunks];
+  return state_of(state.load_acquire()) == chunk_state::open && lane_of(image, candidate) == &writer;
+}
+
+/// The records between a chunk's begin and `end`.
+inline uint64_t count_records(const chunk& of, const atomic_word* end) {
+  uint64_t records = 0;
+  for (const atomic_word* at = of.words; at < end;) {
+    const uint64_t word = at->load_relaxed();
+    const auto tag = static_cast<record_tag>(word & 3);
+    const auto form = static_cast<long_form>(word >> 2 & 0xf);
+    const bool is_long = tag == record_tag::long_form;
+    records += !is_long || (form != long_form::epoch && form != long_form::anchor);
+    at += 1 + (tag == record_tag::point            ? word >> duration_shift & 0xff
+               : tag == record_tag::region_payload ? word >> id_shift & 0xf
+               : is_long && form != long_form::epoch ? word >> 6 & 0x3ff
+                                                     : 0);
+  }
+  return records;
+}
+
+/// Ends the lane's chunk. The lane is busy, or its thread is dead. Whoever reads the image finds the chunk's end by the
+/// lane's cursor until it has an extent. What a jump left half done is done again, with the same result: after the lane
+/// has let go of the chunk, and until its cursor has, the chunk is still to be sealed.
 inline void close_chunk(image_view& image, lane& writer, uint64_t ticks) {
-  const uint64_t address = writer.chunk.load_relaxed();
-  if (address == 0) return;
-  chunk& done = *reinterpret_cast<chunk*>(address);
-  const uint64_t end_bytes = writer.cursor.load_relaxed() - address;
-  writer.words_before.add_owned((end_bytes - chunk_header_bytes) / 8);
-  const uint64_t records_now = writer.words_before.load_relaxed() - writer.extra_words.load_relaxed();
-  writer.chunk.store_relaxed(0);
+  const uint64_t cursor = writer.cursor.load_relaxed();
+  if (cursor == 0) return;
+  chunk& done = *reinterpret_cast<chunk*>((cursor - 1) & ~uint64_t{chunk_bytes - 1});
   writer.deadline.store_relaxed(0);
-  // If this lane takes the same chunk again, a reader must not take the old cursor for the new one.
-  writer.cursor.store_relaxed(0);
-  seal_chunk(image, done, end_bytes, records_now - done.records_before.load_relaxed(), ticks);
+  writer.chunk.store_relaxed(0);
+  signal_fence();
+  if (is_open_chunk_of(image, done, writer)) {
+    const uint64_t end_bytes = cursor - reinterpret_cast<uint64_t>(&done);
+    const uint64_t words = done.words_before.load_relaxed() + (end_bytes - chunk_header_bytes) / 8;
+    writer.words_before.store_relaxed(words);
+    thread_slot& slot = slot_of(writer);
+    atomic_word& recount = slot.recount[&writer - slot.lanes];
+    if (recount.load_relaxed() != 0) {
+      // A jump may have come between the count of a record's words and the record.
+      const uint64_t records = count_records(done, reinterpret_cast<const atomic_word*>(cursor));
+      writer.extra_words.store_relaxed(words - done.records_before.load_relaxed() - records);
+      recount.store_relaxed(0);
+    }
+    const uint64_t records = words - writer.extra_words.load_relaxed() - done.records_before.load_relaxed();
+    seal_chunk(image, done, end_bytes, records, ticks);
+  }
+  // Release: a reader that finds the cursor gone finds the extent. And before the lane may take the same chunk again.
+  writer.cursor.store_release(0);
 }
 
 // ---- dead threads ---------------------------------------------------------------------------------------------
-
-/// Asks the kernel, not a destructor: pthread keys and C++ thread_local destructors allocate.
-// Async-signal-safe.
-inline bool is_thread_alive(uint32_t tid) {
-  const errno_keeper keep;
-  return syscall(SYS_tgkill, getpid(), tid, 0) == 0 || errno != ESRCH;
-}
 
 inline uint64_t slot_word(uint64_t generation, slot_state state) {
   return generation << 8 | static_cast<uint64_t>(state);
 }
 
-/// Seals what a dead thread, or one of an unloaded object, left behind and frees its slot. `found` is the state word by
-/// which the caller knew that it is dead; whoever exchanges it first does the work.
-// Async-signal-safe.
-inline bool free_slot(process_state& process, image_view& image, thread_slot& slot, uint64_t found) {
-  const uint64_t generation = found >> 8;
-  if (!slot.state.compare_exchange(found, slot_word(generation, slot_state::sealing))) return false;
-  for (lane& writer : slot.lanes) close_chunk(image, writer, now_ticks(process));
-  image.super->attached_slots.fetch_add_relaxed(~uint64_t{0});
+inline slot_state phase_of(uint64_t state) { return static_cast<slot_state>(state & 0xff); }
+
+/// Seals what the thread of a slot left behind. Whoever calls this has the slot's turn. Done twice it does no harm.
+inline void seal_slot(process_state& process, image_view& image, thread_slot& slot) {
+  // A dump that sees any change to the slot also sees that it is no longer live when it looks again. Pairs with copy_slot.
+  __atomic_thread_fence(__ATOMIC_RELEASE);
+  for (unsigned k = 0; k < lane_count; ++k) {
+    slot.recount[k].store_relaxed(1);  // the thread may have ended anywhere
+    close_chunk(image, slot.lanes[k], now_ticks(process));
+    return_chunk(image, slot.taking[k]);
+  }
+}
+
+inline void leave_slot(thread_slot& slot, uint64_t generation) {
   slot.state.store_release(slot_word(generation, slot_state::free));
+  slot.occupant.store_release(0);
+}
+
+/// Seals what a dead thread, or one of an unloaded object, left behind and frees its slot. `found` is the state word by
+/// which the caller knew that it is dead; whoever gets the slot's turn first, as `self`, does the work.
+// Async-signal-safe.
+inline bool free_slot(process_state& process, image_view& image, thread_slot& slot, uint64_t found,
+                      const turn_holder& self) {
+  if (take_turn(slot.occupant, self.name()) == 0) return false;
+  if (slot.state.load_acquire() != found) {
+    slot.occupant.store_release(0);
+    return false;
+  }
+  slot.state.store_relaxed(slot_word(found >> 8, slot_state::sealing));
+  seal_slot(process, image, slot);
+  image.super->attached_slots.fetch_add_relaxed(~uint64_t{0});
+  leave_slot(slot, found >> 8);
+  return true;
+}
+
+/// Frees a slot that was being claimed or sealed, if who did that is gone: by a jump, or with its thread.
+// Async-signal-safe.
+inline bool finish_slot(process_state& process, image_view& image, thread_slot& slot, const turn_holder& self) {
+  const int turn = take_turn(slot.occupant, self.name());
+  if (turn == 0) return false;
+  uint64_t found = slot.state.load_acquire();
+  const bool is_half = phase_of(found) == slot_state::claimed || phase_of(found) == slot_state::sealing;
+  // A claim has given its turn back when it is about to make the slot live.
+  const bool is_about_to_live =
+      turn == 1 && is_half && tid_of(slot) != tid_of_holder(self.name()) && is_thread_alive(tid_of(slot));
+  // By exchange: else it might become live between this look and the next line, and be sealed while its thread writes.
+  if (!is_half || is_about_to_live || !slot.state.compare_exchange(found, slot_word(found >> 8, slot_state::sealing))) {
+    slot.occupant.store_release(0);
+    return false;
+  }
+  seal_slot(process, image, slot);
+  uint64_t before = image.super->attached_slots.load_relaxed(), live = 0;
+  if (turn == 1) {
+    image.super->attached_slots.fetch_add_relaxed(~uint64_t{0});
+  } else {
+    // Whether it was counted cannot be told.
+    for (uint64_t i = 0; i < image.slot_count; ++i) live += state_of(image.slots[i]) == slot_state::live;
+    image.super->attached_slots.compare_exchange(before, live);
+  }
+  leave_slot(slot, found >> 8);
   return true;
 }
 
 inline unsigned reap_dead_slots(process_state& process, image_view& image, unsigned probes) {
+  const turn_holder self;
   unsigned freed = 0;
   for (unsigned i = 0; i < probes && i < image.slot_count; ++i) {
     thread_slot& slot = image.slots[image.slot_hand.fetch_add_relaxed(1) % image.slot_count];
     const uint64_t found = slot.state.load_acquire();
-    if (static_cast<slot_state>(found & 0xff) != slot_state::live) continue;
-    if (!is_thread_alive(tid_of(slot))) freed += free_slot(process, image, slot, found);
+    if (phase_of(found) == slot_state::free) continue;
+    if (phase_of(found) != slot_state::live) {
+      freed += finish_slot(process, image, slot, self);
+    } else if (!is_thread_alive(tid_of(slot))) {
+      freed += free_slot(process, image, slot, found, self);
+    }
   }
   return freed;
 }
@@ -3549,10 +4094,17 @@ inline void read_system_thread_name(uint64_t (&name)[thread_name_bytes / 8]) {
   syscall(SYS_prctl, get_name, name, 0, 0, 0);
 }
 
+/// Takes over the system's name of a thread that the program did not name.
+inline void refresh_name(thread_slot& slot) {
+  if (slot.name_version.load_relaxed() != 0) return;
+  uint64_t name[thread_name_bytes / 8];
+  read_system_thread_name(name);
+  for (unsigned i = 0; i < thread_name_bytes / 8; ++i) slot.name[i].store_relaxed(name[i]);
+}
+
 /// Opens the lane's next chunk at `ticks`; without one the lane drops records until a later try. The lane is busy.
 inline bool open_chunk(process_state& process, image_view& image, lane& writer, uint64_t ticks) {
-  thread_slot& slot = *reinterpret_cast<thread_slot*>(reinterpret_cast<uint64_t>(&writer) &
-                                                      ~uint64_t{sizeof(thread_slot) - 1});
+  thread_slot& slot = slot_of(writer);
   const unsigned lane_index = static_cast<unsigned>(&writer - slot.lanes);
   // A busy thread opens chunks every few microseconds; three system clocks each time would show in its regions.
   uint64_t anchor[4];
@@ -3563,16 +4115,15 @@ inline bool open_chunk(process_state& process, image_view& image, lane& writer, 
     for (unsigned i = 0; i < 4; ++i) anchor[i] = before->anchor[i].load_relaxed();
   }
   close_chunk(image, writer, ticks);
+  atomic_word& taking = slot.taking[lane_index];
+  return_chunk(image, taking);
   if (ticks < image.no_chunk_until.load_relaxed()) return false;
   if (!reuse_anchor) {
+    keep_stack(process, slot.alternate_stack);
     const clock_anchor fresh = take_anchor(process);
     memcpy(anchor, &fresh, sizeof anchor);
     writer.anchor_ticks.store_relaxed(fresh.ticks);
-    if (slot.name_version.load_relaxed() == 0) {
-      uint64_t name[thread_name_bytes / 8];
-      read_system_thread_name(name);
-      for (unsigned i = 0; i < thread_name_bytes / 8; ++i) slot.name[i].store_relaxed(name[i]);
-    }
+    refresh_name(slot);
   }
   const uint64_t base = ticks & ~(epoch_ticks - 1);
   if (base != writer.epoch_base.load_relaxed()) mark_frames(slot, lane_index);
@@ -3586,9 +4137,11 @@ inline bool open_chunk(process_state& process, image_view& image, lane& writer, 
     for (unsigned i = 0; i < thread_name_bytes / 8; ++i) fresh.thread_name[i].store_relaxed(slot.name[i].load_relaxed());
   };
   const bool keep_floor = image.chunk_count >= 4 * image.super->attached_slots.load_relaxed();
-  chunk* taken = take_chunk(image, keep_floor, header);
-  if (taken == nullptr && reap_dead_slots(process, image, 64) != 0) taken = take_chunk(image, keep_floor, header);
-  if (taken == nullptr) taken = take_chunk(image, false, header);
+  chunk* taken = take_chunk(image, keep_floor, taking, header);
+  if (taken == nullptr && reap_dead_slots(process, image, 64) != 0) {
+    taken = take_chunk(image, keep_floor, taking, header);
+  }
+  if (taken == nullptr) taken = take_chunk(image, false, taking, header);
   if (taken == nullptr) {
     // Back off: else every record would search the whole pool again.
     image.no_chunk_until.store_relaxed(ticks + process.tick_hz.load_relaxed() / 1000);
@@ -3596,6 +4149,7 @@ inline bool open_chunk(process_state& process, image_view& image, lane& writer, 
   }
   writer.cursor.store_release(reinterpret_cast<uint64_t>(taken->words));
   writer.chunk.store_release(reinterpret_cast<uint64_t>(taken));
+  taking.store_release(0);
   writer.epoch_base.store_relaxed(base);
   set_deadline(process, image, writer, base);
   return true;
@@ -3633,6 +4187,13 @@ inline bool prepare_lane(process_state& process, image_view& image, thread_slot&
     const uint64_t word = epoch_word(base);
     append(writer, &word, 1, true);
     set_epoch(process, image, slot, lane_index, base);
+    keep_stack(process, slot.alternate_stack);
+    if (image.is_shared != 0) {
+      // When the process has been killed, nobody can be asked any more.
+      refresh_name(slot);
+      chunk& open = *reinterpret_cast<chunk*>(writer.chunk.load_relaxed());
+      for (unsigned i = 0; i < thread_name_bytes / 8; ++i) open.thread_name[i].store_relaxed(slot.name[i].load_relaxed());
+    }
     if (ticks - writer.anchor_ticks.load_relaxed() > process.tick_hz.load_relaxed()) {
       const clock_anchor fresh = take_anchor(process);
       const uint64_t anchor[5] = {long_header(long_form::anchor, 0, 4), fresh.ticks, fresh.monotonic_ns,
@@ -3822,7 +4383,7 @@ inline constexpr payload_size payload_of = size_of_arguments<form_of<Kind, Args.
 
 // ---- regions -------------------------------------------------------------------------------------------------
 
-template <class... Args>
+template <bool HasFields, class... Args>
 CONTRAIL_DETAIL_COLD frame* begin_cold(call_site& site, unsigned* words, parameter_type<bare<Args>>... args) {
   const uint64_t stack_pointer = CONTRAIL_DETAIL_CALLERS_STACK_POINTER();
   const claim free = the_slow_half().claim_frame(this_caller(), site, stack_pointer);
@@ -3830,7 +4391,9 @@ CONTRAIL_DETAIL_COLD frame* begin_cold(call_site& site, unsigned* words, paramet
   frame* const at = free.at;
   next_frame = at + 1;
   signal_fence();
+  __atomic_thread_fence(__ATOMIC_RELEASE);  // as in begin_inline
   const unsigned used = encode_arguments<binding_kind::region, Args...>(at->payload, frame_payload_words, args...);
+  if (HasFields && used < frame_payload_words) at->payload[used].store_relaxed(0);
   if (words != nullptr) *words = used;
   const uint64_t start = now_ticks(*joined_process());
   at->stack_pointer.store_relaxed(stack_pointer);
@@ -3844,23 +4407,28 @@ CONTRAIL_DETAIL_ALWAYS_INLINE open_region opened_at(frame* at) {
   return {at, at != nullptr ? at->word.load_relaxed() : 0};
 }
 
-/// Opens a region. `words` receives the length of its payload when that is not fixed; else it is null.
-template <class... Args>
+/// Opens a region. `words` receives the length of its payload when that is not fixed; else it is null. With `HasFields`
+/// a 0 behind the payload ends the fields for whoever looks before the first one is set.
+template <bool HasFields = false, class... Args>
 CONTRAIL_DETAIL_ALWAYS_INLINE open_region begin_inline(call_site& site, unsigned* words, const Args&... args) {
-  const uint64_t w = difference(site.word, own_object().epoch);
+  // The frame first. A handler in between may find another image, after a start or in a forked child, and attach to it:
+  // then the frame is a retired one and never free, where the other way round it would be a new one and get an old id.
   frame* const at = next_frame;
+  signal_fence();
+  const uint64_t w = difference(site.word, own_object().epoch);
   // One compare for all that is not a bound site and a free frame: off, another epoch, not attached, the stack is full,
   // a handler inside an end. Two compares cost 2 % of a region.
   if (__builtin_expect(is_less(w, at->start_ticks.load_owned()), 0)) {
     if (w == site_off) return {nullptr, 0};
-    return opened_at(begin_cold<Args...>(site, words, args...));
+    return opened_at(begin_cold<HasFields, Args...>(site, words, args...));
   }
   next_frame = at + 1;
   signal_fence();
-  if constexpr (sizeof...(Args) != 0) {
+  if constexpr (HasFields || sizeof...(Args) != 0) {
     // No instruction on x86-64. A dump that sees a word of this payload must not find the frame's former start again.
     __atomic_thread_fence(__ATOMIC_RELEASE);
     const unsigned used = encode_arguments<binding_kind::region, Args...>(at->payload, frame_payload_words, args...);
+    if (HasFields && used < frame_payload_words) at->payload[used].store_relaxed(0);
     if (words != nullptr) *words = used;
   }
   store_stack_pointer(at->stack_pointer);
@@ -3877,7 +4445,7 @@ CONTRAIL_DETAIL_COLD inline void end_cold(frame* at, uint64_t word, unsigned wor
   the_slow_half().end_region(this_caller(), at, word, words);
 }
 
-/// Rolls to the next chunk and frees the frame.
+/// Publishes the record that fills the chunk, rolls to the next one and frees the frame.
 CONTRAIL_DETAIL_COLD inline void roll_chunk(frame* at, uint64_t ticks) { the_slow_half().roll_chunk(at, ticks); }
 
 /// Multiplying the end time by this and subtracting the frame's word gives the record of a short region.
@@ -3917,8 +4485,10 @@ CONTRAIL_DETAIL_ALWAYS_INLINE void end_inline(frame* at, uint64_t word, unsigned
   }
   const uint64_t record = end * multiplier - word;
   if constexpr (HasPayload) {
-    // A site whose id is too large for this form, or a payload that crosses the chunk's end, goes the long way.
+    // A site whose id is too large for this form, or a payload that crosses the chunk's end, goes the long way. So does a
+    // region whose frame was taken for one that was jumped over: the payload there is another's.
     const bool fits = (record & 3) == static_cast<uint64_t>(record_tag::region_payload) &&
+                      at->word.load_owned() == word &&
                       words <= max_short_region_words &&
                       ((reinterpret_cast<uint64_t>(cursor + words) ^ reinterpret_cast<uint64_t>(cursor)) &
                        ~uint64_t{chunk_bytes - 1}) == 0;
@@ -3934,11 +4504,14 @@ CONTRAIL_DETAIL_ALWAYS_INLINE void end_inline(frame* at, uint64_t word, unsigned
     cursor->store_relaxed(record);
   }
   ++cursor;
+  // The cursor never stands at a chunk's end while the quick path is open: a handler that jumped away there would have
+  // the next record written behind the chunk.
+  if (__builtin_expect((reinterpret_cast<uint64_t>(cursor) & (chunk_bytes - 1)) == 0, 0)) return roll_chunk(at, end);
   // Release: the record is whole before it is visible. Pairs with the acquire in copy_chunk.
   writer.cursor.store_release(reinterpret_cast<uint64_t>(cursor));
-  if (__builtin_expect((reinterpret_cast<uint64_t>(cursor) & (chunk_bytes - 1)) == 0, 0)) return roll_chunk(at, end);
   signal_fence();
-  at->start_ticks.store_relaxed(0);
+  // Release: a dump that finds the frame free finds the record, since it copies frames before chunks.
+  at->start_ticks.store_release(0);
 }
 
 // These take scalars: g++ keeps a struct that it passes in memory.
@@ -3975,8 +4548,9 @@ CONTRAIL_DETAIL_COLD void point_cold(call_site& site, parameter_type<bare<Args>>
 /// Records something that happens at one moment.
 template <binding_kind Kind, class... Args>
 CONTRAIL_DETAIL_ALWAYS_INLINE void point_inline(call_site& site, const Args&... args) {
-  const uint64_t w = difference(site.word, own_object().epoch);
   frame* const at = next_frame;
+  signal_fence();
+  const uint64_t w = difference(site.word, own_object().epoch);
   // As in begin_inline. All that does not go the quick way meets in one call, which keeps the call site small.
   if (__builtin_expect(!is_less(w, at->start_ticks.load_owned()), 1)) {
     lane& writer = *at->owner;
@@ -4000,8 +4574,8 @@ CONTRAIL_DETAIL_ALWAYS_INLINE void point_inline(call_site& site, const Args&... 
       }
       cursor->store_relaxed(now << end_time_shift | static_cast<uint64_t>(words) << duration_shift | w);
       cursor += words + 1;
-      writer.cursor.store_release(reinterpret_cast<uint64_t>(cursor));
       if (__builtin_expect((reinterpret_cast<uint64_t>(cursor) & (chunk_bytes - 1)) == 0, 0)) return roll_chunk(at, now);
+      writer.cursor.store_release(reinterpret_cast<uint64_t>(cursor));
       signal_fence();
       at->start_ticks.store_relaxed(0);
       return;
@@ -4023,8 +4597,6 @@ CONTRAIL_DETAIL_NAMESPACE_END
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail CONTRAIL_DETAIL_HIDDEN {
-
-inline uint32_t current_tid() { return static_cast<uint32_t>(syscall(SYS_gettid)); }
 
 inline void count_drop(image_view& image, drop_reason reason) {
   image.super->dropped[static_cast<unsigned>(reason)].fetch_add_relaxed(1);
@@ -4054,40 +4626,55 @@ struct claimed_slot {
 inline claimed_slot claim_slot(process_state& process, image_view& image, caller from, const frame* before) {
   const uint64_t now = now_ticks(process);
   if (now < image.no_slot_until.load_relaxed()) return {nullptr, 0};
-  const uint32_t tid = current_tid();
+  // A vfork child would leave its tid in the slot, and the slot would seem dead while its parent uses it.
+  if (static_cast<uint32_t>(getpid()) != image.super->pid) return {nullptr, 0};
+  const turn_holder self;
+  const uint32_t tid = tid_of_holder(self.name());
   const uint64_t object = reinterpret_cast<uint64_t>(from.object);
-  // This thread has no slot for this object: one that carries its tid belonged to a thread that ended.
+  // This thread has no slot for this object: one that carries its tid belonged to a thread that ended, or a jump came
+  // between its claim and the end of this function.
   for (uint64_t i = 0; i < image.slot_count; ++i) {
     thread_slot& slot = image.slots[i];
     const uint64_t found = slot.state.load_acquire();
-    if (static_cast<slot_state>(found & 0xff) == slot_state::live && tid_of(slot) == tid &&
-        slot.owner_object.load_relaxed() == object) {
+    if (phase_of(found) == slot_state::live && tid_of(slot) == tid && slot.owner_object.load_relaxed() == object) {
       if (*from.next_frame != before) return {nullptr, 0};  // or to us, by a handler
-      free_slot(process, image, slot, found);
+      free_slot(process, image, slot, found, self);
     }
   }
   for (uint64_t i = 0; i < 2 * image.slot_count; ++i) {
     thread_slot& slot = image.slots[i % image.slot_count];
     uint64_t found = slot.state.load_acquire();
-    // The second round looks for threads that ended without a word.
-    if (i >= image.slot_count && static_cast<slot_state>(found & 0xff) == slot_state::live &&
-        !is_thread_alive(tid_of(slot))) {
-      free_slot(process, image, slot, found);
+    // The second round looks for threads that ended without a word. Those that jumped away are looked for at once.
+    const bool may_be_dead = i >= image.slot_count || tid_of_holder(slot.occupant.load_relaxed()) == tid;
+    if (phase_of(found) != slot_state::free && may_be_dead) {
+      if (phase_of(found) != slot_state::live) {
+        finish_slot(process, image, slot, self);
+      } else if (!is_thread_alive(tid_of(slot))) {
+        free_slot(process, image, slot, found, self);
+      }
       found = slot.state.load_acquire();
     }
-    if (static_cast<slot_state>(found & 0xff) != slot_state::free) continue;
+    if (phase_of(found) != slot_state::free || take_turn(slot.occupant, self.name()) == 0) continue;
+    if (slot.state.load_acquire() != found) {
+      slot.occupant.store_release(0);
+      continue;
+    }
     const uint64_t generation = (found >> 8) + 1;
-    if (!slot.state.compare_exchange(found, slot_word(generation, slot_state::claimed))) continue;
+    uint64_t claimed = slot_word(generation, slot_state::claimed);
+    slot.state.store_relaxed(claimed);
+    __atomic_thread_fence(__ATOMIC_RELEASE);  // as in seal_slot
     slot.tid_index.store_relaxed(tid | (i % image.slot_count) << 32);
     slot.owner_object.store_relaxed(object);
     slot.attach_ticks.store_relaxed(now);
     slot.name_version.store_relaxed(0);
+    slot.alternate_stack.store_relaxed(0);
     uint64_t name[thread_name_bytes / 8];
     read_system_thread_name(name);
     for (unsigned k = 0; k < thread_name_bytes / 8; ++k) slot.name[k].store_relaxed(name[k]);
     for (unsigned k = 0; k < lane_count; ++k) {
       lane& writer = slot.lanes[k];
       reset(writer);
+      slot.recount[k].store_relaxed(0);
       for (frame* at = first_frame_of(slot, k); at != end_frame_of(slot, k); ++at) {
         at->owner = &writer;
         at->start_ticks.store_relaxed(0);
@@ -4095,9 +4682,12 @@ inline claimed_slot claim_slot(process_state& process, image_view& image, caller
       end_frame_of(slot, k)->start_ticks.store_relaxed(frame_busy);
     }
     image.super->attached_slots.fetch_add_relaxed(1);
+    // The turn goes before the slot is live: a handler in between that attaches must be able to free it. Then it does not
+    // become live.
+    slot.occupant.store_release(0);
     const uint64_t live = slot_word(generation, slot_state::live);
-    slot.state.store_release(live);
-    return {&slot, live};
+    if (slot.state.compare_exchange(claimed, live)) return {&slot, live};
+    if (*from.next_frame != before) return {nullptr, 0};
   }
   image.no_slot_until.store_relaxed(now + process.tick_hz.load_relaxed() / 1000);
   return {nullptr, 0};
@@ -4116,10 +4706,11 @@ inline bool attach_thread(process_state& process, image_view& image, caller from
   if (mine.slot == nullptr ||
       !__atomic_compare_exchange_n(from.next_frame, &before, first_frame_of(*mine.slot, 0), false, __ATOMIC_RELAXED,
                                    __ATOMIC_RELAXED)) {
-    if (mine.slot != nullptr) free_slot(process, image, *mine.slot, mine.state);
+    if (mine.slot != nullptr) free_slot(process, image, *mine.slot, mine.state, turn_holder());
     return true;
   }
   image.super->attached.fetch_add_relaxed(1);
+  keep_stack(process, mine.slot->alternate_stack);
   return true;
 }
 
@@ -4138,9 +4729,11 @@ inline bool passes_filters(const process_state& process, const descriptor& what)
 inline uint64_t resolve_site(process_state& process, image_view* image, const object_root& object, call_site& site) {
   // Read first: whatever changes after this makes the word stored below stale at once.
   const uint64_t epoch = object.epoch.load_acquire();
-  if (image == nullptr || image != current_image(process) || process.recording.load_acquire() == 0 ||
-      !passes_filters(process, *site.what)) {
-    site.word.store_relaxed(epoch + site_off);
+  // Another image took over since the caller looked, maybe in the epoch just read: the site is not off, it asks again.
+  if (image == nullptr || image != current_image(process)) return site_off;
+  if (process.recording.load_acquire() == 0 || !passes_filters(process, *site.what)) {
+    // Release, as below: whoever reads this finds its epoch, and not an earlier one that would make it a site's word.
+    site.word.store_release(epoch + site_off);
     return site_off;
   }
   const uint64_t generation = image->generation << 18;
@@ -4158,16 +4751,23 @@ inline uint64_t resolve_site(process_state& process, image_view* image, const ob
 
 // ---- the slow begin ------------------------------------------------------------------------------------------
 
-/// Whether the running code is on an alternate signal stack, whose addresses say nothing about nesting.
-inline bool on_alternate_stack() {
-  const errno_keeper keep;
-  stack_t stack{};
-  return sigaltstack(nullptr, &stack) == 0 && (stack.ss_flags & SS_ONSTACK) != 0;
-}
-
 /// A point in progress marks its frame with the stack pointer of its code. One store says both, so that no handler sees
 /// one without the other.
 inline void mark_point(frame& at, uint64_t stack_pointer) { at.start_ticks.store_relaxed(stack_pointer | point_mark); }
+
+inline bool is_on(const stack_t& alternate, uint64_t depth) {
+  return (alternate.ss_flags & SS_DISABLE) == 0 &&
+         depth - reinterpret_cast<uint64_t>(alternate.ss_sp) < alternate.ss_size;
+}
+
+/// Whether code at `depth` of this thread's stacks was left for good, as code shows that runs at `stack_pointer`. A handler
+/// runs deeper in the stack than what it interrupted. While code runs on the normal stack none does on the alternate one;
+/// the other way round nothing can be told.
+inline bool is_left(uint64_t depth, uint64_t stack_pointer, const stack_t& alternate) {
+  const bool is_on_it = (alternate.ss_flags & SS_ONSTACK) != 0;
+  if (is_on(alternate, depth) != is_on_it) return !is_on_it;
+  return stack_pointer >= depth;
+}
 
 /// How deep in the stack the code is that uses the frame.
 inline uint64_t depth_of(const frame& at) {
@@ -4183,19 +4783,28 @@ inline uint64_t site_of(const frame& at) {
 /// about to begin. Code that still runs is deeper in the stack the later it began its region; so a frame is over when a
 /// later one is less deep, or is of the same site at the same depth. Takes some microseconds.
 inline void purge_frames(thread_slot& slot, uint64_t word, uint64_t stack_pointer) {
-  if (on_alternate_stack()) return;
+  const stack_t alternate = alternate_stack();
+  // A region of this site at this depth was left, and so was what began within it.
+  uint64_t left_since = frame_busy;
+  for (const frame& at : slot.frames) {
+    const uint64_t start = at.start_ticks.load_relaxed();
+    if (is_region(start) && depth_of(at) == stack_pointer && site_of(at) == word && start < left_since) left_since = start;
+  }
   for (frame& at : slot.frames) {
     const uint64_t found = at.start_ticks.load_relaxed();
     if (found == 0 || found == frame_busy || &at == end_frame_of(slot, lane_index_of(slot, &at))) continue;
     const uint64_t depth = depth_of(at);
-    bool is_over = depth < stack_pointer || (depth == stack_pointer && site_of(at) == word);
+    bool is_over = is_left(depth, stack_pointer, alternate) && (depth != stack_pointer || (is_region(found) && found >= left_since));
     for (const frame& later : slot.frames) {
       if (is_over) break;
       const uint64_t other = later.start_ticks.load_relaxed();
       if (!is_region(other) || !is_region(found) || other <= found) continue;
+      if (is_on(alternate, depth) != is_on(alternate, depth_of(later))) continue;
       is_over = depth_of(later) > depth || (depth_of(later) == depth && site_of(later) == site_of(at));
     }
-    if (is_over) set_free(at);
+    if (!is_over) continue;
+    slot.recount[lane_index_of(slot, &at)].store_relaxed(1);
+    set_free(at);
   }
 }
 
@@ -4254,7 +4863,8 @@ inline claim claim_frame(caller from, call_site& site, uint64_t stack_pointer) {
   bool is_in_use = !is_full || at->start_ticks.load_relaxed() != frame_busy;
   // The next free frame is not free: an end (or a point) was interrupted on it. Either this is a handler above it, or a
   // handler has jumped out of it for good. A handler runs deeper in the stack than the code that it interrupted.
-  if (is_in_use && !on_alternate_stack() && stack_pointer >= depth_of(*at)) {
+  if (is_in_use && is_left(depth_of(*at), stack_pointer, alternate_stack())) {
+    slot.recount[lane_index].store_relaxed(1);
     at->start_ticks.store_relaxed(is_full ? frame_busy : 0);
     if (!is_full) return {at, word};
     is_in_use = false;
@@ -4264,15 +4874,28 @@ inline claim claim_frame(caller from, call_site& site, uint64_t stack_pointer) {
     if (at == nullptr) count_drop(image, drop_reason::too_deep);
     return {at, word};
   }
-  for (unsigned k = 0; k < lane_count; ++k) {
-    if (k == lane_index || top_frame(slot, k) != first_frame_of(slot, k)) continue;
-    return {first_frame_of(slot, k), word};
+  for (int round = 0; round != 2; ++round) {
+    // Handlers that jumped away may have left frames in all other lanes.
+    if (round == 1) purge_frames(slot, word, stack_pointer);
+    for (unsigned k = 0; k < lane_count; ++k) {
+      if (k == lane_index || top_frame(slot, k) != first_frame_of(slot, k)) continue;
+      return {first_frame_of(slot, k), word};
+    }
   }
   count_drop(image, drop_reason::no_lane);
   return {nullptr, 0};
 }
 
 // ---- the slow end --------------------------------------------------------------------------------------------
+
+/// Before a lane closes its chunk, as it may for want of `room` words: a frame in use above the one that writes may be of
+/// an end that a jump left between counting words and publishing them.
+inline void note_left_frames(thread_slot& slot, unsigned lane_index, const frame* at, unsigned room) {
+  if (words_in_chunk(slot.lanes[lane_index]) + room < chunk_words) return;
+  for (const frame* above = at + 1; above < end_frame_of(slot, lane_index); ++above) {
+    if (!is_free(*above)) return slot.recount[lane_index].store_relaxed(1);
+  }
+}
 
 /// Writes a region's record in its shortest form. The lane is busy.
 inline void write_region(process_state& process, image_view& image, thread_slot& slot, unsigned lane_index,
@@ -4311,6 +4934,7 @@ inline void end_elsewhere(process_state& process, image_view& image, caller from
 
   if (!is_in_image(image, *from.next_frame) && !attach_thread(process, image, from)) return;
   frame* const at = *from.next_frame;
+  if (!is_in_image(image, at)) return;  // a handler attached to a newer image
   thread_slot& slot = slot_of(at);
   const unsigned lane_index = lane_index_of(slot, at);
   const uint64_t free_mark = at == end_frame_of(slot, lane_index) ? frame_busy : 0;
@@ -4352,6 +4976,7 @@ inline void end_region_slowly(caller from, frame* at, uint64_t word, unsigned wo
   if (in_order) *from.next_frame = at;
   if (mark_top) mark_point(*top, CONTRAIL_DETAIL_CALLERS_STACK_POINTER());
   signal_fence();
+  note_left_frames(slot, lane_index, in_order ? at : top, words + 16);
   write_region(process, image, slot, lane_index, word, at->start_ticks.load_relaxed(), now_ticks(process),
                at->payload, words);
   at->owner = &slot.lanes[lane_index];
@@ -4374,6 +4999,11 @@ inline void roll_chunk_slowly(frame* at, uint64_t ticks) {
     at->start_ticks.store_relaxed(frame_busy);
     return;
   }
+  thread_slot& slot = slot_of(at);
+  writer.deadline.store_relaxed(0);
+  signal_fence();
+  writer.cursor.store_release((writer.cursor.load_relaxed() | (chunk_bytes - 1)) + 1);
+  note_left_frames(slot, lane_index_of(slot, at), at, 16);
   open_chunk(process, image, writer, ticks);
   at->owner = &writer;  // a new time epoch takes open regions from their lane, this one too
   signal_fence();
@@ -4390,6 +5020,7 @@ inline void write_point_slowly(frame* at, uint64_t word, uint64_t stack_pointer,
   const unsigned lane_index = lane_index_of(slot, at);
   mark_point(*at, stack_pointer);
   signal_fence();
+  note_left_frames(slot, lane_index, at, words + 16);
   const uint64_t now = now_ticks(process);
   if (prepare_lane(process, image, slot, lane_index, words + 1, now)) {
     record[0] = now << end_time_shift | static_cast<uint64_t>(words) << duration_shift | word;
@@ -4436,6 +5067,8 @@ struct dump_sink {
 struct dump_request {
   uint64_t window_ns;  ///< 0: all
   uint32_t signal;     ///< that asked for it, or 0
+  const crash_note* crash = nullptr;
+  char* scratch = nullptr;  ///< scratch_bytes of work space instead of the image's
 };
 
 /// Collects small writes into the image's scratch space. Remembers the first error and the bytes written.
@@ -4495,7 +5128,8 @@ inline void copy_frame(frame& to, const frame& from) {
   for (unsigned i = 0; i < frame_payload_words; ++i) to.payload[i].store_relaxed(from.payload[i].load_acquire());
   // The loads above stay above this one.
   __atomic_thread_fence(__ATOMIC_ACQUIRE);
-  if (from.start_ticks.load_relaxed() != start) return;
+  // Acquire: if the region has ended, its record is there for who copies the chunks next.
+  if (from.start_ticks.load_acquire() != start) return;
   to.start_ticks.store_relaxed(start);
   to.word.store_relaxed(word);
 }
@@ -4542,8 +5176,9 @@ inline void copy_slot(thread_slot& to, const thread_slot& from, uint64_t state) 
     copy.dropped.store_relaxed(writer.dropped.load_relaxed());
   }
   for (unsigned i = 0; i < frame_count; ++i) copy_frame(to.frames[i], from.frames[i]);
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);  // all of the copy stays above the second look
   // The slot went to another thread meanwhile: nothing of this copy can be trusted.
-  if (from.state.load_acquire() != state) {
+  if (from.state.load_relaxed() != state) {
     to.state.store_relaxed(0);
     for (frame& at : to.frames) at.word.store_relaxed(0);
   }
@@ -4612,7 +5247,9 @@ inline bool is_wanted(const image_view& image, uint64_t index, uint64_t cutoff) 
 inline uint64_t tick_rate(const superblock& live, const clock_anchor& now) {
   const uint64_t ns = now.monotonic_ns - live.start.monotonic_ns;
   if (ns < 1'000'000) return live.tick_hz;
-  return static_cast<uint64_t>(static_cast<uint128>(now.ticks - live.start.ticks) * 1'000'000'000U / ns);
+  const uint128 ticks = now.ticks - live.start.ticks;
+  const uint64_t hz = static_cast<uint64_t>(ticks * 1'000'000'000U / ns);
+  return hz < 100'000 ? live.tick_hz : hz;  // one of the clocks could not be read
 }
 
 /// The tick before which nothing belongs to a window of `window_ns` that ends now; the start for no window.
@@ -4624,16 +5261,17 @@ inline uint64_t window_begin(const superblock& live, uint64_t now, uint64_t wind
   return now - back > start ? now - back : start;
 }
 
-/// Writes the dump. One at a time: the caller holds process.dumping. Returns 0 or an errno value.
+/// Writes the dump. One at a time in the image's work space: the caller holds process.dumping. Returns 0 or an errno value.
 // Async-signal-safe.
 inline int write_dump(process_state& process, image_view& image, const dump_request& request, const dump_sink& sink) {
   const superblock& live = *image.super;
-  char* at = image.scratch;
+  char* const scratch = request.scratch != nullptr ? request.scratch : image.scratch;
+  char* at = scratch;
   uint32_t* const chosen = reinterpret_cast<uint32_t*>(at);
   at += (image.chunk_count * sizeof(uint32_t) + 63) & ~uint64_t{63};
   superblock& super = *reinterpret_cast<superblock*>(at);
   at += sizeof(superblock);
-  const size_t capacity = static_cast<size_t>(image.scratch + image.scratch_bytes - at);
+  const size_t capacity = static_cast<size_t>(scratch + image.scratch_bytes - at);
   dump_output output(sink, at, capacity);
 
   const clock_anchor now = take_anchor(process);
@@ -4685,7 +5323,8 @@ inline int write_dump(process_state& process, image_view& image, const dump_requ
   super.dump_signal = request.signal;
   super.dump_tid = current_tid();
   super.reserved0 = 0;
-  memset(super.reserved, 0, sizeof super.reserved);
+  memset(static_cast<void*>(&super.storage), 0, sizeof super - __builtin_offsetof(superblock, storage));
+  if (request.crash != nullptr) super.crash = *request.crash;
   output.add(&super, sizeof super);
 
   uint64_t copied = 0;
@@ -4747,10 +5386,12 @@ class dump_turn {
   struct wait_tag {};
   static constexpr wait_tag wait{};
 
-  explicit dump_turn(process_state& process) : process_(process), taken_(take()) {}
+  explicit dump_turn(process_state& process)
+      : process_(process), taken_(take_turn(process.dumping, self_.name()) != 0) {}
   /// For start, which no signal handler calls.
   dump_turn(process_state& process, wait_tag) : process_(process), taken_(true) {
-    while (!take()) sched_yield();
+    // Hence a dump of this very thread was left by a jump, however deep it was.
+    while (take_turn(process.dumping, self_.name() | turn_holder::places) == 0) sched_yield();
   }
   ~dump_turn() {
     if (taken_) process_.dumping.store_release(0);
@@ -4760,11 +5401,7 @@ class dump_turn {
   bool taken() const { return taken_; }
 
  private:
-  bool take() {
-    uint64_t expected = 0;
-    return process_.dumping.compare_exchange(expected, 1);
-  }
-
+  turn_holder self_;
   process_state& process_;
   bool taken_;
 };
@@ -4777,50 +5414,44 @@ inline uint64_t window_ns(const process_state& process, duration last) {
 
 inline error negative_window() { return {error_code::bad_option, "dump_options.last must not be negative."}; }
 
-/// "<what> (<the system's reason>): <path>": the path comes last, since it may be longer than the message.
-inline error file_error(const char* what, const char* path, int number) {
-  char message[sizeof(error)];
-  text_writer writer(message, sizeof message);
-  writer.add(what).add(" (");
-  if (const char* known = errno_text(number)) {
-    writer.add(known);
-  } else {
-    writer.add("system error ").add(static_cast<uint64_t>(number));
-  }
-  writer.add("): ").add(path);
-  return {error_code::file, message};
-}
-
 inline int write_to_descriptor(void* context, const void* bytes, size_t size) {
   return write_all(*static_cast<int*>(context), bytes, size);
 }
 
 /// Every dump goes through here. `write` is called with pieces of the dump, in order.
 // Async-signal-safe, as far as `sink` is.
-inline error dump_to(const dump_sink& sink, duration last, uint32_t signal, const char* where) {
+inline error dump_to(const dump_sink& sink, duration last, uint32_t signal, const char* where,
+                     const crash_note* crash = nullptr) {
   if (last.ns < 0) return negative_window();
   process_state* process = joined_process();
   if (process == nullptr || process->recording.load_acquire() == 0) return not_running();
   const dump_turn turn(*process);
+  const pipe_signal_hold no_death_by_a_pipe;
+  image_view& image = *current_image(*process);
+  dump_request request{window_ns(*process, last), signal, crash};
   if (!turn.taken()) {
-    return {error_code::busy, "Another dump is being written; try again when it is done."};
+    // Only a crash cannot wait: this very thread may have crashed within the other dump.
+    void* const own = crash == nullptr ? MAP_FAILED
+                                       : mmap(nullptr, image.scratch_bytes, PROT_READ | PROT_WRITE,
+                                              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (own == MAP_FAILED) return {error_code::busy, "Another dump is being written; try again when it is done."};
+    request.scratch = static_cast<char*>(own);
   }
   process->dump_count.fetch_add_relaxed(1);
-  if (const int failed = write_dump(*process, *current_image(*process), {window_ns(*process, last), signal}, sink)) {
+  const int failed = write_dump(*process, image, request, sink);
+  if (request.scratch != nullptr) munmap(request.scratch, image.scratch_bytes);
+  if (failed != 0) {
     return file_error("Could not write the dump", where, failed);
   }
   return {};
 }
 
 // Async-signal-safe.
-inline error dump_to_path(const char* pattern, duration last, uint32_t signal) {
+inline error dump_to_path(const char* pattern, duration last, uint32_t signal, const crash_note* crash = nullptr) {
   const errno_keeper keep;
   process_state* process = joined_process();
   if (process == nullptr || process->recording.load_acquire() == 0) return not_running();
-  const char* executable = current_image(*process)->super->executable;
-  for (const char* at = executable; *at != '\0'; ++at) {
-    if (*at == '/') executable = at + 1;
-  }
+  const char* const executable = name_in_path(current_image(*process)->super->executable);
   const uint64_t pid = static_cast<uint64_t>(getpid());
   const uint64_t sequence = process->dump_count.load_relaxed() + 1;
   char path[longest_path_bytes];
@@ -4830,8 +5461,308 @@ inline error dump_to_path(const char* pattern, duration last, uint32_t signal) {
   replacing_file file(path, pid, sequence);
   if (!file.is_open()) return file_error("Could not create the dump", path, file.error());
   int descriptor = file.descriptor();
-  if (error failed = dump_to({write_to_descriptor, &descriptor}, last, signal, path)) return failed;
+  if (error failed = dump_to({write_to_descriptor, &descriptor}, last, signal, path, crash)) return failed;
   if (const int failed = file.commit()) return file_error("Could not finish the dump", path, failed);
+  return {};
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+#include <setjmp.h>
+#include <signal.h>
+#include <time.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+inline constexpr int fatal_signals[] = {SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV, SIGSYS};
+inline constexpr uint64_t terminate_bit = 1;  ///< in sets of signals, where a signal is the bit of its number
+
+/// What the owner of the crash does: it dumps, or has dumped and passes the crash on.
+enum crash_phase : uint64_t { crash_dumps = 1, crash_passes = 2 };
+
+/// One for the process, in the object that first asked for dumps of crashes.
+struct crash_state {
+  atomic_word wanted;     ///< set of signals
+  atomic_word installed;  ///< set of signals whose handler was ours at some time
+  atomic_word last_ns;
+  atomic_word watchdog_ns;
+  atomic_word owner;  ///< tid << 2 | crash_phase; 0: nobody crashed
+  atomic_word depth;  ///< stack address of the owner's handler; all is deeper than ~0
+  atomic_word path_in_use;
+  char path[2][longest_path_bytes];
+  struct sigaction before[32];
+  void (*on_signal)(int, siginfo_t*, void*);
+  void (*on_terminate)();
+  void (*terminate_before)();
+  sigjmp_buf escape;  ///< out of the dump
+};
+
+CONTRAIL_DETAIL_HIDDEN inline constinit crash_state own_crash_state{};
+
+// std::set_terminate, without <exception>; null in a program without the C++ runtime.
+void (*set_terminate_handler(void (*handler)()) noexcept)() __asm__("_ZSt13set_terminatePFvvE")
+    __attribute__((weak, visibility("default")));
+
+/// Calls sigprocmask for all signals but the fatal ones, or for these only.
+inline void mask_signals(int how, bool fatal, sigset_t* before) {
+  sigset_t set;
+  fatal ? sigemptyset(&set) : sigfillset(&set);
+  for (const int signal : fatal_signals) fatal ? sigaddset(&set, signal) : sigdelset(&set, signal);
+  sigprocmask(how, &set, before);
+}
+
+inline void tell_crash(const char* message) {
+  char line[sizeof(error) + 16];
+  text_writer text(line, sizeof line);
+  text.add("contrail: ").add(message).add('\n');
+  write_all(STDERR_FILENO, line, text.size());
+}
+
+/// Makes the kernel send `signal` to this thread when the crash dump takes too long. timer_create itself may allocate.
+struct crash_watchdog {
+  int timer;
+  bool armed;
+
+  crash_watchdog(crash_state& state, uint32_t tid, int signal) {
+    // The kernel's sigevent; libraries differ in what they call the tid. With 4, SIGEV_THREAD_ID, the signal comes to this
+    // thread: another one may be waiting for it.
+    const struct {
+      void* value;
+      int signal, notify;
+      uint32_t tid, rest[11];
+    } event{&state, signal, 4, tid, {}};
+    const uint64_t ns = state.watchdog_ns.load_relaxed();
+    itimerspec when{};
+    when.it_value.tv_sec = static_cast<time_t>(ns / 1'000'000'000);
+    when.it_value.tv_nsec = static_cast<long>(ns % 1'000'000'000);
+    armed = syscall(SYS_timer_create, CLOCK_MONOTONIC, &event, &timer) == 0 &&
+            syscall(SYS_timer_settime, timer, 0, &when, nullptr) == 0;
+  }
+};
+
+inline bool is_watchdog(const crash_state& state, const siginfo_t& info) {
+  return info.si_code == SI_TIMER && info.si_value.sival_ptr == &state;
+}
+
+// What follows are templates, so that translation units that ask for no dumps of crashes get away with less: 2 ms.
+
+/// Notes the crash in the live image, for those who find it in a file or a core, then dumps.
+template <class = void>
+inline void note_and_dump(crash_state& state, process_state& process, const crash_note& note) {
+  if (process.recording.load_acquire() == 0) return;
+  crash_note& live = current_image(process)->super->crash;
+  memcpy(&live.signal, &note.signal, sizeof note - __builtin_offsetof(crash_note, signal));
+  crash_cause cause = note.cause;
+  __atomic_store(&live.cause, &cause, __ATOMIC_RELEASE);
+  const duration last{static_cast<int64_t>(state.last_ns.load_relaxed())};
+  if (error failed = dump_to_path(state.path[state.path_in_use.load_acquire()], last, note.signal, &note)) {
+    tell_crash(failed.message());
+  }
+}
+
+/// Writes the dump; the caller owns the crash. Always returns, also when the dump faults or gets stuck.
+template <class = void>
+__attribute__((noinline)) inline void dump_crash(crash_state& state, crash_note& note) {
+  process_state* const process = joined_process();
+  if (process == nullptr) return;
+  uint64_t name[thread_name_bytes / 8];
+  read_system_thread_name(name);
+  memcpy(note.thread, name, sizeof note.thread);
+  // Fatal signals are let in: else a fault of the dump would end the process by its own signal, and the watchdog wait.
+  sigset_t before;
+  mask_signals(SIG_SETMASK, false, &before);
+  const int left_by = sigsetjmp(state.escape, 0);
+  if (left_by == 0) {
+    state.owner.store_release(uint64_t{note.tid} << 2 | crash_dumps);
+    const crash_watchdog watchdog(state, note.tid, note.signal != 0 ? static_cast<int>(note.signal) : SIGABRT);
+    note_and_dump(state, *process, note);
+    // It must not fire later; if it does now, the dump is there all the same.
+    if (watchdog.armed) syscall(SYS_timer_delete, watchdog.timer);
+  } else {
+    tell_crash(left_by == SI_TIMER ? "The dump of this crash took too long and was given up."
+                                   : "The dump of this crash failed by a fault of its own.");
+    uint64_t holder = process->dumping.load_acquire();
+    if (tid_of_holder(holder) == note.tid) process->dumping.compare_exchange(holder, 0);
+  }
+  state.owner.store_release(uint64_t{note.tid} << 2 | crash_passes);
+  sigprocmask(SIG_SETMASK, &before, nullptr);
+}
+
+/// Makes this thread the owner of the crash. False when another one is, or when this is a crash of an earlier handler
+/// that the crash was passed to: then there is nothing to dump, or no hope.
+template <class = void>
+inline bool own_crash(crash_state& state, uint32_t tid, uint64_t depth) {
+  const uint64_t give_up = kernel_clock_ns(CLOCK_MONOTONIC) + state.watchdog_ns.load_relaxed() + 1'000'000'000U;
+  uint64_t found = 0;
+  while (!state.owner.compare_exchange(found, uint64_t{tid} << 2 | crash_passes)) {
+    const uint32_t other = static_cast<uint32_t>(found >> 2);
+    if (other == tid) {
+      // A handler that jumped out leaves the crash owned. A crash within it is deeper in the stack, by a signal's frame.
+      if (depth + 512 < state.depth.load_relaxed()) return false;
+    } else if (is_thread_alive(other)) {
+      if (kernel_clock_ns(CLOCK_MONOTONIC) < give_up) {
+        const timespec pause{0, 1'000'000};
+        nanosleep(&pause, nullptr);
+        found = 0;
+      } else if ((found & 3) == crash_dumps) {
+        return false;
+      }
+    }
+  }
+  state.depth.store_relaxed(depth);
+  return true;
+}
+
+/// Does what would have happened without contrail.
+template <class = void>
+inline void pass_on(crash_state& state, uint32_t tid, int signal, siginfo_t* info, void* context) {
+  struct sigaction& before = state.before[signal];
+  const struct sigaction action = before;
+  const unsigned flags = static_cast<unsigned>(action.sa_flags);  // SA_RESETHAND is unsigned
+  const bool takes_info = (flags & SA_SIGINFO) != 0;
+  bool survived = !takes_info && action.sa_handler == SIG_IGN && info->si_code <= 0;
+  if (takes_info || (action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN)) {
+    if ((flags & SA_RESETHAND) != 0) {
+      before.sa_flags = 0;
+      before.sa_handler = SIG_DFL;
+    }
+    // The mask that the kernel would have given it.
+    sigset_t own;
+    sigemptyset(&own);
+    if ((flags & SA_NODEFER) == 0) sigaddset(&own, signal);
+    sigprocmask(SIG_SETMASK, &static_cast<ucontext_t*>(context)->uc_sigmask, nullptr);
+    sigprocmask(SIG_BLOCK, &action.sa_mask, nullptr);
+    sigprocmask(SIG_BLOCK, &own, nullptr);
+    takes_info ? action.sa_sigaction(signal, info, context) : action.sa_handler(signal);
+    // Many return to the default action: then the fault that comes again ends the process, and the crash stays owned.
+    struct sigaction now {};
+    sigaction(signal, nullptr, &now);
+    if ((now.sa_flags & SA_SIGINFO) == 0 && now.sa_handler == SIG_DFL) return;
+    survived = true;
+  }
+  if (survived) {
+    uint64_t mine = uint64_t{tid} << 2 | crash_passes;
+    state.owner.compare_exchange(mine, 0);
+    return;
+  }
+  // The default action, when the handler returns: what was interrupted is then what a core file shows. The signal is sent
+  // as it came, since not every one comes again by itself as a fault does.
+  struct sigaction fatal {};
+  sigaction(signal, &fatal, nullptr);
+  mask_signals(SIG_BLOCK, true, nullptr);
+  syscall(SYS_rt_tgsigqueueinfo, getpid(), tid, signal, info);
+}
+
+// Async-signal-safe.
+template <class = void>
+inline void on_crash_signal(int signal, siginfo_t* info, void* context) {
+  const errno_keeper keep;
+  crash_state& state = own_crash_state;
+  const uint32_t tid = current_tid();
+  if (state.owner.load_acquire() == (uint64_t{tid} << 2 | crash_dumps)) {
+    // Somebody who sends one more fatal signal must not end the dump.
+    if (info->si_code == SI_USER || info->si_code == SI_QUEUE) return;
+    siglongjmp(state.escape, is_watchdog(state, *info) ? SI_TIMER : 1);
+  }
+  if (is_watchdog(state, *info)) return;  // it fired as the dump ended
+  const struct sigaction& before = state.before[signal];
+  // What is sent and ignored is no crash. But abort raises SIGABRT, and ends the process whether that is ignored or not.
+  const bool is_ignored = (before.sa_flags & SA_SIGINFO) == 0 && before.sa_handler == SIG_IGN && info->si_code <= 0 &&
+                          signal != SIGABRT;
+  const uint64_t depth = reinterpret_cast<uint64_t>(__builtin_frame_address(0));
+  if (!is_ignored && (state.wanted.load_relaxed() >> signal & 1) != 0 && own_crash(state, tid, depth)) {
+    crash_note note{crash_cause::signal, static_cast<uint32_t>(signal), info->si_code, tid, 0, 0, 0, {}};
+    if (info->si_code > 0) note.address = reinterpret_cast<uint64_t>(info->si_addr);
+    else note.sender = static_cast<uint32_t>(info->si_pid);
+    dump_crash(state, note);
+  }
+  pass_on(state, tid, signal, info, context);
+}
+
+/// std::terminate's handler. The abort that follows finds the crash owned, and dumps no more.
+template <class = void>
+inline void on_crash_terminate() {
+  crash_state& state = own_crash_state;
+  const uint32_t tid = current_tid();
+  if ((state.wanted.load_relaxed() & terminate_bit) != 0 && own_crash(state, tid, 0)) {
+    state.depth.store_relaxed(~uint64_t{0});
+    crash_note note{crash_cause::terminate, 0, 0, tid, 0, 0, 0, {}};
+    dump_crash(state, note);
+  }
+  if (state.terminate_before != nullptr) state.terminate_before();
+  __builtin_abort();
+}
+
+/// Puts our handler before the one that is there. One that somebody installed over ours stays: if it calls ours, ours must
+/// not call it.
+template <class = void>
+inline void install_crash_handler(crash_state& state, int signal) {
+  struct sigaction there {};
+  if (sigaction(signal, nullptr, &there) != 0) return;
+  const bool is_handler =
+      (there.sa_flags & SA_SIGINFO) != 0 || (there.sa_handler != SIG_DFL && there.sa_handler != SIG_IGN);
+  if ((state.installed.load_relaxed() >> signal & 1) != 0 && is_handler) return;
+  state.before[signal] = there;
+  struct sigaction ours {};
+  ours.sa_sigaction = state.on_signal;
+  ours.sa_flags = SA_SIGINFO | SA_ONSTACK;
+  sigfillset(&ours.sa_mask);
+  sigaction(signal, &ours, nullptr);
+  state.installed.fetch_add_relaxed((state.installed.load_relaxed() >> signal & 1) != 0 ? 0 : uint64_t{1} << signal);
+}
+
+template <class = void>
+inline error install_crash_dump(const char* path, const crash_options& wanted) {
+  if (wanted.last.ns < 0) return {error_code::bad_option, "crash_options.last must not be negative."};
+  if (wanted.watchdog.ns <= 0) return {error_code::bad_option, "crash_options.watchdog must be positive."};
+  char ignored[longest_path_bytes];
+  if (error failed = expand_path(path, {1, 1, 1, "e"}, ignored)) return failed;
+  uint64_t signals = wanted.terminate ? terminate_bit : 0;
+  for (const int signal : wanted.signals) {
+    bool is_fatal = signal == 0;
+    for (const int known : fatal_signals) is_fatal = is_fatal || signal == known;
+    if (!is_fatal) {
+      return {error_code::bad_option, "crash_options.signals takes SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV and "
+                                      "SIGSYS: for another signal use dump_on_signal."};
+    }
+    if (signal != 0) signals |= uint64_t{1} << signal;
+  }
+  process_state* const process = join_process();
+  if (process == nullptr) return incompatible();
+  // As in install_signal_dump.
+  pin_object(reinterpret_cast<const void*>(&on_crash_signal<>));
+  const control_lock lock(*process);
+  if (process->stacks.load_relaxed() == 0) {
+    stack_pool* const stacks = make_stack_pool();
+    if (stacks == nullptr) {
+      return {error_code::out_of_memory, "The system gave no address space for alternate signal stacks."};
+    }
+    process->stacks.store_release(reinterpret_cast<uint64_t>(stacks));
+  }
+  if (process->crash.load_relaxed() == 0) {
+    own_crash_state.on_signal = on_crash_signal<>;
+    own_crash_state.on_terminate = on_crash_terminate<>;
+    process->crash.store_release(reinterpret_cast<uint64_t>(&own_crash_state));
+  }
+  crash_state& state = *reinterpret_cast<crash_state*>(process->crash.load_relaxed());
+  const uint64_t other = 1 - state.path_in_use.load_relaxed();
+  text_writer(state.path[other], longest_path_bytes).add(path);
+  state.path_in_use.store_release(other);
+  state.last_ns.store_relaxed(static_cast<uint64_t>(wanted.last.ns));
+  state.watchdog_ns.store_relaxed(static_cast<uint64_t>(wanted.watchdog.ns));
+  state.wanted.store_release(signals);
+  for (const int signal : fatal_signals) {
+    if ((signals >> signal & 1) != 0) install_crash_handler(state, signal);
+  }
+  if (wanted.terminate && set_terminate_handler != nullptr && state.terminate_before == nullptr) {
+    state.terminate_before = set_terminate_handler(state.on_terminate);
+  }
+  atomic_word number;
+  if (wanted.caller_stack) keep_stack(*process, number);
   return {};
 }
 
@@ -4862,8 +5793,8 @@ struct signal_dump {
 
 CONTRAIL_DETAIL_HIDDEN inline constinit signal_dump signal_dumps[most_signal_dumps]{};
 
-/// Dumps, then calls the handler that was there before; a signal's default action is not taken. A failure is told on stderr, since a handler has
-/// nobody to return it to.
+/// Dumps, then calls the handler that was there before; a signal's default action is not taken. A failure is told on
+/// stderr, since a handler has nobody to return it to.
 // Async-signal-safe.
 inline void on_dump_signal(int signal, siginfo_t* info, void* context) {
   const errno_keeper keep;
@@ -4875,6 +5806,7 @@ inline void on_dump_signal(int signal, siginfo_t* info, void* context) {
       char line[sizeof(error) + 16];
       text_writer text(line, sizeof line);
       text.add("contrail: ").add(failed.message()).add('\n');
+      const pipe_signal_hold no_death_by_a_pipe;
       write_all(STDERR_FILENO, line, text.size());
     }
     if ((wanted.before.sa_flags & SA_SIGINFO) != 0 && wanted.before.sa_sigaction != nullptr) {
@@ -4949,16 +5881,30 @@ inline error install_signal_dump(int signal, const char* path, duration last) {
 CONTRAIL_DETAIL_NAMESPACE_END
 
 #endif
+// ==== contrail/detail/fork.hpp ======================================================================================
+// Processes that fork. The child leaves its parent's recording before it does anything else; with options::follow_fork
+// it gets an image of its own. What runs here is async-signal-safe, as all that a child of a process with threads may do.
+#ifndef CONTRAIL_DETAIL_FORK_HPP
+#define CONTRAIL_DETAIL_FORK_HPP
+
 // ==== contrail/detail/start.hpp =====================================================================================
 // Makes an image: how the memory is divided, and what stands in the superblock.
 #ifndef CONTRAIL_DETAIL_START_HPP
 #define CONTRAIL_DETAIL_START_HPP
+
+// ==== contrail/detail/image_file.hpp ================================================================================
+// Images in files, which outlive their process. A file is made whole under a temporary name, with all its space
+// reserved; then an older one of its name moves aside, and it takes its own. Its mapping holds a lock (flock) for as long
+// as the process lives, whatever becomes of descriptors: so nobody moves or removes a file that is in use.
+#ifndef CONTRAIL_DETAIL_IMAGE_FILE_HPP
+#define CONTRAIL_DETAIL_IMAGE_FILE_HPP
 
 // ==== contrail/detail/storage.hpp ===================================================================================
 // The image's pages.
 #ifndef CONTRAIL_DETAIL_STORAGE_HPP
 #define CONTRAIL_DETAIL_STORAGE_HPP
 
+#include <errno.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/mman.h>
@@ -4967,8 +5913,9 @@ CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 /// Maps `bytes` of zeroed private memory whose address is a multiple of `alignment` (a power of two); null when the
-/// system has none, with errno saying why. Private, so that a forked child writes to its own copy.
-inline void* map_image(uint64_t bytes, uint64_t alignment, bool prefault) {
+/// system has none, with errno saying why. Private, so that a forked child writes to its own copy. With a descriptor it
+/// maps that file instead, for all to see.
+inline void* map_image(uint64_t bytes, uint64_t alignment, bool prefault, int file = -1) {
   const size_t reserved = bytes + alignment;
   void* raw = mmap(nullptr, reserved, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (raw == MAP_FAILED) return nullptr;
@@ -4979,11 +5926,275 @@ inline void* map_image(uint64_t bytes, uint64_t alignment, bool prefault) {
     munmap(reinterpret_cast<void*>(aligned + bytes), rest);
   }
   char* image = reinterpret_cast<char*>(aligned);
+  if (file >= 0 && mmap(image, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, file, 0) == MAP_FAILED) {
+    const int failed = errno;
+    munmap(image, bytes);
+    errno = failed;
+    return nullptr;
+  }
   if (prefault) {
     // Written, not only read: a read would map the shared zero page and fault again at the first record.
     for (uint64_t at = 0; at < bytes; at += 4096) *static_cast<volatile char*>(image + at) = 0;
   }
   return image;
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+#include <sys/file.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+inline constexpr unsigned most_kept_files = 64;
+static_assert(sizeof(image_view::file) == longest_path_bytes && sizeof(image_view::file_pattern) == longest_path_bytes);
+
+inline void read_executable(char (&path)[256]) {
+  memset(path, 0, sizeof path);
+  if (readlink("/proc/self/exe", path, sizeof path - 1) < 0) path[0] = '\0';
+}
+
+/// The path that a pattern stands for at this moment, in the process that has this executable.
+inline error expand_image_path(const char* pattern, uint64_t generation, char (&path)[longest_path_bytes]) {
+  char executable[256];
+  read_executable(executable);
+  return expand_path(pattern,
+                     {static_cast<uint64_t>(getpid()), kernel_clock_ns(CLOCK_REALTIME) / 1'000'000'000U, generation,
+                      name_in_path(executable)},
+                     path);
+}
+
+/// Whether an image is in the file that `wanted` asks for, or in memory if it asks for none.
+inline bool is_where_wanted(const image_view& image, const options& wanted) {
+  if (wanted.file == nullptr || image.is_shared == 0) return wanted.file == nullptr && image.is_shared == 0;
+  char path[longest_path_bytes];
+  struct stat there {};
+  return strcmp(wanted.file, image.file_pattern) == 0 && !expand_image_path(wanted.file, image.generation, path) &&
+         strcmp(path, image.file) == 0 && fstatat(AT_FDCWD, path, &there, AT_SYMLINK_NOFOLLOW) == 0 &&
+         there.st_ino == image.inode && there.st_dev == image.device;
+}
+
+/// Makes a file of `bytes` bytes whose space is there for good, since a store to a page for which the disk has no room is
+/// a SIGBUS. Returns 0 or an errno value.
+inline int reserve_space(int file, uint64_t bytes) {
+  // Beyond the limit the system would not only refuse but send SIGXFSZ. The limit's number is 1 on Linux everywhere;
+  // <sys/resource.h> would have to be compiled for it.
+  uint64_t limit[2] = {~uint64_t{0}, 0};
+  if (syscall(SYS_prlimit64, 0, 1, nullptr, limit) == 0 && bytes > limit[0]) return EFBIG;
+  for (int interruptions = 0; fallocate(file, 0, 0, static_cast<off_t>(bytes)) != 0;) {
+    if (errno == EINTR && ++interruptions < 1000) continue;
+    if (errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL) return errno;
+    // This file system cannot reserve: what has been written and has reached the disk has its space as well.
+    const char zeros[4096] = {};
+    for (uint64_t at = 0; at < bytes; at += sizeof zeros) {
+      if (const int failed = write_all(file, zeros, sizeof zeros)) return failed;
+    }
+    return fsync(file) == 0 ? 0 : errno;
+  }
+  return 0;
+}
+
+/// Writes into a file's image that the recording ended in order.
+inline void note_end(const process_state& process, image_end how) {
+  const image_view* image = current_image(process);
+  if (image == nullptr || image->is_shared == 0 || image->super->pid != static_cast<uint32_t>(getpid())) return;
+  image->super->end = take_anchor(process);
+  __atomic_store(&image->super->ended, &how, __ATOMIC_RELEASE);
+}
+
+// ---- older files ---------------------------------------------------------------------------------------------
+
+/// A file that is there already. If it is an image of ours that nobody uses, `error` is 0, and it is locked for as long
+/// as this object lives. ENOENT: there is none; EBUSY: a process uses it; EEXIST: it is something else.
+class older_file {
+ public:
+  explicit older_file(const char* path, bool may_be_half_made = false) {
+    // Non-blocking, since opening a pipe would wait for its other end.
+    file_ = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    error_ = file_ >= 0 ? inspect(may_be_half_made) : errno == ELOOP || errno == ENXIO ? EEXIST : errno;
+    // It was moved or replaced before we had the lock.
+    struct stat now {};
+    if (error_ == 0 && fstatat(AT_FDCWD, path, &now, AT_SYMLINK_NOFOLLOW) != 0) error_ = errno == ENOENT ? EBUSY : errno;
+    if (error_ == 0 && now.st_ino != there_.st_ino) error_ = EBUSY;
+  }
+  ~older_file() {
+    if (file_ >= 0) close(file_);
+  }
+  older_file(const older_file&) = delete;
+  older_file& operator=(const older_file&) = delete;
+
+  int error() const { return error_; }
+  const superblock& super() const { return super_; }
+  bool is(const image_view& image) const { return there_.st_ino == image.inode && there_.st_dev == image.device; }
+
+ private:
+  int inspect(bool may_be_half_made) {
+    if (fstat(file_, &there_) != 0) return errno;
+    if (!S_ISREG(there_.st_mode) || there_.st_uid != geteuid()) return EEXIST;
+    const ssize_t size = pread(file_, &super_, sizeof super_, 0);
+    if (size < 0) return errno;
+    const bool is_ours = static_cast<size_t>(size) == sizeof super_ && super_.magic == ~complement_of_image_magic &&
+                         super_.kind == image_kind::live && super_.storage == image_storage::file;
+    if (!is_ours && !(may_be_half_made && super_.magic == 0)) return EEXIST;
+    // A reader takes the lock for a moment, to see whether the process still runs.
+    for (int tries = 0; flock(file_, LOCK_EX | LOCK_NB) != 0; ++tries) {
+      if (errno != EWOULDBLOCK) return errno;
+      if (tries == 10) return EBUSY;
+      const timespec moment{0, 1'000'000};
+      nanosleep(&moment, nullptr);
+    }
+    return 0;
+  }
+
+  int file_ = -1;
+  int error_ = 0;
+  struct stat there_ {};
+  superblock super_{};
+};
+
+inline bool is_own_file(const process_state& process, const older_file& there) {
+  const image_view* image = current_image(process);
+  while (image != nullptr && !(image->is_shared != 0 && there.is(*image))) image = image->replaced;
+  return image != nullptr;
+}
+
+inline const char* numbered(char (&name)[longest_path_bytes], const char* path, uint64_t number) {
+  text_writer(name, sizeof name).add(path).add('.').add(number);
+  return name;
+}
+
+/// Moves an older file aside: `path` becomes path.1, that one path.2, up to the first number that is free.
+inline error move_aside(const char* path) {
+  char from[longest_path_bytes], to[longest_path_bytes];
+  struct stat there {};
+  uint64_t last = 1;
+  for (; fstatat(AT_FDCWD, numbered(to, path, last), &there, AT_SYMLINK_NOFOLLOW) == 0; ++last) {
+    if (older_file(to).error() == EEXIST) {
+      return file_error("What is there is not moved aside, since contrail did not make it", to, EEXIST);
+    }
+  }
+  for (; last != 0; --last) {
+    const char* const older = last == 1 ? path : numbered(from, path, last - 1);
+    if (const int failed = rename_if_free(older, numbered(to, path, last))) {
+      return file_error("Could not rename an older file of the recorder", older, failed);
+    }
+  }
+  return {};
+}
+
+/// Gives a file that is complete its name. What had the name is moved aside first, if it is an older image.
+inline error take_name(const process_state& process, replacing_file& file, const char* path) {
+  for (int attempt = 0;; ++attempt) {
+    const older_file there(path);  // its lock keeps others from moving it as well
+    const bool is_own = is_own_file(process, there);
+    if (there.error() == EBUSY && !is_own) {
+      char message[sizeof(error)];
+      text_writer(message, sizeof message)
+          .add("The recorder's file is in use by process ")
+          .add(uint64_t{there.super().pid})
+          .add(": put %p into options.file, or end that process: ")
+          .add(path);
+      return {error_code::file, message};
+    }
+    if (there.error() == EEXIST) {
+      return file_error("What is there is not replaced, since contrail did not make it", path, EEXIST);
+    }
+    const bool moves = there.error() == 0 || is_own;
+    if (!moves && there.error() != ENOENT) return file_error("Could not look at the recorder's file", path, there.error());
+    if (moves) {
+      if (error failed = move_aside(path)) return failed;
+    }
+    const int failed = file.commit_if_free();
+    if (failed == 0) return {};
+    char name[longest_path_bytes];
+    if (moves) rename_if_free(numbered(name, path, 1), path);
+    // Another process that began at the same moment took the name: look again, and say so.
+    if (failed != EEXIST || attempt == 2) return file_error("Could not name the recorder's file", path, failed);
+  }
+}
+
+// ---- files that are too many ---------------------------------------------------------------------------------
+
+/// Whether `pattern` followed by `suffix` could have made `name`. Numbers stand for %p, %t and %n.
+inline bool could_be(const char* pattern, const char* suffix, const char* executable, const char* name) {
+  for (;; ++pattern) {
+    if (*pattern == '\0') {
+      if (suffix == nullptr) return *name == '\0';
+      pattern = suffix;
+      suffix = nullptr;
+      if (*pattern == '\0') return *name == '\0';
+    }
+    if (*pattern != '%' || *++pattern == '%') {
+      if (*name++ != *pattern) return false;
+    } else if (*pattern == 'e') {
+      for (const char* at = executable; *at != '\0'; ++at) {
+        if (*name++ != *at) return false;
+      }
+    } else {
+      for (int digits = 0; digits < 20 && *name >= '0' && *name <= '9'; ++digits) {
+        if (could_be(pattern + 1, suffix, executable, ++name)) return true;
+      }
+      return false;
+    }
+  }
+}
+
+/// An entry as the system lists a folder; opendir would allocate.
+struct folder_entry {
+  uint64_t inode;
+  int64_t next;
+  uint16_t bytes;
+  uint8_t type;
+  char name[1];
+};
+
+/// Removes the oldest of the files in the folder of `path` that `pattern` could have made, but for `keep`; and what starts
+/// left that were killed. Only what is unmistakably ours and in nobody's use; what cannot be removed stays.
+inline void remove_oldest(const char* pattern, const char* path, const char* executable, unsigned keep) {
+  char name[longest_path_bytes];
+  const char* const base = name_in_path(path);
+  pattern = name_in_path(pattern);
+  text_writer folder(name, sizeof name);
+  for (const char* at = path; at != base; ++at) folder.add(*at);
+  const int listed = open(base == path ? "." : name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (listed < 0) return;
+  uint64_t newest[most_kept_files] = {};  // when the recordings began, the newest first
+  for (int round = 0; round != 2; ++round) {
+    if (lseek(listed, 0, SEEK_SET) != 0) break;
+    alignas(8) char entries[4096];
+    for (long bytes; (bytes = syscall(SYS_getdents64, listed, entries, sizeof entries)) > 0;) {
+      for (long at = 0; at < bytes;) {
+        const folder_entry& entry = *reinterpret_cast<const folder_entry*>(entries + at);
+        at += entry.bytes;
+        const bool is_half_made = could_be(pattern, ".tmp-%p-%n", executable, entry.name);
+        if (!is_half_made && !could_be(pattern, "", executable, entry.name) &&
+            !could_be(pattern, ".%n", executable, entry.name)) {
+          continue;
+        }
+        text_writer whole(name, sizeof name);
+        for (const char* from = path; from != base; ++from) whole.add(*from);
+        whole.add(entry.name);
+        const older_file there(name, is_half_made);
+        if (there.error() != 0 || (!is_half_made && strcmp(name_in_path(there.super().executable), executable) != 0)) {
+          continue;
+        }
+        const uint64_t began = there.super().start.realtime_ns;
+        if (is_half_made || (round == 1 && (keep == 0 || began < newest[keep - 1]))) {
+          unlink(name);
+        } else if (round == 0) {
+          unsigned place = keep;
+          for (; place != 0 && newest[place - 1] < began; --place) {
+            if (place != keep) newest[place] = newest[place - 1];
+          }
+          if (place != keep) newest[place] = began;
+        }
+      }
+    }
+  }
+  close(listed);
 }
 
 }  // namespace detail
@@ -5027,8 +6238,9 @@ inline bool hardware_clock_is_trusted() {
 /// Nominal ticks per second, measured between two anchors some 50 us apart; anchors in the chunks are far better.
 inline uint64_t estimate_tick_hz(const clock_anchor& from, const clock_anchor& to) {
   const uint64_t ns = to.monotonic_ns - from.monotonic_ns;
-  if (ns == 0) return 1'000'000'000;
-  return static_cast<uint64_t>(static_cast<uint128>(to.ticks - from.ticks) * 1'000'000'000U / ns);
+  const uint64_t hz = ns == 0 ? 0 : static_cast<uint64_t>(static_cast<uint128>(to.ticks - from.ticks) * 1'000'000'000U / ns);
+  // No counter is as slow: a clock failed, and others divide by this.
+  return hz < 100'000 ? 1'000'000'000 : hz;
 }
 
 // ---- layout --------------------------------------------------------------------------------------------------
@@ -5088,9 +6300,7 @@ inline void copy_text(char (&to)[Size], const char* from) {
 /// Who this process is.
 inline void identify(superblock& super) {
   super.pid = static_cast<uint32_t>(getpid());
-  char path[256] = {};
-  const ssize_t size = readlink("/proc/self/exe", path, sizeof path - 1);
-  copy_text(super.executable, size > 0 ? path : "");
+  read_executable(super.executable);
   char host[64] = {};
   if (gethostname(host, sizeof host - 1) != 0) host[0] = '\0';
   copy_text(super.host, host);
@@ -5105,9 +6315,11 @@ inline void start_clock(process_state& process, superblock& super) {
                                                             : clock_source::tsc;
 #endif
   super.start = take_anchor(process);
-  do {
+  // Bounded: where reading the clock is a system call that a sandbox refuses, time stands still.
+  for (int i = 0; i < 1'000; ++i) {
     super.ready = take_anchor(process);
-  } while (super.ready.monotonic_ns - super.start.monotonic_ns < 50'000);
+    if (super.ready.monotonic_ns - super.start.monotonic_ns >= 50'000) break;
+  }
   super.tick_hz = estimate_tick_hz(super.start, super.ready);
   process.tick_hz.store_relaxed(super.tick_hz);
 }
@@ -5116,11 +6328,8 @@ inline void start_clock(process_state& process, superblock& super) {
 CONTRAIL_DETAIL_HIDDEN inline constexpr descriptor overflow_descriptor{
     binding_kind::overflow, 0, text{"(more call sites than contrail has room for)"}, {}, {}, {}, 0, 0, nullptr, 0};
 
-/// Maps and fills an image; null when there is no memory.
-inline image_view* make_image(process_state& process, const options& wanted, uint64_t generation) {
-  const image_layout layout = divide(wanted.memory);
-  char* const base = static_cast<char*>(map_image(layout.image_bytes, sizeof(thread_slot), wanted.prefault));
-  if (base == nullptr) return nullptr;
+/// Makes an image of memory that is all zero.
+inline image_view* fill_image(process_state& process, const image_layout& layout, char* base, uint64_t generation) {
   superblock& super = *reinterpret_cast<superblock*>(base);
   image_view& view = *reinterpret_cast<image_view*>(base + sizeof(superblock));
   view.super = &super;
@@ -5139,6 +6348,7 @@ inline image_view* make_image(process_state& process, const options& wanted, uin
   view.scratch_bytes = layout.scratch_bytes;
   view.image_bytes = layout.image_bytes;
   view.generation = generation;
+  view.replaced = current_image(process);
 
   super.version_major = format_major;
   super.version_minor = format_minor;
@@ -5176,6 +6386,66 @@ inline image_view* make_image(process_state& process, const options& wanted, uin
   return &view;
 }
 
+/// Maps and fills an image in the file that `wanted` names. Null, and in `failed` why, when it cannot be made.
+inline image_view* make_image_file(process_state& process, const options& wanted, uint64_t generation, error& failed) {
+  if (wanted.keep_files > most_kept_files) {
+    failed = {error_code::bad_option, "options.keep_files must not be above 64."};
+    return nullptr;
+  }
+  char path[longest_path_bytes];
+  failed = expand_image_path(wanted.file, generation, path);
+  if (failed) return nullptr;
+  const image_layout layout = divide(wanted.memory);
+  replacing_file file(path, static_cast<uint64_t>(getpid()), generation, true);
+  struct stat made {};
+  if (!file.is_open() || fstat(file.descriptor(), &made) != 0) {
+    failed = file_error("Could not create the recorder's file", path, file.is_open() ? errno : file.error());
+    return nullptr;
+  }
+  if (const int cause = reserve_space(file.descriptor(), layout.image_bytes)) {
+    failed = file_error("Could not reserve the space for the recorder's file", path, cause);
+    return nullptr;
+  }
+  void* const base = map_image(layout.image_bytes, sizeof(thread_slot), wanted.prefault, file.descriptor());
+  if (base == nullptr) {
+    failed = file_error("Could not map the recorder's file", path, errno);
+    return nullptr;
+  }
+  image_view& view = *fill_image(process, layout, static_cast<char*>(base), generation);
+  view.is_shared = 1;
+  view.device = made.st_dev;
+  view.inode = made.st_ino;
+  text_writer(view.file, sizeof view.file).add(path);
+  text_writer(view.file_pattern, sizeof view.file_pattern).add(wanted.file);
+  view.keep_files = wanted.keep_files;
+  view.super->storage = image_storage::file;
+  failed = take_name(process, file, path);
+  if (failed) {
+    munmap(base, layout.image_bytes);
+    return nullptr;
+  }
+  remove_oldest(wanted.file, path, name_in_path(view.super->executable), wanted.keep_files);
+  return &view;
+}
+
+/// Maps and fills an image. Null, and in `failed` why, when it cannot be made.
+inline image_view* make_image(process_state& process, const options& wanted, uint64_t generation, error& failed) {
+  if (wanted.file != nullptr) return make_image_file(process, wanted, generation, failed);
+  const image_layout layout = divide(wanted.memory);
+  if (void* const base = map_image(layout.image_bytes, sizeof(thread_slot), wanted.prefault)) {
+    return fill_image(process, layout, static_cast<char*>(base), generation);
+  }
+  failed = {error_code::out_of_memory,
+            "The system gave no memory for the flight recorder: ask for less with options.memory."};
+  return nullptr;
+}
+
+/// Without an error: null when there is no memory.
+inline image_view* make_image(process_state& process, const options& wanted, uint64_t generation) {
+  error ignored;
+  return make_image(process, wanted, generation, ignored);
+}
+
 /// Makes threads leave an image that another one replaces: their next begin there takes the slow path and attaches anew.
 /// The image stays mapped, since a thread may hold a frame in it for as long as it likes; its chunks' memory is given
 /// back to the system.
@@ -5207,7 +6477,7 @@ inline void free_slots_of_unloaded_objects(process_state& process, image_view& i
            reinterpret_cast<uint64_t>(&object_of(*object)) != image.slots[i].owner_object.load_relaxed()) {
       object = object->next;
     }
-    if (object == nullptr) free_slot(process, image, image.slots[i], found);
+    if (object == nullptr) free_slot(process, image, image.slots[i], found, turn_holder());
   }
 }
 
@@ -5225,6 +6495,182 @@ inline void take_in_object(object_root& object) {
 CONTRAIL_DETAIL_HIDDEN inline constexpr slow_half slow_functions{
     claim_frame, end_region_slowly, roll_chunk_slowly, write_point_slowly, name_thread_slowly, take_in_object};
 
+/// Tells in a file's image that its process ended by itself, after all other destructors of this object.
+template <class>
+struct exit_note {
+  __attribute__((destructor(101), used)) static void on_exit() {
+    const process_state* const process = joined_process();
+    // Another object that may be unloaded holds a copy of this function. The one whose functions are in use is pinned.
+    if (process == nullptr || process->recording.load_relaxed() == 0) return;
+    if (process->slow_table.load_relaxed() == reinterpret_cast<uint64_t>(&slow_functions)) {
+      note_end(*process, image_end::exited);
+    }
+  }
+  static void require() { (void)&on_exit; }
+};
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+// pthread_atfork under a name of our own: <pthread.h> takes longer to compile than this whole header.
+int at_fork(void (*prepare)(), void (*parent)(), void (*child)()) __asm__("pthread_atfork")
+    __attribute__((visibility("default")));
+
+// ---- what start leaves for children --------------------------------------------------------------------------
+
+/// In process_state::follow_fork. The rest of start's options stand in the state and in the image.
+inline constexpr uint64_t follow_flag = 1;
+inline constexpr uint64_t follow_prefault_flag = 2;
+
+inline uint64_t follow_flags(const options& wanted) {
+  return !wanted.follow_fork ? 0 : follow_flag | (wanted.prefault ? follow_prefault_flag : 0);
+}
+
+/// Whether children can have files of their own. %n does not make them differ: two children of one process have one.
+inline error check_follow(const options& wanted) {
+  if (!wanted.follow_fork || wanted.file == nullptr) return {};
+  for (const char* at = wanted.file; *at != '\0'; ++at) {
+    if (*at != '%') continue;
+    if (*++at == 'p') return {};
+    if (*at == '\0') break;
+  }
+  return {error_code::bad_option,
+          "options.follow_fork needs %p in options.file: each process keeps its recorder in a file of its own."};
+}
+
+// ---- signals -------------------------------------------------------------------------------------------------
+// A child whose image is still its parent's file must not run a handler that traces: signals wait until fork is done.
+
+struct forking_thread {
+  atomic_word next_frame;  ///< its address, which tells threads apart on both sides of a fork; 0: unused
+  uint64_t signal_mask;
+};
+
+/// More threads than this that fork at the same moment do so with signals on.
+CONTRAIL_DETAIL_HIDDEN inline constinit forking_thread forking_threads[16]{};
+
+inline uint64_t set_signal_mask(uint64_t mask) {
+  constexpr int set_mask = 2;  // SIG_SETMASK
+  uint64_t before = 0;
+  syscall(SYS_rt_sigprocmask, set_mask, &mask, &before, sizeof mask);
+  return before;
+}
+
+// Async-signal-safe.
+inline void before_fork() {
+  const errno_keeper keep;
+  const process_state* const process = joined_process();
+  const image_view* image = process == nullptr ? nullptr : current_image(*process);
+  while (image != nullptr && image->is_shared == 0) image = image->replaced;
+  if (image == nullptr) return;
+  // The C library keeps 32 and 33 to itself, and waits for threads that block them.
+  const uint64_t before = set_signal_mask(~(3ULL << 31));
+  for (forking_thread& place : forking_threads) {
+    uint64_t free = 0;
+    if (!place.next_frame.compare_exchange(free, reinterpret_cast<uint64_t>(&next_frame))) continue;
+    place.signal_mask = before;
+    return;
+  }
+  set_signal_mask(before);
+}
+
+// Async-signal-safe.
+inline void after_fork() {
+  const errno_keeper keep;
+  for (forking_thread& place : forking_threads) {
+    if (place.next_frame.load_relaxed() != reinterpret_cast<uint64_t>(&next_frame)) continue;
+    const uint64_t before = place.signal_mask;
+    place.next_frame.store_release(0);
+    set_signal_mask(before);
+    return;
+  }
+}
+
+// ---- the child -----------------------------------------------------------------------------------------------
+
+/// Maps private memory over `pages` of a shared image, of the same content if `keep`.
+inline void make_private(char* at, uint64_t bytes, bool keep) {
+  constexpr uint64_t page_bytes = 4096;
+  const uint64_t step = keep ? page_bytes : bytes;
+  for (char* const end = at + bytes; at < end; at += step) {
+    char content[page_bytes];
+    if (keep) memcpy(content, at, page_bytes);
+    mmap(at, step, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    if (keep) memcpy(at, content, page_bytes);
+  }
+}
+
+/// Takes a child off its parent's shared image. Code that a fork in a signal handler interrupted goes on there with
+/// addresses that it holds in registers, so the range stays, and holds what such code follows: the view, the slots in
+/// use, and the overflow binding, which is the first. All else is zero; nothing that it writes is ever read.
+inline void leave_shared_image(image_view& shared) {
+  char* const base = reinterpret_cast<char*>(shared.super);
+  char* at = base;
+  const auto keep = [&](const void* from, uint64_t bytes) {
+    char* const begin = const_cast<char*>(static_cast<const char*>(from));
+    char* const page = base + (static_cast<uint64_t>(begin - base) & ~uint64_t{4095});
+    char* const end = base + round_up(static_cast<uint64_t>(begin + bytes - base), 4096);
+    if (page > at) make_private(at, static_cast<uint64_t>(page - at), false);
+    if (end > at) make_private(page > at ? page : at, static_cast<uint64_t>(end - (page > at ? page : at)), true);
+    if (end > at) at = end;
+  };
+  keep(base, sizeof(superblock) + sizeof(image_view));
+  for (uint64_t i = 0; i < shared.slot_count; ++i) {
+    if (generation_of(shared.slots[i]) != 0) keep(&shared.slots[i], sizeof(thread_slot));
+  }
+  keep(shared.binding_index, sizeof *shared.binding_index);
+  keep(shared.arena, sizeof(binding));
+  make_private(at, static_cast<uint64_t>(base + shared.image_bytes - at), false);
+  shared.is_shared = 0;
+}
+
+/// Begins a recording in the child like the one that its parent has. Without memory, or space for its file, the child
+/// records nothing.
+inline void follow_into_child(process_state& process, image_view& parent) {
+  options wanted;
+  wanted.memory = parent.image_bytes;
+  wanted.prefault = (process.follow_fork.load_relaxed() & follow_prefault_flag) != 0;
+  if (parent.file_pattern[0] != '\0') wanted.file = parent.file_pattern;
+  wanted.keep_files = static_cast<unsigned>(parent.keep_files);
+  // Somewhere else, not over the parent's, for the sake of that interrupted code.
+  image_view* const own = make_image(process, wanted, parent.generation + 1);
+  if (own == nullptr) return;
+  process.image.store_release(reinterpret_cast<uint64_t>(own));
+  retire_image(parent);
+  process.forked.store_relaxed(0);
+  for (const type_range* types = process.objects; types != nullptr; types = types->next) bind_types(*own, *types);
+  process.recording.store_release(1);
+  begin_epoch(process);
+}
+
+/// In a forked child, before fork returns. The parent's other threads do not exist here: what they held, locks and turns,
+/// nobody else gives back; what they had claimed of the parent's image, the child's own does not know.
+// Async-signal-safe.
+inline void after_fork_in_child() {
+  const errno_keeper keep;
+  process_state* process = joined_process();
+  if (process == nullptr) return;
+  image_view* const parent = current_image(*process);
+  for (image_view* image = parent; image != nullptr; image = image->replaced) {
+    if (image->is_shared != 0) leave_shared_image(*image);
+  }
+  const bool was_recording = process->recording.load_relaxed() != 0;
+  process->control.store_relaxed(0);
+  process->dumping.store_relaxed(0);
+  process->recording.store_relaxed(0);
+  process->forked.store_relaxed(1);
+  adopt_stack(*process);
+  begin_epoch(*process);
+  if (was_recording && process->follow_fork.load_relaxed() != 0) follow_into_child(*process, *parent);
+  after_fork();
+  for (forking_thread& other : forking_threads) other.next_frame.store_relaxed(0);
+}
+
 }  // namespace detail
 CONTRAIL_DETAIL_NAMESPACE_END
 
@@ -5237,21 +6683,6 @@ extern "C" int contrail_dump(const char* path);
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail CONTRAIL_DETAIL_HIDDEN {
-
-// pthread_atfork under a name of our own: <pthread.h> takes longer to compile than this whole header.
-int at_fork(void (*prepare)(), void (*parent)(), void (*child)()) __asm__("pthread_atfork")
-    __attribute__((visibility("default")));
-
-/// In a forked child: nothing records until it calls start, since the parent's threads do not exist here.
-inline void after_fork_in_child() {
-  process_state* process = joined_process();
-  if (process == nullptr) return;
-  process->control.store_relaxed(0);
-  process->dumping.store_relaxed(0);
-  process->recording.store_relaxed(0);
-  process->forked.store_relaxed(1);
-  begin_epoch(*process);
-}
 
 /// Keeps the objects loaded that others depend on from the first start on: the state's, and this one, which has the
 /// slow half, the fork hook, and a function that only debuggers call and that this keeps in the program.
@@ -5274,11 +6705,13 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
  public:
   basic_flight_recorder() = delete;
 
-  /// Begins to record. Fails with already_running when a recorder runs, with bad_option, out_of_memory or incompatible.
-  /// Creates no thread and no file. A second start after stop with the same memory goes on in the same image.
+  /// Begins to record. Fails with already_running when a recorder runs, with bad_option, out_of_memory or incompatible,
+  /// and with options::file also with path or file. Creates no thread. A second start after stop with the same memory and
+  /// file goes on in the same image.
   static error start(const options& wanted = {}) {
     using namespace detail;
     link_object();
+    exit_note<T>::require();
     process_state* process = join_process();
     if (process == nullptr) return incompatible();
     // Before the lock, since the dynamic linker has one of its own, under which objects link themselves.
@@ -5294,23 +6727,23 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
       return {error_code::bad_option, "options.memory must lie between 1 MiB and 16 GiB."};
     }
     if (wanted.window.ns < 0) return {error_code::bad_option, "options.window must not be negative."};
+    if (error failed = check_follow(wanted)) return failed;
     if (error failed = store_filter(*process, wanted.filter)) return failed;
 
     image_view* image = current_image(*process);
     const bool reuse = image != nullptr && process->forked.load_relaxed() == 0 &&
-                       image->image_bytes == divide(wanted.memory).image_bytes;
+                       image->image_bytes == divide(wanted.memory).image_bytes && is_where_wanted(*image, wanted);
     if (reuse) {
       start_clock(*process, *image->super);
+      image->super->ended = image_end::none;
       for (atomic_word& count : image->super->dropped) count.store_relaxed(0);
     } else {
       process->hardware_clock.store_relaxed(hardware_clock_is_trusted());
-      image_view* fresh = make_image(*process, wanted, image == nullptr ? 1 : image->generation + 1);
-      if (fresh == nullptr) {
-        return {error_code::out_of_memory,
-                "The system gave no memory for the flight recorder: ask for less with options.memory."};
-      }
+      error failed;
+      image_view* fresh = make_image(*process, wanted, image == nullptr ? 1 : image->generation + 1, failed);
+      if (fresh == nullptr) return failed;
       if (image == nullptr) {
-        at_fork(nullptr, nullptr, after_fork_in_child);
+        at_fork(before_fork, after_fork, after_fork_in_child);
         process->slow_table.store_release(reinterpret_cast<uint64_t>(&slow_functions));
       }
       process->image.store_release(reinterpret_cast<uint64_t>(fresh));
@@ -5322,6 +6755,7 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
       bind_types(*image, *types);
     }
     process->window_ns.store_relaxed(static_cast<uint64_t>(wanted.window.ns));
+    process->follow_fork.store_relaxed(follow_flags(wanted));
     process->recording.store_release(1);
     begin_epoch(*process);
     return {};
@@ -5338,6 +6772,7 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
     if (process->recording.load_relaxed() == 0) return not_running();
     process->recording.store_release(0);
     begin_epoch(*process);
+    note_end(*process, image_end::stopped);
     return {};
   }
 
@@ -5402,7 +6837,7 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
       Bytes& to = *static_cast<Bytes*>(context);
       const size_t before = to.size();
       to.resize(before + size);
-      memcpy(to.data() + before, from, size);
+      detail::memcpy(to.data() + before, from, size);
       return 0;
     };
     return detail::dump_to({append, &bytes}, wanted.last, 0, "memory");
@@ -5414,6 +6849,14 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
   static error dump_on_signal(int signal, const char* path, const dump_options& wanted = {}) {
     detail::object_link<T>::require();
     return detail::install_signal_dump(signal, path, wanted.last);
+  }
+
+  /// Writes a dump to `path` when the process crashes: by a fatal signal or std::terminate. Earlier handlers are called
+  /// afterwards, and the process dies as it would have. Each thread that records gets an alternate signal stack, unless it
+  /// has one. A second call replaces path and options. Fails with bad_option, path, out_of_memory or incompatible.
+  static error dump_on_crash(const char* path, const crash_options& wanted = {}) {
+    detail::object_link<T>::require();
+    return detail::install_crash_dump(path, wanted);
   }
 
   /// Replaces the filter. Takes effect at each call site's next hit; regions in flight end as they began.
@@ -5433,8 +6876,8 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
   static error store_filter(detail::process_state& process, const filter_options& wanted) {
     const char* const categories = wanted.categories == nullptr ? "" : wanted.categories;
     const char* const names = wanted.names == nullptr ? "" : wanted.names;
-    const size_t categories_size = strlen(categories);
-    const size_t names_size = strlen(names);
+    const size_t categories_size = detail::strlen(categories);
+    const size_t names_size = detail::strlen(names);
     if (categories_size >= detail::filter_bytes || names_size >= detail::filter_bytes) {
       return {error_code::bad_option, "A filter is longer than 255 bytes: use fewer or shorter globs."};
     }
@@ -5807,9 +7250,8 @@ CONTRAIL_DETAIL_ALWAYS_INLINE constexpr region begin_region_var(Site, const Name
     if (__builtin_is_constant_evaluated()) return region();
     unsigned words = 0;
     const open_region opened =
-        begin_inline(site_storage<binding_flag_dynamic, Site, binding_kind::region, Args...>::value, &words, args...);
-    // Ends the fields for whoever looks before the first set.
-    if (opened.at != nullptr && words < frame_payload_words) opened.at->payload[words].store_relaxed(0);
+        begin_inline<true>(site_storage<binding_flag_dynamic, Site, binding_kind::region, Args...>::value, &words,
+                           args...);
     return region(opened, words);
   } else {
     return region();
@@ -6034,6 +7476,7 @@ class basic_flight_recorder {
     return detail::nothing_records();
   }
   static error dump_on_signal(int, const char*, const dump_options& = {}) { return detail::nothing_records(); }
+  static error dump_on_crash(const char*, const crash_options& = {}) { return detail::nothing_records(); }
   static error set_filter(const filter_options&) { return detail::nothing_records(); }
 };
 using flight_recorder = basic_flight_recorder<>;
@@ -6049,7 +7492,9 @@ class region {
 }  // namespace disabled_v0
 }  // namespace contrail
 
-#define CONTRAIL_DETAIL_CHECK(...) (false ? ::contrail::detail::checked(__VA_ARGS__) : static_cast<void>(0))
+// Spelt out in full, as contrail/reader.hpp brings the other namespace detail.
+#define CONTRAIL_DETAIL_CHECK(...) \
+  (false ? ::contrail::disabled_v0::detail::checked(__VA_ARGS__) : static_cast<void>(0))
 
 #define CONTRAIL_REGION(...) CONTRAIL_DETAIL_CHECK(__VA_ARGS__)
 #define CONTRAIL_SCOPE(...) CONTRAIL_DETAIL_CHECK(__VA_ARGS__)
@@ -6429,5 +7874,2126 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #endif
 
 #endif
+#endif
+#endif
+#ifdef CONTRAIL_WITH_READER
+// ==== contrail/reader.hpp ===========================================================================================
+// Opt-in: reads what contrail recorded, a dump or the image file of a process that runs or was killed, in C++. It needs
+// no recorder, and g++ or clang for a 64-bit machine, whichever recorded. The input may be damaged or hostile: what can
+// be read is, warnings() says what could not, and memory is bounded by the input's size. No function throws but for want
+// of memory.
+//
+//   #include <contrail/reader.hpp>
+//
+//   contrail::reader reader(bytes.data(), bytes.size());  // which must outlive it
+//   if (!reader) return fail(reader.reason());
+//   for (const contrail::event& e : reader) {
+//     std::cout << e.thread().name << ": " << e.name() << " took " << e.duration_ns() << " ns\n";
+//     for (const contrail::event_field& f : e.fields()) std::cout << "  " << f.name << '\n';
+//   }
+#ifndef CONTRAIL_READER_HPP
+#define CONTRAIL_READER_HPP
+
+// ==== contrail/detail/reader_threads.hpp ============================================================================
+// What each thread did: the records of all slots that it used, in order, and the regions that it left open.
+#ifndef CONTRAIL_DETAIL_READER_THREADS_HPP
+#define CONTRAIL_DETAIL_READER_THREADS_HPP
+
+// ==== contrail/detail/reader_image.hpp ==============================================================================
+// A dump or a live image as its parts: superblock, thread slots, bindings, and which chunks hold what. The order of the
+// checks is that of tools/contrail.py, so that both say the same of a damaged input.
+#ifndef CONTRAIL_DETAIL_READER_IMAGE_HPP
+#define CONTRAIL_DETAIL_READER_IMAGE_HPP
+
+// ==== contrail/detail/reader_bindings.hpp ===========================================================================
+// What an id in a dump stands for, and how the payloads of its records read.
+#ifndef CONTRAIL_DETAIL_READER_BINDINGS_HPP
+#define CONTRAIL_DETAIL_READER_BINDINGS_HPP
+
+// ==== contrail/detail/reader_bytes.hpp ==============================================================================
+// Bytes that anyone may have written: no read goes beyond them, and no sum of offsets wraps.
+#ifndef CONTRAIL_DETAIL_READER_BYTES_HPP
+#define CONTRAIL_DETAIL_READER_BYTES_HPP
+
+// ==== contrail/detail/image.hpp =====================================================================================
+// Every byte of the image: the recorder's memory, which is also the file format of a dump. docs/format.md is the
+// prose of this header; tools/contrail.py mirrors it. No other C++ code knows an offset.
+#ifndef CONTRAIL_DETAIL_IMAGE_HPP
+#define CONTRAIL_DETAIL_IMAGE_HPP
+
+// ==== contrail/detail/atomic.hpp ====================================================================================
+// The one atomic word type, over the compilers' builtins: <atomic> alone would cost each translation unit 220 ms.
+#ifndef CONTRAIL_DETAIL_ATOMIC_HPP
+#define CONTRAIL_DETAIL_ATOMIC_HPP
+
+#include <stdint.h>
+
+#if defined(__SANITIZE_THREAD__)
+#define CONTRAIL_DETAIL_THREAD_SANITIZER 1
+#elif defined(__has_feature)
+#define CONTRAIL_DETAIL_THREAD_SANITIZER __has_feature(thread_sanitizer)
+#else
+#define CONTRAIL_DETAIL_THREAD_SANITIZER 0
+#endif
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// A 64-bit word that threads, signal handlers and readers of the image share. Same size and layout as uint64_t.
+// Async-signal-safe.
+struct alignas(8) atomic_word {
+  uint64_t value = 0;
+
+  CONTRAIL_DETAIL_ALWAYS_INLINE uint64_t load_relaxed() const { return __atomic_load_n(&value, __ATOMIC_RELAXED); }
+  CONTRAIL_DETAIL_ALWAYS_INLINE uint64_t load_acquire() const { return __atomic_load_n(&value, __ATOMIC_ACQUIRE); }
+  /// Loads a word that only the running thread writes while it matters. Compilers fold this into the instruction that
+  /// uses it, which they do not do with atomic loads; several per region.
+  CONTRAIL_DETAIL_ALWAYS_INLINE uint64_t load_owned() const {
+    return CONTRAIL_DETAIL_THREAD_SANITIZER ? load_relaxed() : value;
+  }
+  CONTRAIL_DETAIL_ALWAYS_INLINE void store_relaxed(uint64_t v) { __atomic_store_n(&value, v, __ATOMIC_RELAXED); }
+  CONTRAIL_DETAIL_ALWAYS_INLINE void store_release(uint64_t v) { __atomic_store_n(&value, v, __ATOMIC_RELEASE); }
+  CONTRAIL_DETAIL_ALWAYS_INLINE uint64_t fetch_add_relaxed(uint64_t v) {
+    return __atomic_fetch_add(&value, v, __ATOMIC_RELAXED);
+  }
+  /// Strong compare-exchange, acquire and release on success; `expected` receives the value found.
+  CONTRAIL_DETAIL_ALWAYS_INLINE bool compare_exchange(uint64_t& expected, uint64_t desired) {
+    return __atomic_compare_exchange_n(&value, &expected, desired, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+  }
+  /// Adds with a plain load and store, for words that only their own thread changes and others may read.
+  CONTRAIL_DETAIL_ALWAYS_INLINE void add_owned(uint64_t v) {
+#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
+    asm("addq %1, %0" : "+m"(value) : "er"(v) : "cc");
+#else
+    store_relaxed(load_relaxed() + v);
+#endif
+  }
+};
+
+/// A pointer that one thread uses, and another one when that thread has ended.
+template <class T>
+struct owned_pointer {
+  T* value;
+
+  CONTRAIL_DETAIL_ALWAYS_INLINE T& operator*() const {
+    return *(CONTRAIL_DETAIL_THREAD_SANITIZER ? __atomic_load_n(&value, __ATOMIC_RELAXED) : value);
+  }
+  CONTRAIL_DETAIL_ALWAYS_INLINE void operator=(T* to) { __atomic_store_n(&value, to, __ATOMIC_RELAXED); }
+};
+
+static_assert(sizeof(atomic_word) == 8 && __atomic_always_lock_free(8, nullptr),
+              "contrail needs lock-free 64-bit atomics.");
+
+/// The difference of two words, `b` read after `a` and anew each time, in one instruction where the compiler would take
+/// two.
+CONTRAIL_DETAIL_ALWAYS_INLINE uint64_t difference(const atomic_word& a, const atomic_word& b) {
+  // Acquire costs nothing on x86-64, whose loads stay in order.
+  uint64_t result = a.load_acquire();
+#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
+  asm volatile("subq %1, %0" : "+r"(result) : "m"(b.value) : "cc");
+#else
+  result -= b.load_relaxed();
+#endif
+  return result;
+}
+
+/// Orders this thread against its own signal handlers; emits no instruction.
+CONTRAIL_DETAIL_ALWAYS_INLINE void signal_fence() { __atomic_signal_fence(__ATOMIC_SEQ_CST); }
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+
+/// How a field's value is stored in a payload. An enumeration has its underlying type.
+enum class field_type : uint8_t {
+  boolean = 1,
+  character = 2,  ///< char and char8_t, 1 byte
+  int8 = 3,
+  uint8 = 4,
+  int16 = 5,
+  uint16 = 6,
+  int32 = 7,
+  uint32 = 8,
+  int64 = 9,
+  uint64 = 10,
+  int128 = 11,   ///< 16 bytes, aligned to 8
+  uint128 = 12,
+  float32 = 13,
+  float64 = 14,  ///< also long double, rounded
+  pointer = 15,  ///< 8 bytes
+  string = 16,   ///< 2 bytes: bits [14:0] its bytes in the tail, bit 15 set when it was cut
+  duration = 17,  ///< std::chrono durations, int64 nanoseconds, saturated
+  code_point = 18  ///< wchar_t, char16_t, char32_t, as uint32
+};
+
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// Stored complemented, so that scanning a core file for the magic does not find this constant in the binary.
+/// The file begins with the bytes 89 43 54 52 4c 0d 0a 1a ("\x89CTRL\r\n\x1a").
+inline constexpr uint64_t complement_of_image_magic = ~0x1a0a'0d4c'5254'4389ULL;
+inline constexpr uint16_t format_major = 1;  ///< a reader refuses another major version
+inline constexpr uint16_t format_minor = 1;  ///< a reader accepts any minor version and skips what it does not know
+
+// ---- time ----------------------------------------------------------------------------------------------------
+
+enum class clock_source : uint32_t { tsc = 1, cntvct = 2, monotonic = 3 };
+
+/// One moment on four clocks; the decoder turns ticks into nanoseconds between two of these.
+struct clock_anchor {
+  uint64_t ticks;
+  uint64_t monotonic_ns;
+  uint64_t realtime_ns;
+  uint64_t boottime_ns;
+};
+
+inline constexpr unsigned epoch_bits = 23;  ///< a time epoch is 2^23 ticks; short forms hold times within it
+inline constexpr uint64_t epoch_ticks = 1ULL << epoch_bits;
+
+// ---- records -------------------------------------------------------------------------------------------------
+// A record is a header word and 0 or more payload words. Its length follows from the header word alone.
+//
+//   tag 0  point, short      [1:0]=0 [17:2]=id [25:18]=payload words [40:26]=0      [63:41]=time
+//   tag 1  region, plain     [1:0]=1 [17:2]=id [40:18]=duration                     [63:41]=end time
+//   tag 2  region, payload   [1:0]=2 [5:2]=payload words [17:6]=id [40:18]=duration [63:41]=end time
+//   tag 3  long form         [1:0]=3 [5:2]=form [15:6]=words after the header [31:16]=id [63:32]=0
+//
+// Times are ticks modulo 2^23 within the epoch whose base the chunk's header or the last epoch word states.
+
+enum class record_tag : unsigned { point = 0, region = 1, region_payload = 2, long_form = 3 };
+
+enum class long_form : unsigned {
+  epoch = 0,         ///< no further words; bits [63:23] are the base of the epoch that starts here
+  anchor = 1,        ///< 4 words: a clock_anchor
+  region = 2,        ///< start ticks, end ticks, payload
+  point = 3,         ///< ticks, payload
+  async_region = 4,  ///< start ticks, end ticks, tid of the thread that began it, payload
+};
+
+inline constexpr unsigned id_shift = 2;
+inline constexpr unsigned payload_region_id_shift = 6;
+inline constexpr unsigned duration_shift = 18;
+inline constexpr uint64_t site_word_mask = (1ULL << duration_shift) - 1;
+inline constexpr unsigned end_time_shift = 41;
+inline constexpr uint64_t max_payload_region_id = 0xfff;
+inline constexpr uint64_t max_id = 0xfffd;
+inline constexpr uint64_t overflow_id = 0xfffe;  ///< what call sites bind to when ids or binding space ran out
+inline constexpr unsigned max_short_region_words = 15;
+inline constexpr unsigned max_point_words = 255;
+
+inline constexpr uint64_t long_header(long_form form, uint64_t id, unsigned words) {
+  return id << 16 | static_cast<uint64_t>(words) << 6 | static_cast<uint64_t>(form) << 2 | 3;
+}
+inline constexpr uint64_t epoch_word(uint64_t base) { return base | static_cast<uint64_t>(long_form::epoch) << 2 | 3; }
+
+// ---- payloads ------------------------------------------------------------------------------------------------
+// Fixed part: the fields in order, each aligned to min(its size, 8), as binding_field::offset says; arrays are `count`
+// elements in a row. Then the tail: the bytes of all strings in field order, without padding. Then zeros up to a whole
+// word. Then, if the binding has binding_flag_dynamic, fields set at run time: a word
+//   [7:0] field_type  [31:16] bytes of the key  [47:32] bytes of the value  [48] set when the value was cut
+// followed by the key's and the value's bytes, padded with zeros to whole words; a zero word or the payload's end ends
+// them.
+
+inline constexpr uint16_t string_cut = 0x8000;
+
+// ---- chunks --------------------------------------------------------------------------------------------------
+
+inline constexpr unsigned chunk_bytes = 8192;
+inline constexpr unsigned chunk_header_bytes = 128;
+inline constexpr unsigned chunk_words = (chunk_bytes - chunk_header_bytes) / 8;
+inline constexpr unsigned thread_name_bytes = 32;
+
+struct chunk {
+  atomic_word ticket;          ///< unique and increasing over the process; 0 while the header is rewritten
+  atomic_word extent;          ///< bytes from the chunk's start to the end of its last record; 0 while it is open.
+                               ///< In a live image the number of its records stands above bit 32
+  atomic_word writer;          ///< index of the thread slot that writes it, and above bit 32 the slot's generation
+  atomic_word tid_lane;        ///< the system's thread id, and above bit 32 the lane
+  atomic_word words_before;    ///< words this lane wrote before this chunk: a gap here is an exact loss
+  atomic_word records_before;  ///< records this lane wrote before this chunk
+  atomic_word epoch_base;      ///< the time epoch at the chunk's first record
+  atomic_word sealed_ticks;    ///< when it was sealed; 0 while it is open
+  atomic_word anchor[4];       ///< a clock_anchor from when it was opened, or up to a millisecond earlier
+  atomic_word thread_name[thread_name_bytes / 8];  ///< UTF-8, zero padded, as known when it was opened
+  atomic_word words[chunk_words];
+};
+static_assert(sizeof(chunk) == chunk_bytes && __builtin_offsetof(chunk, words) == chunk_header_bytes);
+
+/// An entry of the chunk state table: ticket << 2 | state.
+enum class chunk_state : unsigned { free = 0, open = 1, sealed = 2, taking = 3 };
+
+// ---- thread slots --------------------------------------------------------------------------------------------
+
+struct lane;
+
+inline constexpr unsigned frame_payload_words = 20;
+
+/// One entry of a thread's open-region stack. `start_ticks` tells its state: 0 free; below point_mark a region that began
+/// then; with point_mark the stack pointer of code that writes a point here; frame_busy the stack's end, or left for
+/// good. As signed numbers all but the first are above every site word, so that one compare finds a free frame.
+struct alignas(64) frame {
+  atomic_word word;           ///< of a region: (start ticks << 18) - site word. In a dump 0 where there is none
+  owned_pointer<lane> owner;  ///< where its record goes
+  atomic_word start_ticks;
+  atomic_word stack_pointer;  ///< of the code that began the region, to recognise frames that were jumped over
+  atomic_word payload[frame_payload_words];
+};
+static_assert(sizeof(frame) == 192);
+inline constexpr uint64_t point_mark = 1ULL << 62;
+inline constexpr uint64_t frame_busy = ~0ULL >> 1;
+
+inline bool is_free(const frame& at) { return at.start_ticks.load_relaxed() == 0; }
+/// Release: a dump that finds the frame free finds the record, since it copies frames before chunks.
+inline void set_free(frame& at) { at.start_ticks.store_release(0); }
+
+/// Whether a frame's start_ticks is that of an open region.
+inline bool is_region(uint64_t start_ticks) { return start_ticks - 1 < point_mark - 1; }
+
+/// Whether the region that was given `word` when it began is still open in this frame.
+inline bool holds_region(const frame& at, uint64_t word) {
+  const uint64_t start = at.start_ticks.load_relaxed();
+  return is_region(start) && at.word.load_relaxed() == word && (start << duration_shift) - word <= site_word_mask;
+}
+
+/// One write position of a thread. Only its own thread writes it; dumps and the recycler read it.
+struct lane {
+  atomic_word cursor;       ///< address of the next word to write; released after the words before it
+  atomic_word deadline;     ///< end of the time epoch; records at or past it take the slow path
+  atomic_word epoch_base;
+  atomic_word chunk;        ///< address of the open chunk; 0 when there is none
+  atomic_word extra_words;  ///< words written that are no record's header: records = words - extra words
+  atomic_word words_before; ///< words in chunks before the open one
+  atomic_word anchor_ticks; ///< of the newest clock anchor
+  atomic_word dropped;      ///< records this lane lost for want of a chunk
+};
+static_assert(sizeof(lane) == 64);
+
+inline constexpr unsigned lane_count = 3;
+CONTRAIL_DETAIL_HIDDEN inline constexpr unsigned lane_depth[lane_count] = {64, 8, 8};  ///< open regions; one frame more ends each stack
+inline constexpr unsigned frame_count = 64 + 8 + 8 + lane_count;
+CONTRAIL_DETAIL_HIDDEN inline constexpr unsigned first_frame[lane_count] = {0, 65, 74};
+
+enum class slot_state : uint64_t { free = 0, claimed = 1, live = 2, sealing = 3 };
+
+struct alignas(64) thread_slot {
+  atomic_word state;       ///< slot_state in the low 8 bits, generation above
+  atomic_word tid_index;     ///< the system's thread id, and above bit 32 the index of this slot
+  atomic_word owner_object;  ///< which shared object of the process this slot serves
+  atomic_word attach_ticks;
+  atomic_word name_version;  ///< odd while the name changes; 0: never named by TRACE_THREAD_NAME
+  atomic_word name[thread_name_bytes / 8];
+  atomic_word alternate_stack;  ///< live: which of contrail's signal stacks the thread has, plus 1
+  atomic_word occupant;         ///< live: who claims or seals the slot, see thread_id.hpp; 0: nobody
+  atomic_word taking[3];        ///< live: by lane, the ticket by which it is about to take a chunk; 0: none
+  atomic_word recount[3];       ///< live: by lane, 1 if a jump may have left its count of words wrong
+  atomic_word reserved[15];
+  lane lanes[lane_count];
+  frame frames[frame_count];
+};
+static_assert(sizeof(thread_slot) == 16384 && __builtin_offsetof(thread_slot, lanes) == 256 &&
+              __builtin_offsetof(thread_slot, frames) == 448);
+
+// ---- bindings ------------------------------------------------------------------------------------------------
+
+enum class binding_kind : uint8_t {
+  region = 1,
+  instant = 2,
+  counter = 3,
+  log = 4,        ///< the name is the format string
+  event_type = 5,
+  overflow = 6,
+  end_of_dump = 255
+};
+
+inline constexpr uint8_t binding_flag_cut = 1;      ///< a string or the schema was cut to fit
+inline constexpr uint8_t binding_flag_dynamic = 2;  ///< records may carry fields set at run time after the payload
+
+/// Followed by `field_count` binding_field, `enumerator_count` binding_enumerator, then the strings without
+/// terminators: name, category, file, function, each field's name, each enumerator's name; padded to 8 bytes.
+struct binding {
+  uint32_t bytes;  ///< of the whole entry, a multiple of 8
+  uint16_t id;
+  binding_kind kind;
+  uint8_t flags;
+  uint64_t type_id;  ///< the stable id of the registered type, 0 if none
+  uint32_t line;
+  uint16_t field_count;
+  uint16_t enumerator_count;
+  uint16_t name_bytes;
+  uint16_t category_bytes;
+  uint16_t file_bytes;
+  uint16_t function_bytes;
+};
+static_assert(sizeof(binding) == 32);
+
+struct binding_field {
+  uint16_t name_bytes;
+  uint8_t type;  ///< contrail::field_type
+  uint8_t flags;
+  uint16_t offset;            ///< in the payload's fixed part, bytes
+  uint16_t count;             ///< 1, or the number of elements of an array
+  uint16_t first_enumerator;  ///< index into the entry's enumerators
+  uint16_t enumerator_count;  ///< 0: not an enumeration, or its names are not known
+  uint16_t is_array;
+  uint16_t reserved;
+};
+static_assert(sizeof(binding_field) == 16);
+
+struct binding_enumerator {
+  int64_t value;
+  uint16_t name_bytes;
+  uint16_t reserved[3];
+};
+static_assert(sizeof(binding_enumerator) == 16);
+
+/// The last 64 bytes of a complete dump; laid out so that a reader of bindings meets it as one more entry.
+struct end_of_dump {
+  uint32_t bytes = 64;
+  uint16_t id = 0;
+  binding_kind kind = binding_kind::end_of_dump;
+  uint8_t flags = 0;
+  uint64_t total_bytes = 0;   ///< of the whole dump
+  uint64_t chunks_written = 0;
+  uint64_t chunks_torn = 0;   ///< recycled while they were copied: written with ticket 0
+  clock_anchor anchor{};
+};
+static_assert(sizeof(end_of_dump) == 64);
+
+// ---- superblock ----------------------------------------------------------------------------------------------
+
+enum class image_kind : uint32_t { live = 1, dump = 2 };
+enum class image_storage : uint32_t { memory = 0, file = 1 };
+
+/// How the recording in a live image ended.
+enum class image_end : uint32_t {
+  none = 0,     ///< it runs, or its process was killed, crashed or called _exit
+  stopped = 1,  ///< flight_recorder::stop
+  exited = 2    ///< exit, or the end of main
+};
+
+enum class crash_cause : uint32_t { none = 0, signal = 1, terminate = 2 };
+
+/// What ended the process. In a dump: of the crash that made it.
+struct crash_note {
+  crash_cause cause;  ///< in a live image filled in last
+  uint32_t signal;    ///< 0: std::terminate
+  int32_t code;       ///< si_code: above 0 the kernel found a fault, else a process sent the signal
+  uint32_t tid;
+  uint64_t address;   ///< si_addr of a fault
+  uint32_t sender;    ///< the process that sent the signal
+  uint32_t reserved;
+  char thread[thread_name_bytes];  ///< the system's name of the thread, which may have no slot
+};
+static_assert(sizeof(crash_note) == 64);
+
+enum class drop_reason : unsigned {
+  no_chunk,      ///< the pool had no chunk to give
+  no_slot,       ///< more threads than slots
+  no_lane,       ///< a signal handler found all lanes of its thread in use
+  too_deep,      ///< more open regions than a lane's stack holds
+  misnested,     ///< a region whose frame was taken away before it ended
+  count
+};
+
+struct superblock {
+  uint64_t magic;
+  uint16_t version_major;
+  uint16_t version_minor;
+  uint32_t superblock_bytes;
+  image_kind kind;
+  clock_source source;
+  uint64_t image_bytes;   ///< live: of the mapping
+  uint64_t base_address;  ///< live: where it is mapped in the process; cursors are absolute addresses
+  // 40
+  uint64_t slots_offset;
+  uint32_t slot_bytes;
+  uint32_t slot_count;
+  uint64_t chunk_states_offset;  ///< live only; one word per chunk
+  uint64_t chunks_offset;
+  uint32_t chunk_bytes;
+  uint32_t chunk_count;
+  uint64_t binding_index_offset;  ///< live only; per id the offset of its entry in the arena plus 1, as uint32_t
+  uint64_t binding_index_count;
+  uint64_t bindings_offset;       ///< live: the arena; dump: entries known before the chunks were copied
+  uint64_t bindings_bytes;
+  uint64_t late_bindings_offset;  ///< dump only: entries made meanwhile, ended by end_of_dump
+  uint64_t scratch_offset;        ///< live only: work space of the dump
+  uint64_t scratch_bytes;
+  // 136
+  uint32_t pid;
+  uint32_t lane_count;
+  uint32_t frame_bytes;
+  uint32_t frame_count;
+  uint32_t lane_first_frame[4];
+  uint64_t tick_hz;    ///< nominal ticks per second; anchors are better
+  clock_anchor start;  ///< when recording started; earlier records are no part of this recording
+  clock_anchor ready;  ///< a little later
+  char executable[256];
+  char host[64];
+  // 560
+  atomic_word next_ticket;
+  atomic_word next_id;
+  atomic_word arena_used;
+  atomic_word attached;        ///< threads that ever attached
+  atomic_word attached_slots;  ///< slots in use
+  atomic_word dropped[8];
+  atomic_word overwritten_ticks;  ///< the newest moment of which records were overwritten: all threads' are there after it
+  atomic_word reserved_counters[2];
+  // 688: only in dumps
+  clock_anchor dump;       ///< when the dump began
+  uint64_t window_ns;      ///< asked for; 0: all
+  uint64_t cutoff_ticks;   ///< records that ended before are outside the window
+  uint32_t dump_sequence;
+  uint32_t dump_signal;    ///< the signal that asked for it, 0: the program did
+  uint32_t dump_tid;
+  uint32_t reserved0;
+  // 752: only in live images
+  image_storage storage;
+  image_end ended;
+  clock_anchor end;        ///< when it ended; filled in before `ended` is
+  // 792
+  crash_note crash;
+  uint8_t reserved[4096 - 856];
+};
+static_assert(sizeof(superblock) == 4096 && __builtin_offsetof(superblock, pid) == 136 &&
+              __builtin_offsetof(superblock, next_ticket) == 560 && __builtin_offsetof(superblock, dump) == 688 &&
+              __builtin_offsetof(superblock, reserved) == 856);
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+#include <bit>
+#include <cstddef>
+#include <cstring>
+#include <string>
+#include <string_view>
+#include <type_traits>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+namespace reading {
+
+__extension__ typedef __int128 int128;
+__extension__ typedef unsigned __int128 uint128;
+
+inline constexpr uint64_t never = ~0ULL;  ///< a moment after all others; also where counts stop to grow
+
+inline uint64_t saturating_add(uint64_t a, uint64_t b) { return a > never - b ? never : a + b; }
+
+class untrusted_bytes {
+ public:
+  untrusted_bytes() = default;
+  untrusted_bytes(const void* data, uint64_t size) : data_(static_cast<const char*>(data)), size_(size) {}
+
+  uint64_t size() const { return size_; }
+  bool has(uint64_t at, uint64_t size) const { return at <= size_ && size <= size_ - at; }
+
+  /// A little-endian number; 0 where there are no such bytes.
+  template <class T>
+  T get(uint64_t at) const {
+    static_assert(std::is_unsigned_v<T>);
+    T value = 0;
+    if (!has(at, sizeof(T))) return value;
+    memcpy(&value, data_ + at, sizeof(T));
+    if constexpr (std::endian::native == std::endian::big && sizeof(T) > 1) {
+      T turned = 0;
+      for (unsigned i = 0; i < sizeof(T); ++i, value = static_cast<T>(value >> 8)) {
+        turned = static_cast<T>(turned << 8 | (value & 0xff));
+      }
+      value = turned;
+    }
+    return value;
+  }
+  uint8_t u8(uint64_t at) const { return get<uint8_t>(at); }
+  uint16_t u16(uint64_t at) const { return get<uint16_t>(at); }
+  uint32_t u32(uint64_t at) const { return get<uint32_t>(at); }
+  uint64_t u64(uint64_t at) const { return get<uint64_t>(at); }
+
+  clock_anchor anchor(uint64_t at) const { return {u64(at), u64(at + 8), u64(at + 16), u64(at + 24)}; }
+
+  /// Empty where there are no such bytes.
+  std::string_view view(uint64_t at, uint64_t size) const {
+    return has(at, size) ? std::string_view(data_ + at, size) : std::string_view();
+  }
+  /// Up to the first zero.
+  std::string_view c_string(uint64_t at, uint64_t size) const {
+    const std::string_view all = view(at, size);
+    return all.substr(0, all.find('\0'));
+  }
+  untrusted_bytes part(uint64_t at, uint64_t size) const {
+    return has(at, size) ? untrusted_bytes(data_ + at, size) : untrusted_bytes();
+  }
+
+ private:
+  const char* data_ = nullptr;
+  uint64_t size_ = 0;
+};
+
+inline std::string decimal(uint128 magnitude, bool negative) {
+  char digits[40];
+  char* at = digits + sizeof(digits);
+  do {
+    *--at = static_cast<char>('0' + static_cast<unsigned>(magnitude % 10));
+    magnitude /= 10;
+  } while (magnitude != 0);
+  if (negative) *--at = '-';
+  return std::string(at, digits + sizeof(digits));
+}
+inline std::string decimal(uint128 value) { return decimal(value, false); }
+inline std::string decimal(int128 value) {
+  return decimal(value < 0 ? 0 - static_cast<uint128>(value) : static_cast<uint128>(value), value < 0);
+}
+
+/// 1500000 is "1.5 ms": exact, in the largest unit that leaves a whole part.
+inline std::string duration_text(int128 ns) {
+  const uint128 magnitude = ns < 0 ? 0 - static_cast<uint128>(ns) : static_cast<uint128>(ns);
+  struct unit {
+    const char* name;
+    uint64_t size;
+  };
+  for (const unit& in : {unit{" s", 1'000'000'000}, unit{" ms", 1'000'000}, unit{" us", 1'000}}) {
+    if (magnitude < in.size) continue;
+    // The digits behind the point, with those zeros in front that a 1 before them keeps.
+    std::string fraction = decimal(magnitude % in.size + in.size);
+    fraction[0] = '.';
+    fraction.erase(fraction.find_last_not_of('0') + 1);
+    if (fraction == ".") fraction.clear();
+    return decimal(magnitude / in.size, ns < 0) + fraction + in.name;
+  }
+  return decimal(ns) + " ns";
+}
+
+}  // namespace reading
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+#include <algorithm>
+#include <deque>
+#include <span>
+#include <vector>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+
+/// What a call site or type records. `unknown` is an id that the dump does not explain, which only damage brings about.
+enum class event_kind : uint8_t { unknown = 0, region, instant, counter, log, event_type, overflow };
+
+struct event_enumerator {
+  int64_t value;
+  std::string_view name;
+};
+
+/// A call site or event type, as the recorder described it. Texts are bytes of the input, UTF-8 unless it is damaged,
+/// and at most 4096 of each.
+struct CONTRAIL_DETAIL_HIDDEN event_binding {
+  struct field {
+    std::string_view name;
+    field_type type;         ///< may be one that this reader does not know
+    bool is_array;
+    uint16_t count;          ///< 1, or the elements of an array
+    uint16_t offset;         ///< in the payload
+    uint16_t first_enumerator, enumerator_count;
+  };
+
+  uint16_t id = 0;
+  event_kind kind = event_kind::unknown;
+  uint8_t flags = 0;     ///< 1: something was cut to fit; 2: records may carry fields set at run time
+  uint64_t type_id = 0;  ///< event_info<T>::id of a registered type, else 0
+  uint32_t line = 0;
+  std::string_view name, category, file, function;
+  std::vector<field> fields;
+  std::vector<event_enumerator> enumerators;
+
+  // Not for users: what reading a payload needs.
+  size_t readable = 0;             ///< fields before the first one that cannot be read
+  uint64_t fixed_bytes = 0;        ///< of these
+  std::vector<uint32_t> by_value;  ///< enumerators by value, then by index
+};
+
+/// One value of a field: which member holds it follows from the type.
+struct event_value {
+  field_type type;
+  bool is_cut;            ///< a text that did not fit where it was recorded
+  bool is_named;          ///< an enumerator's name is known
+  uint64_t low, high;     ///< the number, sign extended to 128 bits; the bits of a float or double
+  std::string_view text;  ///< of a string; of an enumeration the name
+
+  int64_t as_int() const { return static_cast<int64_t>(low); }
+  uint64_t as_uint() const { return low; }
+  bool as_bool() const { return low != 0; }
+  /// Of float and double; other numbers are converted.
+  double as_double() const {
+    if (type == field_type::float32) return static_cast<double>(std::bit_cast<float>(static_cast<uint32_t>(low)));
+    if (type == field_type::float64) return std::bit_cast<double>(low);
+    return is_negative() ? -static_cast<double>(magnitude()) : static_cast<double>(magnitude());
+  }
+  /// The decimal digits of an integer, whatever its size.
+  std::string to_string() const { return detail::reading::decimal(magnitude(), is_negative()); }
+
+ private:
+  bool is_negative() const { return high >> 63 != 0 && type != field_type::uint128; }
+  detail::reading::uint128 magnitude() const {
+    const auto all = static_cast<detail::reading::uint128>(high) << 64 | low;
+    return is_negative() ? 0 - all : all;
+  }
+};
+
+/// A field of one event: a value, or several if it is an array.
+struct event_field {
+  std::string_view name;
+  field_type type;
+  bool is_array;
+  bool is_dynamic;  ///< it was set at run time
+  std::span<const event_value> values;
+
+  const event_value& value() const { return values.front(); }  ///< an array of a dump has an element at least
+};
+
+/// The fields of one event, in order.
+class CONTRAIL_DETAIL_HIDDEN event_fields {
+ public:
+  event_fields() = default;
+  event_fields(event_fields&&) = default;
+  event_fields& operator=(event_fields&&) = default;
+
+  auto begin() const { return fields_.begin(); }
+  auto end() const { return fields_.end(); }
+  size_t size() const { return fields_.size(); }
+  const event_field& operator[](size_t i) const { return fields_[i]; }
+  /// Null if there is none of that name.
+  const event_field* find(std::string_view name) const {
+    for (const event_field& f : fields_) {
+      if (f.name == name) return &f;
+    }
+    return nullptr;
+  }
+  /// The payload contradicts its description; then there are no fields.
+  bool is_damaged() const { return damaged_; }
+
+  /// Reads a payload; what was here before is gone. Not for users: event::fields() is.
+  void read(const event_binding& binding, const detail::reading::untrusted_bytes& payload) {
+    values_.clear();
+    fields_.clear();
+    counts_.clear();
+    damaged_ = payload.size() != 0 && !read_all(binding, payload);
+    if (damaged_) fields_.clear();
+    const event_value* first = values_.data();  // values move no more
+    for (size_t i = 0; i < fields_.size(); first += counts_[i++]) fields_[i].values = {first, counts_[i]};
+  }
+
+ private:
+  static constexpr bool is_integer(field_type type) {
+    return (type >= field_type::boolean && type <= field_type::uint128) || type == field_type::code_point;
+  }
+
+  void add_field(std::string_view name, field_type type, bool is_array, bool is_dynamic, size_t count) {
+    fields_.push_back({name, type, is_array, is_dynamic, {}});
+    counts_.push_back(count);
+  }
+
+  bool read_all(const event_binding& binding, const detail::reading::untrusted_bytes& payload);
+  bool read_dynamic(const detail::reading::untrusted_bytes& payload, uint64_t at);
+  static void find_name(const event_binding& binding, const event_binding::field& field, event_value& value);
+
+  std::vector<event_field> fields_;
+  std::vector<event_value> values_;  ///< of all fields, in a row
+  std::vector<size_t> counts_;       ///< how many of them are each field's
+  bool damaged_ = false;
+};
+
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+namespace reading {
+
+inline constexpr uint64_t max_name_bytes = 4096;
+inline constexpr uint64_t max_shared_enumerators = 1 << 16;
+
+/// 0: not known to this version of the format.
+inline constexpr unsigned bytes_of(field_type type) {
+  constexpr uint8_t sizes[] = {0, 1, 1, 1, 1, 2, 2, 4, 4, 8, 8, 16, 16, 4, 8, 8, 2, 8, 4};
+  const auto index = static_cast<unsigned>(type);
+  return index < sizeof(sizes) ? sizes[index] : 0;
+}
+
+/// One element of a field; the caller has checked that it is there.
+inline event_value value_at(field_type type, const untrusted_bytes& payload, uint64_t at) {
+  event_value value{type, false, false, 0, 0, {}};
+  switch (bytes_of(type)) {
+    case 1: value.low = payload.u8(at); break;
+    case 2: value.low = payload.u16(at); break;
+    case 4: value.low = payload.u32(at); break;
+    case 8: value.low = payload.u64(at); break;
+    default: value.low = payload.u64(at), value.high = payload.u64(at + 8);
+  }
+  const auto extend = [&](int64_t number) {
+    value.low = static_cast<uint64_t>(number);
+    value.high = number < 0 ? ~0ULL : 0;
+  };
+  switch (type) {
+    case field_type::int8: extend(static_cast<int8_t>(value.low)); break;
+    case field_type::int16: extend(static_cast<int16_t>(value.low)); break;
+    case field_type::int32: extend(static_cast<int32_t>(value.low)); break;
+    case field_type::int64:
+    case field_type::duration: extend(static_cast<int64_t>(value.low)); break;
+    default: break;
+  }
+  return value;
+}
+
+/// False when the entry contradicts itself. `entry` is as in the image.
+inline bool read_binding(const untrusted_bytes& entry, event_binding& out) {
+  const unsigned field_count = entry.u16(offsetof(binding, field_count));
+  const unsigned enumerator_count = entry.u16(offsetof(binding, enumerator_count));
+  const uint64_t fields_at = sizeof(binding), enumerators_at = fields_at + field_count * sizeof(binding_field);
+  uint64_t at = enumerators_at + enumerator_count * sizeof(binding_enumerator);
+  if (at > entry.size()) return false;
+  bool complete = true;
+  const auto name = [&](uint64_t size) {
+    complete = complete && entry.has(at, size);
+    const std::string_view text = entry.view(at, size);
+    at += size;
+    return text.substr(0, max_name_bytes);
+  };
+
+  out.id = entry.u16(offsetof(binding, id));
+  out.kind = static_cast<event_kind>(entry.u8(offsetof(binding, kind)));
+  out.flags = entry.u8(offsetof(binding, flags));
+  out.type_id = entry.u64(offsetof(binding, type_id));
+  out.line = entry.u32(offsetof(binding, line));
+  out.name = name(entry.u16(offsetof(binding, name_bytes)));
+  out.category = name(entry.u16(offsetof(binding, category_bytes)));
+  out.file = name(entry.u16(offsetof(binding, file_bytes)));
+  out.function = name(entry.u16(offsetof(binding, function_bytes)));
+
+  uint64_t shared = 0;
+  bool readable = true;
+  out.fields.reserve(field_count);
+  for (unsigned i = 0; i < field_count; ++i) {
+    const uint64_t from = fields_at + i * sizeof(binding_field);
+    event_binding::field f;
+    f.name = name(entry.u16(from + offsetof(binding_field, name_bytes)));
+    f.type = static_cast<field_type>(entry.u8(from + offsetof(binding_field, type)));
+    f.is_array = entry.u16(from + offsetof(binding_field, is_array)) != 0;
+    f.count = entry.u16(from + offsetof(binding_field, count));
+    f.offset = entry.u16(from + offsetof(binding_field, offset));
+    f.first_enumerator = entry.u16(from + offsetof(binding_field, first_enumerator));
+    f.enumerator_count = entry.u16(from + offsetof(binding_field, enumerator_count));
+    shared += f.enumerator_count;
+    // Of a newer minor version, or damaged: this field and those after it cannot be read.
+    readable = readable && bytes_of(f.type) != 0 && f.count != 0 && f.offset >= out.fixed_bytes;
+    if (readable) {
+      out.fixed_bytes = f.offset + uint64_t{bytes_of(f.type)} * f.count;
+      ++out.readable;
+    }
+    out.fields.push_back(f);
+  }
+  out.enumerators.reserve(enumerator_count);
+  for (unsigned i = 0; i < enumerator_count; ++i) {
+    const uint64_t from = enumerators_at + i * sizeof(binding_enumerator);
+    const auto value = static_cast<int64_t>(entry.u64(from + offsetof(binding_enumerator, value)));
+    out.enumerators.push_back({value, name(entry.u16(from + offsetof(binding_enumerator, name_bytes)))});
+  }
+  if (shared > max_shared_enumerators) out.enumerators.clear();
+  for (uint32_t i = 0; i < out.enumerators.size(); ++i) out.by_value.push_back(i);
+  std::stable_sort(out.by_value.begin(), out.by_value.end(),
+                   [&](uint32_t a, uint32_t b) { return out.enumerators[a].value < out.enumerators[b].value; });
+  return complete;
+}
+
+}  // namespace reading
+}  // namespace detail
+
+/// Of several enumerators of a field with one value, the last.
+inline void event_fields::find_name(const event_binding& binding, const event_binding::field& field,
+                                    event_value& value) {
+  const auto number = static_cast<int64_t>(value.low);
+  if (value.high != (number < 0 ? ~0ULL : 0)) return;  // beyond what an enumerator can be
+  const uint32_t end = uint32_t{field.first_enumerator} + field.enumerator_count;
+  const auto found = std::partition_point(binding.by_value.begin(), binding.by_value.end(), [&](uint32_t i) {
+    return binding.enumerators[i].value < number || (binding.enumerators[i].value == number && i < end);
+  });
+  if (found == binding.by_value.begin()) return;
+  const uint32_t i = *(found - 1);
+  if (i < field.first_enumerator || binding.enumerators[i].value != number) return;
+  value.is_named = true;
+  value.text = binding.enumerators[i].name;
+}
+
+inline bool event_fields::read_all(const event_binding& binding, const detail::reading::untrusted_bytes& payload) {
+  uint64_t tail = binding.fixed_bytes;
+  if (tail > payload.size()) return false;
+  for (size_t n = 0; n < binding.readable; ++n) {
+    const event_binding::field& field = binding.fields[n];
+    const unsigned size = detail::reading::bytes_of(field.type);
+    const unsigned count = field.is_array ? field.count : 1;
+    add_field(field.name, field.type, field.is_array, false, count);
+    for (unsigned i = 0; i < field.count; ++i) {
+      event_value value = detail::reading::value_at(field.type, payload, field.offset + uint64_t{i} * size);
+      if (field.type == field_type::string) {
+        const uint64_t bytes = value.low & ~uint64_t{detail::string_cut};
+        if (!payload.has(tail, bytes)) return false;
+        value.is_cut = (value.low & detail::string_cut) != 0;
+        value.text = payload.view(tail, bytes);
+        tail += bytes;
+      } else if (field.enumerator_count != 0 && is_integer(field.type)) {
+        find_name(binding, field, value);
+      }
+      if (i < count) values_.push_back(value);
+    }
+  }
+  return (binding.flags & detail::binding_flag_dynamic) == 0 || read_dynamic(payload, (tail + 7) & ~uint64_t{7});
+}
+
+inline bool event_fields::read_dynamic(const detail::reading::untrusted_bytes& payload, uint64_t at) {
+  const size_t first = fields_.size(), first_value = values_.size();
+  while (payload.has(at, 8)) {
+    const uint64_t word = payload.u64(at);
+    if (word == 0) break;
+    const auto type = static_cast<field_type>(word & 0xff);
+    const uint64_t key_bytes = word >> 16 & 0xffff, value_bytes = word >> 32 & 0xffff, at_value = at + 8 + key_bytes;
+    if (!payload.has(at + 8, key_bytes)) return false;
+    const std::string_view key = payload.view(at + 8, key_bytes);
+    const uint64_t size = type == field_type::string ? value_bytes : detail::reading::bytes_of(type);
+    if (detail::reading::bytes_of(type) != 0) {
+      if (!payload.has(at_value, size)) return false;
+      event_value value{type, (word >> 48 & 1) != 0, false, 0, 0, {}};
+      if (type == field_type::string) {
+        value.text = payload.view(at_value, size);
+      } else {
+        value = detail::reading::value_at(type, payload, at_value);
+      }
+      // A key given twice has its last value, in its first place.
+      size_t n = first;
+      while (n < fields_.size() && fields_[n].name != key) ++n;
+      if (n == fields_.size()) {
+        add_field(key, type, false, true, 1);
+        values_.push_back(value);
+      } else {
+        fields_[n].type = type;
+        values_[first_value + n - first] = value;
+      }
+    }
+    at = (at_value + value_bytes + 7) & ~uint64_t{7};
+  }
+  return true;
+}
+
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/detail/reader_clock.hpp ==============================================================================
+// Ticks to monotonic nanoseconds, piecewise linear between clock anchors, in integers only.
+#ifndef CONTRAIL_DETAIL_READER_CLOCK_HPP
+#define CONTRAIL_DETAIL_READER_CLOCK_HPP
+
+#include <algorithm>
+#include <vector>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+namespace reading {
+
+inline bool is_before(const clock_anchor& a, const clock_anchor& b) {
+  if (a.ticks != b.ticks) return a.ticks < b.ticks;
+  if (a.monotonic_ns != b.monotonic_ns) return a.monotonic_ns < b.monotonic_ns;
+  if (a.realtime_ns != b.realtime_ns) return a.realtime_ns < b.realtime_ns;
+  return a.boottime_ns < b.boottime_ns;
+}
+
+inline int128 magnitude(int128 value) { return value < 0 ? -value : value; }
+inline int128 difference(uint64_t a, uint64_t b) { return static_cast<int128>(a) - static_cast<int128>(b); }
+
+class reader_clock {
+ public:
+  reader_clock() = default;
+  reader_clock(std::vector<clock_anchor> anchors, uint64_t nominal_hz) {
+    anchors.erase(std::remove_if(anchors.begin(), anchors.end(), [](const clock_anchor& a) { return a.ticks == 0; }),
+                  anchors.end());
+    std::sort(anchors.begin(), anchors.end(), is_before);
+    anchors.erase(std::unique(anchors.begin(), anchors.end(),
+                              [](const auto& a, const auto& b) { return !is_before(a, b) && !is_before(b, a); }),
+                  anchors.end());
+    if (anchors.empty()) anchors.push_back({});
+    const std::vector<clock_anchor> good = plausible(anchors, nominal_hz);
+    ignored_ = anchors.size() - good.size();
+    make_segments(thin(good), nominal_hz);
+  }
+
+  /// Exactly a.monotonic_ns + floor((ticks - a.ticks) * (b.monotonic_ns - a.monotonic_ns) / (b.ticks - a.ticks)),
+  /// held within 2^62 - 1 either way, so that the difference of two moments has 64 bits.
+  int64_t ns(uint64_t ticks) const {
+    const auto next = std::upper_bound(bounds_.begin(), bounds_.end(), ticks);
+    const segment& on = segments_[static_cast<size_t>(next - bounds_.begin())];
+    if (ticks >= on.from_ticks) {
+      return limited(on.from_ns, static_cast<uint128>(ticks - on.from_ticks) * on.ns / on.ticks);
+    }
+    // Of a negative product the floor is the next one down.
+    return limited_down(on.from_ns, (static_cast<uint128>(on.from_ticks - ticks) * on.ns + (on.ticks - 1)) / on.ticks);
+  }
+  /// Unix nanoseconds of a monotonic moment, as the newest anchor saw the offset.
+  int64_t realtime(int64_t monotonic) const {
+    return held(monotonic - static_cast<int128>(last_.monotonic_ns) + static_cast<int128>(last_.realtime_ns));
+  }
+
+  uint64_t hz() const { return hz_; }
+  const clock_anchor& last() const { return last_; }
+  size_t ignored() const { return ignored_; }  ///< anchors that contradict the others
+  const std::vector<std::string>& notes() const { return notes_; }
+
+ private:
+  /// Anchors nearer to each other would turn their reading noise into changes of rate.
+  static constexpr uint64_t spacing_ns = 100'000'000;
+  static constexpr int64_t suspend_ns = 1'000'000;
+  static constexpr int64_t bound = (int64_t{1} << 62) - 1;
+
+  struct segment {
+    uint64_t from_ticks, from_ns;
+    uint64_t ticks, ns;  ///< of its length
+  };
+
+  static int64_t held(int128 ns) {
+    return ns > bound ? bound : ns < -bound ? -bound : static_cast<int64_t>(ns);
+  }
+  static int64_t limited(uint64_t from, uint128 more) {
+    return more > static_cast<uint128>(bound) ? bound : held(static_cast<int128>(from) + static_cast<int128>(more));
+  }
+  static int64_t limited_down(uint64_t from, uint128 less) {
+    return less >> 64 > 1 ? -bound : held(static_cast<int128>(from) - static_cast<int128>(less));
+  }
+  static int128 asleep(const clock_anchor& a) { return difference(a.boottime_ns, a.monotonic_ns); }
+
+  /// Without the anchors that damage moved: those off the nominal rate by half, seen from the median.
+  static std::vector<clock_anchor> plausible(const std::vector<clock_anchor>& anchors, uint64_t hz) {
+    const auto rate = static_cast<int128>(hz);
+    const auto offset = [&](const clock_anchor& a) {
+      return static_cast<int128>(a.monotonic_ns) * rate - static_cast<int128>(a.ticks) * 1'000'000'000;
+    };
+    std::vector<clock_anchor> order = anchors;
+    std::stable_sort(order.begin(), order.end(), [&](const auto& a, const auto& b) { return offset(a) < offset(b); });
+    const clock_anchor middle = order[order.size() / 2];
+
+    const auto fits = [&](const clock_anchor& a) {
+      const int128 expected = difference(a.ticks, middle.ticks) * 1'000'000'000;
+      const int128 slack = magnitude(expected) / 2 + 1'000'000 * rate;
+      return magnitude(difference(a.monotonic_ns, middle.monotonic_ns) * rate - expected) <= slack ||
+             magnitude(difference(a.boottime_ns, middle.boottime_ns) * rate - expected) <= slack;
+    };
+    // Its time asleep contradicts both neighbours, which agree: only damage undoes a suspend.
+    const auto is_alone = [&](size_t i) {
+      const int128 before = asleep(anchors[i - 1]), here = asleep(anchors[i]), after = asleep(anchors[i + 1]);
+      return magnitude(before - after) < suspend_ns && suspend_ns < magnitude(here - before);
+    };
+    std::vector<clock_anchor> good, kept;
+    for (size_t i = 0; i < anchors.size(); ++i) {
+      if (fits(anchors[i]) && !(i > 0 && i + 1 < anchors.size() && is_alone(i))) good.push_back(anchors[i]);
+    }
+    for (const clock_anchor& a : 2 * good.size() >= anchors.size() ? good : anchors) {
+      const bool grows = kept.empty() || (a.ticks > kept.back().ticks && a.monotonic_ns >= kept.back().monotonic_ns);
+      if (grows) kept.push_back(a);
+    }
+    return kept;
+  }
+
+  /// The first, the last, those around a suspend, and in between what is spacing_ns apart.
+  std::vector<clock_anchor> thin(const std::vector<clock_anchor>& anchors) {
+    std::vector<size_t> kept{0};
+    const size_t last = anchors.size() - 1;
+    const auto since_kept = [&](size_t i) { return anchors[i].monotonic_ns - anchors[kept.back()].monotonic_ns; };
+    for (size_t i = 1; i < anchors.size(); ++i) {
+      const int128 slept = asleep(anchors[i]) - asleep(anchors[i - 1]);
+      if (magnitude(slept) > suspend_ns) {
+        notes_.push_back("the machine was suspended for " + duration_text(slept) +
+                         "; times around it are less exact");
+        if (kept.back() != i - 1) kept.push_back(i - 1);
+        kept.push_back(i);
+      } else if (since_kept(i) >= spacing_ns) {
+        kept.push_back(i);
+      }
+    }
+    if (kept.size() > 1 && since_kept(last) > 0 && since_kept(last) < spacing_ns && notes_.empty()) kept.pop_back();
+    if (kept.back() != last) kept.push_back(last);
+    std::vector<clock_anchor> chosen;
+    for (const size_t i : kept) chosen.push_back(anchors[i]);
+    return chosen;
+  }
+
+  void make_segments(const std::vector<clock_anchor>& chosen, uint64_t nominal_hz) {
+    const clock_anchor& first = chosen.front();
+    last_ = chosen.back();
+    segments_.clear();
+    if (last_.monotonic_ns - first.monotonic_ns < 10'000) {
+      segments_.push_back({first.ticks, first.monotonic_ns, nominal_hz, 1'000'000'000});
+    } else {
+      for (size_t i = 0; i + 1 < chosen.size(); ++i) {
+        const clock_anchor &a = chosen[i], &b = chosen[i + 1];
+        segments_.push_back({a.ticks, a.monotonic_ns, b.ticks - a.ticks, b.monotonic_ns - a.monotonic_ns});
+        if (i > 0) bounds_.push_back(a.ticks);
+      }
+    }
+    uint64_t ticks = 0, ns = 0;
+    for (const segment& s : segments_) ticks += s.ticks, ns += s.ns;
+    const uint128 hz = static_cast<uint128>(ticks) * 1'000'000'000 / ns;
+    hz_ = hz > never ? never : static_cast<uint64_t>(hz);
+    size_t off = 0;
+    for (const segment& s : segments_) {
+      const uint128 here = static_cast<uint128>(s.ns) * ticks, overall = static_cast<uint128>(s.ticks) * ns;
+      off += (here > overall ? here - overall : overall - here) > overall / 1000;
+    }
+    if (off != 0) {
+      notes_.push_back("the clock's rate is off by more than 1000 ppm in " + std::to_string(off) + " of " +
+                       std::to_string(segments_.size()) + " segments");
+    }
+  }
+
+  std::vector<segment> segments_{{0, 0, 1, 1}};
+  std::vector<uint64_t> bounds_;  ///< where the second segment begins, the third, …
+  clock_anchor last_{};
+  uint64_t hz_ = 0;
+  size_t ignored_ = 0;
+  std::vector<std::string> notes_;
+};
+
+}  // namespace reading
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/detail/reader_records.hpp ============================================================================
+// From a chunk's words to records.
+#ifndef CONTRAIL_DETAIL_READER_RECORDS_HPP
+#define CONTRAIL_DETAIL_READER_RECORDS_HPP
+
+#include <algorithm>
+#include <vector>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+namespace reading {
+
+/// A record, in ticks. A payload stands in the input.
+struct reader_record {
+  static constexpr uint16_t open_mark = 0x8000;
+
+  uint64_t start, end;
+  uint64_t payload_at;
+  uint16_t id;
+  uint16_t words;  ///< of the payload, with open_mark if the region has not ended
+  uint32_t tid;    ///< of an async region: who began it
+
+  bool is_open() const { return (words & open_mark) != 0; }
+  uint64_t payload_bytes() const { return 8 * uint64_t{words & 0x3ffU}; }
+};
+
+/// In the order in which they were written.
+struct reader_records {
+  std::vector<reader_record> regions, points, asyncs;
+  std::vector<clock_anchor> anchors;
+
+  size_t count() const { return regions.size() + points.size() + asyncs.size(); }
+};
+
+struct reader_chunk {
+  uint64_t at, end;  ///< in the input; what lies behind `end` is no record
+  uint64_t ticket, records_before, epoch_base, sealed_ticks;
+  uint64_t writer_generation;
+  uint32_t writer_index, tid, lane;
+  clock_anchor anchor;
+  std::string_view thread_name;
+};
+
+inline constexpr uint64_t anchor_word = long_header(long_form::anchor, 0, 4);
+
+/// Ticks between which the times of a chunk's records lie.
+struct record_bounds {
+  uint64_t earliest;  ///< when the recording began: no region of it began before
+  uint64_t oldest;    ///< end of a record
+  uint64_t latest;
+};
+
+/// A long form whose words are all there; false for a time that cannot be, or too few words.
+inline bool decode_long_form(const untrusted_bytes& data, uint64_t word, uint64_t at, const record_bounds& bounds,
+                             reader_records& out) {
+  constexpr uint8_t fixed_words[] = {0, 4, 2, 1, 3};
+  const unsigned form = word >> 2 & 15, words = word >> 6 & 1023;
+  if (form >= sizeof(fixed_words)) return true;  // of a newer minor version
+  const unsigned fixed = fixed_words[form];
+  if (words < fixed) return false;
+  const auto id = static_cast<uint16_t>(word >> 16);
+  const uint64_t first = data.u64(at), second = data.u64(at + 8), payload_at = at + 8 * uint64_t{fixed};
+  const auto payload_words = static_cast<uint16_t>(words - fixed);
+  if (form == static_cast<unsigned>(long_form::anchor)) {
+    if (word == anchor_word) out.anchors.push_back(data.anchor(at));
+    return true;
+  }
+  if (form == static_cast<unsigned>(long_form::point)) {
+    if (first < bounds.oldest || first > bounds.latest) return false;
+    out.points.push_back({first, first, payload_at, id, payload_words, 0});
+    return true;
+  }
+  if (first > second || second < bounds.oldest || second > bounds.latest) return false;
+  // A region cannot have begun before the recording did.
+  const uint64_t begin = std::max(first, std::min(bounds.earliest, second));
+  const bool is_async = form == static_cast<unsigned>(long_form::async_region);
+  (is_async ? out.asyncs : out.regions)
+      .push_back({begin, second, payload_at, id, payload_words, is_async ? data.u32(at + 16) : 0});
+  return true;
+}
+
+/// Appends a chunk's records; false when it is damaged: then those before the damage.
+inline bool decode_chunk(const untrusted_bytes& data, const reader_chunk& chunk, uint64_t earliest, uint64_t latest,
+                         reader_records& out) {
+  uint64_t base = chunk.epoch_base, at = chunk.at + chunk_header_bytes;
+  // A chunk that was opened before the recording began can hold records of an earlier one.
+  const record_bounds bounds{earliest, base >= earliest ? earliest : 0, latest};
+  if (at < chunk.end && (base == 0 || base > latest)) return false;
+  while (at < chunk.end) {
+    const uint64_t word = data.u64(at);
+    at += 8;
+    const uint64_t left = (chunk.end - at) / 8;
+    const uint64_t end = base + (word >> end_time_shift), duration = word >> duration_shift & (epoch_ticks - 1);
+    unsigned words = 0;
+    switch (static_cast<record_tag>(word & 3)) {
+      case record_tag::region:
+        out.regions.push_back({end - duration, end, 0, static_cast<uint16_t>(word >> id_shift), 0, 0});
+        break;
+      case record_tag::region_payload:
+        words = word >> 2 & 15;
+        if (words > left) return false;
+        out.regions.push_back({end - duration, end, at, static_cast<uint16_t>(word >> payload_region_id_shift & 0xfff),
+                               static_cast<uint16_t>(words), 0});
+        break;
+      case record_tag::point:
+        words = word >> duration_shift & 0xff;
+        if (words > left || word == 0) return false;
+        out.points.push_back({end, end, at, static_cast<uint16_t>(word >> id_shift), static_cast<uint16_t>(words), 0});
+        break;
+      case record_tag::long_form:
+        if ((word >> 2 & 15) == static_cast<unsigned>(long_form::epoch)) {
+          base = word & ~(epoch_ticks - 1);
+          if (base == 0 || base > latest) return false;
+          break;
+        }
+        words = word >> 6 & 1023;
+        if (words > left || !decode_long_form(data, word, at, bounds, out)) return false;
+        break;
+    }
+    at += 8 * uint64_t{words};
+  }
+  return true;
+}
+
+}  // namespace reading
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+namespace reading {
+
+struct reader_slot {
+  uint64_t at;  ///< in the input
+  uint64_t generation, attach_ticks;
+  uint32_t tid, index;
+  std::string_view name;
+};
+
+class reader_image {
+ public:
+  explicit reader_image(const untrusted_bytes& data) : data_(data) {
+    if (!read_superblock()) return;
+    cut_ = std::max(start().ticks, is_dump_ ? in_superblock(offsetof(superblock, cutoff_ticks)) : 0);
+    read_slots();
+    read_chunks();
+    read_bindings();
+    make_clock();
+    const uint64_t hour = 3600 * tick_hz_;
+    // No record can be much younger than the newest clock reading; a damaged time would stretch the whole trace.
+    latest_ = saturating_add(clock_.last().ticks, hour);
+  }
+
+  const untrusted_bytes& data() const { return data_; }
+  const std::string& reason() const { return reason_; }  ///< empty if it can be read
+  bool is_dump() const { return is_dump_; }
+  uint64_t tick_hz() const { return tick_hz_; }
+  uint64_t cut() const { return cut_; }
+  uint64_t torn() const { return torn_; }
+  clock_anchor start() const { return data_.anchor(offsetof(superblock, start)); }
+  clock_anchor dump() const { return is_dump_ ? data_.anchor(offsetof(superblock, dump)) : clock_anchor{}; }
+  uint64_t in_superblock(uint64_t offset) const { return data_.u64(offset); }
+  uint32_t half_in_superblock(uint64_t offset) const { return data_.u32(offset); }
+  const reader_clock& clock() const { return clock_; }
+  const std::vector<reader_slot>& slots() const { return slots_; }
+  const std::vector<reader_chunk>& chunks() const { return chunks_; }  ///< by ticket
+  std::vector<std::string>& warnings() { return warnings_; }
+  const std::vector<std::string>& warnings() const { return warnings_; }
+  const std::vector<std::string>& notes() const { return notes_; }
+
+  /// Null if the dump does not explain it.
+  const event_binding* binding_of(uint16_t id) const {
+    return id < by_id_.size() && by_id_[id] != 0 ? &bindings_[by_id_[id] - 1] : nullptr;
+  }
+  const std::deque<event_binding>& bindings() const { return bindings_; }
+
+  /// Appends a chunk's records; false when it is damaged: then those before the damage.
+  bool decode(const reader_chunk& chunk, reader_records& out) const {
+    return decode_chunk(data_, chunk, start().ticks, latest_, out);
+  }
+
+  /// The regions of a slot that were open, the outer first.
+  std::vector<reader_record> open_regions(const reader_slot& slot) const {
+    std::vector<reader_record> found;
+    for (unsigned i = 0; i < frame_count; ++i) {
+      const uint64_t at = slot.at + offsetof(thread_slot, frames) + i * sizeof(frame);
+      const uint64_t word = data_.u64(at + offsetof(frame, word)), start = data_.u64(at + offsetof(frame, start_ticks));
+      const uint64_t site = (start << duration_shift) - word;
+      if (word == 0 || (site & 3) == 0 || site > site_word_mask) continue;
+      if (start < this->start().ticks || start > latest_) continue;
+      const bool has_payload = (site & 3) == static_cast<unsigned>(record_tag::region_payload);
+      const auto id = static_cast<uint16_t>(site >> (has_payload ? payload_region_id_shift : id_shift));
+      found.push_back({start, 0, at + offsetof(frame, payload), id,
+                       static_cast<uint16_t>(frame_payload_words | reader_record::open_mark), 0});
+    }
+    return found;
+  }
+
+ private:
+  struct entries {
+    uint64_t at, count, size;
+    uint64_t end() const { return at + count * size; }
+  };
+
+  bool read_superblock();
+  void read_slots();
+  void read_chunks();
+  uint64_t open_end(uint64_t at) const;
+  void read_bindings();
+  bool read_binding_at(uint64_t at, uint64_t limit);
+
+  void warn(std::string what) { warnings_.push_back(std::move(what)); }
+
+  /// `count` entries at `at`, as far as they lie within the input.
+  entries fitting(const char* what, uint64_t at, uint64_t count, uint64_t size) {
+    uint64_t fit = 0;
+    if (at >= sizeof(superblock) && at <= data_.size()) fit = std::min(count, (data_.size() - at) / size);
+    if (fit < count) {
+      warn("only " + std::to_string(fit) + " of " + std::to_string(count) + " " + what + " are in the file");
+    }
+    return {at, fit, size};
+  }
+
+  void make_clock() {
+    std::vector<clock_anchor> anchors{start(), data_.anchor(offsetof(superblock, ready))};
+    if (is_dump_) anchors.push_back(dump());
+    if (end_of_dump_at_ != 0) anchors.push_back(data_.anchor(end_of_dump_at_ + offsetof(end_of_dump, anchor)));
+    reader_records found;
+    for (const reader_chunk& chunk : chunks_) {
+      anchors.push_back(chunk.anchor);
+      if (has_anchor(chunk)) decode_chunk(data_, chunk, start().ticks, never, found);
+      found.regions.clear();
+      found.points.clear();
+      found.asyncs.clear();
+    }
+    anchors.insert(anchors.end(), found.anchors.begin(), found.anchors.end());
+    clock_ = reader_clock(std::move(anchors), tick_hz_);
+    if (clock_.ignored() != 0) warn(std::to_string(clock_.ignored()) + " clock anchors contradict the others");
+    notes_.insert(notes_.end(), clock_.notes().begin(), clock_.notes().end());
+  }
+  bool has_anchor(const reader_chunk& chunk) const {
+    for (uint64_t at = chunk.at + chunk_header_bytes; at < chunk.end; at += 8) {
+      if (data_.u64(at) == anchor_word) return true;
+    }
+    return false;
+  }
+
+  untrusted_bytes data_;
+  std::string reason_;
+  bool is_dump_ = false;
+  uint64_t tick_hz_ = 0, cut_ = 0, latest_ = 0, torn_ = 0;
+  std::vector<reader_slot> slots_;
+  std::vector<uint32_t> slot_by_index_;  ///< order in slots_ by (index, order)
+  std::vector<reader_chunk> chunks_;
+  std::deque<event_binding> bindings_;  ///< in the order in which they were met; none moves
+  std::vector<uint32_t> by_id_;         ///< 1 more than the place in bindings_, or 0
+  uint64_t bindings_read_to_ = sizeof(superblock);
+  uint64_t end_of_dump_at_ = 0;
+  reader_clock clock_;
+  std::vector<std::string> warnings_, notes_;
+};
+
+inline bool reader_image::read_superblock() {
+  if (data_.size() == 0) {
+    reason_ = "it is empty";
+  } else if (data_.u64(offsetof(superblock, magic)) != ~complement_of_image_magic) {
+    reason_ = "it is not a contrail dump (it does not begin with contrail's magic bytes)";
+  } else if (const unsigned major = data_.u16(offsetof(superblock, version_major));
+             data_.size() >= 12 && major != format_major) {
+    reason_ = "it has format version " + std::to_string(major) + "." +
+              std::to_string(data_.u16(offsetof(superblock, version_minor))) + ", and this reader reads " +
+              std::to_string(format_major) + ".x; use the one that came with the header which wrote it";
+  } else if (data_.size() < sizeof(superblock)) {
+    reason_ = "it is truncated: " + std::to_string(data_.size()) + " bytes do not hold the first " +
+              std::to_string(sizeof(superblock));
+  } else if (const uint32_t kind = data_.u32(offsetof(superblock, kind));
+             kind != static_cast<uint32_t>(image_kind::live) && kind != static_cast<uint32_t>(image_kind::dump)) {
+    reason_ = "it is damaged: its kind is " + std::to_string(kind) + ", neither a live image nor a dump";
+  }
+  if (!reason_.empty()) return false;
+  is_dump_ = data_.u32(offsetof(superblock, kind)) == static_cast<uint32_t>(image_kind::dump);
+
+  const struct {
+    const char* name;
+    size_t offset;
+    uint64_t value;
+  } fixed[] = {{"superblock_bytes", offsetof(superblock, superblock_bytes), sizeof(superblock)},
+               {"slot_bytes", offsetof(superblock, slot_bytes), sizeof(thread_slot)},
+               {"chunk_bytes", offsetof(superblock, chunk_bytes), chunk_bytes},
+               {"lane_count", offsetof(superblock, lane_count), lane_count},
+               {"frame_bytes", offsetof(superblock, frame_bytes), sizeof(frame)},
+               {"frame_count", offsetof(superblock, frame_count), frame_count}};
+  for (const auto& size : fixed) {
+    const uint32_t found = data_.u32(size.offset);
+    if (found == size.value) continue;
+    warn(std::string("the superblock's ") + size.name + " is " + std::to_string(found) + " instead of " +
+         std::to_string(size.value));
+  }
+  tick_hz_ = data_.u64(offsetof(superblock, tick_hz));
+  if (tick_hz_ < 100'000 || tick_hz_ > 100'000'000'000) {
+    warn("the superblock's tick_hz is " + std::to_string(tick_hz_));
+    tick_hz_ = 1'000'000'000;
+  }
+  return true;
+}
+
+inline void reader_image::read_slots() {
+  const entries all = fitting("thread slots", data_.u64(offsetof(superblock, slots_offset)),
+                              data_.u32(offsetof(superblock, slot_count)), sizeof(thread_slot));
+  std::vector<reader_slot> found;
+  for (uint64_t at = all.at; at < all.end(); at += all.size) {
+    const uint64_t state = data_.u64(at + offsetof(thread_slot, state));
+    if ((state & 0xff) == 0) continue;
+    const uint64_t name_version = data_.u64(at + offsetof(thread_slot, name_version));
+    const uint64_t tid_index = at + offsetof(thread_slot, tid_index);
+    reader_slot slot{at, state >> 8, data_.u64(at + offsetof(thread_slot, attach_ticks)), data_.u32(tid_index),
+                     data_.u32(tid_index + 4), {}};
+    if (name_version != 0 && name_version % 2 == 0) {
+      slot.name = data_.c_string(at + offsetof(thread_slot, name), thread_name_bytes);
+    }
+    found.push_back(slot);
+  }
+  // Of several slots with one index, which only damage brings about, the last one holds, in the first one's place.
+  std::vector<uint32_t> order;
+  for (uint32_t i = 0; i < found.size(); ++i) order.push_back(i);
+  std::stable_sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return found[a].index < found[b].index; });
+  std::vector<bool> is_first(found.size(), false);
+  for (size_t i = 0; i < order.size();) {
+    size_t next = i + 1;
+    while (next < order.size() && found[order[next]].index == found[order[i]].index) ++next;
+    is_first[order[i]] = true;
+    found[order[i]] = found[order[next - 1]];
+    i = next;
+  }
+  for (size_t i = 0; i < found.size(); ++i) {
+    if (is_first[i]) slots_.push_back(found[i]);
+  }
+  for (uint32_t i = 0; i < slots_.size(); ++i) slot_by_index_.push_back(i);
+  std::sort(slot_by_index_.begin(), slot_by_index_.end(),
+            [&](uint32_t a, uint32_t b) { return slots_[a].index < slots_[b].index; });
+}
+
+/// The bytes in use of a chunk that a live image's thread still writes; 0: none can be told.
+inline uint64_t reader_image::open_end(uint64_t at) const {
+  const uint64_t writer = at + offsetof(chunk, writer);
+  const uint32_t index = data_.u32(writer), lane_index = data_.u32(at + offsetof(chunk, tid_lane) + 4);
+  const auto found = std::partition_point(slot_by_index_.begin(), slot_by_index_.end(),
+                                          [&](uint32_t i) { return slots_[i].index < index; });
+  if (found == slot_by_index_.end() || slots_[*found].index != index || lane_index >= lane_count) return 0;
+  const reader_slot& slot = slots_[*found];
+  if (slot.generation != data_.u32(writer + 4)) return 0;
+  const uint64_t cursor = data_.u64(slot.at + offsetof(thread_slot, lanes) + lane_index * sizeof(lane));
+  const uint64_t base = data_.u64(offsetof(superblock, base_address));
+  if (cursor < base || cursor - base < at) return 0;
+  const uint64_t end = cursor - base - at;
+  return end >= chunk_header_bytes && end <= chunk_bytes ? end : 0;
+}
+
+/// In the order of their tickets.
+inline void reader_image::read_chunks() {
+  const uint64_t count = data_.u32(offsetof(superblock, chunk_count));
+  entries all = fitting("chunks", data_.u64(offsetof(superblock, chunks_offset)), count, chunk_bytes);
+  entries states{};
+  uint64_t told = all.count, skipped = 0, damaged = 0;
+  if (!is_dump_) {
+    states = fitting("chunk states", data_.u64(offsetof(superblock, chunk_states_offset)), count, 8);
+    told = std::min(all.count, states.count);
+  } else if (all.count < count && all.end() >= sizeof(superblock) && data_.has(all.end(), chunk_header_bytes)) {
+    told = ++all.count;  // of the next chunk the beginning is there
+  }
+  for (uint64_t i = 0; i < told; ++i) {
+    const uint64_t at = all.at + i * chunk_bytes, anchor_at = at + offsetof(chunk, anchor);
+    reader_chunk found{at, 0, data_.u64(at + offsetof(chunk, ticket)), data_.u64(at + offsetof(chunk, records_before)),
+                       data_.u64(at + offsetof(chunk, epoch_base)), data_.u64(at + offsetof(chunk, sealed_ticks)),
+                       data_.u32(at + offsetof(chunk, writer) + 4), data_.u32(at + offsetof(chunk, writer)),
+                       data_.u32(at + offsetof(chunk, tid_lane)), data_.u32(at + offsetof(chunk, tid_lane) + 4),
+                       data_.anchor(anchor_at), data_.c_string(at + offsetof(chunk, thread_name), thread_name_bytes)};
+    uint64_t end = data_.u32(at + offsetof(chunk, extent));
+    if (is_dump_) {
+      if (found.ticket == 0) {
+        ++torn_;
+        continue;
+      }
+    } else {
+      const uint64_t state = data_.u64(states.at + 8 * i);
+      if ((state & 3) != static_cast<unsigned>(chunk_state::open) &&
+          (state & 3) != static_cast<unsigned>(chunk_state::sealed)) {
+        continue;
+      }
+      if (end == 0) end = open_end(at);
+      if (end == 0 || found.ticket != state >> 2) {
+        ++skipped;  // the process died while it took, opened or sealed this chunk
+        continue;
+      }
+    }
+    if (end >= chunk_header_bytes && end <= chunk_bytes && end % 8 == 0 && found.lane < lane_count &&
+        found.epoch_base % epoch_ticks == 0) {
+      found.end = at + std::min(end, (data_.size() - at) & ~uint64_t{7});
+      chunks_.push_back(found);
+    } else {
+      ++damaged;
+    }
+  }
+  std::stable_sort(chunks_.begin(), chunks_.end(), [](const auto& a, const auto& b) { return a.ticket < b.ticket; });
+  const std::string of = " of " + std::to_string(all.count) + " chunks ";
+  if (skipped != 0) notes_.push_back(std::to_string(skipped) + of + "were changing hands when the process ended");
+  if (damaged != 0) warn(std::to_string(damaged) + of + "are damaged");
+}
+
+/// Keeps the binding at `at`, unless it is of a newer minor version. False if it is damaged, or within another one.
+inline bool reader_image::read_binding_at(uint64_t at, uint64_t limit) {
+  if (at < bindings_read_to_ || at > limit || limit - at < sizeof(binding)) return false;
+  const uint64_t size = data_.u32(at + offsetof(binding, bytes));
+  if (size < sizeof(binding) || size > limit - at || size % 8 != 0) return false;
+  const uint16_t id = data_.u16(at + offsetof(binding, id));
+  const uint8_t kind = data_.u8(at + offsetof(binding, kind));
+  if (kind == static_cast<uint8_t>(binding_kind::end_of_dump)) {
+    if (!data_.has(at, sizeof(end_of_dump))) return false;
+    end_of_dump_at_ = at;
+  } else if (kind != 0 && kind <= static_cast<uint8_t>(binding_kind::overflow) && binding_of(id) == nullptr) {
+    event_binding found;
+    if (!read_binding(data_.part(at, size), found)) return false;
+    bindings_.push_back(std::move(found));
+    if (by_id_.size() <= id) by_id_.resize(size_t{id} + 1);
+    by_id_[id] = static_cast<uint32_t>(bindings_.size());
+  }
+  bindings_read_to_ = at + size;
+  return true;
+}
+
+inline void reader_image::read_bindings() {
+  const uint64_t offset = data_.u64(offsetof(superblock, bindings_offset));
+  const uint64_t early_end =
+      std::min(saturating_add(offset, data_.u64(offsetof(superblock, bindings_bytes))), data_.size());
+  uint64_t damaged = 0;
+  if (is_dump_) {
+    const std::pair<uint64_t, uint64_t> runs[] = {
+        {offset, early_end}, {data_.u64(offsetof(superblock, late_bindings_offset)), data_.size()}};
+    for (auto [at, limit] : runs) {
+      for (; at < limit && end_of_dump_at_ == 0; at = bindings_read_to_) {
+        if (read_binding_at(at, limit)) continue;
+        ++damaged;
+        break;
+      }
+    }
+  } else {
+    const entries index = fitting("binding index entries", data_.u64(offsetof(superblock, binding_index_offset)),
+                                  data_.u64(offsetof(superblock, binding_index_count)), 4);
+    std::vector<uint32_t> places;
+    for (uint64_t at = index.at; at < index.end(); at += 4) places.push_back(data_.u32(at));
+    std::vector<uint32_t> order = places;
+    std::sort(order.begin(), order.end());
+    order.erase(std::unique(order.begin(), order.end()), order.end());
+    for (const uint32_t place : order) {
+      const uint64_t at = saturating_add(offset, uint64_t{place} - 1);
+      if (place != 0 && at < early_end && end_of_dump_at_ == 0 && !read_binding_at(at, early_end)) ++damaged;
+    }
+    for (size_t id = 0; id < places.size(); ++id) {
+      const size_t stands_for = id != 0 ? id : overflow_id;
+      const bool is_known = stands_for <= 0xffff && binding_of(static_cast<uint16_t>(stands_for)) != nullptr;
+      damaged += places[id] != 0 && !is_known;
+    }
+  }
+  if (damaged != 0) warn("some bindings are damaged, so that some names are lost");
+  if (is_dump_ && end_of_dump_at_ == 0) {
+    warn("the dump is truncated: its end is missing");
+  } else if (is_dump_) {
+    const uint64_t total = data_.u64(end_of_dump_at_ + offsetof(end_of_dump, total_bytes));
+    if (total == data_.size()) return;
+    warn("the dump should have " + std::to_string(total) + " bytes and has " + std::to_string(data_.size()));
+  }
+}
+
+}  // namespace reading
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+#include <map>
+#include <utility>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+
+/// A thread of the dump. Two threads that had the same id one after the other are two of these.
+struct CONTRAIL_DETAIL_HIDDEN event_thread {
+  uint32_t tid = 0;              ///< the system's
+  bool is_again = false;         ///< an earlier thread had this id
+  std::string_view name;         ///< empty if it has none
+  uint64_t overwritten = 0;      ///< records that newer ones replaced
+  uint64_t missing = 0;          ///< records that should stand between others
+  uint64_t dropped = 0;          ///< records that found no room
+  uint64_t open = 0;             ///< regions that had not ended
+  uint64_t region_count() const { return found.regions.size(); }  ///< the open ones too
+  uint64_t point_count() const { return found.points.size(); }
+  uint64_t async_count() const { return found.asyncs.size(); }
+  detail::reading::reader_records found;  ///< not for users
+};
+
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+namespace reading {
+
+/// One thread's use of one slot; a thread has several when several shared objects record.
+struct reader_life {
+  uint32_t tid;
+  const reader_slot* slot;  ///< null if only chunks tell of it
+  std::string_view name;
+  uint64_t begin = never, end = 0;
+  std::vector<std::pair<uint32_t, std::vector<const reader_chunk*>>> lanes;
+
+  reader_life(uint32_t of, const reader_slot* in) : tid(of), slot(in) {
+    if (slot == nullptr) return;
+    begin = slot->attach_ticks != 0 ? slot->attach_ticks : never;
+    end = never;
+    name = slot->name;
+  }
+  /// Chunks come in the order of their tickets, so the newest name wins.
+  void add(const reader_chunk& chunk) {
+    auto lane = std::find_if(lanes.begin(), lanes.end(), [&](const auto& one) { return one.first == chunk.lane; });
+    if (lane == lanes.end()) lane = lanes.insert(lanes.end(), {chunk.lane, {}});
+    lane->second.push_back(&chunk);
+    begin = std::min(begin, chunk.anchor.ticks);
+    end = std::max(end, chunk.sealed_ticks != 0 ? chunk.sealed_ticks : never);
+    if ((slot == nullptr || slot->name.empty()) && !chunk.thread_name.empty()) name = chunk.thread_name;
+  }
+};
+
+/// Everything in an image, decoded.
+class reader_trace {
+ public:
+  explicit reader_trace(reader_image& image) : image_(image) {
+    make_threads();
+    uint64_t damaged = 0;
+    for (size_t i = 0; i < threads_.size(); ++i) damaged += decode(threads_[i], lives_of_[i]);
+    if (damaged != 0) {
+      image_.warnings().push_back(std::to_string(damaged) +
+                                  " chunks are damaged; the records before the damage were read");
+    }
+    newest_ = image_.start().ticks;
+    for (const event_thread& t : threads_) {
+      for (const auto* records : {&t.found.regions, &t.found.points, &t.found.asyncs}) {
+        if (!records->empty()) newest_ = std::max(newest_, records->back().end);
+      }
+    }
+    now_ = image_.dump().ticks != 0 ? image_.dump().ticks : newest_;
+    add_open_regions();
+    find_first();
+  }
+
+  std::vector<event_thread>& threads() { return threads_; }
+  uint64_t first() const { return first_; }    ///< ticks of the first event
+  uint64_t newest() const { return newest_; }  ///< when the last record ended
+  uint64_t now() const { return now_; }        ///< when the dump was made
+
+ private:
+  /// (thread, start, id) of a region.
+  using region_key = std::pair<std::pair<uint32_t, uint64_t>, uint16_t>;
+
+  void make_threads() {
+    std::map<std::pair<uint32_t, uint64_t>, size_t> known;  // by slot and generation
+    for (const reader_slot& slot : image_.slots()) {
+      known[{slot.index, slot.generation}] = lives_.size();
+      lives_.emplace_back(slot.tid, &slot);
+    }
+    for (const reader_chunk& chunk : image_.chunks()) {
+      const auto [at, is_new] = known.try_emplace({chunk.writer_index, chunk.writer_generation}, lives_.size());
+      if (is_new) lives_.emplace_back(chunk.tid, nullptr);
+      lives_[at->second].add(chunk);
+    }
+    std::vector<const reader_life*> order;
+    for (const reader_life& life : lives_) order.push_back(&life);
+    std::stable_sort(order.begin(), order.end(), [](const reader_life* a, const reader_life* b) {
+      return a->tid != b->tid ? a->tid < b->tid : a->begin < b->begin;
+    });
+    for (const reader_life* life : order) {
+      const bool same_tid = !threads_.empty() && threads_.back().tid == life->tid;
+      if (!same_tid || is_later(*life, lives_of_.back())) {
+        threads_.emplace_back();
+        threads_.back().tid = life->tid;
+        threads_.back().is_again = same_tid;
+        lives_of_.emplace_back();
+      }
+      lives_of_.back().push_back(life);
+      if (!life->name.empty()) threads_.back().name = life->name;
+    }
+  }
+
+  /// Whether this is another thread than the one that had these lives.
+  static bool is_later(const reader_life& life, const std::vector<const reader_life*>& others) {
+    return std::all_of(others.begin(), others.end(), [&](const reader_life* other) {
+      return life.begin > other->end && life.name != other->name;
+    });
+  }
+
+  /// Fills the thread; the number of damaged chunks.
+  uint64_t decode(event_thread& thread, const std::vector<const reader_life*>& lives) {
+    uint64_t damaged = 0;
+    size_t lanes = 0;
+    for (const reader_life* life : lives) {
+      for (const auto& [number, chunks] : life->lanes) {
+        ++lanes;
+        damaged += decode_lane(thread, chunks);
+      }
+      for (unsigned i = 0; life->slot != nullptr && i < lane_count; ++i) {
+        const uint64_t at = life->slot->at + offsetof(thread_slot, lanes) + i * sizeof(lane) + offsetof(lane, dropped);
+        thread.dropped = saturating_add(thread.dropped, image_.data().u64(at));
+      }
+    }
+    if (lanes > 1) {
+      const auto by_end = [](const reader_record& a, const reader_record& b) { return a.end < b.end; };
+      std::stable_sort(thread.found.regions.begin(), thread.found.regions.end(), by_end);
+      std::stable_sort(thread.found.points.begin(), thread.found.points.end(), by_end);
+    }
+    return damaged;
+  }
+
+  uint64_t decode_lane(event_thread& thread, const std::vector<const reader_chunk*>& chunks) {
+    uint64_t damaged = 0, expected = 0;
+    for (const reader_chunk* chunk : chunks) {
+      const uint64_t missing = chunk->records_before > expected ? chunk->records_before - expected : 0;
+      uint64_t& lost = chunk == chunks.front() ? thread.overwritten : thread.missing;
+      lost = saturating_add(lost, missing);
+      reader_records& to = thread.found;
+      const size_t regions = to.regions.size(), points = to.points.size(), asyncs = to.asyncs.size();
+      const size_t before = to.count();
+      damaged += !image_.decode(*chunk, to);
+      expected = saturating_add(chunk->records_before, to.count() - before);
+      if (chunk->epoch_base < image_.cut()) {
+        keep_from_cut(to.regions, regions);
+        keep_from_cut(to.points, points);
+        keep_from_cut(to.asyncs, asyncs);
+      }
+    }
+    return damaged;
+  }
+  void keep_from_cut(std::vector<reader_record>& records, size_t from) const {
+    const auto first = records.begin() + static_cast<ptrdiff_t>(from);
+    records.erase(std::remove_if(first, records.end(), [&](const auto& r) { return r.end < image_.cut(); }),
+                  records.end());
+  }
+
+  /// A region that ended while the dump was written is in both the frames and the chunks: then only the record counts.
+  void add_open_regions() {
+    std::vector<region_key> ended_elsewhere;
+    for (const event_thread& t : threads_) {
+      for (const reader_record& r : t.found.asyncs) ended_elsewhere.push_back({{r.tid, r.start}, r.id});
+    }
+    std::sort(ended_elsewhere.begin(), ended_elsewhere.end());
+    for (size_t i = 0; i < threads_.size(); ++i) {
+      event_thread& thread = threads_[i];
+      std::vector<reader_record>& regions = thread.found.regions;
+      std::vector<reader_record> open = open_regions(lives_of_[i]);
+      std::vector<region_key> keys, ended;
+      for (const reader_record& r : open) keys.push_back({{thread.tid, r.start}, r.id});
+      std::sort(keys.begin(), keys.end());
+      for (const reader_record& r : regions) {
+        const region_key key{{thread.tid, r.start}, r.id};
+        if (std::binary_search(keys.begin(), keys.end(), key)) ended.push_back(key);
+      }
+      std::sort(ended.begin(), ended.end());
+
+      uint64_t until = std::max(now_, newest_);
+      if (!regions.empty()) until = std::max(until, regions.back().end);
+      for (const reader_record& r : open) until = std::max(until, r.start);
+      std::vector<reader_record> all;
+      all.reserve(open.size() + regions.size());
+      for (reader_record& r : open) {
+        const region_key key{{thread.tid, r.start}, r.id};
+        if (std::binary_search(ended.begin(), ended.end(), key) ||
+            std::binary_search(ended_elsewhere.begin(), ended_elsewhere.end(), key)) {
+          continue;
+        }
+        r.end = until;
+        all.push_back(r);
+      }
+      thread.open = all.size();
+      // Records stand in the order in which they ended. Backwards, an outer region comes before its inner ones, and a
+      // stable sort keeps that for those that start in the same tick.
+      all.insert(all.end(), regions.rbegin(), regions.rend());
+      std::stable_sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.start < b.start; });
+      regions = std::move(all);
+    }
+  }
+  std::vector<reader_record> open_regions(const std::vector<const reader_life*>& lives) const {
+    std::vector<reader_record> open;
+    for (const reader_life* life : lives) {
+      if (life->slot == nullptr) continue;
+      const std::vector<reader_record> found = image_.open_regions(*life->slot);
+      open.insert(open.end(), found.begin(), found.end());
+    }
+    return open;
+  }
+
+  void find_first() {
+    bool any = false;
+    first_ = never;
+    for (const event_thread& t : threads_) {
+      for (const auto* records : {&t.found.regions, &t.found.points, &t.found.asyncs}) {
+        any = any || !records->empty();
+        for (const reader_record& r : *records) first_ = std::min(first_, r.start);
+      }
+    }
+    if (!any) first_ = now_;
+  }
+
+  reader_image& image_;
+  std::vector<reader_life> lives_;
+  std::vector<event_thread> threads_;
+  std::vector<std::vector<const reader_life*>> lives_of_;  ///< of each thread
+  uint64_t first_ = 0, newest_ = 0, now_ = 0;
+};
+
+}  // namespace reading
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+#include <iterator>
+#include <set>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+
+enum class event_form : uint8_t {
+  region,       ///< began and ended on its thread
+  open_region,  ///< had not ended when the dump was made
+  point,        ///< a moment: an instant, counter, log line or object
+  async_region  ///< began on another thread than the one that ended it
+};
+
+/// What ended the process. The thread may be one that never recorded.
+struct recording_crash {
+  uint32_t cause;           ///< 0 nothing, 1 a signal, 2 std::terminate
+  uint32_t signal;
+  int32_t code;             ///< si_code: above 0 the kernel found a fault, else a process sent the signal
+  uint32_t tid;
+  uint64_t address;         ///< of a fault
+  uint32_t sender;          ///< process that sent the signal
+  std::string_view thread;  ///< name
+};
+
+/// What is known of the recording as a whole. Times with "unix" are of the wall clock.
+struct CONTRAIL_DETAIL_HIDDEN recording_info {
+  unsigned version_major, version_minor;  ///< of the format
+  bool is_dump;                           ///< else the image of a process that runs or was killed
+  uint64_t bytes;                         ///< of the input
+  uint32_t pid;
+  std::string_view executable, host;
+  uint32_t clock_source;         ///< 1 tsc, 2 cntvct, 3 the kernel's monotonic clock
+  uint64_t nominal_hz;           ///< ticks per second, as the recorder measured them at its start
+  uint64_t measured_hz;          ///< as all clock readings together give them
+  detail::clock_anchor started;  ///< on four clocks
+  detail::clock_anchor dumped;   ///< zero in a live image
+  detail::clock_anchor stopped;  ///< of a live image: when it ended, if `ended` is not 0
+  uint32_t storage;              ///< of a live image: 0 memory, 1 a file
+  uint32_t ended;                ///< of a live image: 0 not, or not in order; 1 by stop; 2 by exit
+  recording_crash crash;
+  uint64_t window_ns;            ///< asked for; 0: all
+  uint64_t cutoff_ticks;         ///< what ended before is outside the window
+  uint32_t dump_sequence, dump_signal, dump_tid;
+  uint64_t attached;         ///< threads that ever recorded
+  uint64_t chunks;           ///< in the input
+  int64_t zero_unix_ns;      ///< when the first event began, from which all times of events count
+  int64_t covered_ns;        ///< to the end of the last record
+  int64_t now_ns;            ///< the dump; in a live image the last record
+};
+
+/// Records that are not in the dump.
+struct recording_loss {
+  std::string_view why;
+  uint64_t count;
+};
+
+class reader;
+
+/// One thing that was recorded. Cheap to copy; valid while its reader is.
+class CONTRAIL_DETAIL_HIDDEN event {
+ public:
+  event_form form() const { return form_; }
+  event_kind kind() const { return binding_->kind; }
+  std::string_view name() const { return binding_->name; }
+  std::string_view category() const { return binding_->category; }
+  const event_binding& binding() const { return *binding_; }
+  const event_thread& thread() const { return *thread_; }
+
+  inline int64_t start_ns() const;     ///< since the first event
+  inline int64_t end_ns() const;       ///< of an open region the dump, or the newest record if that is later
+  int64_t duration_ns() const { return end_ns() - start_ns(); }
+  uint64_t start_ticks() const { return record_->start; }
+  uint64_t end_ticks() const { return record_->end; }
+  uint32_t begin_tid() const { return form_ == event_form::async_region ? record_->tid : thread_->tid; }
+
+  event_fields fields() const {
+    event_fields found;
+    read_fields(found);
+    return found;
+  }
+  /// The same into an object that keeps its memory.
+  inline void read_fields(event_fields& into) const;
+
+ private:
+  friend class reader;
+  const reader* reader_ = nullptr;
+  const event_thread* thread_ = nullptr;
+  const event_binding* binding_ = nullptr;
+  const detail::reading::reader_record* record_ = nullptr;
+  event_form form_ = event_form::point;
+};
+
+/// The events of a dump, thread by thread: first a thread's regions in the order in which they began, an outer one
+/// before its inner ones, then its points and then its async regions, each in the order in which they ended. The bytes
+/// must outlive it. Memory: some 6 times theirs in the constructor, and 4 times afterwards.
+class CONTRAIL_DETAIL_HIDDEN reader {
+ public:
+  reader(const void* bytes, size_t size) : image_(detail::reading::untrusted_bytes(bytes, size)) {
+    if (!*this) return;
+    detail::reading::reader_trace trace(image_);
+    first_ = trace.first();
+    newest_ = trace.newest();
+    now_ = trace.now();
+    threads_ = std::move(trace.threads());
+    zero_ = image_.clock().ns(first_);
+    name_unknown_ids();
+  }
+  explicit reader(std::span<const std::byte> bytes) : reader(bytes.data(), bytes.size()) {}
+  reader(const reader&) = delete;
+  reader& operator=(const reader&) = delete;
+
+  /// Whether there is anything to read; if not, reason() says why and all else is empty.
+  explicit operator bool() const { return image_.reason().empty(); }
+  const std::string& reason() const { return image_.reason(); }
+  /// What could not be read, each a sentence.
+  const std::vector<std::string>& warnings() const { return image_.warnings(); }
+  /// What is worth knowing although all was read.
+  const std::vector<std::string>& notes() const { return image_.notes(); }
+
+  const std::vector<event_thread>& threads() const { return threads_; }
+  /// Of several bindings of one id the first, in the order of the ids.
+  std::vector<const event_binding*> bindings() const {
+    std::vector<const event_binding*> all;
+    for (const event_binding& b : image_.bindings()) all.push_back(&b);
+    std::sort(all.begin(), all.end(), [](const auto* a, const auto* b) { return a->id < b->id; });
+    return all;
+  }
+  inline recording_info info() const;
+  /// Only those that are not zero. Counts are exact, and stop at 2^64 - 1.
+  inline std::vector<recording_loss> losses() const;
+
+  /// A moment in nanoseconds since the first event.
+  int64_t ns(uint64_t ticks) const { return image_.clock().ns(ticks) - zero_; }
+
+  class iterator {
+   public:
+    using iterator_category = std::input_iterator_tag;
+    using value_type = event;
+    using difference_type = ptrdiff_t;
+    using pointer = const event*;
+    using reference = const event&;
+
+    iterator() = default;
+    const event& operator*() const { return event_; }
+    const event* operator->() const { return &event_; }
+    iterator& operator++() {
+      ++index_;
+      settle();
+      return *this;
+    }
+    iterator operator++(int) {
+      iterator before = *this;
+      ++*this;
+      return before;
+    }
+    bool operator==(const iterator& other) const { return thread_ == other.thread_ && index_ == other.index_; }
+
+   private:
+    friend class reader;
+    iterator(const reader* of, size_t thread) : reader_(of), thread_(thread) { settle(); }
+    inline void settle();
+
+    const reader* reader_ = nullptr;
+    size_t thread_ = 0, index_ = 0;  ///< an event of all of the thread's
+    event event_;
+  };
+  iterator begin() const { return iterator(this, 0); }
+  iterator end() const { return iterator(this, threads_.size()); }
+
+ private:
+  friend class event;
+
+  const event_binding& binding_of(uint16_t id) const {
+    const event_binding* found = image_.binding_of(id);
+    if (found != nullptr) return *found;
+    const auto unknown = std::lower_bound(unknown_.begin(), unknown_.end(), id,
+                                          [](const event_binding& b, uint16_t wanted) { return b.id < wanted; });
+    return *unknown;
+  }
+  inline void name_unknown_ids();
+  inline recording_crash crash_note() const;
+
+  detail::reading::reader_image image_;
+  std::vector<event_thread> threads_;
+  std::vector<event_binding> unknown_;  ///< of ids without a binding, by id
+  std::deque<std::string> unknown_names_;
+  uint64_t first_ = 0, newest_ = 0, now_ = 0;
+  int64_t zero_ = 0;
+};
+
+inline int64_t event::start_ns() const { return reader_->ns(record_->start); }
+inline int64_t event::end_ns() const { return reader_->ns(record_->end); }
+
+inline void event::read_fields(event_fields& into) const {
+  into.read(*binding_, reader_->image_.data().part(record_->payload_at, record_->payload_bytes()));
+}
+
+inline void reader::iterator::settle() {
+  const std::vector<event_thread>& threads = reader_->threads_;
+  while (thread_ < threads.size() && index_ == threads[thread_].found.count()) {
+    ++thread_;
+    index_ = 0;
+  }
+  if (thread_ == threads.size()) return;
+  const detail::reading::reader_records& found = threads[thread_].found;
+  const size_t regions = found.regions.size(), points = found.points.size();
+  if (index_ < regions) {
+    event_.record_ = &found.regions[index_];
+    event_.form_ = event_.record_->is_open() ? event_form::open_region : event_form::region;
+  } else if (index_ - regions < points) {
+    event_.record_ = &found.points[index_ - regions];
+    event_.form_ = event_form::point;
+  } else {
+    event_.record_ = &found.asyncs[index_ - regions - points];
+    event_.form_ = event_form::async_region;
+  }
+  event_.reader_ = reader_;
+  event_.thread_ = &threads[thread_];
+  event_.binding_ = &reader_->binding_of(event_.record_->id);
+}
+
+/// An id that the dump does not explain is part of a name of its own.
+inline void reader::name_unknown_ids() {
+  std::set<uint16_t> ids;
+  for (const event_thread& thread : threads_) {
+    for (const auto* records : {&thread.found.regions, &thread.found.points, &thread.found.asyncs}) {
+      for (const detail::reading::reader_record& r : *records) {
+        if (image_.binding_of(r.id) == nullptr) ids.insert(r.id);
+      }
+    }
+  }
+  for (const uint16_t id : ids) {
+    unknown_names_.push_back("unknown #" + std::to_string(id));
+    unknown_.emplace_back();
+    unknown_.back().id = id;
+    unknown_.back().name = unknown_names_.back();
+  }
+  if (!ids.empty()) {
+    image_.warnings().push_back(std::to_string(ids.size()) +
+                                " ids have no binding: their events are named 'unknown #id'");
+  }
+}
+
+inline recording_crash reader::crash_note() const {
+  using note = detail::crash_note;
+  const detail::reading::untrusted_bytes& data = image_.data();
+  constexpr size_t at = offsetof(detail::superblock, crash);
+  return {data.u32(at + offsetof(note, cause)),
+          data.u32(at + offsetof(note, signal)),
+          static_cast<int32_t>(data.u32(at + offsetof(note, code))),
+          data.u32(at + offsetof(note, tid)),
+          data.u64(at + offsetof(note, address)),
+          data.u32(at + offsetof(note, sender)),
+          data.c_string(at + offsetof(note, thread), sizeof(note::thread))};
+}
+
+inline recording_info reader::info() const {
+  using detail::superblock;
+  if (!*this) return {};
+  const detail::reading::untrusted_bytes& data = image_.data();
+  return {data.u16(offsetof(superblock, version_major)),
+          data.u16(offsetof(superblock, version_minor)),
+          image_.is_dump(),
+          data.size(),
+          data.u32(offsetof(superblock, pid)),
+          data.c_string(offsetof(superblock, executable), sizeof(superblock::executable)),
+          data.c_string(offsetof(superblock, host), sizeof(superblock::host)),
+          data.u32(offsetof(superblock, source)),
+          image_.tick_hz(),
+          image_.clock().hz(),
+          image_.start(),
+          image_.dump(),
+          image_.is_dump() ? detail::clock_anchor{} : data.anchor(offsetof(superblock, end)),
+          image_.is_dump() ? 0 : data.u32(offsetof(superblock, storage)),
+          image_.is_dump() ? 0 : data.u32(offsetof(superblock, ended)),
+          crash_note(),
+          data.u64(offsetof(superblock, window_ns)),
+          data.u64(offsetof(superblock, cutoff_ticks)),
+          data.u32(offsetof(superblock, dump_sequence)),
+          data.u32(offsetof(superblock, dump_signal)),
+          data.u32(offsetof(superblock, dump_tid)),
+          data.u64(offsetof(superblock, attached)),
+          image_.chunks().size(),
+          image_.clock().realtime(zero_),
+          std::max<int64_t>(0, ns(newest_)),
+          ns(now_)};
+}
+
+inline std::vector<recording_loss> reader::losses() const {
+  using detail::superblock;
+  if (!*this) return {};
+  uint64_t overwritten = 0, missing = 0;
+  for (const event_thread& t : threads_) {
+    overwritten = detail::reading::saturating_add(overwritten, t.overwritten);
+    missing = detail::reading::saturating_add(missing, t.missing);
+  }
+  const auto dropped = [&](detail::drop_reason why) {
+    return image_.data().u64(offsetof(superblock, dropped) + 8 * static_cast<uint64_t>(why));
+  };
+  std::vector<recording_loss> all{
+      {"overwritten by newer records", overwritten},
+      {"missing between others", missing},
+      {"chunks recycled while they were copied", image_.torn()},
+      {"dropped: no chunk free", dropped(detail::drop_reason::no_chunk)},
+      {"dropped: more threads than slots", dropped(detail::drop_reason::no_slot)},
+      {"dropped: no lane free in a signal handler", dropped(detail::drop_reason::no_lane)},
+      {"dropped: regions open too deep", dropped(detail::drop_reason::too_deep)},
+      {"dropped: regions not nested", dropped(detail::drop_reason::misnested)}};
+  all.erase(std::remove_if(all.begin(), all.end(), [](const auto& loss) { return loss.count == 0; }), all.end());
+  return all;
+}
+
+CONTRAIL_DETAIL_NAMESPACE_END
+
 #endif
 #endif

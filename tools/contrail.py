@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Reads what contrail recorded: a dump (.contrail), or the image file of a process that runs or was killed.
+"""Reads what contrail recorded: a dump (.contrail), the image file of a process that runs or was killed, a core file.
 
     contrail.py convert IN [-o OUT.json]   Chrome trace JSON, for ui.perfetto.dev, chrome://tracing, speedscope
     contrail.py info IN                    who, when, threads, window, records by type, losses
     contrail.py registry IN                every event type and its schema
     contrail.py table IN                   the busiest regions: count, total, p50, p99, max
+    contrail.py text IN                    all of it, one line for each thing; docs/text.md
 
 IN and OUT may be "-". Exit codes: 0 all went well; 1 a part could be read, and the warnings say what could not;
 2 nothing could be read. One file, Python >= 3.9, standard library only; docs/format.md specifies the format.
@@ -13,6 +14,7 @@ IN and OUT may be "-". Exit codes: 0 all went well; 1 a part could be read, and 
 from __future__ import annotations
 
 import argparse
+import fcntl
 import gc
 import json
 import math
@@ -53,7 +55,7 @@ class Layout:
 
 MAGIC = 0x1A0A0D4C52544389
 MAGIC_BYTES = MAGIC.to_bytes(8, "little")
-FORMAT_MAJOR, FORMAT_MINOR = 1, 0
+FORMAT_MAJOR, FORMAT_MINOR = 1, 1
 SUPERBLOCK = Layout(
     magic="Q", version_major="H", version_minor="H", superblock_bytes="I", kind="I", source="I", image_bytes="Q",
     base_address="Q", slots_offset="Q", slot_bytes="I", slot_count="I", chunk_states_offset="Q", chunks_offset="Q",
@@ -62,7 +64,9 @@ SUPERBLOCK = Layout(
     frame_bytes="I", frame_count="I", lane_first_frame="4I", tick_hz="Q", start="4Q", ready="4Q", executable="256s",
     host="64s", next_ticket="Q", next_id="Q", arena_used="Q", attached="Q", attached_slots="Q", dropped="8Q",
     overwritten_ticks="Q", reserved_counters="2Q",
-    dump="4Q", window_ns="Q", cutoff_ticks="Q", dump_sequence="I", dump_signal="I", dump_tid="I", reserved0="I")
+    dump="4Q", window_ns="Q", cutoff_ticks="Q", dump_sequence="I", dump_signal="I", dump_tid="I", reserved0="I",
+    storage="I", ended="I", end="4Q", crash="64s")
+CRASH = Layout(cause="I", signal="I", code="i", tid="I", address="Q", sender="I", reserved="I", thread="32s")
 SLOT = Layout(state="Q", tid_index="2I", owner_object="Q", attach_ticks="Q", name_version="Q", name="32s")
 LANE = Layout(cursor="Q", deadline="Q", epoch_base="Q", chunk="Q", extra_words="Q", words_before="Q",
               anchor_ticks="Q", dropped="Q")
@@ -79,9 +83,13 @@ END_OF_DUMP = Layout(bytes="I", id="H", kind="B", flags="B", total_bytes="Q", ch
 SUPERBLOCK_BYTES, SLOT_BYTES, CHUNK_BYTES, CHUNK_HEADER_BYTES = 4096, 16384, 8192, 128
 LANES_OFFSET, LANE_COUNT, FRAMES_OFFSET, FRAME_BYTES, FRAME_COUNT = 256, 3, 448, 192, 83
 FRAME_PAYLOAD_OFFSET, FRAME_PAYLOAD_WORDS = 32, 20
-EPOCH_TICKS = 2**23
+EPOCH_TICKS, ANCHOR_WORD = 2**23, 4 << 6 | 1 << 2 | 3
 LIVE, DUMP = 1, 2
+IN_MEMORY, IN_FILE = 0, 1
+NOT_ENDED, STOPPED, EXITED = 0, 1, 2
+NO_CRASH, BY_SIGNAL, BY_TERMINATE = 0, 1, 2
 REGION, INSTANT, COUNTER, LOG, EVENT_TYPE, OVERFLOW, END = 1, 2, 3, 4, 5, 6, 255
+OVERFLOW_ID = 0xFFFE  # what found no room has it; its index is 0
 UNKNOWN = 0  # of an id without a binding; no kind of the format
 KINDS = {UNKNOWN: "?", REGION: "region", INSTANT: "instant", COUNTER: "counter", LOG: "log", EVENT_TYPE: "event type",
          OVERFLOW: "overflow"}
@@ -97,8 +105,10 @@ TYPES = {  # field_type: its name, its struct code
     INT64: ("int64", "q"), UINT64: ("uint64", "Q"), INT128: ("int128", "Qq"), UINT128: ("uint128", "QQ"),
     FLOAT32: ("float", "f"), FLOAT64: ("double", "d"), POINTER: ("pointer", "Q"), STRING: ("string", "H"),
     DURATION: ("duration", "q"), CODE_POINT: ("code point", "I")}
+INTEGERS = {*range(BOOLEAN, FLOAT32), CODE_POINT}  # what an enumeration can be made of
 SMALL_INTEGERS = {INT8, UINT8, INT16, UINT16, INT32, UINT32}
 
+ELLIPSIS = "\u2026".encode()  # behind what was cut
 MAX_NAME = 4096  # bytes; longer names are cut, so that a hostile image of few bytes cannot make a large output
 MAX_WIDTH = 10000  # of a formatted log argument, for the same reason
 MAX_LOG_NAME = 120  # characters of a message that name its event; args hold all of it
@@ -111,8 +121,12 @@ class Unusable(Exception):
     """Nothing can be read; the text says why, in one sentence."""
 
 
+def c_string(raw: bytes) -> bytes:
+    return raw.split(b"\0", 1)[0]
+
+
 def text(raw: bytes) -> str:
-    return raw.split(b"\0", 1)[0].decode("utf-8", "replace")
+    return raw.decode("utf-8", "replace")
 
 
 quote: Callable[[Any], str] = json.JSONEncoder(ensure_ascii=True, allow_nan=False).encode
@@ -152,11 +166,11 @@ def duration_text(ns: int) -> str:
 
 
 def value_json(kind: int, value: Any) -> str:
-    """A field's value; a string may also be the name of an enumerator."""
+    """A field's value; bytes are a text or the name of an enumerator."""
     if isinstance(value, list):
         return "[" + ",".join([value_json(kind, v) for v in value]) + "]"
-    if isinstance(value, str):
-        return quote(value)
+    if isinstance(value, bytes):
+        return quote(text(value))
     if isinstance(value, float):
         return json_float(value, kind)
     if kind == BOOLEAN:
@@ -193,7 +207,7 @@ class Spec(NamedTuple):
     type: str = ""
 
 
-PLAIN = Spec()
+PLAIN, QUOTED = Spec(), Spec(type="?")
 
 
 def display_width(shown: str) -> int:
@@ -262,8 +276,10 @@ def format_float(value: float, spec: Spec, single: bool) -> str:
 
 def format_value(kind: int, value: Any, spec: Spec) -> str:
     quotes = '"'
+    if isinstance(value, bytes):
+        value = text(value)
     if isinstance(value, list):
-        value = ", ".join(escaped(v) if isinstance(v, str) else format_value(kind, v, PLAIN) for v in value)
+        value = ", ".join(format_value(kind, v, QUOTED if isinstance(v, (bytes, str)) else PLAIN) for v in value)
         value = f"[{value}]"
     elif isinstance(value, float):
         return format_float(value, spec, kind == FLOAT32)
@@ -317,10 +333,11 @@ def format_log(source: str, kinds: Sequence[int], values: Sequence[Any]) -> str:
 Damaged = struct.error  # what struct raises for a read beyond the end; our own checks raise the same
 
 
-def string(data: bytes, at: int, size: int, cut: int = 0) -> str:
+def string(data: bytes, at: int, size: int, cut: int = 0) -> bytes:
+    """As it stands in the image; text() shows it."""
     if at + size > len(data):
         raise Damaged("a text beyond the end")
-    return data[at:at + size].decode("utf-8", "replace") + ("\u2026" if cut else "")
+    return data[at:at + size] + (ELLIPSIS if cut else b"")
 
 
 def numbers(kind: int, count: int, data: bytes, at: int) -> List[Any]:
@@ -332,12 +349,14 @@ def numbers(kind: int, count: int, data: bytes, at: int) -> List[Any]:
 
 
 class Field(NamedTuple):
-    name: str
+    name: bytes
     type: int
     offset: int
     count: int
     is_array: bool
-    enumerators: Dict[int, str]
+    first_enumerator: int
+    enumerator_count: int
+    enumerators: Dict[int, bytes]
 
 
 class Binding:
@@ -349,22 +368,24 @@ class Binding:
         enumerators_at = BINDING.size + head.field_count * FIELD.size
         at = enumerators_at + head.enumerator_count * ENUMERATOR.size
 
-        def name(size: int) -> str:
+        def name(size: int) -> bytes:
             nonlocal at
             at += size
             return string(entry, at - size, size)[:MAX_NAME]
 
         heads = [FIELD.read(entry, i) for i in range(BINDING.size, enumerators_at, FIELD.size)]
         values = [ENUMERATOR.read(entry, i) for i in range(enumerators_at, at, ENUMERATOR.size)]
-        self.name, self.category = name(head.name_bytes), name(head.category_bytes)
-        self.source, self.function = name(head.file_bytes), name(head.function_bytes)
+        self.line = head.line
+        self.raw = [name(head.name_bytes), name(head.category_bytes), name(head.file_bytes), name(head.function_bytes)]
+        self.name, self.category, self.source, self.function = map(text, self.raw)
         self.source += f":{head.line}" if self.source else ""
         names = [name(f.name_bytes) for f in heads]
-        enumerators = [(e.value, name(e.name_bytes)) for e in values]
+        self.enumerators = [(e.value, name(e.name_bytes)) for e in values]
         if sum(f.enumerator_count for f in heads) > 2**16:  # fields may share enumerators, hostile ones without bound
-            enumerators = []
-        self.fields = [Field(n, f.type, f.offset, f.count, bool(f.is_array),
-                             dict(enumerators[f.first_enumerator:f.first_enumerator + f.enumerator_count]))
+            self.enumerators = []
+        self.fields = [Field(n, f.type, f.offset, f.count, bool(f.is_array), f.first_enumerator, f.enumerator_count,
+                             dict(self.enumerators[f.first_enumerator:f.first_enumerator + f.enumerator_count])
+                             if f.type in INTEGERS else {})
                        for n, f in zip(names, heads)]
         self.fixed_bytes, self.readable, code = 0, [], "<"
         for field in self.fields:
@@ -373,7 +394,7 @@ class Binding:
             code += f"{field.offset - self.fixed_bytes}x" + TYPES[field.type][1]
             self.fixed_bytes = field.offset + struct.calcsize("<" + TYPES[field.type][1]) * field.count
             self.readable.append(field)
-        self.keys = unique_keys(f.name for f in self.readable)
+        self.keys = unique_keys(text(f.name) for f in self.readable)
         # Most payloads are small integers: one % operation writes them all.
         self.template: Optional[str] = None
         if not head.flags & FLAG_DYNAMIC and all(f.type in SMALL_INTEGERS and not f.is_array and f.count == 1
@@ -381,14 +402,15 @@ class Binding:
             self.struct = struct.Struct(code)
             self.template = ",".join(quote(key).replace("%", "%%") + ":%d" for key in self.keys)
 
-    def read(self, payload: bytes) -> Tuple[List[Any], Dict[str, Tuple[int, Any]]]:
-        """The fields' values, and those of the fields set at run time by key."""
+    def read(self, payload: bytes, stored_as: Dict[int, int] = {}) -> Tuple[List[Any], Dict[bytes, Tuple[int, Any]]]:
+        """The fields' values, and those of the fields set at run time by key. Texts are bytes. `stored_as` may name
+        other types to read some as."""
         values: List[Any] = []
         tail = self.fixed_bytes
         if tail > len(payload):
             raise Damaged("a payload without all its fields")
         for field in self.readable:
-            row = numbers(field.type, field.count, payload, field.offset)
+            row = numbers(stored_as.get(field.type, field.type), field.count, payload, field.offset)
             if field.type == STRING:
                 for i, word in enumerate(row):
                     row[i] = string(payload, tail, word & ~STRING_CUT, word & STRING_CUT)
@@ -396,7 +418,7 @@ class Binding:
             elif field.enumerators:
                 row = [field.enumerators.get(v, v) for v in row]
             values.append(row if field.is_array else row[0])
-        found: Dict[str, Tuple[int, Any]] = {}
+        found: Dict[bytes, Tuple[int, Any]] = {}
         at = tail + 7 & ~7
         while self.flags & FLAG_DYNAMIC and at + 8 <= len(payload):
             word, = struct.unpack_from("<Q", payload, at)
@@ -408,7 +430,7 @@ class Binding:
             if kind == STRING:
                 found[key] = kind, string(payload, value_at, value_bytes, word >> 48 & 1)
             elif kind in TYPES:
-                found[key] = kind, numbers(kind, 1, payload, value_at)[0]
+                found[key] = kind, numbers(stored_as.get(kind, kind), 1, payload, value_at)[0]
             at = value_at + value_bytes + 7 & ~7
         return values, found
 
@@ -421,7 +443,7 @@ class Binding:
         except Damaged:
             return '"(damaged)":true'
         members = {key: value_json(f.type, v) for key, f, v in zip(self.keys, self.readable, values)}
-        members.update((key, value_json(kind, v)) for key, (kind, v) in dynamic.items())
+        members.update((text(key), value_json(kind, v)) for key, (kind, v) in dynamic.items())
         return ",".join(f"{quote(key)}:{v}" for key, v in members.items())
 
     def message(self, payload: bytes) -> str:
@@ -478,10 +500,13 @@ class Clock:
         self.ticks = [a[0] for a in chosen[1:-1]]
         segments = [(b[0] - a[0], b[1] - a[1]) for a, b in zip(chosen, chosen[1:])]
         self.lines: List[Line] = []
-        for a, (ticks, ns) in zip(chosen, segments):  # within one exactly a.ns + floor((t - a.ticks) * ns / ticks)
-            shift = 2 * ticks.bit_length()
+        for a, (ticks, ns) in zip(chosen, segments):
+            # Exactly a.ns + floor((t - a.ticks) * ns / ticks) for all t of 64 bits: rounding the slope up makes the
+            # product wrong by less than 2**64 either way, which the addend makes 0 to 2**65, and that is less than
+            # the 1 / ticks to the next whole number.
+            shift = 65 + ticks.bit_length()
             slope = -(-(ns << shift) // ticks)
-            self.lines.append(((a[1] << shift) - a[0] * slope, slope, shift))
+            self.lines.append(((a[1] << shift) - a[0] * slope + 2**64, slope, shift))
         ticks, ns = chosen[-1][0] - first[0], chosen[-1][1] - first[1]
         self.hz = ticks * 10**9 // ns
         off = sum(abs(n * ticks - t * ns) * 1000 > t * ns for t, n in segments)
@@ -582,11 +607,13 @@ class Image:
         self.data = data
         self.warnings: List[str] = []  # a part could not be read
         self.notes: List[str] = []  # all was read, and this is worth knowing
+        self.in_use: Optional[bool] = None  # of a recorder's file: its process still runs; None: who knows
         self.bindings = Bindings()
         self.end: Any = None
         self.chunks: List[Any] = []
         self.torn = 0
         self.sb = self.read_superblock()
+        self.crash = CRASH.read(self.sb.crash, 0)
         self.is_dump = self.sb.kind == DUMP
         self.cut = max(self.sb.start[0], self.sb.cutoff_ticks if self.is_dump else 0)  # records ended since then
         self.slots = self.read_slots()
@@ -633,15 +660,15 @@ class Image:
             slot = SLOT.read(self.data, at)
             if slot.state & 0xFF:
                 slot.at, slot.generation, (slot.tid, slot.index) = at, slot.state >> 8, slot.tid_index
-                slot.name = text(slot.name) if slot.name_version % 2 == 0 < slot.name_version else ""
+                slot.name = c_string(slot.name) if slot.name_version % 2 == 0 < slot.name_version else b""
                 slot.lanes = [LANE.read(self.data, at + LANES_OFFSET + n * LANE.size) for n in range(LANE_COUNT)]
                 slots[slot.index] = slot
         return slots
 
-    def read_binding(self, at: int, limit: int) -> int:
-        """Keeps the binding at `at`, unless it is of a newer minor version; where the next one begins."""
-        if not SUPERBLOCK_BYTES <= at <= limit - BINDING.size:
-            raise Damaged("a binding beyond the end")
+    def read_binding(self, at: int, limit: int, earliest: int) -> int:
+        """Keeps the binding at `at`, unless it is of a newer minor version; where the next one may begin."""
+        if not earliest <= at <= limit - BINDING.size:
+            raise Damaged("a binding beyond the end, or within another one")
         size, id, kind = struct.unpack_from("<IHB", self.data, at)
         if not BINDING.size <= size <= limit - at or size % 8:
             raise Damaged("a binding of an impossible size")
@@ -652,7 +679,7 @@ class Image:
         return at + size
 
     def read_bindings(self) -> None:
-        sb, size, damaged, entries = self.sb, len(self.data), 0, ()
+        sb, size, damaged, read_to, entries = self.sb, len(self.data), 0, SUPERBLOCK_BYTES, ()
         early_end = min(sb.bindings_offset + sb.bindings_bytes, size)
         if self.is_dump:
             runs = [(sb.bindings_offset, early_end), (sb.late_bindings_offset, size)]
@@ -663,10 +690,11 @@ class Image:
         for at, limit in runs:
             try:
                 while at < limit and self.end is None:
-                    at = self.read_binding(at, limit) if self.is_dump else max(limit, self.read_binding(at, limit))
+                    read_to = self.read_binding(at, limit, read_to)
+                    at = read_to if self.is_dump else limit
             except Damaged:
                 damaged += 1
-        damaged += sum(entry != 0 and id not in self.bindings for id, entry in enumerate(entries))
+        damaged += sum(entry != 0 and (id or OVERFLOW_ID) not in self.bindings for id, entry in enumerate(entries))
         if damaged:
             self.warnings.append("some bindings are damaged, so that some names are lost")
         if self.is_dump and self.end is None:
@@ -712,11 +740,17 @@ class Image:
         end = slot.lanes[lane].cursor - self.sb.base_address - at
         return end if CHUNK_HEADER_BYTES <= end <= CHUNK_BYTES else 0
 
+    def warn_of_unknown_ids(self) -> None:
+        """When all events were shown: then all ids that occur were asked for."""
+        unknown = sum(b.kind == UNKNOWN for b in self.bindings.values())
+        if unknown:
+            self.warnings.append(f"{unknown} ids have no binding: their events are named 'unknown #id'")
+
     def make_clock(self) -> Clock:
         anchors = [self.sb.start, self.sb.ready] + ([self.sb.dump] if self.is_dump else [])
         anchors += [self.end.anchor] if self.end else []
         anchors += [chunk.anchor for chunk in self.chunks]
-        needle = struct.pack("<Q", 4 << 6 | 1 << 2 | 3)
+        needle = struct.pack("<Q", ANCHOR_WORD)
         records = Records()
         for chunk in self.chunks:
             if self.data.find(needle, chunk.at + CHUNK_HEADER_BYTES, chunk.end) >= 0:
@@ -737,7 +771,7 @@ class Image:
         base, earliest = chunk.epoch_base, self.sb.start[0]
         oldest = earliest if base >= earliest else 0  # such a chunk can hold records of an earlier recording
         skip = 0
-        if base > latest:
+        if size and not 0 < base <= latest:
             return False
         for i, w in enumerate(struct.unpack_from(f"<{size}Q", self.data, begin)):
             if i < skip:
@@ -762,7 +796,7 @@ class Image:
                 add_point((time, time, w >> 2 & 0xFFFF, payload_of_next + 8 * i << 10 | words))
             elif w >> 2 & 15 == 0:
                 base = w & ~(EPOCH_TICKS - 1)
-                if base > latest:
+                if not 0 < base <= latest:
                     return False
             else:
                 form, words, id = w >> 2 & 15, w >> 6 & 1023, w >> 16 & 0xFFFF
@@ -774,7 +808,8 @@ class Image:
                 first = struct.unpack_from(f"<{fixed}Q", self.data, at)
                 payload = at + 8 * fixed << 10 | words - fixed
                 if form == 1:
-                    out.anchors.append(first)
+                    if w == ANCHOR_WORD:
+                        out.anchors.append(first)
                 elif form == 3 and oldest <= first[0] <= latest:
                     add_point((first[0], first[0], id, payload))
                 elif form == 2 and first[0] <= first[1] and oldest <= first[1] <= latest:
@@ -801,23 +836,26 @@ class Image:
 
 # ---- tracks ----------------------------------------------------------------------------------------------------
 
+NEVER = 2**64 - 1
+
+
 class Life:
     """One thread's use of one slot; a thread has several when several shared objects record."""
 
     def __init__(self, tid: int, slot: Any) -> None:
         self.tid, self.slot = tid, slot
         self.lanes: Dict[int, List[Any]] = defaultdict(list)
-        self.name, self.begin, self.end = "", 2**64, 0
+        self.name, self.begin, self.end = b"", NEVER, 0
         if slot:
-            self.begin, self.end, self.name = slot.attach_ticks or 2**64, 2**64, slot.name
+            self.begin, self.end, self.name = slot.attach_ticks or NEVER, NEVER, slot.name
 
     def add(self, chunk: Any) -> None:
         """Chunks come in the order of their tickets, so the newest name wins."""
         self.lanes[chunk.tid_lane[1]].append(chunk)
         self.begin = min(self.begin, chunk.anchor[0])
-        self.end = max(self.end, chunk.sealed_ticks or 2**64)
+        self.end = max(self.end, chunk.sealed_ticks or NEVER)
         if not (self.slot and self.slot.name):
-            self.name = text(chunk.thread_name) or self.name
+            self.name = c_string(chunk.thread_name) or self.name
 
 
 class Track(Records):
@@ -832,9 +870,13 @@ class Track(Records):
         self.overwritten = self.lost = self.dropped = 0
 
     @property
+    def given_name(self) -> bytes:
+        return next((life.name for life in reversed(self.lives) if life.name), b"")
+
+    @property
     def name(self) -> str:
-        found = next((life.name for life in reversed(self.lives) if life.name), f"thread {self.system_tid}")
-        return found + (f" (tid {self.system_tid} again)" if self.again else "")
+        again = f" (tid {self.system_tid} again)" if self.again else ""
+        return (text(self.given_name) or f"thread {self.system_tid}") + again
 
     def decode(self, image: Image) -> int:
         """Fills the track; the number of damaged chunks."""
@@ -918,6 +960,49 @@ class Trace:
         return tracks
 
 
+# ---- crashes ---------------------------------------------------------------------------------------------------
+
+SIGNALS = {4: "SIGILL", 5: "SIGTRAP", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 11: "SIGSEGV", 31: "SIGSYS"}
+FAULTS = {(11, 1): "where nothing is mapped", (11, 2): "where that access is not permitted",
+          (7, 1): "which is misaligned", (7, 2): "where nothing is, as beyond the end of a mapped file",
+          (8, 1): "integer division by zero", (8, 2): "integer overflow", (8, 3): "division by zero",
+          (31, 1): "a system call that a filter forbids"}
+CODE_OF_KERNEL = 0x80  # SI_KERNEL: there is no address
+
+
+class Crash:
+    """What ended the process. The thread may be one that never recorded."""
+
+    def __init__(self, trace: Trace) -> None:
+        note = trace.image.crash
+        track = next((t for t in reversed(trace.tracks) if t.system_tid == note.tid), None)
+        self.is_stranger, self.system_tid = track is None, note.tid
+        self.tid = track.tid if track else note.tid or trace.image.sb.pid or 1
+        self.thread = track.name if track else text(c_string(note.thread)) or f"thread {note.tid}"
+        self.details: Dict[str, Any] = {}
+        if note.cause == BY_TERMINATE:
+            self.what = "std::terminate"
+            return
+        self.what = SIGNALS.get(note.signal, f"signal {note.signal}")
+        self.details = {"signal": self.what, "code": note.code}
+        if note.code <= 0:
+            self.details["sent by process"] = note.sender
+            self.what += " raised by itself" if note.sender == trace.image.sb.pid else f" sent by process {note.sender}"
+        elif note.code != CODE_OF_KERNEL:
+            self.details["address"] = f"0x{note.address:x}"
+            fault = FAULTS.get((note.signal, note.code))
+            self.what += f" at 0x{note.address:x}" + (f", {fault}" if fault else "")
+            self.details.update({"fault": fault} if fault else {})
+
+    @property
+    def where(self) -> str:
+        return f"thread {self.system_tid} {printable(self.thread)}"
+
+
+def crash_of(trace: Trace) -> Optional[Crash]:
+    return Crash(trace) if trace.image.crash.cause in (BY_SIGNAL, BY_TERMINATE) else None
+
+
 # ---- Chrome trace JSON -----------------------------------------------------------------------------------------
 
 BLOCK = 20_000  # slices made at a time, which bounds the memory for their text
@@ -937,6 +1022,7 @@ class Writer:
         self.trace, self.data, self.sources = trace, trace.image.data, sources
         self.bindings, self.with_arguments = trace.image.bindings, arguments
         self.pid = trace.image.sb.pid or 1
+        self.crash = crash_of(trace)
         self.async_id = 0
         self.counters: List[Tuple[int, str]] = []
         self.ns = lambda ticks: trace.image.clock.ns(ticks) - trace.first  # since the first event
@@ -967,11 +1053,13 @@ class Writer:
 
     def metadata_events(self) -> str:
         sb = self.trace.image.sb
-        process = os.path.basename(text(sb.executable)) or "process"
+        process = os.path.basename(text(c_string(sb.executable))) or "process"
         rows = [(0, "process_name", {"name": process})]
         for order, track in enumerate(sorted(self.trace.tracks, key=lambda t: (t.system_tid != sb.pid, t.tid))):
             rows += [(track.tid, "thread_name", {"name": track.name}),
                      (track.tid, "thread_sort_index", {"sort_index": order})]
+        if self.crash and self.crash.is_stranger:
+            rows.append((self.crash.tid, "thread_name", {"name": self.crash.thread}))
         return ",\n".join(f'{{"ph":"M","pid":{self.pid},"tid":{tid or self.pid},"name":"{name}","args":{quote(args)}}}'
                           for tid, name, args in rows)
 
@@ -1064,7 +1152,7 @@ class Writer:
         except (Damaged, IndexError):
             return None
         kind = binding.readable[0].type if isinstance(value, float) else INT64
-        return None if isinstance(value, (str, list)) else value_json(kind, value)
+        return None if isinstance(value, (bytes, list)) else value_json(kind, value)
 
     def write(self, out: BinaryIO, progress: Callable[[str], None]) -> None:
         out.write(b'{"displayTimeUnit":"ns","traceEvents":[\n')
@@ -1075,10 +1163,137 @@ class Writer:
                       for start, end, id, payload, tid in track.asyncs)
             for events in chain(self.slices(track), self.points(track), asyncs):
                 out.write(events.encode("ascii"))
+        if self.crash:
+            time = microseconds(max(0, self.ns(self.trace.now)))
+            details = ",".join(f"{quote(key)}:{quote(value)}" for key, value in self.crash.details.items())
+            details = f',"args":{{{details}}}' if details and self.with_arguments else ""
+            out.write(f',\n{{"ph":"i","pid":{self.pid},"tid":{self.crash.tid},"cat":"contrail","name":'
+                      f'{quote("crashed: " + self.crash.what)},"s":"t","ts":{time}{details}}}'.encode("ascii"))
         self.counters.sort(key=itemgetter(0))  # chrome://tracing takes their order from the file
         out.write("".join(event for _, event in self.counters).encode("ascii"))
         metadata = quote(metadata_of(self.trace))
         out.write(f'\n],\n"metadata":{metadata},\n"otherData":{metadata}}}\n'.encode("ascii"))
+
+
+# ---- canonical text: docs/text.md. C++ makes the same bytes of the same image (tests/python/test_agreement.py) ----
+
+BITS = {FLOAT32: UINT32, FLOAT64: UINT64}  # floating point is shown as it is stored
+HEX_DIGITS = {FLOAT32: 8, FLOAT64: 16, POINTER: 1}  # at least
+MAX_EVENT_NAME = 60  # bytes of each name in a line of an event; whole names stand in the lines of the bindings
+NOT_PLAIN = re.compile(r'[^ !#-\[\]-~]')
+
+
+def quoted(raw: bytes) -> str:
+    return '"' + NOT_PLAIN.sub(lambda c: f"\\x{ord(c[0]):02x}", raw.decode("latin-1")) + '"'
+
+
+def word(name: str) -> str:
+    return name.replace(" ", "_")
+
+
+def type_word(kind: int) -> str:
+    return word(TYPES[kind][0]) if kind in TYPES else f"type{kind}"
+
+
+def value_text(kind: int, value: Any) -> str:
+    if isinstance(value, list):
+        return "[" + ",".join([value_text(kind, v) for v in value]) + "]"
+    if isinstance(value, bytes):
+        return quoted(value if kind == STRING else value[:MAX_EVENT_NAME])
+    if kind == BOOLEAN:
+        return "true" if value else "false"
+    digits = HEX_DIGITS.get(kind)
+    return f"0x{value:0{digits}x}" if digits else str(value)
+
+
+class TextWriter:
+    """Trace to canonical text."""
+
+    def __init__(self, trace: Trace) -> None:
+        self.trace, self.image = trace, trace.image
+        self.bindings, self.sb = trace.image.bindings, trace.image.sb
+        self.zero = self.moment(trace.first)
+        self.keys: Dict[int, List[str]] = {}
+
+    @staticmethod
+    def moment(ns: int) -> int:
+        return max(1 - 2**62, min(ns, 2**62 - 1))  # so that differences have 64 bits
+
+    def ns(self, ticks: int) -> int:
+        return self.moment(self.image.clock.ns(ticks)) - self.zero
+
+    def head(self, id: int) -> str:
+        b = self.bindings[id]
+        name, category = quoted(b.raw[0][:MAX_EVENT_NAME]), quoted(b.raw[1][:MAX_EVENT_NAME])
+        return f" {word(KINDS[b.kind])} {category} {name}"
+
+    def fields(self, id: int, payload: int) -> str:
+        at, size, b = abs(payload) >> 10, 8 * (abs(payload) & 1023), self.bindings[id]
+        if not size:
+            return "\n"
+        try:
+            values, dynamic = b.read(self.image.data[at:at + size], BITS)
+        except Damaged:
+            return " damaged\n"
+        if id not in self.keys:
+            self.keys[id] = [f" {quoted(f.name[:MAX_EVENT_NAME])}={type_word(f.type)}:" for f in b.readable]
+        shown = [key + value_text(f.type, v) for key, f, v in zip(self.keys[id], b.readable, values)]
+        shown += [f" {quoted(key)}={type_word(kind)}:{value_text(kind, v)}" for key, (kind, v) in dynamic.items()]
+        return "".join(shown) + "\n"
+
+    def summary(self) -> Iterator[str]:
+        trace, image, sb = self.trace, self.image, self.sb
+        yield f"contrail {sb.version_major}.{sb.version_minor} {'dump' if image.is_dump else 'live'} {len(image.data)}\n"
+        yield f"process {sb.pid} {quoted(c_string(sb.executable))} {quoted(c_string(sb.host))}\n"
+        yield f"clock {CLOCKS.get(sb.source, f'source{sb.source}')} {sb.tick_hz} {min(image.clock.hz, NEVER)}\n"
+        yield "started {} {} {} {}\n".format(*sb.start)
+        if image.is_dump:
+            yield "dumped {} {} {} {}\n".format(*sb.dump)
+            yield f"asked {sb.window_ns} {sb.cutoff_ticks} {sb.dump_sequence} {sb.dump_signal} {sb.dump_tid}\n"
+        else:
+            yield "ended {} {} {} {} {} {}\n".format(sb.storage, sb.ended, *sb.end)
+        crash = image.crash
+        if crash.cause:
+            yield (f"crash {crash.cause} {crash.signal} {crash.code} {crash.tid} {crash.address} {crash.sender}"
+                   f" {quoted(c_string(crash.thread))}\n")
+        yield f"holds {len(trace.tracks)} threads of {sb.attached}, {len(image.chunks)} chunks\n"
+        yield (f"time {self.moment(image.clock.realtime(self.zero))} {max(0, self.ns(trace.newest))}"
+               f" {self.ns(trace.now)}\n")
+        for why, count in losses_of(trace).items():
+            yield f"lost {min(count, NEVER)} {quoted(why.encode())}\n"
+        for id, b in sorted(self.bindings.items()):
+            yield (f"binding {id} {word(KINDS[b.kind])} {b.flags} {b.type_id:016x} {b.line} "
+                   f"{' '.join(map(quoted, b.raw))}\n")
+            for value, name in b.enumerators:
+                yield f"enumerator {value} {quoted(name)}\n"
+            for f in b.fields:
+                yield (f"field {quoted(f.name)} {type_word(f.type)} {f.count if f.is_array else '-'} {f.offset}"
+                       f" {f.first_enumerator} {f.enumerator_count}\n")
+
+    def events(self, track: Track) -> Iterator[str]:
+        ns = self.ns
+        yield (f"thread {track.system_tid} {quoted(track.given_name)} regions {len(track.regions)} points "
+               f"{len(track.points)} async {len(track.asyncs)} open {len(track.unfinished)} overwritten "
+               f"{min(track.overwritten, NEVER)} missing {min(track.lost, NEVER)} dropped {min(track.dropped, NEVER)}"
+               f"{' again' if track.again else ''}\n")
+        heads = {r[2]: self.head(r[2]) for records in track.all for r in records}
+        for start, end, id, payload in track.regions:
+            begin = ns(start)
+            form = "open" if payload < 0 else "region"
+            yield f"{form} {begin} {ns(end) - begin}{heads[id]}{self.fields(id, payload)}"
+        for ticks, _, id, payload in track.points:
+            yield f"point {ns(ticks)}{heads[id]}{self.fields(id, payload)}"
+        for start, end, id, payload, tid in track.asyncs:
+            begin = ns(start)
+            yield f"async {begin} {ns(end) - begin} {tid}{heads[id]}{self.fields(id, payload)}"
+
+    def lines(self) -> Iterator[str]:
+        yield from self.summary()
+        for track in self.trace.tracks:
+            yield from self.events(track)
+        self.image.warn_of_unknown_ids()
+        yield from (f"note {quoted(note.encode())}\n" for note in self.image.notes)
+        yield from (f"warning {quoted(warning.encode())}\n" for warning in self.image.warnings)
 
 
 # ---- reports ---------------------------------------------------------------------------------------------------
@@ -1100,14 +1315,27 @@ def losses_of(trace: Trace) -> Dict[str, int]:
     return {why: count for why, count in losses.items() if count}
 
 
+def ending(image: Image) -> str:
+    """What became of the process whose file this is."""
+    sb = image.sb
+    if sb.storage != IN_FILE:
+        return ""
+    if sb.ended in (STOPPED, EXITED):
+        return f", in which recording was stopped {utc(sb.end[2])}" if sb.ended == STOPPED else \
+            f" of a process that exited {utc(sb.end[2])}"
+    return " of a process that " + {True: "still runs", False: "was killed, crashed or called _exit",
+                                    None: "runs or was killed"}[image.in_use]
+
+
 def metadata_of(trace: Trace) -> Dict[str, Any]:
-    image, sb = trace.image, trace.image.sb
+    image, sb, crash = trace.image, trace.image.sb, crash_of(trace)
     zero = image.clock.realtime(trace.first)
     return {
         "recorder": "contrail", "format": f"{sb.version_major}.{sb.version_minor}",
-        "executable": text(sb.executable), "host": text(sb.host), "pid": sb.pid,
+        "executable": text(c_string(sb.executable)), "host": text(c_string(sb.host)), "pid": sb.pid,
         "clock": CLOCKS.get(sb.source, f"source {sb.source}"), "recording started": utc(sb.start[2]),
-        "dumped": utc(sb.dump[2]) if image.is_dump else "never: this is a live image",
+        "dumped": utc(sb.dump[2]) if image.is_dump else f"never: this is a live image{ending(image)}",
+        **({"crashed": f"{crash.what} ({crash.where})"} if crash else {}),
         "time zero": utc(zero), "time zero, unix ns": str(zero),
         "losses": {why: count if count <= 2**53 else str(count) for why, count in losses_of(trace).items()},
         "warnings": image.warnings, "notes": image.notes,
@@ -1158,13 +1386,15 @@ def info_text(trace: Trace, size: int) -> str:
     names: List[Sequence[Any]] = [("kind", "category", "name", "records", "open")]
     names += [(*key, *counts) for key, counts in sorted(by_name.items(), key=lambda item: -item[1][0])]
     how = f" (number {sb.dump_sequence}{f', by signal {sb.dump_signal}' if sb.dump_signal else ''}, on thread " \
-          f"{sb.dump_tid})" if image.is_dump else ""
+          f"{sb.dump_tid})" if sb.dump_tid or sb.dump_signal else " (from outside)" if image.is_dump else ""
+    crash = crash_of(trace)
     return "\n".join([
         f"{'dump' if image.is_dump else 'live image'}, format {about['format']}, {size} bytes, "
         f"{len(image.chunks)} chunks",
         f"process    {printable(about['executable']) or 'unknown'}, pid {sb.pid}, on {printable(about['host'])}",
         f"recording  since {about['recording started']}",
         f"dumped     {about['dumped']}{how}",
+        *([f"crashed    {crash.what} ({crash.where})"] if crash else []),
         f"clock      {about['clock']}, {image.clock.hz / 1e6:.6g} ticks per us",
         f"window     {brief(max(0, ns(trace.newest) - trace.first))} covered, "
         f"{brief(sb.window_ns) if sb.window_ns else 'all'} asked for",
@@ -1185,9 +1415,9 @@ def registry_text(image: Image) -> str:
         where += ["may carry fields set at run time"] if b.flags & FLAG_DYNAMIC else []
         lines += ["    " + ", ".join(where)] if where else []
         for f in b.fields:
-            names = ", ".join(f"{n} = {v}" for v, n in f.enumerators.items())
+            names = ", ".join(f"{text(n)} = {v}" for v, n in f.enumerators.items())
             shape = (TYPES[f.type][0] if f.type in TYPES else f"type {f.type}") + (f"[{f.count}]" if f.is_array else "")
-            lines.append(f"    {f.name}: {shape}" + (f" {{{names}}}" if names else "") + f" at {f.offset}")
+            lines.append(f"    {text(f.name)}: {shape}" + (f" {{{names}}}" if names else "") + f" at {f.offset}")
         shown["\n".join(map(printable, lines))] = (-b.kind, b.category, b.name)
     return "\n".join(sorted(shown, key=shown.__getitem__)) or "no event type was bound"
 
@@ -1212,14 +1442,195 @@ def table_text(trace: Trace, limit: int) -> str:
     return columns(rows, 2) if len(rows) > 1 else "no region was recorded"
 
 
+# ---- core files ------------------------------------------------------------------------------------------------
+
+ELF_MAGIC = b"\x7fELF"
+ELF_HEADER = struct.Struct("<16sHHIQQQIHHHHHH")  # [1] type, [5] where the segments are, [9:11] their size and number
+ELF_SEGMENT = struct.Struct("<IIQQQQQQ")  # type, flags, offset, address, physical address, bytes in file, in memory
+IMAGE_ALIGNMENT = 16384
+NO_RECORDER = ("no recorder is in this core file: the process had not called start, or its memory was left out (see"
+               " ulimit -c and /proc/PID/coredump_filter, whose bit 0 must be set); a recorder in a file is read from"
+               " that file")
+
+
+def core_segments(fd: int, size: int) -> List[Tuple[int, int, int]]:
+    """(address, offset, bytes) of what a core file holds of memory; no byte of the file is in two of them."""
+    try:
+        head = ELF_HEADER.unpack(os.pread(fd, ELF_HEADER.size, 0))
+        if head[0][4:6] != b"\2\1":
+            raise Unusable("it is an ELF file of a 32-bit or big-endian machine, where contrail does not record")
+        if head[1] != 4:
+            raise Unusable("it is a program or a library, not a core file")
+        at, entry, count = head[5], head[9], head[10]
+        if count == 0xFFFF:  # more than fit: the first section's sh_info has the number
+            count, = struct.unpack("<I", os.pread(fd, 4, min(head[6] + 44, size)))
+    except struct.error:
+        raise Unusable("it is a core file that was cut within its header") from None
+    if entry != ELF_SEGMENT.size:
+        raise Unusable("it is a damaged core file: its program headers have an impossible size")
+    table = os.pread(fd, max(0, min(count * entry, size - at)), min(at, size))
+    found, end = [], 0
+    for kind, _, offset, address, _, file_bytes, *_ in sorted(
+            ELF_SEGMENT.iter_unpack(table[:len(table) // entry * entry]), key=itemgetter(2)):
+        present = min(file_bytes, size - offset)
+        if kind == 1 and offset >= end and present > 0:
+            found.append((address, offset, present))
+            end = offset + present
+    return sorted(found)
+
+
+def images_in_core(fd: int, segments: Sequence[Tuple[int, int, int]]) -> Iterator[Tuple[int, int, int]]:
+    """(start of its recording, address, bytes) of each live image. Holes of a sparse file are stepped over."""
+    for address, offset, present in segments:
+        at, end = offset + -address % IMAGE_ALIGNMENT, offset + present - SUPERBLOCK_BYTES
+        while at <= end:
+            word = os.pread(fd, 8, at)
+            if word == MAGIC_BYTES:
+                sb = SUPERBLOCK.read(os.pread(fd, SUPERBLOCK_BYTES, at).ljust(SUPERBLOCK_BYTES, b"\0"), 0)
+                if sb.kind == LIVE and sb.base_address == address + at - offset:
+                    yield sb.start[1], sb.base_address, sb.image_bytes
+            elif word == bytes(8):
+                try:
+                    at += max(0, os.lseek(fd, at, os.SEEK_DATA) - at - 1) // IMAGE_ALIGNMENT * IMAGE_ALIGNMENT
+                except OSError:
+                    break  # nothing but a hole up to the file's end
+            at += IMAGE_ALIGNMENT
+
+
+def image_in_core(fd: int, warnings: List[str], notes: List[str]) -> bytes:
+    """The image of the recorder that a core file holds; of several, the one whose recording began last."""
+    size = os.fstat(fd).st_size
+    if not size:
+        raise Unusable("a core file must be a file, not a pipe")
+    segments = core_segments(fd, size)
+    _, base, image_bytes = max(images_in_core(fd, segments), default=(0, 0, 0))
+    if not base:
+        raise Unusable(NO_RECORDER)
+    image, missing = bytearray(), 0
+    limit = min(image_bytes, 2 * size)  # with gaps, but not as large as a damaged superblock may say
+    for address, offset, present in segments:
+        skip = base + len(image) - address
+        if skip < 0 and -skip <= limit - len(image):  # a gap
+            missing -= skip
+            image.extend(bytes(-skip))
+            skip = 0
+        while 0 <= skip < present and len(image) < limit:
+            piece = os.pread(fd, min(present - skip, limit - len(image), 1 << 24), offset + skip)
+            if not piece:
+                break
+            image += piece
+            skip += len(piece)
+    missing += image_bytes - len(image)
+    if missing:
+        warnings.append(f"the core file lacks {missing} of the recorder's {image_bytes} bytes (see ulimit -c and"
+                        " /proc/PID/coredump_filter)")
+    notes.append(f"from a core file, where the recorder was at 0x{base:x}")
+    return bytes(image)
+
+
+# ---- the file of a process that may still run ------------------------------------------------------------------
+
+def is_locked(fd: int) -> bool:
+    """Whether a process has the file mapped as its recorder: the lock lives as long as the mapping."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(fd, fcntl.LOCK_UN)
+        return False
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False  # a pipe, or a file system without locks
+
+
+def runs(sb: Any) -> bool:
+    """Whether the process that began this recording runs on this machine: the file may be a copy, without the lock."""
+    try:
+        with open(f"/proc/{sb.pid}/stat", "rb") as file:
+            began = int(file.read().rpartition(b")")[2].split()[19]) * 10**9 // os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        return False
+    since_boot = time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    return (began <= sb.start[3] and abs(since_boot - (sb.start[2] - sb.start[3])) < 60 * 10**9
+            and text(c_string(sb.host)) == os.uname().nodename[:63])
+
+
+def settled(fd: int, sb: Any, size: int) -> bytes:
+    """An image that is written to meanwhile, as a dump of this moment would have it. The system copies in no order that
+    one may rely on, so what must be read before something else is read by an earlier copy: open regions before chunks;
+    of a few chunks at a time their states, the cursors, the chunks' ends, the chunks, their states again; bindings last.
+    """
+    def copy(begin: int, length: int) -> bytearray:
+        made = bytearray()
+        while len(made) < length:
+            piece = os.pread(fd, length - len(made), begin + len(made))
+            if not piece:
+                raise Unusable("it became shorter while it was read")
+            made += piece
+        return made
+
+    def words(begin: int, count: int) -> Sequence[int]:
+        return struct.unpack(f"<{count}Q", copy(begin, 8 * count))
+
+    slots, states, chunks = sb.slots_offset, sb.chunk_states_offset, sb.chunks_offset
+    if (not SUPERBLOCK_BYTES <= slots <= slots + sb.slot_count * SLOT_BYTES <= states <= states + 8 * sb.chunk_count
+            <= chunks <= chunks + sb.chunk_count * CHUNK_BYTES <= size):
+        return bytes(copy(0, size))  # damaged: whatever tells of that shall see it as it is
+    used = {at: copy(at, SLOT_BYTES) for at in range(slots, slots + sb.slot_count * SLOT_BYTES, SLOT_BYTES)
+            if words(at, 1)[0] & 0xFF}
+    for at, slot in used.items():
+        before, slot[:], after = slot[:], copy(at, SLOT_BYTES), copy(at, SLOT_BYTES)
+        for frame in range(FRAMES_OFFSET, FRAMES_OFFSET + FRAME_COUNT * FRAME_BYTES, FRAME_BYTES):
+            if before[frame:frame + FRAME_PAYLOAD_OFFSET] != after[frame:frame + FRAME_PAYLOAD_OFFSET]:
+                slot[frame:frame + FRAME_BYTES] = bytes(FRAME_BYTES)  # it began or ended meanwhile
+
+    content, batch = bytearray(), 16
+    held: List[int] = []
+    for first in range(0, sb.chunk_count, batch):
+        count = min(batch, sb.chunk_count - first)
+        before = words(states + 8 * first, count)
+        cursors = {at: words(at + LANES_OFFSET, LANE_COUNT * LANE.size // 8)[::LANE.size // 8] for at in used}
+        ends = copy(chunks + first * CHUNK_BYTES, count * CHUNK_BYTES)
+        copied = copy(chunks + first * CHUNK_BYTES, count * CHUNK_BYTES)
+        for i, (state, later) in enumerate(zip(before, words(states + 8 * first, count))):
+            head = CHUNK.read(ends, i * CHUNK_BYTES)
+            end = head.extent[0]
+            if end == 0:
+                cursor = cursors.get(slots + head.writer[0] * SLOT_BYTES, ())[head.tid_lane[1]:][:1]
+                end = sum(cursor) - sb.base_address - chunks - (first + i) * CHUNK_BYTES
+                end = end if CHUNK_HEADER_BYTES <= end <= CHUNK_BYTES else CHUNK_HEADER_BYTES  # opened since
+            struct.pack_into("<I", copied, i * CHUNK_BYTES + 8, end)
+            same = state & 3 in (1, 2) and later & 3 in (1, 2) and state >> 2 == later >> 2
+            held.append(state if same else 0)
+        content += copied
+    rest = chunks + len(content)
+    image = copy(0, chunks) + content + copy(rest, size - rest)
+    image[slots:slots + sb.slot_count * SLOT_BYTES] = bytes(sb.slot_count * SLOT_BYTES)
+    for at, slot in used.items():
+        image[at:at + SLOT_BYTES] = slot
+    struct.pack_into(f"<{len(held)}Q", image, states, *held)
+    return bytes(image)
+
+
 # ---- commands --------------------------------------------------------------------------------------------------
 
-def read_input(path: str) -> bytes:
-    """The whole input. It is read, not mapped: a file that shrinks meanwhile must not kill the reader."""
+def read_input(path: str, warnings: List[str], notes: List[str]) -> Tuple[bytes, Optional[bool]]:
+    """The whole input, and of a recorder's file whether a process has it mapped; of a core file the recorder's image. It
+    is read, not mapped: a file that shrinks meanwhile must not kill the reader."""
     try:
         with (sys.stdin.buffer if path == "-" else open(path, "rb")) as file:
             start = file.read(8)
-            return start + file.read() if start == MAGIC_BYTES else start  # /dev/zero never ends
+            if start[:4] == ELF_MAGIC:
+                return image_in_core(file.fileno(), warnings, notes), None
+            if start != MAGIC_BYTES:
+                return start, None  # /dev/zero never ends
+            in_use = is_locked(file.fileno())
+            data = start + file.read()
+            if len(data) < SUPERBLOCK_BYTES or path == "-":
+                return data, None
+            sb = SUPERBLOCK.read(data, 0)
+            if sb.kind != LIVE or sb.storage != IN_FILE:
+                return data, None
+            return settled(file.fileno(), sb, len(data)) if in_use else data, in_use or runs(sb)
     except OSError as error:
         raise Unusable(f"it cannot be read: {error.strerror}") from None
 
@@ -1270,10 +1681,10 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="contrail.py", description=__doc__,
                                   formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name in ("convert", "info", "registry", "table"):
+    for name in ("convert", "info", "registry", "table", "text"):
         command = commands.add_parser(name)
-        command.add_argument("input", metavar="IN", help="a dump, or the image file of a process")
-        if name != "registry":
+        command.add_argument("input", metavar="IN", help="a dump, the image file of a process, or a core file")
+        if name not in ("registry", "text"):
             command.add_argument("--last", type=parse_duration, metavar="200ms", help="only what ended since then")
         if name == "table":
             command.add_argument("--top", type=int, default=20, metavar="N", help="how many rows (20)")
@@ -1289,12 +1700,16 @@ def parser() -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace, progress: Progress) -> List[str]:
     """Does the command; the warnings."""
-    data = read_input(options.input)
+    warnings: List[str] = []
+    notes: List[str] = []
+    data, in_use = read_input(options.input, warnings, notes)
     image = Image(data)
+    image.in_use = in_use
+    image.warnings[:0], image.notes[:0] = warnings, notes
     if options.command == "registry":
         shown = registry_text(image)
     else:
-        trace = Trace(image, options.last, progress)
+        trace = Trace(image, getattr(options, "last", None), progress)
     if options.command == "convert":
         out = options.out or ("-" if options.input == "-" else options.input + ".json")
         write_output(out, lambda file: Writer(trace, not options.no_args, options.src).write(file, progress))
@@ -1303,9 +1718,11 @@ def run(options: argparse.Namespace, progress: Progress) -> List[str]:
         shown = info_text(trace, len(data))
     elif options.command == "table":
         shown = table_text(trace, options.top)
-    unknown = sum(b.kind == UNKNOWN for b in image.bindings.values())
-    if unknown:
-        image.warnings.append(f"{unknown} ids have no binding: their events are named 'unknown #id'")
+    elif options.command == "text":
+        sys.stdout.writelines(TextWriter(trace).lines())
+        shown = ""
+    if options.command != "text":  # which tells of them itself
+        image.warn_of_unknown_ids()
     progress.done()
     if shown:
         print(shown)

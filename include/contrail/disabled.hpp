@@ -44,6 +44,7 @@ class basic_flight_recorder {
     return detail::nothing_records();
   }
   static error dump_on_signal(int, const char*, const dump_options& = {}) { return detail::nothing_records(); }
+  static error dump_on_crash(const char*, const crash_options& = {}) { return detail::nothing_records(); }
   static error set_filter(const filter_options&) { return detail::nothing_records(); }
 };
 using flight_recorder = basic_flight_recorder<>;
@@ -59,7 +60,9 @@ class region {
 }  // namespace disabled_v0
 }  // namespace contrail
 
-#define CONTRAIL_DETAIL_CHECK(...) (false ? ::contrail::detail::checked(__VA_ARGS__) : static_cast<void>(0))
+// Spelt out in full, as contrail/reader.hpp brings the other namespace detail.
+#define CONTRAIL_DETAIL_CHECK(...) \
+  (false ? ::contrail::disabled_v0::detail::checked(__VA_ARGS__) : static_cast<void>(0))
 
 #define CONTRAIL_REGION(...) CONTRAIL_DETAIL_CHECK(__VA_ARGS__)
 #define CONTRAIL_SCOPE(...) CONTRAIL_DETAIL_CHECK(__VA_ARGS__)

@@ -7,9 +7,10 @@
 #ifndef CONTRAIL_FLIGHT_RECORDER_HPP
 #define CONTRAIL_FLIGHT_RECORDER_HPP
 
+#include "contrail/detail/crash.hpp"
 #include "contrail/detail/dump.hpp"
 #include "contrail/detail/dump_signal.hpp"
-#include "contrail/detail/start.hpp"
+#include "contrail/detail/fork.hpp"
 #include "contrail/options.hpp"
 
 /// Writes a dump as flight_recorder::dump does, for debuggers (`call contrail_dump("now.contrail")`) and other
@@ -19,21 +20,6 @@ extern "C" int contrail_dump(const char* path);
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail CONTRAIL_DETAIL_HIDDEN {
-
-// pthread_atfork under a name of our own: <pthread.h> takes longer to compile than this whole header.
-int at_fork(void (*prepare)(), void (*parent)(), void (*child)()) __asm__("pthread_atfork")
-    __attribute__((visibility("default")));
-
-/// In a forked child: nothing records until it calls start, since the parent's threads do not exist here.
-inline void after_fork_in_child() {
-  process_state* process = joined_process();
-  if (process == nullptr) return;
-  process->control.store_relaxed(0);
-  process->dumping.store_relaxed(0);
-  process->recording.store_relaxed(0);
-  process->forked.store_relaxed(1);
-  begin_epoch(*process);
-}
 
 /// Keeps the objects loaded that others depend on from the first start on: the state's, and this one, which has the
 /// slow half, the fork hook, and a function that only debuggers call and that this keeps in the program.
@@ -56,11 +42,13 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
  public:
   basic_flight_recorder() = delete;
 
-  /// Begins to record. Fails with already_running when a recorder runs, with bad_option, out_of_memory or incompatible.
-  /// Creates no thread and no file. A second start after stop with the same memory goes on in the same image.
+  /// Begins to record. Fails with already_running when a recorder runs, with bad_option, out_of_memory or incompatible,
+  /// and with options::file also with path or file. Creates no thread. A second start after stop with the same memory and
+  /// file goes on in the same image.
   static error start(const options& wanted = {}) {
     using namespace detail;
     link_object();
+    exit_note<T>::require();
     process_state* process = join_process();
     if (process == nullptr) return incompatible();
     // Before the lock, since the dynamic linker has one of its own, under which objects link themselves.
@@ -76,23 +64,23 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
       return {error_code::bad_option, "options.memory must lie between 1 MiB and 16 GiB."};
     }
     if (wanted.window.ns < 0) return {error_code::bad_option, "options.window must not be negative."};
+    if (error failed = check_follow(wanted)) return failed;
     if (error failed = store_filter(*process, wanted.filter)) return failed;
 
     image_view* image = current_image(*process);
     const bool reuse = image != nullptr && process->forked.load_relaxed() == 0 &&
-                       image->image_bytes == divide(wanted.memory).image_bytes;
+                       image->image_bytes == divide(wanted.memory).image_bytes && is_where_wanted(*image, wanted);
     if (reuse) {
       start_clock(*process, *image->super);
+      image->super->ended = image_end::none;
       for (atomic_word& count : image->super->dropped) count.store_relaxed(0);
     } else {
       process->hardware_clock.store_relaxed(hardware_clock_is_trusted());
-      image_view* fresh = make_image(*process, wanted, image == nullptr ? 1 : image->generation + 1);
-      if (fresh == nullptr) {
-        return {error_code::out_of_memory,
-                "The system gave no memory for the flight recorder: ask for less with options.memory."};
-      }
+      error failed;
+      image_view* fresh = make_image(*process, wanted, image == nullptr ? 1 : image->generation + 1, failed);
+      if (fresh == nullptr) return failed;
       if (image == nullptr) {
-        at_fork(nullptr, nullptr, after_fork_in_child);
+        at_fork(before_fork, after_fork, after_fork_in_child);
         process->slow_table.store_release(reinterpret_cast<uint64_t>(&slow_functions));
       }
       process->image.store_release(reinterpret_cast<uint64_t>(fresh));
@@ -104,6 +92,7 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
       bind_types(*image, *types);
     }
     process->window_ns.store_relaxed(static_cast<uint64_t>(wanted.window.ns));
+    process->follow_fork.store_relaxed(follow_flags(wanted));
     process->recording.store_release(1);
     begin_epoch(*process);
     return {};
@@ -120,6 +109,7 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
     if (process->recording.load_relaxed() == 0) return not_running();
     process->recording.store_release(0);
     begin_epoch(*process);
+    note_end(*process, image_end::stopped);
     return {};
   }
 
@@ -184,7 +174,7 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
       Bytes& to = *static_cast<Bytes*>(context);
       const size_t before = to.size();
       to.resize(before + size);
-      memcpy(to.data() + before, from, size);
+      detail::memcpy(to.data() + before, from, size);
       return 0;
     };
     return detail::dump_to({append, &bytes}, wanted.last, 0, "memory");
@@ -196,6 +186,14 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
   static error dump_on_signal(int signal, const char* path, const dump_options& wanted = {}) {
     detail::object_link<T>::require();
     return detail::install_signal_dump(signal, path, wanted.last);
+  }
+
+  /// Writes a dump to `path` when the process crashes: by a fatal signal or std::terminate. Earlier handlers are called
+  /// afterwards, and the process dies as it would have. Each thread that records gets an alternate signal stack, unless it
+  /// has one. A second call replaces path and options. Fails with bad_option, path, out_of_memory or incompatible.
+  static error dump_on_crash(const char* path, const crash_options& wanted = {}) {
+    detail::object_link<T>::require();
+    return detail::install_crash_dump(path, wanted);
   }
 
   /// Replaces the filter. Takes effect at each call site's next hit; regions in flight end as they began.
@@ -215,8 +213,8 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
   static error store_filter(detail::process_state& process, const filter_options& wanted) {
     const char* const categories = wanted.categories == nullptr ? "" : wanted.categories;
     const char* const names = wanted.names == nullptr ? "" : wanted.names;
-    const size_t categories_size = strlen(categories);
-    const size_t names_size = strlen(names);
+    const size_t categories_size = detail::strlen(categories);
+    const size_t names_size = detail::strlen(names);
     if (categories_size >= detail::filter_bytes || names_size >= detail::filter_bytes) {
       return {error_code::bad_option, "A filter is longer than 255 bytes: use fewer or shorter globs."};
     }

@@ -23,12 +23,35 @@ struct options {
   /// Touch all memory at start, some 0.3 ms a MiB, instead of at first use, some 5 us per 8 KiB.
   bool prefault = false;
   filter_options filter{};
+  /// Keeps the recorder in this file instead of in private memory, so that what it holds outlives a SIGKILL of the
+  /// process. Placeholders as in the path of a dump. The string is copied.
+  const char* file = nullptr;
+  /// How many older files of that name, or pattern, stay when a new one is made; at most 64.
+  unsigned keep_files = 4;
+  /// A forked child records too, from the start on, in an image of its own with these options. Else it records nothing
+  /// until it calls start.
+  bool follow_fork = false;
 };
 
 /// Options of one dump.
 struct dump_options {
   /// How far back it reaches; 0: as far as `options::window` says.
   duration last{};
+};
+
+/// Options of flight_recorder::dump_on_crash.
+struct crash_options {
+  /// How far back the dump reaches; 0: as far as `options::window` says.
+  duration last{};
+  /// The numbers of the signals: SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV, SIGSYS, or fewer of them. 0 is none.
+  int signals[7] = {4, 5, 6, 7, 8, 11, 31};
+  /// std::terminate too: exceptions that nobody catches, or that leave a noexcept function.
+  bool terminate = true;
+  /// A dump that takes longer is given up, and the process dies without.
+  duration watchdog{10'000'000'000};
+  /// Gives the calling thread an alternate signal stack at once, if it has none, so that its stack may overflow. Threads
+  /// that record get one in any case.
+  bool caller_stack = true;
 };
 
 enum class recorder_state { off, recording };

@@ -42,13 +42,15 @@ struct pattern {
   uint64_t low = 0x1111'2222'3333'4444, high = 0x5555'6666'7777'8888;
 };
 
-/// What is interrupted: 4 records of known content.
+/// What is interrupted: 6 records of known content.
 __attribute__((noinline)) void work(uint64_t n) {
   TRACE_REGION("outer", "n", n, "low", pattern{}.low);
   { TRACE_REGION("plain"); }
   TRACE_INSTANT("instant", "n", n, "high", pattern{}.high);
   TRACE_REGION_VAR(inner, "inner", "text", "0123456789");
   inner.set("n", n);
+  TRACE_COUNTER("counter", n);
+  TRACE_LOG("log {} {}", n, pattern{}.high);
 }
 
 void check_times(const dump_reader::dump& dump, uint64_t begin, uint64_t end) {
@@ -94,6 +96,11 @@ void check_work(const dump_reader::dump& dump, uint64_t trials, bool all) {
   });
   check_one("inner", [&](const record& r) {
     return std::memcmp(reinterpret_cast<const char*>(r.payload.data()) + 2, "0123456789", 10) == 0;
+  });
+  uint64_t next_counter = 0, next_log = 0;
+  check_one("counter", [&](const record& r) { return r.payload.size() == 1 && grows(next_counter, r.payload[0]); });
+  check_one("log {} {}", [&](const record& r) {
+    return r.payload.size() == 2 && r.payload[1] == pattern{}.high && grows(next_log, r.payload[0]);
   });
   uint64_t next_handler = 1;
   for (const record& r : dump.records("handler")) {
@@ -282,6 +289,64 @@ TEST_CASE("a handler that traces may interrupt attaching") {
   check_work(dump, 2 * trials, true);
   CHECK(dump.dropped() == 0);
   dump_reader::check_chains(dump);
+}
+
+TEST_CASE("a handler that traces may interrupt a dump") {
+  if (skipped()) return;
+  stepping_recorder recorder;
+  for (uint64_t i = 0; i < 10; ++i) work(i);
+  written_by_handler = 0;
+  std::string bytes;
+  bytes.reserve(4 << 20);
+  single_step::interrupt_at(7, [&] { CHECK_FALSE(flight_recorder::dump(bytes)); }, trace_in_handler, 29);
+  CHECK(written_by_handler > 1000);
+  // That one has all from before it began, and of the handler's records those that came in time, whole.
+  const auto beside = dump_reader::read(bytes);
+  dump_reader::check_chains(beside);
+  check_work(beside, 10, false);
+  CHECK(beside.records("outer").size() == 10);
+  const auto dump = dump_now();
+  check_work(dump, 10, true);
+  CHECK(dump.dropped() == 0);
+}
+
+TEST_CASE("a handler that traces may interrupt stop and start") {
+  if (skipped()) return;
+  stepping_recorder recorder;
+  const auto restart = [] {
+    flight_recorder::stop();
+    if (flight_recorder::start({.memory = 8 << 20})) std::abort();
+  };
+  written_by_handler = 0;
+  single_step::interrupt_at(0, restart, trace_in_handler, 13);
+  CHECK(single_step::counter.points > 100);
+  for (uint64_t i = 0; i < 10; ++i) work(i);
+  const auto dump = dump_now();
+  check_work(dump, 10, false);
+  CHECK(dump.records("outer").size() == 10);
+  check_times(dump, dump.super.start.ticks, dump.super.dump.ticks);
+}
+
+TEST_CASE("a handler that traces may interrupt the end of a thread") {
+  if (skipped()) return;
+  stepping_recorder recorder;
+  for (uint64_t trial = 0; trial < 8; ++trial) {
+    std::thread([trial] {
+      work(trial);
+      single_step::steps_left = static_cast<long>(trial);
+      single_step::period = 31;
+      single_step::interruption = trace_in_handler;
+#if defined(__x86_64__)
+      asm volatile("pushfq\n orq $0x100, (%%rsp)\n popfq" ::: "memory", "cc");
+#endif
+    }).join();
+  }
+  const auto dump = dump_now();
+  check_work(dump, 8, false);
+  CHECK(dump.records("outer").size() == 8);
+  CHECK(dump.records("handler").size() == written_by_handler - 1);  // but the one before the start
+  CHECK(written_by_handler > 100);
+  CHECK(dump.dropped() == 0);
 }
 
 TEST_CASE("a handler that traces may interrupt binding") {

@@ -594,7 +594,7 @@ class BadInput(Base):
 
     def test_what_is_not_a_dump_is_refused(self):
         self.assertIn("empty", self.complaint(b""))
-        self.assertIn("not a contrail dump", self.complaint(b"\x7fELF" + bytes(9000)))
+        self.assertIn("not a contrail dump", self.complaint(b"PK\3\4" + bytes(9000)))
         self.assertIn("not a contrail dump", self.complaint(b"\x89CT"))
 
     def test_a_missing_file_is_one_sentence(self):

@@ -12,7 +12,7 @@ from support import ROOT, contrail
 LAYOUTS = {"superblock": contrail.SUPERBLOCK, "thread_slot": contrail.SLOT, "lane": contrail.LANE,
            "frame": contrail.FRAME, "chunk": contrail.CHUNK, "binding": contrail.BINDING,
            "binding_field": contrail.FIELD, "binding_enumerator": contrail.ENUMERATOR,
-           "end_of_dump": contrail.END_OF_DUMP}
+           "end_of_dump": contrail.END_OF_DUMP, "crash_note": contrail.CRASH}
 CONSTANTS = {
     "sizeof(superblock)": contrail.SUPERBLOCK_BYTES, "sizeof(thread_slot)": contrail.SLOT_BYTES,
     "sizeof(frame)": contrail.FRAME_BYTES, "sizeof(lane)": contrail.LANE.size,
@@ -29,6 +29,10 @@ CONSTANTS = {
     "format_major": contrail.FORMAT_MAJOR, "format_minor": contrail.FORMAT_MINOR,
     "binding_flag_cut": contrail.FLAG_CUT, "binding_flag_dynamic": contrail.FLAG_DYNAMIC,
     "image_kind::live": contrail.LIVE, "image_kind::dump": contrail.DUMP,
+    "image_storage::memory": contrail.IN_MEMORY, "image_storage::file": contrail.IN_FILE,
+    "image_end::none": contrail.NOT_ENDED, "image_end::stopped": contrail.STOPPED, "image_end::exited": contrail.EXITED,
+    "crash_cause::none": contrail.NO_CRASH, "crash_cause::signal": contrail.BY_SIGNAL,
+    "crash_cause::terminate": contrail.BY_TERMINATE, "sizeof(crash_note)": contrail.CRASH.size,
     "binding_kind::region": contrail.REGION, "binding_kind::instant": contrail.INSTANT,
     "binding_kind::counter": contrail.COUNTER, "binding_kind::log": contrail.LOG,
     "binding_kind::event_type": contrail.EVENT_TYPE, "binding_kind::overflow": contrail.OVERFLOW,

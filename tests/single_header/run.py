@@ -35,6 +35,8 @@ CASES: dict[str, tuple[list[str], list[str], list[str] | None]] = {
     "compact": (["-O2", "-DCONTRAIL_COMPACT"], ["every_macro.cpp"], NAMES),
     "opt_ins": (["-O2", "-DCONTRAIL_WITH_PFR", "-DCONTRAIL_WITH_FMT", "-lfmt"], ["every_macro.cpp"],
                 NAMES + ["shop::parcel"]),
+    "reader": (["-O2", "-DCONTRAIL_WITH_READER"], ["reader.cpp"], None),
+    "reader_disabled": (["-O2", "-DCONTRAIL_WITH_READER", "-DCONTRAIL_DISABLED"], ["reader.cpp"], None),
     "unsupported": (["-O2", "-DCONTRAIL_FORCE_UNSUPPORTED", '-DEXPECT_ERROR="not supported here"'],
                     ["every_macro.cpp"], None),
     "disabled": (["-O2", "-DCONTRAIL_DISABLED", '-DEXPECT_ERROR="compiled out"'], ["every_macro.cpp"], None),

@@ -8,7 +8,9 @@
 
 #include <csignal>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
+#include <cstring>
 
 #include <sys/ucontext.h>
 
@@ -24,6 +26,21 @@ inline constexpr long trap_flag = 0x100;
 inline long steps_left = 0;
 inline long period = 0;  ///< interrupt again after so many instructions; 0: once
 inline void (*interruption)() = nullptr;
+inline bool is_over = false;  ///< set by an interruption, in a forked child: nothing more is stepped
+
+/// How many instructions were interrupted; told when the program ends.
+struct point_counter {
+  uint64_t points = 0;
+  ~point_counter() {
+    if (points != 0) std::printf("%llu points\n", static_cast<unsigned long long>(points));
+  }
+};
+inline point_counter counter;
+
+inline bool is_long_mode() {
+  const char* wanted = std::getenv("CONTRAIL_TEST_LONG");
+  return wanted != nullptr && *wanted != '\0' && std::strcmp(wanted, "0") != 0;
+}
 
 inline void on_trap(int, siginfo_t*, void* raw) {
 #if defined(__x86_64__)
@@ -34,7 +51,9 @@ inline void on_trap(int, siginfo_t*, void* raw) {
     // The interrupted code goes on without traps.
     static_cast<ucontext_t*>(raw)->uc_mcontext.gregs[REG_EFL] &= ~trap_flag;
   }
+  ++counter.points;
   interruption();
+  if (is_over) static_cast<ucontext_t*>(raw)->uc_mcontext.gregs[REG_EFL] &= ~trap_flag;
 #else
   static_cast<void>(raw);
 #endif

@@ -21,7 +21,8 @@ struct pool_recorder : running_recorder {
 
 /// No lane's newest chunk, so that the floor does not keep it.
 void no_owner(chunk& to) { to.writer.store_relaxed(0xffff'ffff); }
-chunk* take(image_view& image) { return take_chunk(image, true, no_owner); }
+atomic_word taking;
+chunk* take(image_view& image) { return take_chunk(image, true, taking, no_owner); }
 void seal(image_view& image, chunk& done) { seal_chunk(image, done, chunk_header_bytes, 0, 1); }
 
 }  // namespace

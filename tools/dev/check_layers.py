@@ -14,6 +14,7 @@ LAYERS = """
 config
 error
 options
+detail/memory
 detail/atomic
 detail/clock
 detail/image
@@ -36,26 +37,39 @@ detail/call_site
 macros
 detail/storage
 detail/safe_writer
+detail/pipe_signal
 detail/filter
 detail/binding
+detail/thread_id
+detail/crash_stack
 detail/pool
 detail/lane
 detail/threads
 detail/dump_file
+detail/image_file
 detail/snapshot
 detail/dump
 detail/dump_signal
+detail/crash
 detail/start
+detail/fork
 flight_recorder
 disabled
 short_macros
 contrail
 pfr
 fmt
+detail/reader_bytes
+detail/reader_clock
+detail/reader_records
+detail/reader_bindings
+detail/reader_image
+detail/reader_threads
+reader
 """.split()
 
 # The only includers of C++ headers; all others live in every translation unit of their users.
-MAY_INCLUDE_CXX = {"pfr", "fmt"}
+MAY_INCLUDE_CXX = {"pfr", "fmt", "reader"} | {name for name in LAYERS if name.startswith("detail/reader_")}
 
 INCLUDE_LINE = re.compile(r'^\s*#\s*include\s+(["<])([^">]+)[">]')
 

@@ -203,9 +203,8 @@ CONTRAIL_DETAIL_ALWAYS_INLINE constexpr region begin_region_var(Site, const Name
     if (__builtin_is_constant_evaluated()) return region();
     unsigned words = 0;
     const open_region opened =
-        begin_inline(site_storage<binding_flag_dynamic, Site, binding_kind::region, Args...>::value, &words, args...);
-    // Ends the fields for whoever looks before the first set.
-    if (opened.at != nullptr && words < frame_payload_words) opened.at->payload[words].store_relaxed(0);
+        begin_inline<true>(site_storage<binding_flag_dynamic, Site, binding_kind::region, Args...>::value, &words,
+                           args...);
     return region(opened, words);
   } else {
     return region();

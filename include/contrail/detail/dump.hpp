@@ -4,6 +4,7 @@
 #define CONTRAIL_DETAIL_DUMP_HPP
 
 #include "contrail/detail/dump_file.hpp"
+#include "contrail/detail/pipe_signal.hpp"
 #include "contrail/detail/snapshot.hpp"
 #include "contrail/options.hpp"
 
@@ -26,10 +27,12 @@ class dump_turn {
   struct wait_tag {};
   static constexpr wait_tag wait{};
 
-  explicit dump_turn(process_state& process) : process_(process), taken_(take()) {}
+  explicit dump_turn(process_state& process)
+      : process_(process), taken_(take_turn(process.dumping, self_.name()) != 0) {}
   /// For start, which no signal handler calls.
   dump_turn(process_state& process, wait_tag) : process_(process), taken_(true) {
-    while (!take()) sched_yield();
+    // Hence a dump of this very thread was left by a jump, however deep it was.
+    while (take_turn(process.dumping, self_.name() | turn_holder::places) == 0) sched_yield();
   }
   ~dump_turn() {
     if (taken_) process_.dumping.store_release(0);
@@ -39,11 +42,7 @@ class dump_turn {
   bool taken() const { return taken_; }
 
  private:
-  bool take() {
-    uint64_t expected = 0;
-    return process_.dumping.compare_exchange(expected, 1);
-  }
-
+  turn_holder self_;
   process_state& process_;
   bool taken_;
 };
@@ -56,50 +55,44 @@ inline uint64_t window_ns(const process_state& process, duration last) {
 
 inline error negative_window() { return {error_code::bad_option, "dump_options.last must not be negative."}; }
 
-/// "<what> (<the system's reason>): <path>": the path comes last, since it may be longer than the message.
-inline error file_error(const char* what, const char* path, int number) {
-  char message[sizeof(error)];
-  text_writer writer(message, sizeof message);
-  writer.add(what).add(" (");
-  if (const char* known = errno_text(number)) {
-    writer.add(known);
-  } else {
-    writer.add("system error ").add(static_cast<uint64_t>(number));
-  }
-  writer.add("): ").add(path);
-  return {error_code::file, message};
-}
-
 inline int write_to_descriptor(void* context, const void* bytes, size_t size) {
   return write_all(*static_cast<int*>(context), bytes, size);
 }
 
 /// Every dump goes through here. `write` is called with pieces of the dump, in order.
 // Async-signal-safe, as far as `sink` is.
-inline error dump_to(const dump_sink& sink, duration last, uint32_t signal, const char* where) {
+inline error dump_to(const dump_sink& sink, duration last, uint32_t signal, const char* where,
+                     const crash_note* crash = nullptr) {
   if (last.ns < 0) return negative_window();
   process_state* process = joined_process();
   if (process == nullptr || process->recording.load_acquire() == 0) return not_running();
   const dump_turn turn(*process);
+  const pipe_signal_hold no_death_by_a_pipe;
+  image_view& image = *current_image(*process);
+  dump_request request{window_ns(*process, last), signal, crash};
   if (!turn.taken()) {
-    return {error_code::busy, "Another dump is being written; try again when it is done."};
+    // Only a crash cannot wait: this very thread may have crashed within the other dump.
+    void* const own = crash == nullptr ? MAP_FAILED
+                                       : mmap(nullptr, image.scratch_bytes, PROT_READ | PROT_WRITE,
+                                              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (own == MAP_FAILED) return {error_code::busy, "Another dump is being written; try again when it is done."};
+    request.scratch = static_cast<char*>(own);
   }
   process->dump_count.fetch_add_relaxed(1);
-  if (const int failed = write_dump(*process, *current_image(*process), {window_ns(*process, last), signal}, sink)) {
+  const int failed = write_dump(*process, image, request, sink);
+  if (request.scratch != nullptr) munmap(request.scratch, image.scratch_bytes);
+  if (failed != 0) {
     return file_error("Could not write the dump", where, failed);
   }
   return {};
 }
 
 // Async-signal-safe.
-inline error dump_to_path(const char* pattern, duration last, uint32_t signal) {
+inline error dump_to_path(const char* pattern, duration last, uint32_t signal, const crash_note* crash = nullptr) {
   const errno_keeper keep;
   process_state* process = joined_process();
   if (process == nullptr || process->recording.load_acquire() == 0) return not_running();
-  const char* executable = current_image(*process)->super->executable;
-  for (const char* at = executable; *at != '\0'; ++at) {
-    if (*at == '/') executable = at + 1;
-  }
+  const char* const executable = name_in_path(current_image(*process)->super->executable);
   const uint64_t pid = static_cast<uint64_t>(getpid());
   const uint64_t sequence = process->dump_count.load_relaxed() + 1;
   char path[longest_path_bytes];
@@ -109,7 +102,7 @@ inline error dump_to_path(const char* pattern, duration last, uint32_t signal) {
   replacing_file file(path, pid, sequence);
   if (!file.is_open()) return file_error("Could not create the dump", path, file.error());
   int descriptor = file.descriptor();
-  if (error failed = dump_to({write_to_descriptor, &descriptor}, last, signal, path)) return failed;
+  if (error failed = dump_to({write_to_descriptor, &descriptor}, last, signal, path, crash)) return failed;
   if (const int failed = file.commit()) return file_error("Could not finish the dump", path, failed);
   return {};
 }

@@ -23,8 +23,8 @@ struct signal_dump {
 
 CONTRAIL_DETAIL_HIDDEN inline constinit signal_dump signal_dumps[most_signal_dumps]{};
 
-/// Dumps, then calls the handler that was there before; a signal's default action is not taken. A failure is told on stderr, since a handler has
-/// nobody to return it to.
+/// Dumps, then calls the handler that was there before; a signal's default action is not taken. A failure is told on
+/// stderr, since a handler has nobody to return it to.
 // Async-signal-safe.
 inline void on_dump_signal(int signal, siginfo_t* info, void* context) {
   const errno_keeper keep;
@@ -36,6 +36,7 @@ inline void on_dump_signal(int signal, siginfo_t* info, void* context) {
       char line[sizeof(error) + 16];
       text_writer text(line, sizeof line);
       text.add("contrail: ").add(failed.message()).add('\n');
+      const pipe_signal_hold no_death_by_a_pipe;
       write_all(STDERR_FILENO, line, text.size());
     }
     if ((wanted.before.sa_flags & SA_SIGINFO) != 0 && wanted.before.sa_sigaction != nullptr) {

@@ -36,7 +36,7 @@ namespace detail CONTRAIL_DETAIL_HIDDEN {
 /// The file begins with the bytes 89 43 54 52 4c 0d 0a 1a ("\x89CTRL\r\n\x1a").
 inline constexpr uint64_t complement_of_image_magic = ~0x1a0a'0d4c'5254'4389ULL;
 inline constexpr uint16_t format_major = 1;  ///< a reader refuses another major version
-inline constexpr uint16_t format_minor = 0;  ///< a reader accepts any minor version and skips what it does not know
+inline constexpr uint16_t format_minor = 1;  ///< a reader accepts any minor version and skips what it does not know
 
 // ---- time ----------------------------------------------------------------------------------------------------
 
@@ -146,7 +146,8 @@ inline constexpr uint64_t point_mark = 1ULL << 62;
 inline constexpr uint64_t frame_busy = ~0ULL >> 1;
 
 inline bool is_free(const frame& at) { return at.start_ticks.load_relaxed() == 0; }
-inline void set_free(frame& at) { at.start_ticks.store_relaxed(0); }
+/// Release: a dump that finds the frame free finds the record, since it copies frames before chunks.
+inline void set_free(frame& at) { at.start_ticks.store_release(0); }
 
 /// Whether a frame's start_ticks is that of an open region.
 inline bool is_region(uint64_t start_ticks) { return start_ticks - 1 < point_mark - 1; }
@@ -184,7 +185,11 @@ struct alignas(64) thread_slot {
   atomic_word attach_ticks;
   atomic_word name_version;  ///< odd while the name changes; 0: never named by TRACE_THREAD_NAME
   atomic_word name[thread_name_bytes / 8];
-  atomic_word reserved[23];
+  atomic_word alternate_stack;  ///< live: which of contrail's signal stacks the thread has, plus 1
+  atomic_word occupant;         ///< live: who claims or seals the slot, see thread_id.hpp; 0: nobody
+  atomic_word taking[3];        ///< live: by lane, the ticket by which it is about to take a chunk; 0: none
+  atomic_word recount[3];       ///< live: by lane, 1 if a jump may have left its count of words wrong
+  atomic_word reserved[15];
   lane lanes[lane_count];
   frame frames[frame_count];
 };
@@ -260,6 +265,29 @@ static_assert(sizeof(end_of_dump) == 64);
 // ---- superblock ----------------------------------------------------------------------------------------------
 
 enum class image_kind : uint32_t { live = 1, dump = 2 };
+enum class image_storage : uint32_t { memory = 0, file = 1 };
+
+/// How the recording in a live image ended.
+enum class image_end : uint32_t {
+  none = 0,     ///< it runs, or its process was killed, crashed or called _exit
+  stopped = 1,  ///< flight_recorder::stop
+  exited = 2    ///< exit, or the end of main
+};
+
+enum class crash_cause : uint32_t { none = 0, signal = 1, terminate = 2 };
+
+/// What ended the process. In a dump: of the crash that made it.
+struct crash_note {
+  crash_cause cause;  ///< in a live image filled in last
+  uint32_t signal;    ///< 0: std::terminate
+  int32_t code;       ///< si_code: above 0 the kernel found a fault, else a process sent the signal
+  uint32_t tid;
+  uint64_t address;   ///< si_addr of a fault
+  uint32_t sender;    ///< the process that sent the signal
+  uint32_t reserved;
+  char thread[thread_name_bytes];  ///< the system's name of the thread, which may have no slot
+};
+static_assert(sizeof(crash_note) == 64);
 
 enum class drop_reason : unsigned {
   no_chunk,      ///< the pool had no chunk to give
@@ -322,10 +350,17 @@ struct superblock {
   uint32_t dump_signal;    ///< the signal that asked for it, 0: the program did
   uint32_t dump_tid;
   uint32_t reserved0;
-  uint8_t reserved[4096 - 752];
+  // 752: only in live images
+  image_storage storage;
+  image_end ended;
+  clock_anchor end;        ///< when it ended; filled in before `ended` is
+  // 792
+  crash_note crash;
+  uint8_t reserved[4096 - 856];
 };
 static_assert(sizeof(superblock) == 4096 && __builtin_offsetof(superblock, pid) == 136 &&
-              __builtin_offsetof(superblock, next_ticket) == 560 && __builtin_offsetof(superblock, dump) == 688);
+              __builtin_offsetof(superblock, next_ticket) == 560 && __builtin_offsetof(superblock, dump) == 688 &&
+              __builtin_offsetof(superblock, reserved) == 856);
 
 }  // namespace detail
 CONTRAIL_DETAIL_NAMESPACE_END

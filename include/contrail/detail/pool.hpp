@@ -53,9 +53,10 @@ inline void note_overwritten(superblock& super, uint64_t ticks) {
 }
 
 /// Takes a chunk, the oldest that may be had, and opens it with its ticket; null when there is none.
-/// `header` is called between, to write the chunk's header.
+/// `header` is called between, to write the chunk's header. `taking` tells the ticket before the chunk has it: should a jump
+/// or the thread's end leave a chunk half taken, return_chunk finds it there.
 template <class WriteHeader>
-inline chunk* take_chunk(image_view& image, bool keep_floor, WriteHeader&& header) {
+inline chunk* take_chunk(image_view& image, bool keep_floor, atomic_word& taking, WriteHeader&& header) {
   superblock& super = *image.super;
   for (uint64_t tries = 0; tries < image.chunk_count; ++tries) {
     // Relaxed: the ticket only has to be unique; the state word orders everything else.
@@ -69,8 +70,10 @@ inline chunk* take_chunk(image_view& image, bool keep_floor, WriteHeader&& heade
     // A thread that was preempted here for a whole round would otherwise put an old ticket over a newer one.
     if (ticket_of(found) >= ticket) continue;
     if (keep_floor && state_of(found) == chunk_state::sealed && is_floored(image, candidate)) continue;
-    if (!state.compare_exchange(found, state_word(ticket, chunk_state::taking))) continue;
+    taking.store_relaxed(ticket);
+    // Before the exchange, so that nothing can come in between: too much said is better than too little.
     if (state_of(found) == chunk_state::sealed) note_overwritten(super, candidate.sealed_ticks.load_relaxed());
+    if (!state.compare_exchange(found, state_word(ticket, chunk_state::taking))) continue;
     // A reader that sees any word of the new header also sees TAKING or later when it re-reads the state, behind its
     // acquire fence: this fence pairs with that one.
     __atomic_thread_fence(__ATOMIC_RELEASE);
@@ -83,6 +86,19 @@ inline chunk* take_chunk(image_view& image, bool keep_floor, WriteHeader&& heade
     return &candidate;
   }
   return nullptr;
+}
+
+/// Gives back a chunk that was taken and is no lane's, because a jump or its thread's end came in between.
+inline void return_chunk(image_view& image, atomic_word& taking) {
+  const uint64_t ticket = taking.load_relaxed();
+  if (ticket == 0) return;
+  atomic_word& state = image.chunk_states[ticket % image.chunk_count];
+  const uint64_t found = state.load_relaxed();
+  // Nobody else has this ticket. Sealed, the chunk did become the lane's.
+  if (found == state_word(ticket, chunk_state::taking) || found == state_word(ticket, chunk_state::open)) {
+    state.store_release(state_word(ticket, chunk_state::free));
+  }
+  taking.store_relaxed(0);
 }
 
 /// Ends a chunk that this thread owns (or whose owner is dead): its extent is final and it may be recycled.

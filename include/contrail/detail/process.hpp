@@ -7,12 +7,13 @@
 
 #include "contrail/detail/clock.hpp"
 #include "contrail/detail/image.hpp"
+#include "contrail/detail/memory.hpp"
 #include "contrail/registry.hpp"
 
 #include <dlfcn.h>
 #include <sched.h>
 #include <stddef.h>
-#include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
@@ -47,6 +48,14 @@ struct image_view {
   uint64_t scratch_bytes;
   uint64_t image_bytes;
   uint64_t generation;    ///< of this image in the process, from 1
+  uint64_t is_shared;     ///< 1: a file's pages. Whatever forks must map private memory over them in the child
+  image_view* replaced;   ///< the image before this one; it stays mapped
+  // Of a file: for a start that may go on in it, and for a child that wants one of its own.
+  uint64_t device;
+  uint64_t inode;
+  uint64_t keep_files;
+  char file[1024];
+  char file_pattern[1024];
   atomic_word retired;    ///< 1 once another image took over
   atomic_word slot_hand;  ///< where the next attach begins to look
   atomic_word no_slot_until;   ///< ticks before which looking for a slot again is pointless
@@ -110,12 +119,15 @@ struct process_state {
   atomic_word recording;  ///< 1 between start and stop
   atomic_word epoch{epoch_step};  ///< multiples of epoch_step; changes with start, stop, fork and filters
   atomic_word control;    ///< lock of start, stop, set_filter and the linking of objects; never taken while recording
-  atomic_word dumping;    ///< 1 while a dump runs
+  atomic_word dumping;    ///< whose turn it is to write a dump, see thread_id.hpp
   atomic_word dump_count;
   atomic_word window_ns;
   atomic_word hardware_clock;  ///< 1: ticks are the processor's counter; 0: CLOCK_MONOTONIC
   atomic_word tick_hz;
   atomic_word forked;  ///< 1 in a child that inherited a recording
+  atomic_word follow_fork;  ///< what a forked child does, see fork.hpp; 0: it records nothing
+  atomic_word crash;   ///< crash_state* of crash.hpp, once anybody asked for dumps of crashes
+  atomic_word stacks;  ///< stack_pool* of crash_stack.hpp, likewise
   atomic_word slow_table;  ///< const slow_half*, set by the first start, before the epoch that sends anybody there
   type_range* objects;  ///< object_root::types of every object
   filter_list categories;
@@ -219,12 +231,13 @@ CONTRAIL_DETAIL_UNOPTIMISED inline void pin_object(const void* address) noexcept
 // ---- control -------------------------------------------------------------------------------------------------
 
 /// Holds the lock of start, stop, set_filter, and of objects that come and go. Nothing that records, attaches, binds or
-/// dumps takes it.
+/// dumps takes it. No signal handler does; so where the thread has it already, a handler left what had it by a jump.
 class control_lock {
  public:
   explicit control_lock(process_state& process) noexcept : process_(process) {
+    const uint64_t self = static_cast<uint64_t>(syscall(SYS_gettid));
     uint64_t expected = 0;
-    while (!process_.control.compare_exchange(expected, 1)) {
+    while (!process_.control.compare_exchange(expected, self) && expected != self) {
       expected = 0;
       sched_yield();
     }

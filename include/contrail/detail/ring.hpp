@@ -102,7 +102,7 @@ inline constexpr payload_size payload_of = size_of_arguments<form_of<Kind, Args.
 
 // ---- regions -------------------------------------------------------------------------------------------------
 
-template <class... Args>
+template <bool HasFields, class... Args>
 CONTRAIL_DETAIL_COLD frame* begin_cold(call_site& site, unsigned* words, parameter_type<bare<Args>>... args) {
   const uint64_t stack_pointer = CONTRAIL_DETAIL_CALLERS_STACK_POINTER();
   const claim free = the_slow_half().claim_frame(this_caller(), site, stack_pointer);
@@ -110,7 +110,9 @@ CONTRAIL_DETAIL_COLD frame* begin_cold(call_site& site, unsigned* words, paramet
   frame* const at = free.at;
   next_frame = at + 1;
   signal_fence();
+  __atomic_thread_fence(__ATOMIC_RELEASE);  // as in begin_inline
   const unsigned used = encode_arguments<binding_kind::region, Args...>(at->payload, frame_payload_words, args...);
+  if (HasFields && used < frame_payload_words) at->payload[used].store_relaxed(0);
   if (words != nullptr) *words = used;
   const uint64_t start = now_ticks(*joined_process());
   at->stack_pointer.store_relaxed(stack_pointer);
@@ -124,23 +126,28 @@ CONTRAIL_DETAIL_ALWAYS_INLINE open_region opened_at(frame* at) {
   return {at, at != nullptr ? at->word.load_relaxed() : 0};
 }
 
-/// Opens a region. `words` receives the length of its payload when that is not fixed; else it is null.
-template <class... Args>
+/// Opens a region. `words` receives the length of its payload when that is not fixed; else it is null. With `HasFields`
+/// a 0 behind the payload ends the fields for whoever looks before the first one is set.
+template <bool HasFields = false, class... Args>
 CONTRAIL_DETAIL_ALWAYS_INLINE open_region begin_inline(call_site& site, unsigned* words, const Args&... args) {
-  const uint64_t w = difference(site.word, own_object().epoch);
+  // The frame first. A handler in between may find another image, after a start or in a forked child, and attach to it:
+  // then the frame is a retired one and never free, where the other way round it would be a new one and get an old id.
   frame* const at = next_frame;
+  signal_fence();
+  const uint64_t w = difference(site.word, own_object().epoch);
   // One compare for all that is not a bound site and a free frame: off, another epoch, not attached, the stack is full,
   // a handler inside an end. Two compares cost 2 % of a region.
   if (__builtin_expect(is_less(w, at->start_ticks.load_owned()), 0)) {
     if (w == site_off) return {nullptr, 0};
-    return opened_at(begin_cold<Args...>(site, words, args...));
+    return opened_at(begin_cold<HasFields, Args...>(site, words, args...));
   }
   next_frame = at + 1;
   signal_fence();
-  if constexpr (sizeof...(Args) != 0) {
+  if constexpr (HasFields || sizeof...(Args) != 0) {
     // No instruction on x86-64. A dump that sees a word of this payload must not find the frame's former start again.
     __atomic_thread_fence(__ATOMIC_RELEASE);
     const unsigned used = encode_arguments<binding_kind::region, Args...>(at->payload, frame_payload_words, args...);
+    if (HasFields && used < frame_payload_words) at->payload[used].store_relaxed(0);
     if (words != nullptr) *words = used;
   }
   store_stack_pointer(at->stack_pointer);
@@ -157,7 +164,7 @@ CONTRAIL_DETAIL_COLD inline void end_cold(frame* at, uint64_t word, unsigned wor
   the_slow_half().end_region(this_caller(), at, word, words);
 }
 
-/// Rolls to the next chunk and frees the frame.
+/// Publishes the record that fills the chunk, rolls to the next one and frees the frame.
 CONTRAIL_DETAIL_COLD inline void roll_chunk(frame* at, uint64_t ticks) { the_slow_half().roll_chunk(at, ticks); }
 
 /// Multiplying the end time by this and subtracting the frame's word gives the record of a short region.
@@ -197,8 +204,10 @@ CONTRAIL_DETAIL_ALWAYS_INLINE void end_inline(frame* at, uint64_t word, unsigned
   }
   const uint64_t record = end * multiplier - word;
   if constexpr (HasPayload) {
-    // A site whose id is too large for this form, or a payload that crosses the chunk's end, goes the long way.
+    // A site whose id is too large for this form, or a payload that crosses the chunk's end, goes the long way. So does a
+    // region whose frame was taken for one that was jumped over: the payload there is another's.
     const bool fits = (record & 3) == static_cast<uint64_t>(record_tag::region_payload) &&
+                      at->word.load_owned() == word &&
                       words <= max_short_region_words &&
                       ((reinterpret_cast<uint64_t>(cursor + words) ^ reinterpret_cast<uint64_t>(cursor)) &
                        ~uint64_t{chunk_bytes - 1}) == 0;
@@ -214,11 +223,14 @@ CONTRAIL_DETAIL_ALWAYS_INLINE void end_inline(frame* at, uint64_t word, unsigned
     cursor->store_relaxed(record);
   }
   ++cursor;
+  // The cursor never stands at a chunk's end while the quick path is open: a handler that jumped away there would have
+  // the next record written behind the chunk.
+  if (__builtin_expect((reinterpret_cast<uint64_t>(cursor) & (chunk_bytes - 1)) == 0, 0)) return roll_chunk(at, end);
   // Release: the record is whole before it is visible. Pairs with the acquire in copy_chunk.
   writer.cursor.store_release(reinterpret_cast<uint64_t>(cursor));
-  if (__builtin_expect((reinterpret_cast<uint64_t>(cursor) & (chunk_bytes - 1)) == 0, 0)) return roll_chunk(at, end);
   signal_fence();
-  at->start_ticks.store_relaxed(0);
+  // Release: a dump that finds the frame free finds the record, since it copies frames before chunks.
+  at->start_ticks.store_release(0);
 }
 
 // These take scalars: g++ keeps a struct that it passes in memory.
@@ -255,8 +267,9 @@ CONTRAIL_DETAIL_COLD void point_cold(call_site& site, parameter_type<bare<Args>>
 /// Records something that happens at one moment.
 template <binding_kind Kind, class... Args>
 CONTRAIL_DETAIL_ALWAYS_INLINE void point_inline(call_site& site, const Args&... args) {
-  const uint64_t w = difference(site.word, own_object().epoch);
   frame* const at = next_frame;
+  signal_fence();
+  const uint64_t w = difference(site.word, own_object().epoch);
   // As in begin_inline. All that does not go the quick way meets in one call, which keeps the call site small.
   if (__builtin_expect(!is_less(w, at->start_ticks.load_owned()), 1)) {
     lane& writer = *at->owner;
@@ -280,8 +293,8 @@ CONTRAIL_DETAIL_ALWAYS_INLINE void point_inline(call_site& site, const Args&... 
       }
       cursor->store_relaxed(now << end_time_shift | static_cast<uint64_t>(words) << duration_shift | w);
       cursor += words + 1;
-      writer.cursor.store_release(reinterpret_cast<uint64_t>(cursor));
       if (__builtin_expect((reinterpret_cast<uint64_t>(cursor) & (chunk_bytes - 1)) == 0, 0)) return roll_chunk(at, now);
+      writer.cursor.store_release(reinterpret_cast<uint64_t>(cursor));
       signal_fence();
       at->start_ticks.store_relaxed(0);
       return;

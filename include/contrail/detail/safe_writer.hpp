@@ -29,12 +29,14 @@ class errno_keeper {
 // Async-signal-safe.
 inline int write_all(int descriptor, const void* bytes, size_t size) {
   const char* at = static_cast<const char*>(bytes);
-  while (size != 0) {
+  // A descriptor that is always interrupted before it takes a byte must not hold a crash handler for ever.
+  for (int interruptions = 0; size != 0;) {
     const ssize_t taken = write(descriptor, at, size);
     if (taken < 0) {
-      if (errno == EINTR) continue;
+      if (errno == EINTR && ++interruptions < 1000) continue;
       return errno;
     }
+    interruptions = 0;
     // A descriptor that takes nothing and reports nothing would make this loop endless.
     if (taken == 0) return EIO;
     at += taken;
@@ -105,6 +107,8 @@ inline const char* errno_text(int number) {
     case EFBIG: return "the file would be too large";
     case EPIPE: return "nobody reads the other end";
     case EBADF: return "the descriptor is not open for writing";
+    case EINTR: return "signals interrupted it again and again";
+    case ENXIO: return "it is a device, a pipe or a socket";
     case EAGAIN: return "the descriptor is non-blocking and full";
     case EINVAL: return "invalid argument";
     default: return nullptr;

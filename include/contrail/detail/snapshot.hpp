@@ -24,6 +24,8 @@ struct dump_sink {
 struct dump_request {
   uint64_t window_ns;  ///< 0: all
   uint32_t signal;     ///< that asked for it, or 0
+  const crash_note* crash = nullptr;
+  char* scratch = nullptr;  ///< scratch_bytes of work space instead of the image's
 };
 
 /// Collects small writes into the image's scratch space. Remembers the first error and the bytes written.
@@ -83,7 +85,8 @@ inline void copy_frame(frame& to, const frame& from) {
   for (unsigned i = 0; i < frame_payload_words; ++i) to.payload[i].store_relaxed(from.payload[i].load_acquire());
   // The loads above stay above this one.
   __atomic_thread_fence(__ATOMIC_ACQUIRE);
-  if (from.start_ticks.load_relaxed() != start) return;
+  // Acquire: if the region has ended, its record is there for who copies the chunks next.
+  if (from.start_ticks.load_acquire() != start) return;
   to.start_ticks.store_relaxed(start);
   to.word.store_relaxed(word);
 }
@@ -130,8 +133,9 @@ inline void copy_slot(thread_slot& to, const thread_slot& from, uint64_t state) 
     copy.dropped.store_relaxed(writer.dropped.load_relaxed());
   }
   for (unsigned i = 0; i < frame_count; ++i) copy_frame(to.frames[i], from.frames[i]);
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);  // all of the copy stays above the second look
   // The slot went to another thread meanwhile: nothing of this copy can be trusted.
-  if (from.state.load_acquire() != state) {
+  if (from.state.load_relaxed() != state) {
     to.state.store_relaxed(0);
     for (frame& at : to.frames) at.word.store_relaxed(0);
   }
@@ -200,7 +204,9 @@ inline bool is_wanted(const image_view& image, uint64_t index, uint64_t cutoff) 
 inline uint64_t tick_rate(const superblock& live, const clock_anchor& now) {
   const uint64_t ns = now.monotonic_ns - live.start.monotonic_ns;
   if (ns < 1'000'000) return live.tick_hz;
-  return static_cast<uint64_t>(static_cast<uint128>(now.ticks - live.start.ticks) * 1'000'000'000U / ns);
+  const uint128 ticks = now.ticks - live.start.ticks;
+  const uint64_t hz = static_cast<uint64_t>(ticks * 1'000'000'000U / ns);
+  return hz < 100'000 ? live.tick_hz : hz;  // one of the clocks could not be read
 }
 
 /// The tick before which nothing belongs to a window of `window_ns` that ends now; the start for no window.
@@ -212,16 +218,17 @@ inline uint64_t window_begin(const superblock& live, uint64_t now, uint64_t wind
   return now - back > start ? now - back : start;
 }
 
-/// Writes the dump. One at a time: the caller holds process.dumping. Returns 0 or an errno value.
+/// Writes the dump. One at a time in the image's work space: the caller holds process.dumping. Returns 0 or an errno value.
 // Async-signal-safe.
 inline int write_dump(process_state& process, image_view& image, const dump_request& request, const dump_sink& sink) {
   const superblock& live = *image.super;
-  char* at = image.scratch;
+  char* const scratch = request.scratch != nullptr ? request.scratch : image.scratch;
+  char* at = scratch;
   uint32_t* const chosen = reinterpret_cast<uint32_t*>(at);
   at += (image.chunk_count * sizeof(uint32_t) + 63) & ~uint64_t{63};
   superblock& super = *reinterpret_cast<superblock*>(at);
   at += sizeof(superblock);
-  const size_t capacity = static_cast<size_t>(image.scratch + image.scratch_bytes - at);
+  const size_t capacity = static_cast<size_t>(scratch + image.scratch_bytes - at);
   dump_output output(sink, at, capacity);
 
   const clock_anchor now = take_anchor(process);
@@ -273,7 +280,8 @@ inline int write_dump(process_state& process, image_view& image, const dump_requ
   super.dump_signal = request.signal;
   super.dump_tid = current_tid();
   super.reserved0 = 0;
-  memset(super.reserved, 0, sizeof super.reserved);
+  memset(static_cast<void*>(&super.storage), 0, sizeof super - __builtin_offsetof(superblock, storage));
+  if (request.crash != nullptr) super.crash = *request.crash;
   output.add(&super, sizeof super);
 
   uint64_t copied = 0;

@@ -4,9 +4,9 @@
 #define CONTRAIL_DETAIL_START_HPP
 
 #include "contrail/detail/binding.hpp"
+#include "contrail/detail/image_file.hpp"
 #include "contrail/detail/object.hpp"
 #include "contrail/detail/safe_writer.hpp"
-#include "contrail/detail/storage.hpp"
 #include "contrail/detail/threads.hpp"
 #include "contrail/options.hpp"
 
@@ -46,8 +46,9 @@ inline bool hardware_clock_is_trusted() {
 /// Nominal ticks per second, measured between two anchors some 50 us apart; anchors in the chunks are far better.
 inline uint64_t estimate_tick_hz(const clock_anchor& from, const clock_anchor& to) {
   const uint64_t ns = to.monotonic_ns - from.monotonic_ns;
-  if (ns == 0) return 1'000'000'000;
-  return static_cast<uint64_t>(static_cast<uint128>(to.ticks - from.ticks) * 1'000'000'000U / ns);
+  const uint64_t hz = ns == 0 ? 0 : static_cast<uint64_t>(static_cast<uint128>(to.ticks - from.ticks) * 1'000'000'000U / ns);
+  // No counter is as slow: a clock failed, and others divide by this.
+  return hz < 100'000 ? 1'000'000'000 : hz;
 }
 
 // ---- layout --------------------------------------------------------------------------------------------------
@@ -107,9 +108,7 @@ inline void copy_text(char (&to)[Size], const char* from) {
 /// Who this process is.
 inline void identify(superblock& super) {
   super.pid = static_cast<uint32_t>(getpid());
-  char path[256] = {};
-  const ssize_t size = readlink("/proc/self/exe", path, sizeof path - 1);
-  copy_text(super.executable, size > 0 ? path : "");
+  read_executable(super.executable);
   char host[64] = {};
   if (gethostname(host, sizeof host - 1) != 0) host[0] = '\0';
   copy_text(super.host, host);
@@ -124,9 +123,11 @@ inline void start_clock(process_state& process, superblock& super) {
                                                             : clock_source::tsc;
 #endif
   super.start = take_anchor(process);
-  do {
+  // Bounded: where reading the clock is a system call that a sandbox refuses, time stands still.
+  for (int i = 0; i < 1'000; ++i) {
     super.ready = take_anchor(process);
-  } while (super.ready.monotonic_ns - super.start.monotonic_ns < 50'000);
+    if (super.ready.monotonic_ns - super.start.monotonic_ns >= 50'000) break;
+  }
   super.tick_hz = estimate_tick_hz(super.start, super.ready);
   process.tick_hz.store_relaxed(super.tick_hz);
 }
@@ -135,11 +136,8 @@ inline void start_clock(process_state& process, superblock& super) {
 CONTRAIL_DETAIL_HIDDEN inline constexpr descriptor overflow_descriptor{
     binding_kind::overflow, 0, text{"(more call sites than contrail has room for)"}, {}, {}, {}, 0, 0, nullptr, 0};
 
-/// Maps and fills an image; null when there is no memory.
-inline image_view* make_image(process_state& process, const options& wanted, uint64_t generation) {
-  const image_layout layout = divide(wanted.memory);
-  char* const base = static_cast<char*>(map_image(layout.image_bytes, sizeof(thread_slot), wanted.prefault));
-  if (base == nullptr) return nullptr;
+/// Makes an image of memory that is all zero.
+inline image_view* fill_image(process_state& process, const image_layout& layout, char* base, uint64_t generation) {
   superblock& super = *reinterpret_cast<superblock*>(base);
   image_view& view = *reinterpret_cast<image_view*>(base + sizeof(superblock));
   view.super = &super;
@@ -158,6 +156,7 @@ inline image_view* make_image(process_state& process, const options& wanted, uin
   view.scratch_bytes = layout.scratch_bytes;
   view.image_bytes = layout.image_bytes;
   view.generation = generation;
+  view.replaced = current_image(process);
 
   super.version_major = format_major;
   super.version_minor = format_minor;
@@ -195,6 +194,66 @@ inline image_view* make_image(process_state& process, const options& wanted, uin
   return &view;
 }
 
+/// Maps and fills an image in the file that `wanted` names. Null, and in `failed` why, when it cannot be made.
+inline image_view* make_image_file(process_state& process, const options& wanted, uint64_t generation, error& failed) {
+  if (wanted.keep_files > most_kept_files) {
+    failed = {error_code::bad_option, "options.keep_files must not be above 64."};
+    return nullptr;
+  }
+  char path[longest_path_bytes];
+  failed = expand_image_path(wanted.file, generation, path);
+  if (failed) return nullptr;
+  const image_layout layout = divide(wanted.memory);
+  replacing_file file(path, static_cast<uint64_t>(getpid()), generation, true);
+  struct stat made {};
+  if (!file.is_open() || fstat(file.descriptor(), &made) != 0) {
+    failed = file_error("Could not create the recorder's file", path, file.is_open() ? errno : file.error());
+    return nullptr;
+  }
+  if (const int cause = reserve_space(file.descriptor(), layout.image_bytes)) {
+    failed = file_error("Could not reserve the space for the recorder's file", path, cause);
+    return nullptr;
+  }
+  void* const base = map_image(layout.image_bytes, sizeof(thread_slot), wanted.prefault, file.descriptor());
+  if (base == nullptr) {
+    failed = file_error("Could not map the recorder's file", path, errno);
+    return nullptr;
+  }
+  image_view& view = *fill_image(process, layout, static_cast<char*>(base), generation);
+  view.is_shared = 1;
+  view.device = made.st_dev;
+  view.inode = made.st_ino;
+  text_writer(view.file, sizeof view.file).add(path);
+  text_writer(view.file_pattern, sizeof view.file_pattern).add(wanted.file);
+  view.keep_files = wanted.keep_files;
+  view.super->storage = image_storage::file;
+  failed = take_name(process, file, path);
+  if (failed) {
+    munmap(base, layout.image_bytes);
+    return nullptr;
+  }
+  remove_oldest(wanted.file, path, name_in_path(view.super->executable), wanted.keep_files);
+  return &view;
+}
+
+/// Maps and fills an image. Null, and in `failed` why, when it cannot be made.
+inline image_view* make_image(process_state& process, const options& wanted, uint64_t generation, error& failed) {
+  if (wanted.file != nullptr) return make_image_file(process, wanted, generation, failed);
+  const image_layout layout = divide(wanted.memory);
+  if (void* const base = map_image(layout.image_bytes, sizeof(thread_slot), wanted.prefault)) {
+    return fill_image(process, layout, static_cast<char*>(base), generation);
+  }
+  failed = {error_code::out_of_memory,
+            "The system gave no memory for the flight recorder: ask for less with options.memory."};
+  return nullptr;
+}
+
+/// Without an error: null when there is no memory.
+inline image_view* make_image(process_state& process, const options& wanted, uint64_t generation) {
+  error ignored;
+  return make_image(process, wanted, generation, ignored);
+}
+
 /// Makes threads leave an image that another one replaces: their next begin there takes the slow path and attaches anew.
 /// The image stays mapped, since a thread may hold a frame in it for as long as it likes; its chunks' memory is given
 /// back to the system.
@@ -226,7 +285,7 @@ inline void free_slots_of_unloaded_objects(process_state& process, image_view& i
            reinterpret_cast<uint64_t>(&object_of(*object)) != image.slots[i].owner_object.load_relaxed()) {
       object = object->next;
     }
-    if (object == nullptr) free_slot(process, image, image.slots[i], found);
+    if (object == nullptr) free_slot(process, image, image.slots[i], found, turn_holder());
   }
 }
 
@@ -243,6 +302,20 @@ inline void take_in_object(object_root& object) {
 /// What every object's records call when the quick path does not do.
 CONTRAIL_DETAIL_HIDDEN inline constexpr slow_half slow_functions{
     claim_frame, end_region_slowly, roll_chunk_slowly, write_point_slowly, name_thread_slowly, take_in_object};
+
+/// Tells in a file's image that its process ended by itself, after all other destructors of this object.
+template <class>
+struct exit_note {
+  __attribute__((destructor(101), used)) static void on_exit() {
+    const process_state* const process = joined_process();
+    // Another object that may be unloaded holds a copy of this function. The one whose functions are in use is pinned.
+    if (process == nullptr || process->recording.load_relaxed() == 0) return;
+    if (process->slow_table.load_relaxed() == reinterpret_cast<uint64_t>(&slow_functions)) {
+      note_end(*process, image_end::exited);
+    }
+  }
+  static void require() { (void)&on_exit; }
+};
 
 }  // namespace detail
 CONTRAIL_DETAIL_NAMESPACE_END

@@ -5,6 +5,7 @@
 
 #include "contrail/config.hpp"
 
+#include <errno.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/mman.h>
@@ -13,8 +14,9 @@ CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 /// Maps `bytes` of zeroed private memory whose address is a multiple of `alignment` (a power of two); null when the
-/// system has none, with errno saying why. Private, so that a forked child writes to its own copy.
-inline void* map_image(uint64_t bytes, uint64_t alignment, bool prefault) {
+/// system has none, with errno saying why. Private, so that a forked child writes to its own copy. With a descriptor it
+/// maps that file instead, for all to see.
+inline void* map_image(uint64_t bytes, uint64_t alignment, bool prefault, int file = -1) {
   const size_t reserved = bytes + alignment;
   void* raw = mmap(nullptr, reserved, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (raw == MAP_FAILED) return nullptr;
@@ -25,6 +27,12 @@ inline void* map_image(uint64_t bytes, uint64_t alignment, bool prefault) {
     munmap(reinterpret_cast<void*>(aligned + bytes), rest);
   }
   char* image = reinterpret_cast<char*>(aligned);
+  if (file >= 0 && mmap(image, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, file, 0) == MAP_FAILED) {
+    const int failed = errno;
+    munmap(image, bytes);
+    errno = failed;
+    return nullptr;
+  }
   if (prefault) {
     // Written, not only read: a read would map the shared zero page and fault again at the first record.
     for (uint64_t at = 0; at < bytes; at += 4096) *static_cast<volatile char*>(image + at) = 0;

@@ -15,8 +15,6 @@
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail CONTRAIL_DETAIL_HIDDEN {
 
-inline uint32_t current_tid() { return static_cast<uint32_t>(syscall(SYS_gettid)); }
-
 inline void count_drop(image_view& image, drop_reason reason) {
   image.super->dropped[static_cast<unsigned>(reason)].fetch_add_relaxed(1);
 }
@@ -45,40 +43,55 @@ struct claimed_slot {
 inline claimed_slot claim_slot(process_state& process, image_view& image, caller from, const frame* before) {
   const uint64_t now = now_ticks(process);
   if (now < image.no_slot_until.load_relaxed()) return {nullptr, 0};
-  const uint32_t tid = current_tid();
+  // A vfork child would leave its tid in the slot, and the slot would seem dead while its parent uses it.
+  if (static_cast<uint32_t>(getpid()) != image.super->pid) return {nullptr, 0};
+  const turn_holder self;
+  const uint32_t tid = tid_of_holder(self.name());
   const uint64_t object = reinterpret_cast<uint64_t>(from.object);
-  // This thread has no slot for this object: one that carries its tid belonged to a thread that ended.
+  // This thread has no slot for this object: one that carries its tid belonged to a thread that ended, or a jump came
+  // between its claim and the end of this function.
   for (uint64_t i = 0; i < image.slot_count; ++i) {
     thread_slot& slot = image.slots[i];
     const uint64_t found = slot.state.load_acquire();
-    if (static_cast<slot_state>(found & 0xff) == slot_state::live && tid_of(slot) == tid &&
-        slot.owner_object.load_relaxed() == object) {
+    if (phase_of(found) == slot_state::live && tid_of(slot) == tid && slot.owner_object.load_relaxed() == object) {
       if (*from.next_frame != before) return {nullptr, 0};  // or to us, by a handler
-      free_slot(process, image, slot, found);
+      free_slot(process, image, slot, found, self);
     }
   }
   for (uint64_t i = 0; i < 2 * image.slot_count; ++i) {
     thread_slot& slot = image.slots[i % image.slot_count];
     uint64_t found = slot.state.load_acquire();
-    // The second round looks for threads that ended without a word.
-    if (i >= image.slot_count && static_cast<slot_state>(found & 0xff) == slot_state::live &&
-        !is_thread_alive(tid_of(slot))) {
-      free_slot(process, image, slot, found);
+    // The second round looks for threads that ended without a word. Those that jumped away are looked for at once.
+    const bool may_be_dead = i >= image.slot_count || tid_of_holder(slot.occupant.load_relaxed()) == tid;
+    if (phase_of(found) != slot_state::free && may_be_dead) {
+      if (phase_of(found) != slot_state::live) {
+        finish_slot(process, image, slot, self);
+      } else if (!is_thread_alive(tid_of(slot))) {
+        free_slot(process, image, slot, found, self);
+      }
       found = slot.state.load_acquire();
     }
-    if (static_cast<slot_state>(found & 0xff) != slot_state::free) continue;
+    if (phase_of(found) != slot_state::free || take_turn(slot.occupant, self.name()) == 0) continue;
+    if (slot.state.load_acquire() != found) {
+      slot.occupant.store_release(0);
+      continue;
+    }
     const uint64_t generation = (found >> 8) + 1;
-    if (!slot.state.compare_exchange(found, slot_word(generation, slot_state::claimed))) continue;
+    uint64_t claimed = slot_word(generation, slot_state::claimed);
+    slot.state.store_relaxed(claimed);
+    __atomic_thread_fence(__ATOMIC_RELEASE);  // as in seal_slot
     slot.tid_index.store_relaxed(tid | (i % image.slot_count) << 32);
     slot.owner_object.store_relaxed(object);
     slot.attach_ticks.store_relaxed(now);
     slot.name_version.store_relaxed(0);
+    slot.alternate_stack.store_relaxed(0);
     uint64_t name[thread_name_bytes / 8];
     read_system_thread_name(name);
     for (unsigned k = 0; k < thread_name_bytes / 8; ++k) slot.name[k].store_relaxed(name[k]);
     for (unsigned k = 0; k < lane_count; ++k) {
       lane& writer = slot.lanes[k];
       reset(writer);
+      slot.recount[k].store_relaxed(0);
       for (frame* at = first_frame_of(slot, k); at != end_frame_of(slot, k); ++at) {
         at->owner = &writer;
         at->start_ticks.store_relaxed(0);
@@ -86,9 +99,12 @@ inline claimed_slot claim_slot(process_state& process, image_view& image, caller
       end_frame_of(slot, k)->start_ticks.store_relaxed(frame_busy);
     }
     image.super->attached_slots.fetch_add_relaxed(1);
+    // The turn goes before the slot is live: a handler in between that attaches must be able to free it. Then it does not
+    // become live.
+    slot.occupant.store_release(0);
     const uint64_t live = slot_word(generation, slot_state::live);
-    slot.state.store_release(live);
-    return {&slot, live};
+    if (slot.state.compare_exchange(claimed, live)) return {&slot, live};
+    if (*from.next_frame != before) return {nullptr, 0};
   }
   image.no_slot_until.store_relaxed(now + process.tick_hz.load_relaxed() / 1000);
   return {nullptr, 0};
@@ -107,10 +123,11 @@ inline bool attach_thread(process_state& process, image_view& image, caller from
   if (mine.slot == nullptr ||
       !__atomic_compare_exchange_n(from.next_frame, &before, first_frame_of(*mine.slot, 0), false, __ATOMIC_RELAXED,
                                    __ATOMIC_RELAXED)) {
-    if (mine.slot != nullptr) free_slot(process, image, *mine.slot, mine.state);
+    if (mine.slot != nullptr) free_slot(process, image, *mine.slot, mine.state, turn_holder());
     return true;
   }
   image.super->attached.fetch_add_relaxed(1);
+  keep_stack(process, mine.slot->alternate_stack);
   return true;
 }
 
@@ -129,9 +146,11 @@ inline bool passes_filters(const process_state& process, const descriptor& what)
 inline uint64_t resolve_site(process_state& process, image_view* image, const object_root& object, call_site& site) {
   // Read first: whatever changes after this makes the word stored below stale at once.
   const uint64_t epoch = object.epoch.load_acquire();
-  if (image == nullptr || image != current_image(process) || process.recording.load_acquire() == 0 ||
-      !passes_filters(process, *site.what)) {
-    site.word.store_relaxed(epoch + site_off);
+  // Another image took over since the caller looked, maybe in the epoch just read: the site is not off, it asks again.
+  if (image == nullptr || image != current_image(process)) return site_off;
+  if (process.recording.load_acquire() == 0 || !passes_filters(process, *site.what)) {
+    // Release, as below: whoever reads this finds its epoch, and not an earlier one that would make it a site's word.
+    site.word.store_release(epoch + site_off);
     return site_off;
   }
   const uint64_t generation = image->generation << 18;
@@ -149,16 +168,23 @@ inline uint64_t resolve_site(process_state& process, image_view* image, const ob
 
 // ---- the slow begin ------------------------------------------------------------------------------------------
 
-/// Whether the running code is on an alternate signal stack, whose addresses say nothing about nesting.
-inline bool on_alternate_stack() {
-  const errno_keeper keep;
-  stack_t stack{};
-  return sigaltstack(nullptr, &stack) == 0 && (stack.ss_flags & SS_ONSTACK) != 0;
-}
-
 /// A point in progress marks its frame with the stack pointer of its code. One store says both, so that no handler sees
 /// one without the other.
 inline void mark_point(frame& at, uint64_t stack_pointer) { at.start_ticks.store_relaxed(stack_pointer | point_mark); }
+
+inline bool is_on(const stack_t& alternate, uint64_t depth) {
+  return (alternate.ss_flags & SS_DISABLE) == 0 &&
+         depth - reinterpret_cast<uint64_t>(alternate.ss_sp) < alternate.ss_size;
+}
+
+/// Whether code at `depth` of this thread's stacks was left for good, as code shows that runs at `stack_pointer`. A handler
+/// runs deeper in the stack than what it interrupted. While code runs on the normal stack none does on the alternate one;
+/// the other way round nothing can be told.
+inline bool is_left(uint64_t depth, uint64_t stack_pointer, const stack_t& alternate) {
+  const bool is_on_it = (alternate.ss_flags & SS_ONSTACK) != 0;
+  if (is_on(alternate, depth) != is_on_it) return !is_on_it;
+  return stack_pointer >= depth;
+}
 
 /// How deep in the stack the code is that uses the frame.
 inline uint64_t depth_of(const frame& at) {
@@ -174,19 +200,28 @@ inline uint64_t site_of(const frame& at) {
 /// about to begin. Code that still runs is deeper in the stack the later it began its region; so a frame is over when a
 /// later one is less deep, or is of the same site at the same depth. Takes some microseconds.
 inline void purge_frames(thread_slot& slot, uint64_t word, uint64_t stack_pointer) {
-  if (on_alternate_stack()) return;
+  const stack_t alternate = alternate_stack();
+  // A region of this site at this depth was left, and so was what began within it.
+  uint64_t left_since = frame_busy;
+  for (const frame& at : slot.frames) {
+    const uint64_t start = at.start_ticks.load_relaxed();
+    if (is_region(start) && depth_of(at) == stack_pointer && site_of(at) == word && start < left_since) left_since = start;
+  }
   for (frame& at : slot.frames) {
     const uint64_t found = at.start_ticks.load_relaxed();
     if (found == 0 || found == frame_busy || &at == end_frame_of(slot, lane_index_of(slot, &at))) continue;
     const uint64_t depth = depth_of(at);
-    bool is_over = depth < stack_pointer || (depth == stack_pointer && site_of(at) == word);
+    bool is_over = is_left(depth, stack_pointer, alternate) && (depth != stack_pointer || (is_region(found) && found >= left_since));
     for (const frame& later : slot.frames) {
       if (is_over) break;
       const uint64_t other = later.start_ticks.load_relaxed();
       if (!is_region(other) || !is_region(found) || other <= found) continue;
+      if (is_on(alternate, depth) != is_on(alternate, depth_of(later))) continue;
       is_over = depth_of(later) > depth || (depth_of(later) == depth && site_of(later) == site_of(at));
     }
-    if (is_over) set_free(at);
+    if (!is_over) continue;
+    slot.recount[lane_index_of(slot, &at)].store_relaxed(1);
+    set_free(at);
   }
 }
 
@@ -245,7 +280,8 @@ inline claim claim_frame(caller from, call_site& site, uint64_t stack_pointer) {
   bool is_in_use = !is_full || at->start_ticks.load_relaxed() != frame_busy;
   // The next free frame is not free: an end (or a point) was interrupted on it. Either this is a handler above it, or a
   // handler has jumped out of it for good. A handler runs deeper in the stack than the code that it interrupted.
-  if (is_in_use && !on_alternate_stack() && stack_pointer >= depth_of(*at)) {
+  if (is_in_use && is_left(depth_of(*at), stack_pointer, alternate_stack())) {
+    slot.recount[lane_index].store_relaxed(1);
     at->start_ticks.store_relaxed(is_full ? frame_busy : 0);
     if (!is_full) return {at, word};
     is_in_use = false;
@@ -255,15 +291,28 @@ inline claim claim_frame(caller from, call_site& site, uint64_t stack_pointer) {
     if (at == nullptr) count_drop(image, drop_reason::too_deep);
     return {at, word};
   }
-  for (unsigned k = 0; k < lane_count; ++k) {
-    if (k == lane_index || top_frame(slot, k) != first_frame_of(slot, k)) continue;
-    return {first_frame_of(slot, k), word};
+  for (int round = 0; round != 2; ++round) {
+    // Handlers that jumped away may have left frames in all other lanes.
+    if (round == 1) purge_frames(slot, word, stack_pointer);
+    for (unsigned k = 0; k < lane_count; ++k) {
+      if (k == lane_index || top_frame(slot, k) != first_frame_of(slot, k)) continue;
+      return {first_frame_of(slot, k), word};
+    }
   }
   count_drop(image, drop_reason::no_lane);
   return {nullptr, 0};
 }
 
 // ---- the slow end --------------------------------------------------------------------------------------------
+
+/// Before a lane closes its chunk, as it may for want of `room` words: a frame in use above the one that writes may be of
+/// an end that a jump left between counting words and publishing them.
+inline void note_left_frames(thread_slot& slot, unsigned lane_index, const frame* at, unsigned room) {
+  if (words_in_chunk(slot.lanes[lane_index]) + room < chunk_words) return;
+  for (const frame* above = at + 1; above < end_frame_of(slot, lane_index); ++above) {
+    if (!is_free(*above)) return slot.recount[lane_index].store_relaxed(1);
+  }
+}
 
 /// Writes a region's record in its shortest form. The lane is busy.
 inline void write_region(process_state& process, image_view& image, thread_slot& slot, unsigned lane_index,
@@ -302,6 +351,7 @@ inline void end_elsewhere(process_state& process, image_view& image, caller from
 
   if (!is_in_image(image, *from.next_frame) && !attach_thread(process, image, from)) return;
   frame* const at = *from.next_frame;
+  if (!is_in_image(image, at)) return;  // a handler attached to a newer image
   thread_slot& slot = slot_of(at);
   const unsigned lane_index = lane_index_of(slot, at);
   const uint64_t free_mark = at == end_frame_of(slot, lane_index) ? frame_busy : 0;
@@ -343,6 +393,7 @@ inline void end_region_slowly(caller from, frame* at, uint64_t word, unsigned wo
   if (in_order) *from.next_frame = at;
   if (mark_top) mark_point(*top, CONTRAIL_DETAIL_CALLERS_STACK_POINTER());
   signal_fence();
+  note_left_frames(slot, lane_index, in_order ? at : top, words + 16);
   write_region(process, image, slot, lane_index, word, at->start_ticks.load_relaxed(), now_ticks(process),
                at->payload, words);
   at->owner = &slot.lanes[lane_index];
@@ -365,6 +416,11 @@ inline void roll_chunk_slowly(frame* at, uint64_t ticks) {
     at->start_ticks.store_relaxed(frame_busy);
     return;
   }
+  thread_slot& slot = slot_of(at);
+  writer.deadline.store_relaxed(0);
+  signal_fence();
+  writer.cursor.store_release((writer.cursor.load_relaxed() | (chunk_bytes - 1)) + 1);
+  note_left_frames(slot, lane_index_of(slot, at), at, 16);
   open_chunk(process, image, writer, ticks);
   at->owner = &writer;  // a new time epoch takes open regions from their lane, this one too
   signal_fence();
@@ -381,6 +437,7 @@ inline void write_point_slowly(frame* at, uint64_t word, uint64_t stack_pointer,
   const unsigned lane_index = lane_index_of(slot, at);
   mark_point(*at, stack_pointer);
   signal_fence();
+  note_left_frames(slot, lane_index, at, words + 16);
   const uint64_t now = now_ticks(process);
   if (prepare_lane(process, image, slot, lane_index, words + 1, now)) {
     record[0] = now << end_time_shift | static_cast<uint64_t>(words) << duration_shift | word;
