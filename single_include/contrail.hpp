@@ -446,7 +446,7 @@ enum class field_type : uint8_t {
 
 namespace detail CONTRAIL_DETAIL_HIDDEN {
 
-/// Stored complemented, so that scanning a core file for the magic does not find this constant in the binary.
+/// Complemented in the source. A compiler may undo that: who scans a core file for the magic checks what follows it too.
 /// The file begins with the bytes 89 43 54 52 4c 0d 0a 1a ("\x89CTRL\r\n\x1a").
 inline constexpr uint64_t complement_of_image_magic = ~0x1a0a'0d4c'5254'4389ULL;
 inline constexpr uint16_t format_major = 1;  ///< a reader refuses another major version
@@ -603,7 +603,8 @@ struct alignas(64) thread_slot {
   atomic_word occupant;         ///< live: who claims or seals the slot, see thread_id.hpp; 0: nobody
   atomic_word taking[3];        ///< live: by lane, the ticket by which it is about to take a chunk; 0: none
   atomic_word recount[3];       ///< live: by lane, 1 if a jump may have left its count of words wrong
-  atomic_word reserved[15];
+  atomic_word interrupted[3];   ///< live: by lane, address of the frame to go back to when its first region ends; 0: none
+  atomic_word reserved[12];
   lane lanes[lane_count];
   frame frames[frame_count];
 };
@@ -1932,11 +1933,18 @@ constexpr int64_t nanoseconds_of(const Duration& d) {
   }
 }
 
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wstringop-overread"  // of a short local array: memchr stops at its NUL
+#endif
 /// Characters before the first NUL, at most `limit`.
 CONTRAIL_DETAIL_ALWAYS_INLINE uint32_t bounded_length(const char* s, uint32_t limit) {
   const void* const nul = __builtin_memchr(s, 0, limit);
   return nul != nullptr ? static_cast<uint32_t>(static_cast<const char*>(nul) - s) : limit;
 }
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
 
 /// How much to keep of a text that is longer than the `room` for it: no broken UTF-8 sequence at its end.
 // Async-signal-safe.
@@ -2659,7 +2667,7 @@ namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 /// Of the structures in this header and in image.hpp, which all objects of a process share. Objects with another
 /// number do not join.
-inline constexpr uint64_t layout_version = 1;
+inline constexpr uint64_t layout_version = 2;
 
 /// A call site's cached word, less its object's epoch, is its site word (id and tag, 18 bits) while it is bound and on;
 /// else it is negative: site_off while it is known to be off, site_slow where every record goes the slow way, less in a
@@ -4675,6 +4683,7 @@ inline claimed_slot claim_slot(process_state& process, image_view& image, caller
       lane& writer = slot.lanes[k];
       reset(writer);
       slot.recount[k].store_relaxed(0);
+      slot.interrupted[k].store_relaxed(0);
       for (frame* at = first_frame_of(slot, k); at != end_frame_of(slot, k); ++at) {
         at->owner = &writer;
         at->start_ticks.store_relaxed(0);
@@ -4803,7 +4812,9 @@ inline void purge_frames(thread_slot& slot, uint64_t word, uint64_t stack_pointe
       is_over = depth_of(later) > depth || (depth_of(later) == depth && site_of(later) == site_of(at));
     }
     if (!is_over) continue;
-    slot.recount[lane_index_of(slot, &at)].store_relaxed(1);
+    const unsigned lane_index = lane_index_of(slot, &at);
+    slot.recount[lane_index].store_relaxed(1);
+    if (&at == first_frame_of(slot, lane_index)) slot.interrupted[lane_index].store_relaxed(0);
     set_free(at);
   }
 }
@@ -4878,8 +4889,12 @@ inline claim claim_frame(caller from, call_site& site, uint64_t stack_pointer) {
     // Handlers that jumped away may have left frames in all other lanes.
     if (round == 1) purge_frames(slot, word, stack_pointer);
     for (unsigned k = 0; k < lane_count; ++k) {
-      if (k == lane_index || top_frame(slot, k) != first_frame_of(slot, k)) continue;
-      return {first_frame_of(slot, k), word};
+      frame* const first = first_frame_of(slot, k);
+      if (k == lane_index || top_frame(slot, k) != first) continue;
+      // What is interrupted goes on in its own lane, so that this one is free for the next handler.
+      slot.interrupted[k].store_relaxed(reinterpret_cast<uint64_t>(at));
+      first->owner = &stale_lane;
+      return {first, word};
     }
   }
   count_drop(image, drop_reason::no_lane);
@@ -4950,6 +4965,13 @@ inline void end_elsewhere(process_state& process, image_view& image, caller from
   at->start_ticks.store_relaxed(free_mark);
 }
 
+/// After the last region of a handler that stepped aside to another lane.
+inline void go_back(caller from, atomic_word& interrupted) {
+  frame* const back = reinterpret_cast<frame*>(interrupted.load_relaxed());
+  interrupted.store_relaxed(0);
+  if (back != nullptr && !is_free(*back)) *from.next_frame = back;
+}
+
 inline void end_region_slowly(caller from, frame* at, uint64_t word, unsigned words) {
   const errno_keeper keep;
   process_state& process = *joined_process();
@@ -4983,6 +5005,7 @@ inline void end_region_slowly(caller from, frame* at, uint64_t word, unsigned wo
   signal_fence();
   if (mark_top) top->start_ticks.store_relaxed(free_mark);
   set_free(*at);
+  if (in_order && at == first_frame_of(slot, lane_index)) go_back(from, slot.interrupted[lane_index]);
   if (in_order) return;
   if (top_lane == lane_index || top_frame(slot, top_lane) == first_frame_of(slot, top_lane)) {
     *from.next_frame = top_frame(slot, lane_index);
@@ -5026,6 +5049,7 @@ inline void write_point_slowly(frame* at, uint64_t word, uint64_t stack_pointer,
     record[0] = now << end_time_shift | static_cast<uint64_t>(words) << duration_shift | word;
     append(slot.lanes[lane_index], record, words + 1, false);
   }
+  if (at == first_frame_of(slot, lane_index)) slot.interrupted[lane_index].store_relaxed(0);
   at->owner = &slot.lanes[lane_index];
   signal_fence();
   set_free(*at);
@@ -6738,14 +6762,16 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
       image->super->ended = image_end::none;
       for (atomic_word& count : image->super->dropped) count.store_relaxed(0);
     } else {
+      if (process->slow_table.load_relaxed() == 0) {
+        if (at_fork(before_fork, after_fork, after_fork_in_child) != 0) {
+          return {error_code::out_of_memory, "The system gave no memory to watch for forks: free some, and start again."};
+        }
+        process->slow_table.store_release(reinterpret_cast<uint64_t>(&slow_functions));
+      }
       process->hardware_clock.store_relaxed(hardware_clock_is_trusted());
       error failed;
       image_view* fresh = make_image(*process, wanted, image == nullptr ? 1 : image->generation + 1, failed);
       if (fresh == nullptr) return failed;
-      if (image == nullptr) {
-        at_fork(before_fork, after_fork, after_fork_in_child);
-        process->slow_table.store_release(reinterpret_cast<uint64_t>(&slow_functions));
-      }
       process->image.store_release(reinterpret_cast<uint64_t>(fresh));
       if (image != nullptr) retire_image(*image);
       process->forked.store_relaxed(0);
@@ -8031,7 +8057,7 @@ enum class field_type : uint8_t {
 
 namespace detail CONTRAIL_DETAIL_HIDDEN {
 
-/// Stored complemented, so that scanning a core file for the magic does not find this constant in the binary.
+/// Complemented in the source. A compiler may undo that: who scans a core file for the magic checks what follows it too.
 /// The file begins with the bytes 89 43 54 52 4c 0d 0a 1a ("\x89CTRL\r\n\x1a").
 inline constexpr uint64_t complement_of_image_magic = ~0x1a0a'0d4c'5254'4389ULL;
 inline constexpr uint16_t format_major = 1;  ///< a reader refuses another major version
@@ -8188,7 +8214,8 @@ struct alignas(64) thread_slot {
   atomic_word occupant;         ///< live: who claims or seals the slot, see thread_id.hpp; 0: nobody
   atomic_word taking[3];        ///< live: by lane, the ticket by which it is about to take a chunk; 0: none
   atomic_word recount[3];       ///< live: by lane, 1 if a jump may have left its count of words wrong
-  atomic_word reserved[15];
+  atomic_word interrupted[3];   ///< live: by lane, address of the frame to go back to when its first region ends; 0: none
+  atomic_word reserved[12];
   lane lanes[lane_count];
   frame frames[frame_count];
 };

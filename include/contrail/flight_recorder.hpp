@@ -75,14 +75,16 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
       image->super->ended = image_end::none;
       for (atomic_word& count : image->super->dropped) count.store_relaxed(0);
     } else {
+      if (process->slow_table.load_relaxed() == 0) {
+        if (at_fork(before_fork, after_fork, after_fork_in_child) != 0) {
+          return {error_code::out_of_memory, "The system gave no memory to watch for forks: free some, and start again."};
+        }
+        process->slow_table.store_release(reinterpret_cast<uint64_t>(&slow_functions));
+      }
       process->hardware_clock.store_relaxed(hardware_clock_is_trusted());
       error failed;
       image_view* fresh = make_image(*process, wanted, image == nullptr ? 1 : image->generation + 1, failed);
       if (fresh == nullptr) return failed;
-      if (image == nullptr) {
-        at_fork(before_fork, after_fork, after_fork_in_child);
-        process->slow_table.store_release(reinterpret_cast<uint64_t>(&slow_functions));
-      }
       process->image.store_release(reinterpret_cast<uint64_t>(fresh));
       if (image != nullptr) retire_image(*image);
       process->forked.store_relaxed(0);

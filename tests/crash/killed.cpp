@@ -3,7 +3,7 @@
 // then holds must be what they wrote, but for the oldest that was overwritten and the record that each was writing.
 #include "support/converted.hpp"
 #include "support/live_reader.hpp"
-#include "support/sanitized.hpp"
+#include "support/test_length.hpp"
 
 #include <dirent.h>
 #include <sys/mman.h>
@@ -174,8 +174,7 @@ int signal_of(pid_t child) {
 }
 
 unsigned kills_wanted() {
-  const char* const is_long = std::getenv("CONTRAIL_TEST_LONG");
-  return is_long != nullptr && *is_long == '1' ? 100'000 : CONTRAIL_TESTS_SANITIZED ? 200 : 2'000;
+  return by_test_length(200U, 2'000U, 100'000U);
 }
 
 }  // namespace

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 // A crash in the middle of recording: the dump decodes, has everything that was recorded before, and nothing twice.
-// Crashes at 16 instructions of each scenario, most of them early, where the quick paths are; with CONTRAIL_TEST_LONG=1 at
+// Crashes at 16 instructions of each scenario, most of them early, where the quick paths are; with CONTRAIL_TEST_LENGTH=long at
 // 1000.
 #include "support/crash_child.hpp"
 #include "support/single_step.hpp"
+#include "support/test_length.hpp"
 
 #include <map>
 #include <thread>
@@ -87,7 +88,7 @@ void check(const dump_reader::dump& dump) {
 
 TEST_CASE("a crash in the middle of recording leaves a dump with all that was recorded before") {
   if (!single_step::possible) return;
-  const long points = std::getenv("CONTRAIL_TEST_LONG") != nullptr ? 1000 : 16;
+  const long points = by_test_length(8, 16, 1000);
   for (long scenario = 0; scenario < 3; ++scenario) {
     const crash_outcome whole = run_child("crashes_mid_record", (scenario + 1) * per_scenario - 1);
     REQUIRE(whole.code == 42);

@@ -164,14 +164,21 @@ bool skipped() {
   return !single_step::possible;
 }
 
+/// Another number each time, so that each test has a new image: jumps leave regions open in theirs.
+uint64_t other_memory() {
+  static uint64_t memory = 8 << 20;
+  return memory ^= 1 << 20;
+}
+
 struct stepping_recorder : running_recorder {
-  stepping_recorder() : running_recorder({.memory = 8 << 20}) {
+  explicit stepping_recorder(uint64_t bytes = other_memory()) : running_recorder({.memory = bytes}), memory(bytes) {
     single_step::install();
     work(~uint64_t{0} >> 1);  // binds and attaches
     trace_in_handler();
     flight_recorder::stop();
-    REQUIRE_FALSE(flight_recorder::start({.memory = 8 << 20}));  // and what was recorded does not count
+    REQUIRE_FALSE(flight_recorder::start({.memory = memory}));  // and what was recorded does not count
   }
+  uint64_t memory;
 };
 
 }  // namespace
@@ -313,9 +320,9 @@ TEST_CASE("a handler that traces may interrupt a dump") {
 TEST_CASE("a handler that traces may interrupt stop and start") {
   if (skipped()) return;
   stepping_recorder recorder;
-  const auto restart = [] {
+  const auto restart = [&] {
     flight_recorder::stop();
-    if (flight_recorder::start({.memory = 8 << 20})) std::abort();
+    if (flight_recorder::start({.memory = recorder.memory})) std::abort();
   };
   written_by_handler = 0;
   single_step::interrupt_at(0, restart, trace_in_handler, 13);
@@ -327,26 +334,26 @@ TEST_CASE("a handler that traces may interrupt stop and start") {
   check_times(dump, dump.super.start.ticks, dump.super.dump.ticks);
 }
 
-TEST_CASE("a handler that traces may interrupt the end of a thread") {
+/// Works when its thread ends. Only until then: at last the C library blocks all signals, and a blocked trap is deadly.
+struct last_work {
+  uint64_t trial = 0;
+  ~last_work() {
+    single_step::interrupt_at(static_cast<long>(trial), [&] { work(trial); }, trace_in_handler, 31);
+  }
+};
+
+TEST_CASE("a handler that traces may interrupt what a thread records at its end") {
   if (skipped()) return;
   stepping_recorder recorder;
-  for (uint64_t trial = 0; trial < 8; ++trial) {
+  written_by_handler = 0;
+  for (uint64_t trial = 0; trial < 31; ++trial) {
     std::thread([trial] {
-      work(trial);
-      single_step::steps_left = static_cast<long>(trial);
-      single_step::period = 31;
-      single_step::interruption = trace_in_handler;
-#if defined(__x86_64__)
-      asm volatile("pushfq\n orq $0x100, (%%rsp)\n popfq" ::: "memory", "cc");
-#endif
+      thread_local last_work at_end;
+      at_end.trial = trial;
     }).join();
   }
-  const auto dump = dump_now();
-  check_work(dump, 8, false);
-  CHECK(dump.records("outer").size() == 8);
-  CHECK(dump.records("handler").size() == written_by_handler - 1);  // but the one before the start
   CHECK(written_by_handler > 100);
-  CHECK(dump.dropped() == 0);
+  check_nothing_lost(31);
 }
 
 TEST_CASE("a handler that traces may interrupt binding") {

@@ -3,6 +3,7 @@
 // from the handler, ends what was interrupted, records and dumps; the parent's image is not touched by it.
 #include "support/recorder.hpp"
 #include "support/single_step.hpp"
+#include "support/test_length.hpp"
 
 #include <string>
 #include <vector>
@@ -72,7 +73,7 @@ int go_on(bool follows) {
 template <class Work>
 void fork_at_instructions(bool follows, long period, Work&& interrupted) {
   children = failed = touched = 0;
-  if (single_step::is_long_mode()) period = (period + 9) / 10;
+  period = by_test_length(period * 10, period, (period + 9) / 10);
   single_step::interrupt_at(0, interrupted, fork_here, period);
   if (is_child) _exit(go_on(follows));
   INFO("status " << last_status);

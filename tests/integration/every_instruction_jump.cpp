@@ -3,6 +3,7 @@
 // bindings, dumps, start and stop. At worst what was interrupted is missing; nothing is used up, stuck or false.
 #include "support/recorder.hpp"
 #include "support/single_step.hpp"
+#include "support/test_length.hpp"
 
 #include <fcntl.h>
 
@@ -47,7 +48,7 @@ __attribute__((noinline)) bool jump_out(long step, Work&& interrupted, void (*in
 /// Every `stride`-th instruction, more of them in the long mode. `heal` runs after each jump, and makes ready for the next.
 template <class Work, class Heal>
 uint64_t at_instructions(long stride, Work&& interrupted, void (*interrupt)(), Heal&& heal, uint64_t most = 100'000) {
-  if (single_step::is_long_mode()) stride = stride > 200 ? 97 : 3;
+  stride = by_test_length(stride, stride, stride > 200 ? 97L : 3L);
   uint64_t trials = 0;
   for (; trials < most && jump_out(static_cast<long>(trials) * stride, interrupted, interrupt); ++trials) heal();
   return trials;

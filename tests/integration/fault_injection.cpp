@@ -4,6 +4,7 @@
 // dump's name, recording goes on, and the next dump is good.
 #include "support/recorder.hpp"
 #include "support/syscall_faults.hpp"
+#include "support/test_length.hpp"
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -26,7 +27,6 @@ const std::vector<int> all_errors = {ENOMEM, EINTR, EIO, ENOSPC, EACCES, EMFILE,
 constexpr unsigned regions_before = 3000;
 
 bool clocks_are_system_calls() { return std::getenv("CONTRAIL_TEST_WITHOUT_VDSO") != nullptr; }
-bool long_run() { return std::getenv("CONTRAIL_TEST_LONG") != nullptr; }
 
 /// What the attempt answered, in memory that child and parent share.
 struct answer {
@@ -72,10 +72,12 @@ unsigned with_every_fault(Prepare&& prepare, Child&& child, Check&& check, std::
     check(wanted, result);
     return result.first_failed != -1;
   };
-  if (long_run()) {
+  if (is_long_test()) {
     errors = all_errors;
   } else if (clocks_are_system_calls()) {
     errors = {EINVAL};
+  } else {
+    errors = by_test_length({ENOSPC}, errors, errors);
   }
   for (const int error : errors) {
     for (const extent reach : {extent::once, extent::same_kind, extent::everything}) {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 // A process that lives: rounds of 1,000 threads that come, record and go, under dumps in a loop, to files and to memory.
-// Its memory and its descriptors stay as they are. 20 seconds; 5 minutes with CONTRAIL_TEST_LONG=1.
+// Its memory and its descriptors stay as they are. 20 seconds; 5 minutes with CONTRAIL_TEST_LENGTH=long.
 #include "support/recorder.hpp"
 #include "support/sanitized.hpp"
+#include "support/test_length.hpp"
 
 #include <dirent.h>
 #include <pthread.h>
@@ -113,8 +114,7 @@ struct dumper {
 }  // namespace
 
 TEST_CASE("threads that come and go under dumps for a long time take no more memory and no more descriptors") {
-  const bool is_long = std::getenv("CONTRAIL_TEST_LONG") != nullptr;
-  const auto time = is_long ? std::chrono::seconds(300) : CONTRAIL_TESTS_SANITIZED ? 5s : 20s;
+  const auto time = by_test_length(5s, 20s, 300s);
   running_recorder recorder({.memory = 4 << 20});
   temporary_folder folder;
   const std::string path = folder / "soak";

@@ -5,6 +5,7 @@
 #include "contrail/contrail.hpp"
 #include "support/live_image.hpp"
 #include "support/stepper.hpp"
+#include "support/test_length.hpp"
 
 #include <fcntl.h>
 
@@ -349,7 +350,7 @@ int main(int argc, char** argv) {
   for (const scenario& what : scenarios) {
     if (argc > 1 && std::strstr(what.name, argv[1]) == nullptr) continue;
     uint64_t own = 0;
-    const unsigned rounds = stepper::is_long_mode() ? what.long_rounds : what.rounds;
+    const unsigned rounds = by_test_length((what.rounds + 3) / 4, what.rounds, what.long_rounds);
     for (unsigned round = 0; round < rounds && wrong < 10; ++round) {
       bool good = false;
       own += step_through(what, round, seen, good);

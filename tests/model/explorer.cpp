@@ -279,8 +279,8 @@ result explore(const scenario& of, unsigned most_switches, uint64_t most_states)
 }
 
 bool is_long() {
-  const char* const wanted = std::getenv("CONTRAIL_TEST_LONG");
-  return wanted != nullptr && std::strcmp(wanted, "1") == 0;
+  const char* const wanted = std::getenv("CONTRAIL_TEST_LENGTH");
+  return wanted != nullptr && std::strcmp(wanted, "long") == 0;
 }
 
 namespace {

@@ -64,7 +64,7 @@ inline constexpr unsigned any_switches = ~0U;
 /// Explores all executions with at most so many switches away from a thread that could go on.
 result explore(const scenario& of, unsigned most_switches = any_switches, uint64_t most_states = ~uint64_t{0});
 
-/// Larger bounds, asked for by CONTRAIL_TEST_LONG=1.
+/// Larger bounds, asked for by CONTRAIL_TEST_LENGTH=long.
 bool is_long();
 
 /// The main function of a program of scenarios. Returns the exit status.

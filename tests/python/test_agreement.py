@@ -3,7 +3,7 @@
 
 Golden dumps, small images with one of everything, the fuzzer's corpus, and mutations of them. Each mutation is a line of
 a plan; tests/fuzz/mutants.cpp applies it and prints the exit code and a checksum of the text, and so does this file.
-CONTRAIL_TEST_LONG=1 tries every bit and every truncation of all that has at most 64 KiB; otherwise a sample."""
+CONTRAIL_TEST_LENGTH=long tries every bit and every truncation of all that has at most 64 KiB; otherwise a sample."""
 import contextlib
 import glob
 import importlib.util
@@ -19,7 +19,7 @@ import zlib
 from support import ROOT, contrail
 from test_hostile import small_image
 
-LONG = bool(os.environ.get("CONTRAIL_TEST_LONG"))
+LONG = os.environ.get("CONTRAIL_TEST_LENGTH") == "long"
 LARGEST_BYTES = 64 * 1024
 FUZZ = os.path.join(ROOT, "tests", "fuzz")
 

@@ -13,7 +13,7 @@ import outside
 from image_builder import REGION, INT32, ImageBuilder
 from support import Json, contrail, run, run_on
 
-LONG = bool(os.environ.get("CONTRAIL_TEST_LONG"))
+LONG = os.environ.get("CONTRAIL_TEST_LENGTH") == "long"
 CORE_PATTERN = "/proc/sys/kernel/core_pattern"
 target = outside.Target()
 

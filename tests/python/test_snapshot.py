@@ -17,7 +17,7 @@ import outside
 from outside import TOOL, numbered_records, snapshot, take
 from support import contrail, convert, run_on
 
-LONG = bool(os.environ.get("CONTRAIL_TEST_LONG"))
+LONG = os.environ.get("CONTRAIL_TEST_LENGTH") == "long"
 target = outside.Target()
 
 

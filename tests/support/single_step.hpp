@@ -37,11 +37,6 @@ struct point_counter {
 };
 inline point_counter counter;
 
-inline bool is_long_mode() {
-  const char* wanted = std::getenv("CONTRAIL_TEST_LONG");
-  return wanted != nullptr && *wanted != '\0' && std::strcmp(wanted, "0") != 0;
-}
-
 inline void on_trap(int, siginfo_t*, void* raw) {
 #if defined(__x86_64__)
   if (steps_left-- != 0) return;

@@ -152,11 +152,6 @@ inline const char* impossible() {
 #endif
 }
 
-inline bool is_long_mode() {
-  const char* wanted = std::getenv("CONTRAIL_TEST_LONG");
-  return wanted != nullptr && *wanted != '\0' && std::strcmp(wanted, "0") != 0;
-}
-
 }  // namespace stepper
 
 #endif

@@ -32,7 +32,7 @@ enum class field_type : uint8_t {
 
 namespace detail CONTRAIL_DETAIL_HIDDEN {
 
-/// Stored complemented, so that scanning a core file for the magic does not find this constant in the binary.
+/// Complemented in the source. A compiler may undo that: who scans a core file for the magic checks what follows it too.
 /// The file begins with the bytes 89 43 54 52 4c 0d 0a 1a ("\x89CTRL\r\n\x1a").
 inline constexpr uint64_t complement_of_image_magic = ~0x1a0a'0d4c'5254'4389ULL;
 inline constexpr uint16_t format_major = 1;  ///< a reader refuses another major version
@@ -189,7 +189,8 @@ struct alignas(64) thread_slot {
   atomic_word occupant;         ///< live: who claims or seals the slot, see thread_id.hpp; 0: nobody
   atomic_word taking[3];        ///< live: by lane, the ticket by which it is about to take a chunk; 0: none
   atomic_word recount[3];       ///< live: by lane, 1 if a jump may have left its count of words wrong
-  atomic_word reserved[15];
+  atomic_word interrupted[3];   ///< live: by lane, address of the frame to go back to when its first region ends; 0: none
+  atomic_word reserved[12];
   lane lanes[lane_count];
   frame frames[frame_count];
 };

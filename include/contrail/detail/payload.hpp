@@ -52,11 +52,18 @@ constexpr int64_t nanoseconds_of(const Duration& d) {
   }
 }
 
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wstringop-overread"  // of a short local array: memchr stops at its NUL
+#endif
 /// Characters before the first NUL, at most `limit`.
 CONTRAIL_DETAIL_ALWAYS_INLINE uint32_t bounded_length(const char* s, uint32_t limit) {
   const void* const nul = __builtin_memchr(s, 0, limit);
   return nul != nullptr ? static_cast<uint32_t>(static_cast<const char*>(nul) - s) : limit;
 }
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
 
 /// How much to keep of a text that is longer than the `room` for it: no broken UTF-8 sequence at its end.
 // Async-signal-safe.

@@ -21,7 +21,7 @@ namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 /// Of the structures in this header and in image.hpp, which all objects of a process share. Objects with another
 /// number do not join.
-inline constexpr uint64_t layout_version = 1;
+inline constexpr uint64_t layout_version = 2;
 
 /// A call site's cached word, less its object's epoch, is its site word (id and tag, 18 bits) while it is bound and on;
 /// else it is negative: site_off while it is known to be off, site_slow where every record goes the slow way, less in a

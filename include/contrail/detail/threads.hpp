@@ -92,6 +92,7 @@ inline claimed_slot claim_slot(process_state& process, image_view& image, caller
       lane& writer = slot.lanes[k];
       reset(writer);
       slot.recount[k].store_relaxed(0);
+      slot.interrupted[k].store_relaxed(0);
       for (frame* at = first_frame_of(slot, k); at != end_frame_of(slot, k); ++at) {
         at->owner = &writer;
         at->start_ticks.store_relaxed(0);
@@ -220,7 +221,9 @@ inline void purge_frames(thread_slot& slot, uint64_t word, uint64_t stack_pointe
       is_over = depth_of(later) > depth || (depth_of(later) == depth && site_of(later) == site_of(at));
     }
     if (!is_over) continue;
-    slot.recount[lane_index_of(slot, &at)].store_relaxed(1);
+    const unsigned lane_index = lane_index_of(slot, &at);
+    slot.recount[lane_index].store_relaxed(1);
+    if (&at == first_frame_of(slot, lane_index)) slot.interrupted[lane_index].store_relaxed(0);
     set_free(at);
   }
 }
@@ -295,8 +298,12 @@ inline claim claim_frame(caller from, call_site& site, uint64_t stack_pointer) {
     // Handlers that jumped away may have left frames in all other lanes.
     if (round == 1) purge_frames(slot, word, stack_pointer);
     for (unsigned k = 0; k < lane_count; ++k) {
-      if (k == lane_index || top_frame(slot, k) != first_frame_of(slot, k)) continue;
-      return {first_frame_of(slot, k), word};
+      frame* const first = first_frame_of(slot, k);
+      if (k == lane_index || top_frame(slot, k) != first) continue;
+      // What is interrupted goes on in its own lane, so that this one is free for the next handler.
+      slot.interrupted[k].store_relaxed(reinterpret_cast<uint64_t>(at));
+      first->owner = &stale_lane;
+      return {first, word};
     }
   }
   count_drop(image, drop_reason::no_lane);
@@ -367,6 +374,13 @@ inline void end_elsewhere(process_state& process, image_view& image, caller from
   at->start_ticks.store_relaxed(free_mark);
 }
 
+/// After the last region of a handler that stepped aside to another lane.
+inline void go_back(caller from, atomic_word& interrupted) {
+  frame* const back = reinterpret_cast<frame*>(interrupted.load_relaxed());
+  interrupted.store_relaxed(0);
+  if (back != nullptr && !is_free(*back)) *from.next_frame = back;
+}
+
 inline void end_region_slowly(caller from, frame* at, uint64_t word, unsigned words) {
   const errno_keeper keep;
   process_state& process = *joined_process();
@@ -400,6 +414,7 @@ inline void end_region_slowly(caller from, frame* at, uint64_t word, unsigned wo
   signal_fence();
   if (mark_top) top->start_ticks.store_relaxed(free_mark);
   set_free(*at);
+  if (in_order && at == first_frame_of(slot, lane_index)) go_back(from, slot.interrupted[lane_index]);
   if (in_order) return;
   if (top_lane == lane_index || top_frame(slot, top_lane) == first_frame_of(slot, top_lane)) {
     *from.next_frame = top_frame(slot, lane_index);
@@ -443,6 +458,7 @@ inline void write_point_slowly(frame* at, uint64_t word, uint64_t stack_pointer,
     record[0] = now << end_time_shift | static_cast<uint64_t>(words) << duration_shift | word;
     append(slot.lanes[lane_index], record, words + 1, false);
   }
+  if (at == first_frame_of(slot, lane_index)) slot.interrupted[lane_index].store_relaxed(0);
   at->owner = &slot.lanes[lane_index];
   signal_fence();
   set_free(*at);
