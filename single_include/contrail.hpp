@@ -6035,10 +6035,10 @@ inline void note_end(const process_state& process, image_end how) {
 /// as this object lives. ENOENT: there is none; EBUSY: a process uses it; EEXIST: it is something else.
 class older_file {
  public:
-  explicit older_file(const char* path, bool may_be_half_made = false) {
+  explicit older_file(const char* path, bool may_be_half_made = false, bool waits = true) {
     // Non-blocking, since opening a pipe would wait for its other end.
     file_ = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    error_ = file_ >= 0 ? inspect(may_be_half_made) : errno == ELOOP || errno == ENXIO ? EEXIST : errno;
+    error_ = file_ >= 0 ? inspect(may_be_half_made, waits) : errno == ELOOP || errno == ENXIO ? EEXIST : errno;
     // It was moved or replaced before we had the lock.
     struct stat now {};
     if (error_ == 0 && fstatat(AT_FDCWD, path, &now, AT_SYMLINK_NOFOLLOW) != 0) error_ = errno == ENOENT ? EBUSY : errno;
@@ -6055,7 +6055,7 @@ class older_file {
   bool is(const image_view& image) const { return there_.st_ino == image.inode && there_.st_dev == image.device; }
 
  private:
-  int inspect(bool may_be_half_made) {
+  int inspect(bool may_be_half_made, bool waits) {
     if (fstat(file_, &there_) != 0) return errno;
     if (!S_ISREG(there_.st_mode) || there_.st_uid != geteuid()) return EEXIST;
     const ssize_t size = pread(file_, &super_, sizeof super_, 0);
@@ -6066,7 +6066,7 @@ class older_file {
     // A reader takes the lock for a moment, to see whether the process still runs.
     for (int tries = 0; flock(file_, LOCK_EX | LOCK_NB) != 0; ++tries) {
       if (errno != EWOULDBLOCK) return errno;
-      if (tries == 10) return EBUSY;
+      if (!waits || tries == 10) return EBUSY;
       const timespec moment{0, 1'000'000};
       nanosleep(&moment, nullptr);
     }
@@ -6201,7 +6201,7 @@ inline void remove_oldest(const char* pattern, const char* path, const char* exe
         text_writer whole(name, sizeof name);
         for (const char* from = path; from != base; ++from) whole.add(*from);
         whole.add(entry.name);
-        const older_file there(name, is_half_made);
+        const older_file there(name, is_half_made, false);
         if (there.error() != 0 || (!is_half_made && strcmp(name_in_path(there.super().executable), executable) != 0)) {
           continue;
         }
