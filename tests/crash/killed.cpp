@@ -188,7 +188,16 @@ TEST_CASE("The file of a process that is killed at a random moment holds what it
   std::printf("kills: seed %llu\n", static_cast<unsigned long long>(seed));
   findings all;
   unsigned before_start = 0;
+  const auto tell = [&](unsigned kills) {
+    std::printf("kills: %u, of them %u before the file had its name; records read %llu, overwritten %llu, in counted "
+                "holes %llu, written at the very moment %llu\n",
+                kills, before_start, static_cast<unsigned long long>(all.records),
+                static_cast<unsigned long long>(all.overwritten), static_cast<unsigned long long>(all.holes),
+                static_cast<unsigned long long>(all.in_flight));
+    std::fflush(stdout);
+  };
   for (unsigned kill_number = 0; kill_number < kills_wanted(); ++kill_number) {
+    if (kill_number % 5'000 == 4'999) tell(kill_number);
     shared_ledger shared;
     ledger& said = shared.said;
     // Some die while they start, most while they write. The moment is what this test draws.
@@ -232,11 +241,7 @@ TEST_CASE("The file of a process that is killed at a random moment holds what it
     REQUIRE(status == 0);
     REQUIRE(text.find("\nrecords    " + std::to_string(all.records - records_before) + ",") != std::string::npos);
   }
-  std::printf("kills: %u, of them %u before the file had its name; records read %llu, overwritten %llu, in counted "
-              "holes %llu, written at the very moment %llu\n",
-              kills_wanted(), before_start, static_cast<unsigned long long>(all.records),
-              static_cast<unsigned long long>(all.overwritten), static_cast<unsigned long long>(all.holes),
-              static_cast<unsigned long long>(all.in_flight));
+  tell(kills_wanted());
   CHECK(all.overwritten > 0);
   CHECK(before_start < kills_wanted() / 4);
   // What starts left that were killed is cleaned up by the next one.

@@ -237,7 +237,8 @@ void* make_tls(std::vector<char>& memory) {
   memset(pointer - size, 0, size);
   memcpy(pointer - size, tls.first, tls.second.p_filesz);
   memcpy(pointer, own, above);
-  memcpy(pointer, &pointer, sizeof pointer);            // the pointer to itself
+  const uint64_t own_address = reinterpret_cast<uint64_t>(pointer);
+  memcpy(pointer, &own_address, sizeof own_address);  // the pointer to itself
   memcpy(pointer + 16, &pointer, sizeof pointer);
   return pointer;
 }
