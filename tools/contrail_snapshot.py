@@ -13,6 +13,7 @@ One file, Python >= 3.9, standard library only; docs/format.md specifies the for
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
 import errno
 import os
@@ -25,7 +26,7 @@ import sys
 import time
 from array import array
 from fractions import Fraction
-from typing import BinaryIO, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import BinaryIO, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, TextIO, Tuple
 
 # ---- the format: of docs/format.md what is needed; tests/python/test_snapshot.py compares it with contrail.py ------
 
@@ -81,25 +82,32 @@ class Process:
     that neither exec nor another process with the same id can be mistaken for it."""
 
     def __init__(self, pid: int) -> None:
-        status = self.status(f"/proc/{pid}/status")
-        self.pid = pid = int(status.get("Tgid", pid))  # the id of a thread means its process
-        if not status:
-            raise Refused(f"there is no process {pid}")
-        if pid != int(status.get("Pid", pid)):
+        self.pid, self.unreadable, self.no_names = pid, 0, ""
+        try:
             status = self.status(f"/proc/{pid}/status")
+            self.pid = pid = int(status.get("Tgid", pid))  # the id of a thread means its process
+            if pid != int(status.get("Pid", pid)):
+                status = self.status(f"/proc/{pid}/status")
+        except (FileNotFoundError, ProcessLookupError):
+            raise Refused(f"there is no process {pid}") from None
+        except OSError as error:
+            raise Refused(f"process {pid} cannot be looked at: {error.strerror}") from None
         if status.get("State", "?")[0] in "ZX":
             raise Refused(f"process {pid} has ended (it is a zombie), and its memory is gone; if it recorded into a"
                           " file (options.file), read that file with contrail.py")
         self.user = int(status.get("Uid", "0").split()[0])
         self.inner_pid = self.inner(status, pid)
         try:
-            self.memory = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
+            # The mappings first: what is opened after all that can fail need not be closed here.
             with open(f"/proc/{pid}/maps", encoding="utf-8", errors="surrogateescape") as file:
                 self.mappings = [m for m in map(self.mapping, file) if m]
+            self.memory = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
         except PermissionError:
             raise Refused(self.no_permission()) from None
         except (FileNotFoundError, ProcessLookupError):
             raise Refused(f"process {pid} has ended") from None
+        except OSError as error:
+            raise Refused(f"the memory of process {pid} cannot be opened: {error.strerror}") from None
         try:
             self.pages: Optional[int] = os.open(f"/proc/{pid}/pagemap", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
@@ -107,11 +115,8 @@ class Process:
 
     @staticmethod
     def status(path: str) -> Dict[str, str]:
-        try:
-            with open(path, encoding="utf-8", errors="replace") as file:
-                return dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
-        except OSError:
-            return {}
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
 
     @staticmethod
     def inner(status: Dict[str, str], id: int) -> int:
@@ -150,25 +155,32 @@ class Process:
                 " (docker run --cap-add=SYS_PTRACE)")
 
     def close(self) -> None:
-        os.close(self.memory)
-        if self.pages is not None:
-            os.close(self.pages)
+        for fd in (self.memory, self.pages):
+            if fd is not None:
+                with contextlib.suppress(OSError):  # nothing was written to it
+                    os.close(fd)
 
-    def read(self, address: int, size: int) -> bytes:
-        """These bytes, all of them. Each 8-byte word is whole: the kernel copies aligned memory in wider units."""
+    def read_all(self, fd: int, at: int, size: int) -> bytes:
         done = b""
         while len(done) < size:
             try:
-                piece = os.pread(self.memory, size - len(done), address + len(done))
+                piece = os.pread(fd, size - len(done), at + len(done))
             except OSError as error:
                 if error.errno in (errno.EIO, errno.EFAULT):
-                    raise Refused(f"memory of process {self.pid} at 0x{address:x} cannot be read: it was unmapped, or"
-                                  " the file behind it was truncated") from None
+                    raise
                 raise Refused(f"reading process {self.pid} failed: {error.strerror}") from None
             if not piece:
                 raise Refused(f"process {self.pid} ended before the dump was complete")
             done = done + piece if done else piece
         return done
+
+    def read(self, address: int, size: int) -> bytes:
+        """These bytes, all of them. Each 8-byte word is whole: the kernel copies aligned memory in wider units."""
+        try:
+            return self.read_all(self.memory, address, size)
+        except OSError:
+            raise Refused(f"memory of process {self.pid} at 0x{address:x} cannot be read: it was unmapped, or the file"
+                          " behind it was truncated") from None
 
     def words(self, address: int, count: int) -> Sequence[int]:
         return struct.unpack(f"<{count}Q", self.read(address, 8 * count))
@@ -176,8 +188,9 @@ class Process:
     def starts(self, address: int) -> bool:
         """Whether an image can begin here."""
         try:
-            return os.pread(self.memory, 8, address) == MAGIC_BYTES
-        except (OSError, OverflowError):
+            return self.read_all(self.memory, address, 8) == MAGIC_BYTES
+        except OSError:
+            self.unreadable += 1
             return False
 
     def touched(self, begin: int, end: int) -> Iterator[int]:
@@ -190,7 +203,10 @@ class Process:
             if self.pages is None:
                 yield from some
                 continue
-            entries = array("Q", os.pread(self.pages, len(some) * step // page * 8, at // page * 8))
+            try:
+                entries = array("Q", self.read_all(self.pages, at // page * 8, len(some) * step // page * 8))
+            except OSError as error:
+                raise Refused(f"reading process {self.pid} failed: {error.strerror}") from None
             present_or_swapped = 62
             yield from (at for at, entry in zip(some, entries[::step // page]) if entry >> present_or_swapped)
 
@@ -206,7 +222,7 @@ class Process:
                 yield from filter(self.starts, self.touched(first, m.end))
 
     def thread_names(self) -> Dict[int, bytes]:
-        """By the thread's id as the process itself sees it."""
+        """By the thread's id as the process itself sees it. `no_names` says why some are not here."""
         names = {}
         folder = f"/proc/{self.pid}/task"
         try:
@@ -215,10 +231,10 @@ class Process:
                     with open(f"{folder}/{tid}/comm", "rb") as file:
                         name = file.read()[:31].rstrip(b"\n")
                     names[self.inner(self.status(f"{folder}/{tid}/status"), int(tid))] = name
-                except OSError:
+                except (FileNotFoundError, ProcessLookupError):
                     pass  # this thread just ended
-        except OSError:
-            pass
+        except OSError as error:
+            self.no_names = error.strerror
         return names
 
 
@@ -358,6 +374,9 @@ def find_image(process: Process, notes: List[str]) -> Superblock:
                       " which forked it; call start in the child, or set options.follow_fork")
     if is_32_bit(process.pid):
         raise Refused(f"process {process.pid} is a 32-bit program, and contrail records only in 64-bit ones")
+    if process.unreadable:
+        raise Refused(f"process {process.pid} has no contrail recorder, or not in the memory that can be read:"
+                      f" {process.unreadable} places cannot")
     raise Refused(f"process {process.pid} has no contrail recorder, or has not called start")
 
 
@@ -551,6 +570,9 @@ class Snapshot:
         if not self.clock.is_read:
             self.warnings.append("this machine's counter could not be read, so the moment of the dump is worked out"
                                  " from the process's last reading")
+        if self.process.no_names:
+            self.warnings.append("the names that the system has for threads cannot be read:"
+                                 f" {self.process.no_names}")
         if self.bad_bindings:
             self.warnings.append(f"{self.bad_bindings} bindings of the process are damaged: some names are missing")
 
@@ -583,7 +605,8 @@ def write_file(path: str, snapshot: Snapshot) -> None:
             snapshot.write(file)
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        with contextlib.suppress(OSError):  # the first error is the one to tell
+            os.unlink(temporary)
         raise
 
 
@@ -594,7 +617,10 @@ class Memory(List[bytes]):
         self.append(bytes(piece))
 
 
-def write_pipe(out: BinaryIO, snapshot: Snapshot) -> None:
+def write_pipe(snapshot: Snapshot) -> None:
+    if sys.stdout is None:
+        raise Refused("standard output is closed; use -o FILE")
+    out = sys.stdout.buffer
     if out.isatty():
         raise Refused("a dump is no text for a terminal; use -o FILE")
     memory = Memory()
@@ -602,6 +628,21 @@ def write_pipe(out: BinaryIO, snapshot: Snapshot) -> None:
     for piece in memory:
         out.write(piece)
     out.flush()
+
+
+def discard(stream: Optional[TextIO]) -> None:
+    """What a stream still holds goes nowhere: at the exit it would fail again, with a traceback and another code."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        os.dup2(null, stream.fileno())  # type: ignore[union-attr]
+        os.close(null)
+
+
+def say(what: str) -> None:
+    try:
+        print(f"contrail_snapshot.py: {what}.", file=sys.stderr, flush=True)
+    except OSError:
+        discard(sys.stderr)  # the exit code is all that is left
 
 
 # ---- command ---------------------------------------------------------------------------------------------------
@@ -627,7 +668,6 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     options = parser().parse_args(arguments)
-    say = lambda what: print(f"contrail_snapshot.py: {what}.", file=sys.stderr)  # noqa: E731
     try:
         if not sys.platform.startswith("linux"):
             raise Refused("this needs Linux and its /proc")
@@ -637,30 +677,38 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             image = find_image(process, notes)
             snapshot = Snapshot(process, image, options.last)
             if options.out == "-":
-                write_pipe(sys.stdout.buffer, snapshot)
+                write_pipe(snapshot)
             else:
                 write_file(options.out, snapshot)
-                print(options.out)
         finally:
             process.close()
-        if image["ended"]:
-            notes.append("its recording has ended, and the dump shows how it was then")
-        for note in notes:
-            say(f"note: {note}")
-        for warning in snapshot.warnings:
-            say(f"warning: {warning}")
-        return 1 if snapshot.warnings else 0
     except Refused as reason:
         say(str(reason))
+        return 2
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard(sys.stdout)
+        return 2
     except OSError as error:
-        say(f"{options.out} cannot be written: {error.strerror}")
+        say(f"{'standard output' if options.out == '-' else options.out} cannot be written: {error.strerror}")
+        discard(sys.stdout)
+        return 2
     except KeyboardInterrupt:
         return 130
     except MemoryError:
         say("this machine has too little memory for it; write to a file")
-    return 2
+        return 2
+    if options.out != "-":
+        try:
+            print(options.out, flush=True)
+        except (OSError, UnicodeError):
+            discard(sys.stdout)  # whoever asked for the file knows its name
+    if image["ended"]:
+        notes.append("its recording has ended, and the dump shows how it was then")
+    for note in notes:
+        say(f"note: {note}")
+    for warning in snapshot.warnings:
+        say(f"warning: {warning}")
+    return 1 if snapshot.warnings else 0
 
 
 if __name__ == "__main__":
