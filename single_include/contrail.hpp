@@ -2770,6 +2770,7 @@ struct process_state {
   atomic_word window_ns;
   atomic_word hardware_clock;  ///< 1: ticks are the processor's counter; 0: CLOCK_MONOTONIC
   atomic_word tick_hz;
+  atomic_word start_ticks;  ///< when the recording began
   atomic_word forked;  ///< 1 in a child that inherited a recording
   atomic_word follow_fork;  ///< what a forked child does, see fork.hpp; 0: it records nothing
   atomic_word crash;   ///< crash_state* of crash.hpp, once anybody asked for dumps of crashes
@@ -4978,7 +4979,7 @@ inline void end_region_slowly(caller from, frame* at, uint64_t word, unsigned wo
   image_view& image = *current_image(process);
   if (!is_in_image(image, at)) {
     // Begun before a start that made another image. Its frame stays busy, so that nothing begins there again.
-    if (at->start_ticks.load_relaxed() >= image.super->start.ticks) count_drop(image, drop_reason::misnested);
+    if (at->start_ticks.load_relaxed() >= process.start_ticks.load_relaxed()) count_drop(image, drop_reason::misnested);
     if (*from.next_frame == at + 1) *from.next_frame = at;
     at->start_ticks.store_relaxed(frame_busy);
     return;
@@ -6339,6 +6340,7 @@ inline void start_clock(process_state& process, superblock& super) {
                                                             : clock_source::tsc;
 #endif
   super.start = take_anchor(process);
+  process.start_ticks.store_relaxed(super.start.ticks);
   // Bounded: where reading the clock is a system call that a sandbox refuses, time stands still.
   for (int i = 0; i < 1'000; ++i) {
     super.ready = take_anchor(process);
@@ -6817,7 +6819,7 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
     const uint64_t bound = image.super->next_id.load_relaxed() - 1;
     result.call_sites = bound < image.id_count ? bound : image.id_count;
     for (const atomic_word& count : image.super->dropped) result.dropped += count.load_relaxed();
-    const uint64_t start = image.super->start.ticks;
+    const uint64_t start = process->start_ticks.load_relaxed();
     for (uint64_t i = 0; i < image.chunk_count; ++i) count_chunk(image, i, start, result);
     const uint64_t overwritten = image.super->overwritten_ticks.load_relaxed();
     const uint64_t complete_since = overwritten > start ? overwritten : start;

@@ -270,6 +270,11 @@ def hardware_ticks(source: int) -> Optional[Callable[[], int]]:
         return None
 
 
+def is_rate(hz: int) -> bool:
+    """Whether a clock can have so many ticks per second."""
+    return 10**5 <= hz <= 10**11
+
+
 class Clock:
     """The recorder's clock, read here."""
 
@@ -281,8 +286,8 @@ class Clock:
         self.is_read = self.read is not None
         if not self.is_read:
             ticks, monotonic, *_ = newest()
-            if monotonic - start[1] > 10**6:
-                self.hz = (ticks - start[0]) * 10**9 // (monotonic - start[1])
+            hz = (ticks - start[0]) * 10**9 // (monotonic - start[1]) if monotonic - start[1] > 10**6 else 0
+            self.hz = hz if is_rate(hz) else tick_hz
 
     def now(self) -> Anchor:
         """The same moment on four clocks: the best of a few tries."""
@@ -296,13 +301,14 @@ class Clock:
             took = (self.read() if self.read else 0) - before
             ticks = before + took // 4 if self.read else self.start[0] + (monotonic - self.start[1]) * self.hz // 10**9
             if took < shortest:
-                shortest, best = took, (max(1, ticks), monotonic, realtime, boottime)
+                shortest, best = took, (max(1, min(ticks, 2**64 - 1)), monotonic, realtime, boottime)
         return best
 
     def rate(self, now: Anchor) -> int:
         """Ticks per second since the start, far better than what start measured in 50 us."""
         ns = now[1] - self.start[1]
-        return (now[0] - self.start[0]) * 10**9 // ns if ns >= 10**6 and now[0] > self.start[0] else self.hz
+        hz = (now[0] - self.start[0]) * 10**9 // ns if ns >= 10**6 else 0
+        return hz if is_rate(hz) else self.hz
 
 
 # ---- the image -------------------------------------------------------------------------------------------------
@@ -334,6 +340,10 @@ class Superblock:
         for name, value in FIXED.items():
             if self[name] != value:
                 return f"its {name} is {self[name]} instead of {value}"
+        for name, is_good in (("tick_hz", is_rate(self["tick_hz"])), ("chunk_count", self["chunk_count"] > 0),
+                              ("binding_index_count", self["binding_index_count"] <= 1 << 16)):
+            if not is_good:
+                return f"its {name} is {self[name]}"
         parts = {"slots_offset": self["slot_count"] * SLOT_BYTES, "chunk_states_offset": self["chunk_count"] * 8,
                  "chunks_offset": self["chunk_count"] * CHUNK_BYTES, "bindings_offset": self["bindings_bytes"],
                  "binding_index_offset": self["binding_index_count"] * 4}
@@ -374,10 +384,8 @@ def find_image(process: Process, notes: List[str]) -> Superblock:
                       " which forked it; call start in the child, or set options.follow_fork")
     if is_32_bit(process.pid):
         raise Refused(f"process {process.pid} is a 32-bit program, and contrail records only in 64-bit ones")
-    if process.unreadable:
-        raise Refused(f"process {process.pid} has no contrail recorder, or not in the memory that can be read:"
-                      f" {process.unreadable} places cannot")
-    raise Refused(f"process {process.pid} has no contrail recorder, or has not called start")
+    unreadable = f" (its memory cannot be read in {process.unreadable} places)" if process.unreadable else ""
+    raise Refused(f"process {process.pid} has no contrail recorder, or has not called start{unreadable}")
 
 
 def is_32_bit(pid: int) -> bool:
@@ -413,7 +421,7 @@ class Snapshot:
         self.clock = Clock(image["source"], (start[0], start[1], start[2], start[3]), image["tick_hz"],
                            self.newest_anchor)
         self.warnings: List[str] = []
-        self.bad_bindings = 0
+        self.bad_bindings, self.bindings_left = 0, image["bindings_bytes"]
         self.threads = self.copied = self.torn = 0
 
     def newest_anchor(self) -> Anchor:
@@ -472,12 +480,14 @@ class Snapshot:
         return struct.unpack(f"<{count}I", self.process.read(self.base + self.sb["binding_index_offset"], 4 * count))
 
     def binding(self, offset: int) -> bytes:
-        """The entry at an offset that was published, so that it is whole."""
+        """The entry at an offset that was published, so that it is whole. Entries do not overlap: together they are no
+        larger than the arena."""
         room = self.sb["bindings_bytes"] - offset
         at = self.base + self.sb["bindings_offset"] + offset
         if room >= BINDING_BYTES:
             size, = struct.unpack("<I", self.process.read(at, 4))
-            if BINDING_BYTES <= size <= room and size % 8 == 0:
+            if BINDING_BYTES <= size <= min(room, self.bindings_left) and size % 8 == 0:
+                self.bindings_left -= size
                 return self.process.read(at, size)
         self.bad_bindings += 1
         return b""
@@ -639,6 +649,8 @@ def discard(stream: Optional[TextIO]) -> None:
 
 
 def say(what: str) -> None:
+    if sys.stderr is None:  # closed; print would take standard output instead, where the dump may go
+        return
     try:
         print(f"contrail_snapshot.py: {what}.", file=sys.stderr, flush=True)
     except OSError:
@@ -700,8 +712,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     if options.out != "-":
         try:
             print(options.out, flush=True)
-        except (OSError, UnicodeError):
-            discard(sys.stdout)  # whoever asked for the file knows its name
+        except (OSError, UnicodeError) as error:
+            notes.append(f"the dump was written, but standard output does not take its name ({error})")
+            discard(sys.stdout)
     if image["ended"]:
         notes.append("its recording has ended, and the dump shows how it was then")
     for note in notes:

@@ -130,7 +130,7 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
     const uint64_t bound = image.super->next_id.load_relaxed() - 1;
     result.call_sites = bound < image.id_count ? bound : image.id_count;
     for (const atomic_word& count : image.super->dropped) result.dropped += count.load_relaxed();
-    const uint64_t start = image.super->start.ticks;
+    const uint64_t start = process->start_ticks.load_relaxed();
     for (uint64_t i = 0; i < image.chunk_count; ++i) count_chunk(image, i, start, result);
     const uint64_t overwritten = image.super->overwritten_ticks.load_relaxed();
     const uint64_t complete_since = overwritten > start ? overwritten : start;

@@ -124,6 +124,7 @@ struct process_state {
   atomic_word window_ns;
   atomic_word hardware_clock;  ///< 1: ticks are the processor's counter; 0: CLOCK_MONOTONIC
   atomic_word tick_hz;
+  atomic_word start_ticks;  ///< when the recording began
   atomic_word forked;  ///< 1 in a child that inherited a recording
   atomic_word follow_fork;  ///< what a forked child does, see fork.hpp; 0: it records nothing
   atomic_word crash;   ///< crash_state* of crash.hpp, once anybody asked for dumps of crashes

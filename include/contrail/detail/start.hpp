@@ -123,6 +123,7 @@ inline void start_clock(process_state& process, superblock& super) {
                                                             : clock_source::tsc;
 #endif
   super.start = take_anchor(process);
+  process.start_ticks.store_relaxed(super.start.ticks);
   // Bounded: where reading the clock is a system call that a sandbox refuses, time stands still.
   for (int i = 0; i < 1'000; ++i) {
     super.ready = take_anchor(process);

@@ -387,7 +387,7 @@ inline void end_region_slowly(caller from, frame* at, uint64_t word, unsigned wo
   image_view& image = *current_image(process);
   if (!is_in_image(image, at)) {
     // Begun before a start that made another image. Its frame stays busy, so that nothing begins there again.
-    if (at->start_ticks.load_relaxed() >= image.super->start.ticks) count_drop(image, drop_reason::misnested);
+    if (at->start_ticks.load_relaxed() >= process.start_ticks.load_relaxed()) count_drop(image, drop_reason::misnested);
     if (*from.next_frame == at + 1) *from.next_frame = at;
     at->start_ticks.store_relaxed(frame_busy);
     return;
