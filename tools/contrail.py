@@ -55,7 +55,7 @@ class Layout:
 
 MAGIC = 0x1A0A0D4C52544389
 MAGIC_BYTES = MAGIC.to_bytes(8, "little")
-FORMAT_MAJOR, FORMAT_MINOR = 1, 1
+FORMAT_MAJOR, FORMAT_MINOR = 1, 2
 SUPERBLOCK = Layout(
     magic="Q", version_major="H", version_minor="H", superblock_bytes="I", kind="I", source="I", image_bytes="Q",
     base_address="Q", slots_offset="Q", slot_bytes="I", slot_count="I", chunk_states_offset="Q", chunks_offset="Q",
@@ -63,14 +63,15 @@ SUPERBLOCK = Layout(
     bindings_bytes="Q", late_bindings_offset="Q", scratch_offset="Q", scratch_bytes="Q", pid="I", lane_count="I",
     frame_bytes="I", frame_count="I", lane_first_frame="4I", tick_hz="Q", start="4Q", ready="4Q", executable="256s",
     host="64s", next_ticket="Q", next_id="Q", arena_used="Q", attached="Q", attached_slots="Q", dropped="8Q",
-    overwritten_ticks="Q", reserved_counters="2Q",
+    overwritten_ticks="Q", next_span="Q", next_flow="Q",
     dump="4Q", window_ns="Q", cutoff_ticks="Q", dump_sequence="I", dump_signal="I", dump_tid="I", reserved0="I",
-    storage="I", ended="I", end="4Q", crash="64s")
+    storage="I", ended="I", end="4Q", crash="64s", spans_offset="Q", span_bytes="I", span_count="I", seed="2Q")
 CRASH = Layout(cause="I", signal="I", code="i", tid="I", address="Q", sender="I", reserved="I", thread="32s")
 SLOT = Layout(state="Q", tid_index="2I", owner_object="Q", attach_ticks="Q", name_version="Q", name="32s")
 LANE = Layout(cursor="Q", deadline="Q", epoch_base="Q", chunk="Q", extra_words="Q", words_before="Q",
               anchor_ticks="Q", dropped="Q")
 FRAME = Layout(word="Q", owner="Q", start_ticks="Q", stack_pointer="Q")
+SPAN = Layout(state="Q", binding="2I", words="8Q", payload="20Q", reserved="2Q")
 CHUNK = Layout(ticket="Q", extent="2I", writer="2I", tid_lane="2I", words_before="Q", records_before="Q",
                epoch_base="Q", sealed_ticks="Q", anchor="4Q", thread_name="32s")
 BINDING = Layout(bytes="I", id="H", kind="B", flags="B", type_id="Q", line="I", field_count="H",
@@ -83,28 +84,30 @@ END_OF_DUMP = Layout(bytes="I", id="H", kind="B", flags="B", total_bytes="Q", ch
 SUPERBLOCK_BYTES, SLOT_BYTES, CHUNK_BYTES, CHUNK_HEADER_BYTES = 4096, 16384, 8192, 128
 LANES_OFFSET, LANE_COUNT, FRAMES_OFFSET, FRAME_BYTES, FRAME_COUNT = 256, 3, 448, 192, 83
 FRAME_PAYLOAD_OFFSET, FRAME_PAYLOAD_WORDS = 32, 20
+SPAN_PAYLOAD_OFFSET = 80
 EPOCH_TICKS, ANCHOR_WORD = 2**23, 4 << 6 | 1 << 2 | 3
 LIVE, DUMP = 1, 2
 IN_MEMORY, IN_FILE = 0, 1
 NOT_ENDED, STOPPED, EXITED = 0, 1, 2
 NO_CRASH, BY_SIGNAL, BY_TERMINATE = 0, 1, 2
-REGION, INSTANT, COUNTER, LOG, EVENT_TYPE, OVERFLOW, END = 1, 2, 3, 4, 5, 6, 255
+REGION, INSTANT, COUNTER, LOG, EVENT_TYPE, OVERFLOW, TASK, ASYNC, FRAME_MARK, END = 1, 2, 3, 4, 5, 6, 7, 8, 9, 255
 OVERFLOW_ID = 0xFFFE  # what found no room has it; its index is 0
 UNKNOWN = 0  # of an id without a binding; no kind of the format
 KINDS = {UNKNOWN: "?", REGION: "region", INSTANT: "instant", COUNTER: "counter", LOG: "log", EVENT_TYPE: "event type",
-         OVERFLOW: "overflow"}
+         OVERFLOW: "overflow", TASK: "task", ASYNC: "async span", FRAME_MARK: "frame"}
 FLAG_CUT, FLAG_DYNAMIC, STRING_CUT = 1, 2, 0x8000
+BLOCKED_SHIFT, BLOCKED_ON = 4, ("", "sync", "net", "syscall", "io", "sleep", "reason 6", "reason 7")
 CLOCKS = {1: "tsc", 2: "cntvct", 3: "monotonic"}
 DROP_REASONS = ("no chunk free", "more threads than slots", "no lane free in a signal handler",
-                "regions open too deep", "regions not nested")
+                "regions open too deep", "regions not nested", "more tasks open than entries")
 (BOOLEAN, CHARACTER, INT8, UINT8, INT16, UINT16, INT32, UINT32, INT64, UINT64, INT128, UINT128, FLOAT32, FLOAT64,
- POINTER, STRING, DURATION, CODE_POINT) = range(1, 19)
+ POINTER, STRING, DURATION, CODE_POINT, FLOW_OUT, FLOW_IN) = range(1, 21)
 TYPES = {  # field_type: its name, its struct code
     BOOLEAN: ("bool", "B"), CHARACTER: ("char", "B"), INT8: ("int8", "b"), UINT8: ("uint8", "B"),
     INT16: ("int16", "h"), UINT16: ("uint16", "H"), INT32: ("int32", "i"), UINT32: ("uint32", "I"),
     INT64: ("int64", "q"), UINT64: ("uint64", "Q"), INT128: ("int128", "Qq"), UINT128: ("uint128", "QQ"),
     FLOAT32: ("float", "f"), FLOAT64: ("double", "d"), POINTER: ("pointer", "Q"), STRING: ("string", "H"),
-    DURATION: ("duration", "q"), CODE_POINT: ("code point", "I")}
+    DURATION: ("duration", "q"), CODE_POINT: ("code point", "I"), FLOW_OUT: ("flow out", "Q"), FLOW_IN: ("flow in", "Q")}
 INTEGERS = {*range(BOOLEAN, FLOAT32), CODE_POINT}  # what an enumeration can be made of
 SMALL_INTEGERS = {INT8, UINT8, INT16, UINT16, INT32, UINT32}
 
@@ -175,7 +178,7 @@ def value_json(kind: int, value: Any) -> str:
         return json_float(value, kind)
     if kind == BOOLEAN:
         return "true" if value else "false"
-    if kind == POINTER:
+    if kind in (POINTER, FLOW_OUT, FLOW_IN):
         return f'"0x{value:x}"'
     if kind == DURATION:
         return quote(duration_text(value))
@@ -395,6 +398,8 @@ class Binding:
             self.fixed_bytes = field.offset + struct.calcsize("<" + TYPES[field.type][1]) * field.count
             self.readable.append(field)
         self.keys = unique_keys(text(f.name) for f in self.readable)
+        self.arrows = [i for i, f in enumerate(self.readable) if f.type in (FLOW_OUT, FLOW_IN) and not f.is_array]
+        self.blocked = BLOCKED_ON[head.flags >> BLOCKED_SHIFT & 7]
         # Most payloads are small integers: one % operation writes them all.
         self.template: Optional[str] = None
         if not head.flags & FLAG_DYNAMIC and all(f.type in SMALL_INTEGERS and not f.is_array and f.count == 1
@@ -445,6 +450,14 @@ class Binding:
         members = {key: value_json(f.type, v) for key, f, v in zip(self.keys, self.readable, values)}
         members.update((text(key), value_json(kind, v)) for key, (kind, v) in dynamic.items())
         return ",".join(f"{quote(key)}:{v}" for key, v in members.items())
+
+    def flows(self, payload: bytes) -> List[Tuple[int, int]]:
+        """The arrows that leave or arrive here: direction, id."""
+        try:
+            values = self.read(payload)[0]
+        except Damaged:
+            return []
+        return [(self.readable[i].type, values[i]) for i in self.arrows if values[i]]
 
     def message(self, payload: bytes) -> str:
         """The text of a log record."""
@@ -576,6 +589,18 @@ class Clock:
 # All times are ticks, until Writer makes them nanoseconds. A payload is byte offset << 10 | words; 0: none.
 Record = Tuple[int, int, int, int]  # start, end, id, payload
 Async = Tuple[int, int, int, int, int]  # the same, and the tid that began it
+Span = Tuple[int, int, int, int, Tuple[int, ...]]  # the same, and SpanWords
+
+
+class SpanWords(NamedTuple):
+    """What a task or an asynchronous span is."""
+    id: int
+    parent: int
+    tid: int  # that began it
+    trace_high: int
+    trace_low: int
+    own: int  # its id in the trace, and its parent's
+    from_: int
 
 
 class Records:
@@ -585,7 +610,9 @@ class Records:
         self.regions: List[Record] = []
         self.points: List[Record] = []
         self.asyncs: List[Async] = []
-        self.all: Tuple[List[Any], ...] = (self.regions, self.points, self.asyncs)
+        self.spans: List[Span] = []
+        self.all: Tuple[List[Any], ...] = (self.regions, self.points, self.asyncs, self.spans)
+        self.switches: List[Tuple[int, int]] = []  # ticks, the thread's current task from then on
         self.anchors: List[Anchor] = []
 
     def count(self) -> int:
@@ -617,6 +644,7 @@ class Image:
         self.is_dump = self.sb.kind == DUMP
         self.cut = max(self.sb.start[0], self.sb.cutoff_ticks if self.is_dump else 0)  # records ended since then
         self.slots = self.read_slots()
+        self.spans = self.read_spans()
         self.read_chunks()
         self.read_bindings()
         self.clock = self.make_clock()
@@ -664,6 +692,16 @@ class Image:
                 slot.lanes = [LANE.read(self.data, at + LANES_OFFSET + n * LANE.size) for n in range(LANE_COUNT)]
                 slots[slot.index] = slot
         return slots
+
+    def read_spans(self) -> List[Span]:
+        """Those that were open, without an end."""
+        spans = []
+        for at in self.fitting("spans", self.sb.spans_offset, self.sb.span_count, SPAN.size) if self.sb.span_count else ():
+            span = SPAN.read(self.data, at)
+            id, words = span.binding
+            if span.state & 3 > 1 and words <= FRAME_PAYLOAD_WORDS:
+                spans.append((span.words[0], NEVER, id & 0xFFFF, -(at + SPAN_PAYLOAD_OFFSET << 10 | words), span.words[1:]))
+        return spans
 
     def read_binding(self, at: int, limit: int, earliest: int) -> int:
         """Keeps the binding at `at`, unless it is of a newer minor version; where the next one may begin."""
@@ -801,7 +839,7 @@ class Image:
             else:
                 form, words, id = w >> 2 & 15, w >> 6 & 1023, w >> 16 & 0xFFFF
                 skip = i + 1 + words
-                fixed = (0, 4, 2, 1, 3)[form] if form <= 4 else 0
+                fixed = (0, 4, 2, 1, 3, 9, 2)[form] if form <= 6 else 0
                 if skip > size or words < fixed:
                     return False
                 at = payload_of_next + 8 * i
@@ -817,7 +855,11 @@ class Image:
                 elif form == 4 and first[0] <= first[1] and oldest <= first[1] <= latest:
                     out.asyncs.append((max(first[0], min(earliest, first[1])), first[1], id, payload,
                                        first[2] & 0xFFFFFFFF))
-                elif form <= 4:
+                elif form == 5 and first[1] <= first[0] and oldest <= first[0] <= latest:
+                    out.spans.append((max(first[1], min(earliest, first[0])), first[0], id, payload, first[2:]))
+                elif form == 6 and oldest <= first[0] <= latest:
+                    out.switches.append(first)
+                elif form <= 6:
                     return False  # a time that cannot be; other forms are of a newer minor version
         return True
 
@@ -896,9 +938,11 @@ class Track(Records):
                     new.keep_from(image.cut)
                 for records, more in zip(self.all, new.all):
                     records += more
+                self.switches += new.switches
         if len(lanes) > 1:
             self.regions.sort(key=itemgetter(1))
             self.points.sort(key=itemgetter(1))
+            self.switches.sort(key=itemgetter(0))
         self.dropped = sum(lane.dropped for life in self.lives if life.slot for lane in life.slot.lanes)
         return damaged
 
@@ -937,7 +981,12 @@ class Trace:
             track.regions.reverse()
             track.regions[:0] = track.unfinished
             track.regions.sort(key=itemgetter(0))
-        firsts = (r[0] for t in self.tracks for r in chain(t.regions[:1], t.points, t.asyncs))
+        ended = {s[4][0] for t in self.tracks for s in t.spans}
+        now = max(self.now, self.newest)
+        self.open_spans = [(start, max(now, start), *rest) for start, _, *rest in image.spans
+                           if rest[2][0] not in ended and image.sb.start[0] <= start <= image.latest]
+        firsts = (r[0] for t in self.tracks for r in chain(t.regions[:1], t.points, t.asyncs, t.spans))
+        firsts = chain(firsts, (s[0] for s in self.open_spans))
         self.first = image.clock.ns(min(firsts, default=self.now))
 
     def make_tracks(self) -> List[Track]:
@@ -1025,6 +1074,9 @@ class Writer:
         self.crash = crash_of(trace)
         self.async_id = 0
         self.counters: List[Tuple[int, str]] = []
+        self.marks: Dict[int, List[Tuple[int, Track]]] = defaultdict(list)  # of frames, by id
+        spans = chain(trace.open_spans, *(t.spans for t in trace.tracks))
+        self.tasks = {s[4][0]: f"{self.bindings[s[2]].name} 0x{s[4][0]:x}" for s in spans}
         self.ns = lambda ticks: trace.image.clock.ns(ticks) - trace.first  # since the first event
 
     def head(self, phase: str, track: Track, id: int, name: Optional[str] = None) -> str:
@@ -1036,16 +1088,32 @@ class Writer:
         return (f',\n{{"ph":"{phase}","pid":{self.pid},"tid":{track.tid},"cat":{category},"name":{quote(name)},')
 
     def arguments(self, id: int, payload: int, *extra: str) -> str:
-        """An event's last member and its closing brace. A negative payload marks an unfinished region."""
+        """An event's last members and its closing brace. A negative payload marks an unfinished region."""
         binding = self.bindings[id]
         inside = [binding.arguments(self.payload(payload))] if self.with_arguments and payload & 1023 else []
         inside += extra
+        if binding.blocked:
+            inside.append(f'"blocked on":"{binding.blocked}"')
         if payload < 0:
             inside.append('"unfinished":true')
         if self.sources and binding.source:
             inside.append(f'"src":{quote(binding.source)}')
         inside = [i for i in inside if i]
-        return f',"args":{{{",".join(inside)}}}}}' if inside else "}"
+        members = f',"args":{{{",".join(inside)}}}}}' if inside else "}"
+        if binding.arrows and binding.kind == REGION:  # one arrow can be a member of the slice itself; see also points
+            for kind, arrow in binding.flows(self.payload(payload))[:1]:
+                members = f',"bind_id":"0x{arrow:x}","flow_{"out" if kind == FLOW_OUT else "in"}":true{members}'
+        return members
+
+    def arrows(self, track: Track, time: str, id: int, payload: int) -> Iterator[str]:
+        """The arrows of an event that it cannot carry itself, as events that bind to the slice around them."""
+        flows = self.bindings[id].flows(self.payload(payload))
+        for kind, arrow in flows[1:] if self.bindings[id].kind == REGION else flows:
+            yield f'{self.head("s" if kind == FLOW_OUT else "f", track, id)}"id":"0x{arrow:x}","bp":"e","ts":{time}}}'
+
+    def task(self, id: int) -> str:
+        """What an event says of the task that it belongs to."""
+        return f'"task":{quote(self.tasks.get(id, f"0x{id:x}"))}' if id and self.with_arguments else ""
 
     def payload(self, payload: int) -> bytes:
         at = abs(payload) >> 10
@@ -1067,7 +1135,9 @@ class Writer:
         """The regions of a thread as X events that nest strictly, and those that cannot as async events; in blocks."""
         base, clock = self.trace.first, self.trace.image.clock
         heads = {id: self.head("X", track, id) + '"ts":' for id in set(map(itemgetter(2), track.regions))}
-        plain = self.sources  # then even regions without arguments have some
+        plain = self.sources or any(self.bindings[id].blocked for id in heads)  # these have more arguments than their own
+        switches, current, now = track.switches + [(FOREVER, 0)], 0, ""
+        next_switch = switches[0][0]
         out: List[str] = []
         add = out.append
         stack: List[Tuple[int, int]] = []
@@ -1077,6 +1147,10 @@ class Writer:
         high = c = m = s = -1
         for block in range(0, len(track.regions), BLOCK):
             for start, end, id, payload in track.regions[block:block + BLOCK]:
+                while start >= next_switch:
+                    now = self.task(switches[current][1])
+                    current += 1
+                    next_switch = switches[current][0]
                 if start >= high:  # another line of the clock, that of nanoseconds since the trace's first event
                     (c, m, s), high = clock.line(start)
                     c -= base << s
@@ -1102,7 +1176,7 @@ class Writer:
                     floor = start
                 if recorded_end > limit or len(stack) >= VIEWER_DEPTH:
                     add(self.async_pair(track, track.tid, (start, max(start, recorded_end), id, payload),
-                                        '"overlaps":true'))
+                                        '"overlaps":true', now))
                     continue
                 push((top, limit))
                 top, limit = end, recorded_end
@@ -1110,9 +1184,11 @@ class Writer:
                 if duration:
                     opened = start
                 whole = start // 1000
-                if payload or plain:
+                if payload or plain or now:
                     add(f"{heads[id]}{whole}{TO_DURATION[start - whole * 1000]}{microseconds(duration)}"
-                        f"{self.arguments(id, payload)}")
+                        f"{self.arguments(id, payload, now)}")
+                    if self.bindings[id].arrows:
+                        out += self.arrows(track, microseconds(start), id, payload)
                 else:
                     add(f"{heads[id]}{whole}{TO_DURATION[start - whole * 1000]}"
                         f"{duration // 1000}{TO_END[duration % 1000]}")
@@ -1129,40 +1205,78 @@ class Writer:
         return (f"{begin}{mark}{microseconds(start)}{self.arguments(id, payload, *extra)}"
                 f"{self.head('e', track, id)}{mark}{microseconds(end)}}}")
 
+    def span(self, span: Span, tracks: Dict[int, Track], track: Optional[Track] = None) -> str:
+        """A task or an asynchronous span, on a track of its own; `track` is the thread that ended it."""
+        start, end, id, payload, words = span
+        what, binding = SpanWords(*words), self.bindings[id]
+        track = track or tracks.get(what.tid) or next(iter(tracks.values()), Track(what.tid or 1, False))
+        mark = f'"id":"0x{what.id:x}","ts":'
+        extra = [f'"parent":{quote(self.tasks.get(what.parent, f"0x{what.parent:x}"))}'] if what.parent else []
+        if what.own:
+            extra += [f'"trace id":"{what.trace_high:016x}{what.trace_low:016x}"', f'"span id":"{what.own:016x}"']
+            extra += [f'"parent span id":"{what.from_:016x}"'] if what.from_ else []
+        extra = extra if self.with_arguments else []
+        begun_by = tracks.get(what.tid, track)
+        begin = self.head("b", begun_by, id).replace('"cat":"default"', f'"cat":"{word(KINDS[binding.kind])}"', 1)
+        finish = self.head("e", begun_by, id).replace('"cat":"default"', f'"cat":"{word(KINDS[binding.kind])}"', 1)
+        if track is not begun_by:
+            extra.append(f'"ended on tid":{track.tid}')
+        return (f"{begin}{mark}{microseconds(self.ns(start))}{self.arguments(id, payload, *extra)}"
+                f"{finish}{mark}{microseconds(self.ns(end))}}}")
+
+    def frames(self) -> Iterator[str]:
+        """What lies between two marks of the same name: a frame, numbered, on a track of its own."""
+        for id, marks in self.marks.items():
+            marks.sort(key=itemgetter(0))
+            for number, ((begin, track), (end, _)) in enumerate(zip(marks, marks[1:]), 1):
+                yield self.async_pair(track, track.tid, (self.ns(begin), self.ns(end), id, 0), f'"frame":{number}')
+
     def points(self, track: Track) -> Iterator[str]:
+        switches, current, now = track.switches + [(FOREVER, 0)], 0, ""
         heads = {id: self.head("i", track, id) + '"s":"t","ts":' for id in set(map(itemgetter(2), track.points))}
         for ticks, _, id, payload in track.points:
             binding, time = self.bindings[id], microseconds(self.ns(ticks))
-            value = self.counter_value(binding, payload) if binding.kind == COUNTER else None
-            if value is not None:
-                event = f'{self.head("C", track, id)}"ts":{time},"args":{{"value":{value}}}}}'
+            while ticks >= switches[current][0]:
+                now = self.task(switches[current][1])
+                current += 1
+            series = self.counter_series(binding, payload) if binding.kind == COUNTER else None
+            if series:
+                event = f'{self.head("C", track, id)}"ts":{time},"args":{{{series}}}}}'
                 self.counters.append((ticks, event))
+            elif binding.kind == FRAME_MARK:
+                self.marks[id].append((ticks, track))
             elif binding.kind == LOG:
                 message = binding.message(self.payload(payload))
                 shown = message if len(message) <= MAX_LOG_NAME else message[:MAX_LOG_NAME] + "\u2026"
                 extra = [f'"message":{quote(message)}'] if self.with_arguments else []
-                yield f'{self.head("i", track, id, shown)}"s":"t","ts":{time}{self.arguments(id, 0, *extra)}'
+                yield f'{self.head("i", track, id, shown)}"s":"t","ts":{time}{self.arguments(id, 0, *extra, now)}'
             else:
-                yield f"{heads[id]}{time}{self.arguments(id, payload)}"
+                yield f"{heads[id]}{time}{self.arguments(id, payload, now)}"
+                yield from self.arrows(track, time, id, payload) if binding.arrows else ()
 
-    def counter_value(self, binding: Binding, payload: int) -> Optional[str]:
-        """None when it is no number, which only damage brings about."""
+    def counter_series(self, binding: Binding, payload: int) -> str:
+        """Empty when nothing in it is a number, which only damage brings about."""
         try:
-            value = binding.read(self.payload(payload))[0][0]
-        except (Damaged, IndexError):
-            return None
-        kind = binding.readable[0].type if isinstance(value, float) else INT64
-        return None if isinstance(value, (bytes, list)) else value_json(kind, value)
+            values = binding.read(self.payload(payload))[0]
+        except Damaged:
+            return ""
+        return ",".join(f"{quote(key)}:{value_json(field.type if isinstance(value, float) else INT64, value)}"
+                        for key, field, value in zip(binding.keys, binding.readable, values)
+                        if not isinstance(value, (bytes, list)))
 
     def write(self, out: BinaryIO, progress: Callable[[str], None]) -> None:
         out.write(b'{"displayTimeUnit":"ns","traceEvents":[\n')
         out.write(self.metadata_events().encode("ascii"))
+        tracks = {track.system_tid: track for track in self.trace.tracks}
         for i, track in enumerate(self.trace.tracks):
             progress(f"writing thread {i + 1} of {len(self.trace.tracks)}")
             asyncs = (self.async_pair(track, tid, (self.ns(start), self.ns(end), id, payload))
                       for start, end, id, payload, tid in track.asyncs)
-            for events in chain(self.slices(track), self.points(track), asyncs):
+            spans = (self.span(span, tracks, track) for span in track.spans)
+            for events in chain(self.slices(track), self.points(track), asyncs, spans):
                 out.write(events.encode("ascii"))
+        for events in chain((self.span(span, tracks) for span in self.trace.open_spans), self.frames()):
+            out.write(events.encode("ascii"))
         if self.crash:
             time = microseconds(max(0, self.ns(self.trace.now)))
             details = ",".join(f"{quote(key)}:{quote(value)}" for key, value in self.crash.details.items())

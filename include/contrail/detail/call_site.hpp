@@ -176,12 +176,12 @@ using region_of = typename region_for<sizeof...(Args) != 0, payload_of<binding_k
 /// How the begin of a region is compiled in: a template argument, so that translation units may choose differently.
 enum class begin_form { inlined, compact };
 
-template <begin_form Form, class Site, class Name, class... Args>
+template <begin_form Form, uint8_t Flags = 0, class Site, class Name, class... Args>
 CONTRAIL_DETAIL_ALWAYS_INLINE constexpr auto begin_region(Site, const Name&, const Args&... args) {
   if constexpr (!check_site<Site, binding_kind::region, Args...>()) {
     return plain_region();
   } else {
-    using storage = site_storage<0, Site, binding_kind::region, Args...>;
+    using storage = site_storage<Flags, Site, binding_kind::region, Args...>;
     if constexpr (Form == begin_form::compact && sizeof...(Args) == 0) {
       return region_of<Args...>(__builtin_is_constant_evaluated() ? open_region{}
                                                                   : opened_at(begin_compact(storage::value)));

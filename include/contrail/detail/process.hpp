@@ -8,6 +8,7 @@
 #include "contrail/detail/clock.hpp"
 #include "contrail/detail/image.hpp"
 #include "contrail/detail/memory.hpp"
+#include "contrail/task_context.hpp"
 #include "contrail/registry.hpp"
 
 #include <dlfcn.h>
@@ -44,6 +45,8 @@ struct image_view {
   uint64_t arena_bytes;
   atomic_word* binding_hashes;  ///< open addressing: content hash with the id in its low 16 bits
   uint64_t hash_count;          ///< a power of two
+  span_entry* spans;
+  uint64_t span_count;
   char* scratch;
   uint64_t scratch_bytes;
   uint64_t image_bytes;
@@ -90,6 +93,12 @@ struct filter_list {
 struct object_root;
 struct call_site;
 
+/// An open task or span as its owner holds it.
+struct open_span {
+  span_entry* at = nullptr;
+  task_context context{};
+};
+
 /// What is the running thread's and the calling object's own: handed to the slow half, which another object may hold.
 struct caller {
   frame** next_frame;
@@ -110,6 +119,10 @@ struct slow_half {
   void (*roll_chunk)(frame* at, uint64_t ticks);
   void (*write_point)(frame* at, uint64_t word, uint64_t stack_pointer, uint64_t* record, unsigned words);
   void (*name_thread)(caller from, const char* name, size_t size);
+  open_span (*begin_span)(caller from, call_site& site, const task_context* parent, const atomic_word* payload,
+                          unsigned words);
+  void (*end_span)(caller from, span_entry* at, uint64_t id);
+  uint64_t (*set_current_task)(caller from, uint64_t id);
   void (*object_loaded)(object_root& object);
 };
 
@@ -293,6 +306,16 @@ inline clock_anchor take_anchor(const process_state& process) {
     best = anchor;
   }
   return best;
+}
+
+// ---- ids ------------------------------------------------------------------------------------------------------
+
+/// Makes numbers that follow each other into numbers that look random, each into another one.
+inline uint64_t scramble(uint64_t x) {
+  x = (x ^ x >> 30) * 0xbf58'476d'1ce4'e5b9U;
+  x = (x ^ x >> 27) * 0x94d0'49bb'1331'11ebU;
+  x ^= x >> 31;
+  return x != 0 ? x : 1;
 }
 
 // ---- registered types ----------------------------------------------------------------------------------------

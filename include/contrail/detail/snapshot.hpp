@@ -145,6 +145,26 @@ inline bool is_listed(uint64_t state) {
   return static_cast<slot_state>(state & 0xff) == slot_state::live;
 }
 
+// ---- spans ---------------------------------------------------------------------------------------------------
+
+inline bool is_begun(uint64_t state) {
+  return (state & 3) == static_cast<uint64_t>(span_state::open) || (state & 3) == static_cast<uint64_t>(span_state::ending);
+}
+
+/// Copies an entry only if it held one span during the whole copy; else the copy is free.
+inline void copy_span(span_entry& to, const span_entry& from) {
+  // Acquire: what is in the entry was stored before it became open.
+  const uint64_t state = from.state.load_acquire();
+  memset(static_cast<void*>(&to), 0, sizeof to);
+  if (!is_begun(state)) return;
+  to.binding.store_relaxed(from.binding.load_relaxed());
+  for (unsigned i = 0; i < span_words; ++i) to.words[i].store_relaxed(from.words[i].load_relaxed());
+  for (unsigned i = 0; i < frame_payload_words; ++i) to.payload[i].store_relaxed(from.payload[i].load_relaxed());
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);  // pairs with the release fence in begin_span_slowly
+  const uint64_t after = from.state.load_acquire();  // if it has ended, its record is there for who copies the chunks next
+  if (is_begun(after) && after >> 2 == state >> 2) to.state.store_relaxed(state);
+}
+
 // ---- chunks --------------------------------------------------------------------------------------------------
 
 /// Copies one chunk with its extent filled in; false, and the copy empty with ticket 0, when it was recycled meanwhile.
@@ -239,6 +259,8 @@ inline int write_dump(process_state& process, image_view& image, const dump_requ
   // What is in them is copied later, so a slot may be free and a chunk torn by then.
   uint64_t slots = 0;
   for (uint64_t i = 0; i < image.slot_count; ++i) slots += is_listed(image.slots[i].state.load_acquire());
+  uint64_t spans = 0;
+  for (uint64_t i = 0; i < image.span_count; ++i) spans += is_begun(image.spans[i].state.load_relaxed());
   const binding& overflow = *binding_of(image, overflow_id);
   uint64_t early_end = 1;
   uint64_t early_bytes = overflow.bytes;
@@ -256,14 +278,16 @@ inline int write_dump(process_state& process, image_view& image, const dump_requ
   super.attached_slots.store_relaxed(live.attached_slots.load_relaxed());
   for (unsigned i = 0; i < 8; ++i) super.dropped[i].store_relaxed(live.dropped[i].load_relaxed());
   super.overwritten_ticks.store_relaxed(live.overwritten_ticks.load_relaxed());
-  memset(static_cast<void*>(&super.reserved_counters), 0, sizeof super.reserved_counters);
+  super.next_span.store_relaxed(live.next_span.load_relaxed());
+  super.next_flow.store_relaxed(live.next_flow.load_relaxed());
   super.kind = image_kind::dump;
   super.tick_hz = tick_hz;
   super.base_address = reinterpret_cast<uint64_t>(image.super);
   super.slots_offset = sizeof(superblock);
   super.slot_count = static_cast<uint32_t>(slots);
   super.chunk_states_offset = 0;
-  super.bindings_offset = super.slots_offset + slots * sizeof(thread_slot);
+  const uint64_t spans_offset = super.slots_offset + slots * sizeof(thread_slot);
+  super.bindings_offset = spans_offset + spans * sizeof(span_entry);
   super.bindings_bytes = early_bytes;
   super.binding_index_offset = 0;
   super.binding_index_count = 0;
@@ -282,6 +306,9 @@ inline int write_dump(process_state& process, image_view& image, const dump_requ
   super.reserved0 = 0;
   memset(static_cast<void*>(&super.storage), 0, sizeof super - __builtin_offsetof(superblock, storage));
   if (request.crash != nullptr) super.crash = *request.crash;
+  super.spans_offset = spans_offset;
+  super.span_bytes = sizeof(span_entry);
+  super.span_count = static_cast<uint32_t>(spans);
   output.add(&super, sizeof super);
 
   uint64_t copied = 0;
@@ -292,6 +319,14 @@ inline int write_dump(process_state& process, image_view& image, const dump_requ
     ++copied;
   }
   for (; copied < slots; ++copied) memset(output.reserve(sizeof(thread_slot)), 0, sizeof(thread_slot));
+
+  copied = 0;
+  for (uint64_t i = 0; i < image.span_count && copied < spans; ++i) {
+    if (!is_begun(image.spans[i].state.load_relaxed())) continue;
+    copy_span(*reinterpret_cast<span_entry*>(output.reserve(sizeof(span_entry))), image.spans[i]);
+    ++copied;
+  }
+  for (; copied < spans; ++copied) memset(output.reserve(sizeof(span_entry)), 0, sizeof(span_entry));
 
   output.add(&overflow, overflow.bytes);
   for (uint64_t id = 1; id < early_end; ++id) {
