@@ -1292,7 +1292,7 @@ class Writer:
 # ---- canonical text: docs/text.md. C++ makes the same bytes of the same image (tests/python/test_agreement.py) ----
 
 BITS = {FLOAT32: UINT32, FLOAT64: UINT64}  # floating point is shown as it is stored
-HEX_DIGITS = {FLOAT32: 8, FLOAT64: 16, POINTER: 1}  # at least
+HEX_DIGITS = {FLOAT32: 8, FLOAT64: 16, POINTER: 1, FLOW_OUT: 1, FLOW_IN: 1}  # at least
 MAX_EVENT_NAME = 60  # bytes of each name in a line of an event; whole names stand in the lines of the bindings
 NOT_PLAIN = re.compile(r'[^ !#-\[\]-~]')
 
@@ -1387,7 +1387,7 @@ class TextWriter:
     def events(self, track: Track) -> Iterator[str]:
         ns = self.ns
         yield (f"thread {track.system_tid} {quoted(track.given_name)} regions {len(track.regions)} points "
-               f"{len(track.points)} async {len(track.asyncs)} open {len(track.unfinished)} overwritten "
+               f"{len(track.points)} async {len(track.asyncs)} spans {len(track.spans)} open {len(track.unfinished)} overwritten "
                f"{min(track.overwritten, NEVER)} missing {min(track.lost, NEVER)} dropped {min(track.dropped, NEVER)}"
                f"{' again' if track.again else ''}\n")
         heads = {r[2]: self.head(r[2]) for records in track.all for r in records}
@@ -1400,11 +1400,20 @@ class TextWriter:
         for start, end, id, payload, tid in track.asyncs:
             begin = ns(start)
             yield f"async {begin} {ns(end) - begin} {tid}{heads[id]}{self.fields(id, payload)}"
+        yield from (self.span("span", span) for span in track.spans)
+        yield from (f"task {ns(ticks)} {id}\n" for ticks, id in track.switches)
+
+    def span(self, form: str, span: Span) -> str:
+        start, end, id, payload, words = span
+        what, begin = SpanWords(*words), self.ns(start)
+        return (f"{form} {begin} {self.ns(end) - begin} {what.id} {what.parent} {what.tid} {what.trace_high:016x}"
+                f"{what.trace_low:016x} {what.own:016x} {what.from_:016x}{self.head(id)}{self.fields(id, payload)}")
 
     def lines(self) -> Iterator[str]:
         yield from self.summary()
         for track in self.trace.tracks:
             yield from self.events(track)
+        yield from (self.span("open-span", span) for span in self.trace.open_spans)
         self.image.warn_of_unknown_ids()
         yield from (f"note {quoted(note.encode())}\n" for note in self.image.notes)
         yield from (f"warning {quoted(warning.encode())}\n" for warning in self.image.warnings)

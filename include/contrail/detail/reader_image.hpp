@@ -25,6 +25,7 @@ class reader_image {
     if (!read_superblock()) return;
     cut_ = std::max(start().ticks, is_dump_ ? in_superblock(offsetof(superblock, cutoff_ticks)) : 0);
     read_slots();
+    read_spans();
     read_chunks();
     read_bindings();
     make_clock();
@@ -46,6 +47,8 @@ class reader_image {
   const reader_clock& clock() const { return clock_; }
   const std::vector<reader_slot>& slots() const { return slots_; }
   const std::vector<reader_chunk>& chunks() const { return chunks_; }  ///< by ticket
+  const std::vector<reader_record>& open_spans() const { return open_spans_; }
+  uint64_t latest() const { return latest_; }
   std::vector<std::string>& warnings() { return warnings_; }
   const std::vector<std::string>& warnings() const { return warnings_; }
   const std::vector<std::string>& notes() const { return notes_; }
@@ -86,6 +89,7 @@ class reader_image {
 
   bool read_superblock();
   void read_slots();
+  void read_spans();
   void read_chunks();
   uint64_t open_end(uint64_t at) const;
   void read_bindings();
@@ -132,6 +136,7 @@ class reader_image {
   bool is_dump_ = false;
   uint64_t tick_hz_ = 0, cut_ = 0, latest_ = 0, torn_ = 0;
   std::vector<reader_slot> slots_;
+  std::vector<reader_record> open_spans_;
   std::vector<uint32_t> slot_by_index_;  ///< order in slots_ by (index, order)
   std::vector<reader_chunk> chunks_;
   std::deque<event_binding> bindings_;  ///< in the order in which they were met; none moves
@@ -289,6 +294,20 @@ inline void reader_image::read_chunks() {
   if (damaged != 0) warn(std::to_string(damaged) + of + "are damaged");
 }
 
+/// Those that were open, without an end.
+inline void reader_image::read_spans() {
+  const uint64_t count = data_.u32(offsetof(superblock, span_count));
+  if (count == 0) return;
+  const entries all = fitting("spans", data_.u64(offsetof(superblock, spans_offset)), count, sizeof(span_entry));
+  for (uint64_t at = all.at; at < all.end(); at += sizeof(span_entry)) {
+    const uint64_t state = data_.u64(at + offsetof(span_entry, state)), bound = data_.u64(at + offsetof(span_entry, binding));
+    const uint64_t words = bound >> 32;
+    if ((state & 3) < static_cast<uint64_t>(span_state::open) || words > frame_payload_words) continue;
+    open_spans_.push_back({data_.u64(at + offsetof(span_entry, words)), never, at + offsetof(span_entry, payload),
+                           static_cast<uint16_t>(bound), static_cast<uint16_t>(words | reader_record::open_mark), 0});
+  }
+}
+
 /// Keeps the binding at `at`, unless it is of a newer minor version. False if it is damaged, or within another one.
 inline bool reader_image::read_binding_at(uint64_t at, uint64_t limit) {
   if (at < bindings_read_to_ || at > limit || limit - at < sizeof(binding)) return false;
@@ -299,7 +318,7 @@ inline bool reader_image::read_binding_at(uint64_t at, uint64_t limit) {
   if (kind == static_cast<uint8_t>(binding_kind::end_of_dump)) {
     if (!data_.has(at, sizeof(end_of_dump))) return false;
     end_of_dump_at_ = at;
-  } else if (kind != 0 && kind <= static_cast<uint8_t>(binding_kind::overflow) && binding_of(id) == nullptr) {
+  } else if (kind != 0 && kind <= static_cast<uint8_t>(binding_kind::frame_mark) && binding_of(id) == nullptr) {
     event_binding found;
     if (!read_binding(data_.part(at, size), found)) return false;
     bindings_.push_back(std::move(found));
