@@ -1074,7 +1074,7 @@ class Writer:
         self.crash = crash_of(trace)
         self.async_id = 0
         self.counters: List[Tuple[int, str]] = []
-        self.marks: Dict[int, List[Tuple[int, Track]]] = defaultdict(list)  # of frames, by id
+        self.marks: Dict[Tuple[str, str], List[Tuple[int, int, Track]]] = defaultdict(list)  # of frames
         spans = chain(trace.open_spans, *(t.spans for t in trace.tracks))
         self.tasks = {s[4][0]: f"{self.bindings[s[2]].name} 0x{s[4][0]:x}" for s in spans}
         self.ns = lambda ticks: trace.image.clock.ns(ticks) - trace.first  # since the first event
@@ -1100,16 +1100,10 @@ class Writer:
             inside.append(f'"src":{quote(binding.source)}')
         inside = [i for i in inside if i]
         members = f',"args":{{{",".join(inside)}}}}}' if inside else "}"
-        if binding.arrows and binding.kind == REGION:  # one arrow can be a member of the slice itself; see also points
+        if binding.arrows:  # a slice carries one
             for kind, arrow in binding.flows(self.payload(payload))[:1]:
                 members = f',"bind_id":"0x{arrow:x}","flow_{"out" if kind == FLOW_OUT else "in"}":true{members}'
         return members
-
-    def arrows(self, track: Track, time: str, id: int, payload: int) -> Iterator[str]:
-        """The arrows of an event that it cannot carry itself, as events that bind to the slice around them."""
-        flows = self.bindings[id].flows(self.payload(payload))
-        for kind, arrow in flows[1:] if self.bindings[id].kind == REGION else flows:
-            yield f'{self.head("s" if kind == FLOW_OUT else "f", track, id)}"id":"0x{arrow:x}","bp":"e","ts":{time}}}'
 
     def task(self, id: int) -> str:
         """What an event says of the task that it belongs to."""
@@ -1134,7 +1128,12 @@ class Writer:
     def slices(self, track: Track) -> Iterable[str]:
         """The regions of a thread as X events that nest strictly, and those that cannot as async events; in blocks."""
         base, clock = self.trace.first, self.trace.image.clock
-        heads = {id: self.head("X", track, id) + '"ts":' for id in set(map(itemgetter(2), track.regions))}
+        arrows = {id for id in set(map(itemgetter(2), track.points)) if self.bindings[id].arrows}
+        regions = track.regions
+        if arrows:
+            regions = sorted(regions + [p for p in track.points if p[2] in arrows and self.bindings[p[2]].kind != LOG],
+                             key=itemgetter(0))
+        heads = {id: self.head("X", track, id) + '"ts":' for id in set(map(itemgetter(2), regions))}
         plain = self.sources or any(self.bindings[id].blocked for id in heads)  # these have more arguments than their own
         switches, current, now = track.switches + [(FOREVER, 0)], 0, ""
         next_switch = switches[0][0]
@@ -1145,8 +1144,8 @@ class Writer:
         top = limit = FOREVER  # the end of the slice that is open now: as written, and as recorded
         floor = opened = empty = -FOREVER  # newest start that was moved, start of a slice, and empty slice
         high = c = m = s = -1
-        for block in range(0, len(track.regions), BLOCK):
-            for start, end, id, payload in track.regions[block:block + BLOCK]:
+        for block in range(0, len(regions), BLOCK):
+            for start, end, id, payload in regions[block:block + BLOCK]:
                 while start >= next_switch:
                     now = self.task(switches[current][1])
                     current += 1
@@ -1187,8 +1186,6 @@ class Writer:
                 if payload or plain or now:
                     add(f"{heads[id]}{whole}{TO_DURATION[start - whole * 1000]}{microseconds(duration)}"
                         f"{self.arguments(id, payload, now)}")
-                    if self.bindings[id].arrows:
-                        out += self.arrows(track, microseconds(start), id, payload)
                 else:
                     add(f"{heads[id]}{whole}{TO_DURATION[start - whole * 1000]}"
                         f"{duration // 1000}{TO_END[duration % 1000]}")
@@ -1226,9 +1223,9 @@ class Writer:
 
     def frames(self) -> Iterator[str]:
         """What lies between two marks of the same name: a frame, numbered, on a track of its own."""
-        for id, marks in self.marks.items():
+        for marks in self.marks.values():
             marks.sort(key=itemgetter(0))
-            for number, ((begin, track), (end, _)) in enumerate(zip(marks, marks[1:]), 1):
+            for number, ((begin, id, track), (end, *_)) in enumerate(zip(marks, marks[1:]), 1):
                 yield self.async_pair(track, track.tid, (self.ns(begin), self.ns(end), id, 0), f'"frame":{number}')
 
     def points(self, track: Track) -> Iterator[str]:
@@ -1244,7 +1241,9 @@ class Writer:
                 event = f'{self.head("C", track, id)}"ts":{time},"args":{{{series}}}}}'
                 self.counters.append((ticks, event))
             elif binding.kind == FRAME_MARK:
-                self.marks[id].append((ticks, track))
+                self.marks[binding.category, binding.name].append((ticks, id, track))
+            elif binding.arrows and binding.kind != LOG:
+                continue  # an empty slice, since no viewer draws arrows to instants
             elif binding.kind == LOG:
                 message = binding.message(self.payload(payload))
                 shown = message if len(message) <= MAX_LOG_NAME else message[:MAX_LOG_NAME] + "\u2026"
@@ -1252,7 +1251,6 @@ class Writer:
                 yield f'{self.head("i", track, id, shown)}"s":"t","ts":{time}{self.arguments(id, 0, *extra, now)}'
             else:
                 yield f"{heads[id]}{time}{self.arguments(id, payload, now)}"
-                yield from self.arrows(track, time, id, payload) if binding.arrows else ()
 
     def counter_series(self, binding: Binding, payload: int) -> str:
         """Empty when nothing in it is a number, which only damage brings about."""
