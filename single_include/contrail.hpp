@@ -441,7 +441,9 @@ enum class field_type : uint8_t {
   pointer = 15,  ///< 8 bytes
   string = 16,   ///< 2 bytes: bits [14:0] its bytes in the tail, bit 15 set when it was cut
   duration = 17,  ///< std::chrono durations, int64 nanoseconds, saturated
-  code_point = 18  ///< wchar_t, char16_t, char32_t, as uint32
+  code_point = 18,  ///< wchar_t, char16_t, char32_t, as uint32
+  flow_out = 19,    ///< 8 bytes: the id of a flow that leaves this record; 0 is none
+  flow_in = 20      ///< the same of one that arrives
 };
 
 namespace detail CONTRAIL_DETAIL_HIDDEN {
@@ -450,7 +452,7 @@ namespace detail CONTRAIL_DETAIL_HIDDEN {
 /// The file begins with the bytes 89 43 54 52 4c 0d 0a 1a ("\x89CTRL\r\n\x1a").
 inline constexpr uint64_t complement_of_image_magic = ~0x1a0a'0d4c'5254'4389ULL;
 inline constexpr uint16_t format_major = 1;  ///< a reader refuses another major version
-inline constexpr uint16_t format_minor = 1;  ///< a reader accepts any minor version and skips what it does not know
+inline constexpr uint16_t format_minor = 2;  ///< a reader accepts any minor version and skips what it does not know
 
 // ---- time ----------------------------------------------------------------------------------------------------
 
@@ -485,6 +487,8 @@ enum class long_form : unsigned {
   region = 2,        ///< start ticks, end ticks, payload
   point = 3,         ///< ticks, payload
   async_region = 4,  ///< start ticks, end ticks, tid of the thread that began it, payload
+  span = 5,          ///< span_words words as in span_entry::words with the end ticks first, payload
+  current_task = 6,  ///< ticks, id of the span that is the thread's current task from then on, or 0
 };
 
 inline constexpr unsigned id_shift = 2;
@@ -604,12 +608,41 @@ struct alignas(64) thread_slot {
   atomic_word taking[3];        ///< live: by lane, the ticket by which it is about to take a chunk; 0: none
   atomic_word recount[3];       ///< live: by lane, 1 if a jump may have left its count of words wrong
   atomic_word interrupted[3];   ///< live: by lane, address of the frame to go back to when its first region ends; 0: none
-  atomic_word reserved[12];
+  atomic_word current_task;     ///< id of a span, 0: none
+  atomic_word reserved[11];
   lane lanes[lane_count];
   frame frames[frame_count];
 };
 static_assert(sizeof(thread_slot) == 16384 && __builtin_offsetof(thread_slot, lanes) == 256 &&
               __builtin_offsetof(thread_slot, frames) == 448);
+
+// ---- spans ---------------------------------------------------------------------------------------------------
+
+/// What begins on one thread and may end on another: a task, or an asynchronous span. Its place while it is open; when it
+/// ends it becomes one record.
+enum class span_state : uint64_t { free = 0, claimed = 1, open = 2, ending = 3 };
+
+/// Words of a span, in its entry and, with the end before them, in its record.
+enum span_word : unsigned {
+  span_start,       ///< ticks
+  span_id,          ///< unique in the process: generation * count of entries + index of its entry
+  span_parent,      ///< id of the parent in this process, 0 if there is none
+  span_tid,         ///< of the thread that began it
+  span_trace_high,  ///< of a task: the trace that it belongs to, as in W3C Trace Context, 128 bits
+  span_trace_low,
+  span_own,         ///< its own id in that trace
+  span_from,        ///< the parent's id in that trace, which may be another process's; 0: it is a root
+  span_words
+};
+
+struct alignas(64) span_entry {
+  atomic_word state;    ///< generation << 2 | span_state
+  atomic_word binding;  ///< id of its call site, and above bit 32 the words of payload
+  atomic_word words[span_words];
+  atomic_word payload[frame_payload_words];
+  atomic_word reserved[2];
+};
+static_assert(sizeof(span_entry) == 256);
 
 // ---- bindings ------------------------------------------------------------------------------------------------
 
@@ -620,11 +653,21 @@ enum class binding_kind : uint8_t {
   log = 4,        ///< the name is the format string
   event_type = 5,
   overflow = 6,
+  task = 7,
+  async_span = 8,
+  frame_mark = 9,  ///< where a frame of a loop ends and the next one begins
   end_of_dump = 255
 };
 
 inline constexpr uint8_t binding_flag_cut = 1;      ///< a string or the schema was cut to fit
 inline constexpr uint8_t binding_flag_dynamic = 2;  ///< records may carry fields set at run time after the payload
+inline constexpr unsigned binding_blocked_shift = 4;  ///< bits [6:4]: of a region in which the thread waits, a blocked_on; else 0
+
+/// What a thread waits for in a region of TRACE_BLOCKED.
+enum class blocked_on : uint8_t { sync = 1, net = 2, syscall = 3, io = 4, sleep = 5 };
+constexpr uint8_t blocked_flag(blocked_on reason) {
+  return static_cast<uint8_t>(static_cast<unsigned>(reason) << binding_blocked_shift);
+}
 
 /// Followed by `field_count` binding_field, `enumerator_count` binding_enumerator, then the strings without
 /// terminators: name, category, file, function, each field's name, each enumerator's name; padded to 8 bytes.
@@ -710,6 +753,7 @@ enum class drop_reason : unsigned {
   no_lane,       ///< a signal handler found all lanes of its thread in use
   too_deep,      ///< more open regions than a lane's stack holds
   misnested,     ///< a region whose frame was taken away before it ended
+  no_span,       ///< more open tasks and asynchronous spans than there are entries
   count
 };
 
@@ -756,7 +800,8 @@ struct superblock {
   atomic_word attached_slots;  ///< slots in use
   atomic_word dropped[8];
   atomic_word overwritten_ticks;  ///< the newest moment of which records were overwritten: all threads' are there after it
-  atomic_word reserved_counters[2];
+  atomic_word next_span;   ///< where the next span's search for a free entry begins
+  atomic_word next_flow;
   // 688: only in dumps
   clock_anchor dump;       ///< when the dump began
   uint64_t window_ns;      ///< asked for; 0: all
@@ -771,11 +816,16 @@ struct superblock {
   clock_anchor end;        ///< when it ended; filled in before `ended` is
   // 792
   crash_note crash;
-  uint8_t reserved[4096 - 856];
+  // 856
+  uint64_t spans_offset;
+  uint32_t span_bytes;
+  uint32_t span_count;
+  uint64_t seed[2];  ///< random; ids of traces, tasks and flows are made of it
+  uint8_t reserved[4096 - 888];
 };
 static_assert(sizeof(superblock) == 4096 && __builtin_offsetof(superblock, pid) == 136 &&
               __builtin_offsetof(superblock, next_ticket) == 560 && __builtin_offsetof(superblock, dump) == 688 &&
-              __builtin_offsetof(superblock, reserved) == 856);
+              __builtin_offsetof(superblock, reserved) == 888);
 
 }  // namespace detail
 CONTRAIL_DETAIL_NAMESPACE_END
@@ -804,6 +854,76 @@ CONTRAIL_DETAIL_ALWAYS_INLINE const char* strstr(const char* in, const char* wha
 CONTRAIL_DETAIL_ALWAYS_INLINE constexpr size_t strlen(const char* text) { return __builtin_strlen(text); }
 
 }  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/task_context.hpp =====================================================================================
+// What names a task to others: to threads of this process, and by W3C Trace Context to other processes and tracing systems.
+#ifndef CONTRAIL_TASK_CONTEXT_HPP
+#define CONTRAIL_TASK_CONTEXT_HPP
+
+#include <stdint.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+
+inline constexpr unsigned traceparent_bytes = 55;
+
+/// The name of a task, to be copied and passed on: it keeps nothing alive. Empty if there is no task.
+struct task_context {
+  uint64_t id = 0;          ///< in this process; 0: none, or a task of another process
+  uint64_t trace_high = 0;  ///< the trace id, 128 bits; 0: none
+  uint64_t trace_low = 0;
+  uint64_t span = 0;        ///< the task's own id in that trace
+
+  constexpr explicit operator bool() const { return id != 0 || span != 0; }
+
+  /// Of the text of a `traceparent` header, as another process sent it: a task that has it as its parent joins that trace.
+  /// Empty where the text is null, malformed, or of all zeros.
+  // Async-signal-safe.
+  static constexpr task_context from_traceparent(const char* text) {
+    task_context found;
+    uint64_t version = 0, flags = 0;
+    const bool is_good = text != nullptr && take_hex(text, 2, '-', version) && take_hex(text, 16, 0, found.trace_high) &&
+                         take_hex(text, 16, '-', found.trace_low) && take_hex(text, 16, '-', found.span) &&
+                         take_hex(text, 2, 0, flags);
+    // Later versions may have more behind a dash.
+    if (!is_good || version == 0xff || (*text != '\0' && (version == 0 || *text != '-'))) return {};
+    if ((found.trace_high | found.trace_low) == 0 || found.span == 0) return {};
+    return found;
+  }
+
+  /// The header to send with a request, 55 characters and a NUL; empty text, and false, where there is no trace.
+  // Async-signal-safe.
+  constexpr bool write_traceparent(char (&text)[traceparent_bytes + 1]) const {
+    text[0] = '\0';
+    if (span == 0) return false;
+    char* at = put_hex(text, 0, 2);
+    *at++ = '-';
+    at = put_hex(put_hex(at, trace_high, 16), trace_low, 16);
+    *at++ = '-';
+    at = put_hex(at, span, 16);
+    *at++ = '-';
+    *put_hex(at, 1, 2) = '\0';  // recorded
+    return true;
+  }
+
+ private:
+  /// Takes `digits` hexadecimal digits, in lower case as the standard wants, and the character `end` behind them.
+  static constexpr bool take_hex(const char*& at, unsigned digits, char end, uint64_t& value) {
+    value = 0;
+    for (unsigned i = 0; i < digits; ++i, ++at) {
+      const bool is_letter = *at >= 'a' && *at <= 'f';
+      if (!is_letter && (*at < '0' || *at > '9')) return false;
+      value = value << 4 | static_cast<uint64_t>(is_letter ? *at - 'a' + 10 : *at - '0');
+    }
+    return end == 0 || *at++ == end;
+  }
+  static constexpr char* put_hex(char* at, uint64_t value, unsigned digits) {
+    for (unsigned i = digits; i-- != 0;) *at++ = "0123456789abcdef"[value >> 4 * i & 0xf];
+    return at;
+  }
+};
+
 CONTRAIL_DETAIL_NAMESPACE_END
 
 #endif
@@ -1126,6 +1246,15 @@ CONTRAIL_DETAIL_NAMESPACE_END
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 
+/// As an argument of a region or an instant: an arrow to other records leaves there; see contrail::flow.
+struct flow_out {
+  uint64_t id;
+};
+/// As an argument of a region or an instant: an arrow arrives there.
+struct flow_in {
+  uint64_t id;
+};
+
 /// One value of an event: how a reader finds it in a record's payload.
 struct field {
   text name;                   ///< members of nested aggregates are flattened: "pos.x", "corners[0].x"
@@ -1174,10 +1303,12 @@ template <> inline constexpr field_type scalar_type<long double> = field_type::f
 template <> inline constexpr field_type scalar_type<wchar_t> = field_type::code_point;
 template <> inline constexpr field_type scalar_type<char16_t> = field_type::code_point;
 template <> inline constexpr field_type scalar_type<char32_t> = field_type::code_point;
+template <> inline constexpr field_type scalar_type<flow_out> = field_type::flow_out;
+template <> inline constexpr field_type scalar_type<flow_in> = field_type::flow_in;
 
 /// Bytes of one element in a payload's fixed part.
 constexpr uint32_t bytes_of(field_type type) {
-  constexpr unsigned char bytes[] = {0, 1, 1, 1, 1, 2, 2, 4, 4, 8, 8, 16, 16, 4, 8, 8, 2, 8, 4};
+  constexpr unsigned char bytes[] = {0, 1, 1, 1, 1, 2, 2, 4, 4, 8, 8, 16, 16, 4, 8, 8, 2, 8, 4, 8, 8};
   return bytes[static_cast<unsigned>(type)];
 }
 
@@ -2077,6 +2208,8 @@ struct payload_writer {
       put_bits<8>(static_cast<uint64_t>(value >> 64));
     } else if constexpr (type == field_type::code_point) {
       put_bits<4>(static_cast<uint32_t>(value));
+    } else if constexpr (type == field_type::flow_out || type == field_type::flow_in) {
+      put_bits<8>(value.id);
     } else if constexpr (sizeof(T) == 1) {
       put_bits<1>(static_cast<uint8_t>(value));
     } else if constexpr (sizeof(T) == 2) {
@@ -2181,7 +2314,7 @@ template <binding_kind Kind, class... Args>
 constexpr argument_form form_of() {
   if constexpr (sizeof...(Args) == 0)
     return argument_form::none;
-  else if constexpr (Kind == binding_kind::counter || Kind == binding_kind::log)
+  else if constexpr (Kind == binding_kind::log || (Kind == binding_kind::counter && sizeof...(Args) == 1))
     return argument_form::values;
   else if constexpr (sizeof...(Args) == 1)
     return argument_form::object;
@@ -2452,8 +2585,30 @@ struct argument_check {
   }
 };
 
+struct number_check {
+  bool good = true;
+  template <class T>
+  constexpr void value() {
+    good = good && is_counted<bare<T>>();
+  }
+};
+template <argument_form Form, class... Args>
+constexpr bool all_numbers() {
+  number_check check;
+  if constexpr (Form == argument_form::pairs) {
+    static_cast<void>((key_turn<number_check>{check} << ... << argument<Args>{}));
+  } else {
+    (check.value<Args>(), ...);
+  }
+  return check.good;
+}
+
+/// Whether an event's arguments are kept while it is open.
+constexpr bool is_held(binding_kind kind) {
+  return kind == binding_kind::region || kind == binding_kind::task || kind == binding_kind::async_span;
+}
 constexpr uint32_t capacity_words_of(binding_kind kind) {
-  return kind == binding_kind::region ? frame_payload_words : max_point_words;
+  return is_held(kind) ? frame_payload_words : max_point_words;
 }
 
 /// The part of check_site that is the same for all sites with these types.
@@ -2468,13 +2623,13 @@ constexpr bool check_arguments() {
       (check.value<Args>(), ...);
     }
   }
-  constexpr bool is_number = Kind != binding_kind::counter || !size.recordable || (... && is_counted<bare<Args>>());
+  constexpr bool is_number = Kind != binding_kind::counter || !size.recordable || all_numbers<Form, Args...>();
   static_assert(is_number, "contrail: the value of a counter must be a number.");
   constexpr bool is_small = size.words() <= capacity_words_of(Kind);
-  static_assert(is_small || Kind != binding_kind::region,
+  static_assert(is_small || !is_held(Kind),
                 "contrail: the arguments of this region are too large: 160 bytes fit. Record a part of them, or all of "
                 "them with TRACE_INSTANT, which takes 2040.");
-  static_assert(is_small || Kind == binding_kind::region,
+  static_assert(is_small || is_held(Kind),
                 "contrail: the arguments are too large for a record: 2040 bytes fit.");
   return size.recordable && is_number && is_small;
 }
@@ -2493,6 +2648,10 @@ constexpr bool check_site() {
                 "contrail: the name of an instant must be a string literal; put a run-time name in an argument, as in "
                 "TRACE_INSTANT(\"request\", \"path\", path).");
   static_assert(name || Kind != binding_kind::counter, "contrail: the name of a counter must be a string literal.");
+  static_assert(name || (Kind != binding_kind::task && Kind != binding_kind::async_span),
+                "contrail: the name of a task must be a string literal; put a run-time name in an argument, as in "
+                "TRACE_TASK(t, \"request\", \"path\", path).");
+  static_assert(name || Kind != binding_kind::frame_mark, "contrail: the name of a frame must be a string literal.");
   static_assert(
       name || Kind != binding_kind::log,
       "contrail: the format of a log line must be a string literal; put a run-time text in an argument, as in "
@@ -2508,8 +2667,10 @@ constexpr bool check_site() {
   static_assert(object,
                 "contrail: a single argument after the name must be an object of a type registered with "
                 "TRACE_EVENT_TYPE; other values need a key before them: \"key\", value.");
-  constexpr bool one_value = Kind != binding_kind::counter || sizeof...(Args) == 1;
-  static_assert(one_value, "contrail: a counter takes its name and one value: TRACE_COUNTER(\"name\", value).");
+  constexpr bool one_value = Kind != binding_kind::counter || sizeof...(Args) != 0;
+  static_assert(one_value,
+                "contrail: a counter takes its name and one value: TRACE_COUNTER(\"name\", value); or several series: "
+                "TRACE_COUNTER(\"name\", \"key\", value, ...).");
   if constexpr (!(name && keys && even && object && one_value)) {
     return false;
   } else {
@@ -2690,6 +2851,8 @@ struct image_view {
   uint64_t arena_bytes;
   atomic_word* binding_hashes;  ///< open addressing: content hash with the id in its low 16 bits
   uint64_t hash_count;          ///< a power of two
+  span_entry* spans;
+  uint64_t span_count;
   char* scratch;
   uint64_t scratch_bytes;
   uint64_t image_bytes;
@@ -2736,6 +2899,12 @@ struct filter_list {
 struct object_root;
 struct call_site;
 
+/// An open task or span as its owner holds it.
+struct open_span {
+  span_entry* at = nullptr;
+  task_context context{};
+};
+
 /// What is the running thread's and the calling object's own: handed to the slow half, which another object may hold.
 struct caller {
   frame** next_frame;
@@ -2756,6 +2925,10 @@ struct slow_half {
   void (*roll_chunk)(frame* at, uint64_t ticks);
   void (*write_point)(frame* at, uint64_t word, uint64_t stack_pointer, uint64_t* record, unsigned words);
   void (*name_thread)(caller from, const char* name, size_t size);
+  open_span (*begin_span)(caller from, call_site& site, const task_context* parent, const atomic_word* payload,
+                          unsigned words);
+  void (*end_span)(caller from, span_entry* at, uint64_t id);
+  uint64_t (*set_current_task)(caller from, uint64_t id);
   void (*object_loaded)(object_root& object);
 };
 
@@ -2939,6 +3112,16 @@ inline clock_anchor take_anchor(const process_state& process) {
     best = anchor;
   }
   return best;
+}
+
+// ---- ids ------------------------------------------------------------------------------------------------------
+
+/// Makes numbers that follow each other into numbers that look random, each into another one.
+inline uint64_t scramble(uint64_t x) {
+  x = (x ^ x >> 30) * 0xbf58'476d'1ce4'e5b9U;
+  x = (x ^ x >> 27) * 0x94d0'49bb'1331'11ebU;
+  x ^= x >> 31;
+  return x != 0 ? x : 1;
 }
 
 // ---- registered types ----------------------------------------------------------------------------------------
@@ -3970,7 +4153,7 @@ inline uint64_t count_records(const chunk& of, const atomic_word* end) {
     const auto tag = static_cast<record_tag>(word & 3);
     const auto form = static_cast<long_form>(word >> 2 & 0xf);
     const bool is_long = tag == record_tag::long_form;
-    records += !is_long || (form != long_form::epoch && form != long_form::anchor);
+    records += !is_long || (form != long_form::epoch && form != long_form::anchor && form != long_form::current_task);
     at += 1 + (tag == record_tag::point            ? word >> duration_shift & 0xff
                : tag == record_tag::region_payload ? word >> id_shift & 0xf
                : is_long && form != long_form::epoch ? word >> 6 & 0x3ff
@@ -4111,6 +4294,15 @@ inline void refresh_name(thread_slot& slot) {
   for (unsigned i = 0; i < thread_name_bytes / 8; ++i) slot.name[i].store_relaxed(name[i]);
 }
 
+/// Appends `count` words as one record; the caller made room. `bookkeeping` words are not a user's record.
+inline void append(lane& writer, const uint64_t* words, unsigned count, bool bookkeeping) {
+  atomic_word* cursor = reinterpret_cast<atomic_word*>(writer.cursor.load_relaxed());
+  for (unsigned i = 1; i < count; ++i) cursor[i].store_relaxed(words[i]);
+  cursor[0].store_relaxed(words[0]);
+  writer.extra_words.add_owned(bookkeeping ? count : count - 1);
+  writer.cursor.store_release(reinterpret_cast<uint64_t>(cursor + count));
+}
+
 /// Opens the lane's next chunk at `ticks`; without one the lane drops records until a later try. The lane is busy.
 inline bool open_chunk(process_state& process, image_view& image, lane& writer, uint64_t ticks) {
   thread_slot& slot = slot_of(writer);
@@ -4161,6 +4353,11 @@ inline bool open_chunk(process_state& process, image_view& image, lane& writer, 
   taking.store_release(0);
   writer.epoch_base.store_relaxed(base);
   set_deadline(process, image, writer, base);
+  // Said again in each chunk, since the one where it was said first is overwritten some day.
+  if (const uint64_t task = slot.current_task.load_relaxed()) {
+    const uint64_t record[3] = {long_header(long_form::current_task, 0, 2), ticks, task};
+    append(writer, record, 3, true);
+  }
   return true;
 }
 
@@ -4169,15 +4366,6 @@ inline bool make_room(process_state& process, image_view& image, lane& writer, u
   const uint64_t open = writer.chunk.load_relaxed();
   if (open != 0 && writer.cursor.load_relaxed() + 8 * words <= open + chunk_bytes) return true;
   return open_chunk(process, image, writer, ticks);
-}
-
-/// Appends `count` words as one record; the caller made room. `bookkeeping` words are not a user's record.
-inline void append(lane& writer, const uint64_t* words, unsigned count, bool bookkeeping) {
-  atomic_word* cursor = reinterpret_cast<atomic_word*>(writer.cursor.load_relaxed());
-  for (unsigned i = 1; i < count; ++i) cursor[i].store_relaxed(words[i]);
-  cursor[0].store_relaxed(words[0]);
-  writer.extra_words.add_owned(bookkeeping ? count : count - 1);
-  writer.cursor.store_release(reinterpret_cast<uint64_t>(cursor + count));
 }
 
 /// Gets the lane ready for a record of up to `words` words at `ticks`: chunk, time epoch, anchor. The lane is busy.
@@ -4677,6 +4865,7 @@ inline claimed_slot claim_slot(process_state& process, image_view& image, caller
     slot.attach_ticks.store_relaxed(now);
     slot.name_version.store_relaxed(0);
     slot.alternate_stack.store_relaxed(0);
+    slot.current_task.store_relaxed(0);
     uint64_t name[thread_name_bytes / 8];
     read_system_thread_name(name);
     for (unsigned k = 0; k < thread_name_bytes / 8; ++k) slot.name[k].store_relaxed(name[k]);
@@ -4935,6 +5124,29 @@ inline void write_region(process_state& process, image_view& image, thread_slot&
   append(slot.lanes[lane_index], record, count, false);
 }
 
+/// Writes a long record as the running thread's next one, attaching it if it has no slot. Word `time_at` of the record is
+/// set to the time.
+inline void write_long(process_state& process, image_view& image, caller from, uint64_t* record, unsigned count,
+                       unsigned time_at, bool bookkeeping) {
+  if (!is_in_image(image, *from.next_frame) && !attach_thread(process, image, from)) return;
+  frame* const at = *from.next_frame;
+  if (!is_in_image(image, at)) return;  // a handler attached to a newer image
+  thread_slot& slot = slot_of(at);
+  const unsigned lane_index = lane_index_of(slot, at);
+  const uint64_t free_mark = at == end_frame_of(slot, lane_index) ? frame_busy : 0;
+  if (at->start_ticks.load_relaxed() != free_mark) return count_drop(image, drop_reason::no_lane);
+  mark_point(*at, CONTRAIL_DETAIL_CALLERS_STACK_POINTER());
+  signal_fence();
+  note_left_frames(slot, lane_index, at, count + 16);
+  record[time_at] = now_ticks(process);
+  if (prepare_lane(process, image, slot, lane_index, count, record[time_at])) {
+    append(slot.lanes[lane_index], record, count, bookkeeping);
+  }
+  at->owner = &slot.lanes[lane_index];
+  signal_fence();
+  at->start_ticks.store_relaxed(free_mark);
+}
+
 /// A region that ends on another thread than it began on, as regions of coroutines do: recorded by the thread that ends
 /// it, as an asynchronous slice, since it need not nest with anything there.
 inline void end_elsewhere(process_state& process, image_view& image, caller from, frame& origin, uint64_t word, unsigned words) {
@@ -4948,22 +5160,7 @@ inline void end_elsewhere(process_state& process, image_view& image, caller from
   uint64_t expected = start;
   if (!origin.start_ticks.compare_exchange(expected, 0)) return count_drop(image, drop_reason::misnested);
 
-  if (!is_in_image(image, *from.next_frame) && !attach_thread(process, image, from)) return;
-  frame* const at = *from.next_frame;
-  if (!is_in_image(image, at)) return;  // a handler attached to a newer image
-  thread_slot& slot = slot_of(at);
-  const unsigned lane_index = lane_index_of(slot, at);
-  const uint64_t free_mark = at == end_frame_of(slot, lane_index) ? frame_busy : 0;
-  if (at->start_ticks.load_relaxed() != free_mark) return count_drop(image, drop_reason::no_lane);
-  mark_point(*at, CONTRAIL_DETAIL_CALLERS_STACK_POINTER());
-  signal_fence();
-  record[2] = now_ticks(process);
-  if (prepare_lane(process, image, slot, lane_index, 4 + words, record[2])) {
-    append(slot.lanes[lane_index], record, 4 + words, false);
-  }
-  at->owner = &slot.lanes[lane_index];
-  signal_fence();
-  at->start_ticks.store_relaxed(free_mark);
+  write_long(process, image, from, record, 4 + words, 2, false);
 }
 
 /// After the last region of a handler that stepped aside to another lane.
@@ -5213,6 +5410,26 @@ inline bool is_listed(uint64_t state) {
   return static_cast<slot_state>(state & 0xff) == slot_state::live;
 }
 
+// ---- spans ---------------------------------------------------------------------------------------------------
+
+inline bool is_begun(uint64_t state) {
+  return (state & 3) == static_cast<uint64_t>(span_state::open) || (state & 3) == static_cast<uint64_t>(span_state::ending);
+}
+
+/// Copies an entry only if it held one span during the whole copy; else the copy is free.
+inline void copy_span(span_entry& to, const span_entry& from) {
+  // Acquire: what is in the entry was stored before it became open.
+  const uint64_t state = from.state.load_acquire();
+  memset(static_cast<void*>(&to), 0, sizeof to);
+  if (!is_begun(state)) return;
+  to.binding.store_relaxed(from.binding.load_relaxed());
+  for (unsigned i = 0; i < span_words; ++i) to.words[i].store_relaxed(from.words[i].load_relaxed());
+  for (unsigned i = 0; i < frame_payload_words; ++i) to.payload[i].store_relaxed(from.payload[i].load_relaxed());
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);  // pairs with the release fence in begin_span_slowly
+  const uint64_t after = from.state.load_acquire();  // if it has ended, its record is there for who copies the chunks next
+  if (is_begun(after) && after >> 2 == state >> 2) to.state.store_relaxed(state);
+}
+
 // ---- chunks --------------------------------------------------------------------------------------------------
 
 /// Copies one chunk with its extent filled in; false, and the copy empty with ticket 0, when it was recycled meanwhile.
@@ -5307,6 +5524,8 @@ inline int write_dump(process_state& process, image_view& image, const dump_requ
   // What is in them is copied later, so a slot may be free and a chunk torn by then.
   uint64_t slots = 0;
   for (uint64_t i = 0; i < image.slot_count; ++i) slots += is_listed(image.slots[i].state.load_acquire());
+  uint64_t spans = 0;
+  for (uint64_t i = 0; i < image.span_count; ++i) spans += is_begun(image.spans[i].state.load_relaxed());
   const binding& overflow = *binding_of(image, overflow_id);
   uint64_t early_end = 1;
   uint64_t early_bytes = overflow.bytes;
@@ -5324,14 +5543,16 @@ inline int write_dump(process_state& process, image_view& image, const dump_requ
   super.attached_slots.store_relaxed(live.attached_slots.load_relaxed());
   for (unsigned i = 0; i < 8; ++i) super.dropped[i].store_relaxed(live.dropped[i].load_relaxed());
   super.overwritten_ticks.store_relaxed(live.overwritten_ticks.load_relaxed());
-  memset(static_cast<void*>(&super.reserved_counters), 0, sizeof super.reserved_counters);
+  super.next_span.store_relaxed(live.next_span.load_relaxed());
+  super.next_flow.store_relaxed(live.next_flow.load_relaxed());
   super.kind = image_kind::dump;
   super.tick_hz = tick_hz;
   super.base_address = reinterpret_cast<uint64_t>(image.super);
   super.slots_offset = sizeof(superblock);
   super.slot_count = static_cast<uint32_t>(slots);
   super.chunk_states_offset = 0;
-  super.bindings_offset = super.slots_offset + slots * sizeof(thread_slot);
+  const uint64_t spans_offset = super.slots_offset + slots * sizeof(thread_slot);
+  super.bindings_offset = spans_offset + spans * sizeof(span_entry);
   super.bindings_bytes = early_bytes;
   super.binding_index_offset = 0;
   super.binding_index_count = 0;
@@ -5350,6 +5571,9 @@ inline int write_dump(process_state& process, image_view& image, const dump_requ
   super.reserved0 = 0;
   memset(static_cast<void*>(&super.storage), 0, sizeof super - __builtin_offsetof(superblock, storage));
   if (request.crash != nullptr) super.crash = *request.crash;
+  super.spans_offset = spans_offset;
+  super.span_bytes = sizeof(span_entry);
+  super.span_count = static_cast<uint32_t>(spans);
   output.add(&super, sizeof super);
 
   uint64_t copied = 0;
@@ -5360,6 +5584,14 @@ inline int write_dump(process_state& process, image_view& image, const dump_requ
     ++copied;
   }
   for (; copied < slots; ++copied) memset(output.reserve(sizeof(thread_slot)), 0, sizeof(thread_slot));
+
+  copied = 0;
+  for (uint64_t i = 0; i < image.span_count && copied < spans; ++i) {
+    if (!is_begun(image.spans[i].state.load_relaxed())) continue;
+    copy_span(*reinterpret_cast<span_entry*>(output.reserve(sizeof(span_entry))), image.spans[i]);
+    ++copied;
+  }
+  for (; copied < spans; ++copied) memset(output.reserve(sizeof(span_entry)), 0, sizeof(span_entry));
 
   output.add(&overflow, overflow.bytes);
   for (uint64_t id = 1; id < early_end; ++id) {
@@ -6226,6 +6458,149 @@ inline void remove_oldest(const char* pattern, const char* path, const char* exe
 CONTRAIL_DETAIL_NAMESPACE_END
 
 #endif
+// ==== contrail/detail/span.hpp ======================================================================================
+// Tasks and asynchronous spans: what begins on one thread and may end on another. While one is open it stands in a table
+// in the image, where every dump finds it; its end turns it into one record of the thread that ends it.
+#ifndef CONTRAIL_DETAIL_SPAN_HPP
+#define CONTRAIL_DETAIL_SPAN_HPP
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// Ids stay unique when another image takes over.
+inline constexpr unsigned span_image_shift = 40;
+
+inline uint64_t id_of_span(const image_view& image, uint64_t generation, uint64_t index) {
+  return image.generation << span_image_shift | (generation * image.span_count + index);
+}
+inline uint64_t span_state_word(uint64_t generation, span_state state) {
+  return generation << 2 | static_cast<uint64_t>(state);
+}
+
+/// The entry of an open span, null when it has ended.
+inline span_entry* find_span(const image_view& image, uint64_t id) {
+  if (id >> span_image_shift != image.generation) return nullptr;
+  span_entry& at = image.spans[(id & ((1ULL << span_image_shift) - 1)) % image.span_count];
+  const uint64_t state = at.state.load_acquire();
+  const bool is_open = (state & 3) == static_cast<uint64_t>(span_state::open);
+  return is_open && at.words[span_id].load_relaxed() == id ? &at : nullptr;
+}
+
+/// The slot of the running thread; null when it has none in this image.
+inline thread_slot* own_slot(const image_view& image, caller from) {
+  frame* const at = *from.next_frame;
+  return is_in_image(image, at) ? &slot_of(at) : nullptr;
+}
+
+/// What the parent hands down: by `parent`, or by the running thread's current task.
+inline task_context parent_of(const image_view& image, caller from, const task_context* parent) {
+  if (parent != nullptr) return *parent;
+  task_context found;
+  const thread_slot* const slot = own_slot(image, from);
+  if (slot == nullptr) return found;
+  found.id = slot->current_task.load_relaxed();
+  if (const span_entry* const at = found.id == 0 ? nullptr : find_span(image, found.id)) {
+    found.trace_high = at->words[span_trace_high].load_relaxed();
+    found.trace_low = at->words[span_trace_low].load_relaxed();
+    found.span = at->words[span_own].load_relaxed();
+    if (at->words[span_id].load_acquire() != found.id) return {};  // it ended meanwhile, and another one began
+  }
+  return found;
+}
+
+inline span_entry* claim_span(image_view& image, uint64_t& generation, uint64_t& index) {
+  for (uint64_t i = 0; i < image.span_count; ++i) {
+    index = image.super->next_span.fetch_add_relaxed(1) % image.span_count;
+    span_entry& at = image.spans[index];
+    uint64_t found = at.state.load_acquire();
+    if ((found & 3) != static_cast<uint64_t>(span_state::free)) continue;
+    generation = (found >> 2) + 1;
+    if (at.state.compare_exchange(found, span_state_word(generation, span_state::claimed))) return &at;
+  }
+  count_drop(image, drop_reason::no_span);
+  return nullptr;
+}
+
+inline open_span begin_span_slowly(caller from, call_site& site, const task_context* parent, const atomic_word* payload,
+                                   unsigned words) {
+  const errno_keeper keep;
+  process_state* const process = joined_process();
+  if (process == nullptr) return {};
+  image_view* const current = current_image(*process);
+  const uint64_t word = resolve_site(*process, current, *from.object, site);
+  if (word == site_off) return {};
+  image_view& image = *current;
+  uint64_t generation = 0, index = 0;
+  span_entry* const at = claim_span(image, generation, index);
+  if (at == nullptr) return {};
+  // A dump that sees a word of this span also sees that the entry has changed since.
+  __atomic_thread_fence(__ATOMIC_RELEASE);
+  const uint64_t id = id_of_span(image, generation, index);
+  const task_context above = parent_of(image, from, parent);
+  task_context own{id, 0, 0, 0};
+  if (site.what->kind == binding_kind::task) {
+    const superblock& super = *image.super;
+    const bool is_root = (above.trace_high | above.trace_low) == 0;
+    own.trace_high = is_root ? scramble(super.seed[0] + id) : above.trace_high;
+    own.trace_low = is_root ? scramble(super.seed[1] + id) : above.trace_low;
+    own.span = scramble(super.seed[0] ^ scramble(id));
+  }
+  const uint64_t values[span_words] = {now_ticks(*process), id,           above.id, current_tid(),
+                                       own.trace_high,      own.trace_low, own.span, own.span != 0 ? above.span : 0};
+  for (unsigned i = 0; i < span_words; ++i) at->words[i].store_relaxed(values[i]);
+  for (unsigned i = 0; i < words; ++i) at->payload[i].store_relaxed(payload[i].load_relaxed());
+  at->binding.store_relaxed(id_of_site_word(word) | uint64_t{words} << 32);
+  at->state.store_release(span_state_word(generation, span_state::open));
+  return {at, own};
+}
+
+inline bool is_in_image(const image_view& image, const span_entry* at) {
+  return at >= image.spans && at < image.spans + image.span_count;
+}
+
+inline void end_span_slowly(caller from, span_entry* at, uint64_t id) {
+  const errno_keeper keep;
+  process_state& process = *joined_process();
+  image_view& image = *current_image(process);
+  if (!is_in_image(image, at)) {  // begun before a start that made another image, or in a parent
+    if (process.recording.load_relaxed() != 0) count_drop(image, drop_reason::misnested);
+    return;
+  }
+  uint64_t found = at->state.load_acquire();
+  if ((found & 3) != static_cast<uint64_t>(span_state::open) || at->words[span_id].load_relaxed() != id) return;
+  const uint64_t generation = found >> 2;
+  if (!at->state.compare_exchange(found, span_state_word(generation, span_state::ending))) return;
+  const uint64_t bound = at->binding.load_relaxed();
+  const unsigned words = static_cast<unsigned>(bound >> 32);
+  uint64_t record[2 + span_words + frame_payload_words] = {
+      long_header(long_form::span, bound & 0xffff, 1 + span_words + words)};
+  for (unsigned i = 0; i < span_words; ++i) record[2 + i] = at->words[i].load_relaxed();
+  for (unsigned i = 0; i < words; ++i) record[2 + span_words + i] = at->payload[i].load_relaxed();
+  if (process.recording.load_relaxed() != 0) write_long(process, image, from, record, 2 + span_words + words, 1, false);
+  // After the record: a dump copies this table before the chunks.
+  at->state.store_release(span_state_word(generation, span_state::free));
+}
+
+/// Makes a task the running thread's current one; returns the one before.
+inline uint64_t set_current_task_slowly(caller from, uint64_t id) {
+  const errno_keeper keep;
+  process_state* const process = joined_process();
+  if (process == nullptr || process->recording.load_acquire() == 0) return 0;
+  image_view& image = *current_image(*process);
+  if (own_slot(image, from) == nullptr && !attach_thread(*process, image, from)) return 0;
+  thread_slot* const slot = own_slot(image, from);
+  if (slot == nullptr) return 0;
+  const uint64_t before = slot->current_task.load_relaxed();
+  slot->current_task.store_relaxed(id);
+  uint64_t record[3] = {long_header(long_form::current_task, 0, 2), 0, id};
+  write_long(*process, image, from, record, 3, 1, true);
+  return before;
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
 
 #include <fcntl.h>
 #if defined(__x86_64__)
@@ -6277,6 +6652,7 @@ struct image_layout {
   uint64_t index_offset, id_count;
   uint64_t hashes_offset, hash_count;
   uint64_t arena_offset, arena_bytes;
+  uint64_t spans_offset, span_count;
   uint64_t scratch_offset, scratch_bytes;
   uint64_t states_offset;
   uint64_t chunks_offset, chunk_count;
@@ -6292,6 +6668,10 @@ inline constexpr image_layout divide(uint64_t bytes) {
   // An eighth for threads: 256 of them in 32 MiB.
   layout.slot_count = layout.image_bytes / 8 / sizeof(thread_slot);
   at += layout.slot_count * sizeof(thread_slot);
+  // Tasks and spans that are open at the same time: 1024 in 32 MiB.
+  layout.spans_offset = at;
+  layout.span_count = layout.image_bytes / 128 / sizeof(span_entry);
+  at += layout.span_count * sizeof(span_entry);
   layout.id_count = layout.image_bytes / 4096;
   if (layout.id_count > max_id) layout.id_count = max_id;
   layout.index_offset = at;
@@ -6370,6 +6750,8 @@ inline image_view* fill_image(process_state& process, const image_layout& layout
   view.arena_bytes = layout.arena_bytes;
   view.binding_hashes = reinterpret_cast<atomic_word*>(base + layout.hashes_offset);
   view.hash_count = layout.hash_count;
+  view.spans = reinterpret_cast<span_entry*>(base + layout.spans_offset);
+  view.span_count = layout.span_count;
   view.scratch = base + layout.scratch_offset;
   view.scratch_bytes = layout.scratch_bytes;
   view.image_bytes = layout.image_bytes;
@@ -6393,6 +6775,9 @@ inline image_view* fill_image(process_state& process, const image_layout& layout
   super.binding_index_count = layout.id_count + 1;
   super.bindings_offset = layout.arena_offset;
   super.bindings_bytes = layout.arena_bytes;
+  super.spans_offset = layout.spans_offset;
+  super.span_bytes = sizeof(span_entry);
+  super.span_count = static_cast<uint32_t>(layout.span_count);
   super.scratch_offset = layout.scratch_offset;
   super.scratch_bytes = layout.scratch_bytes;
   super.lane_count = lane_count;
@@ -6404,6 +6789,11 @@ inline image_view* fill_image(process_state& process, const image_layout& layout
   super.next_id.store_relaxed(1);
   identify(super);
   start_clock(process, super);
+  constexpr int at_once = 1;  // GRND_NONBLOCK
+  if (syscall(SYS_getrandom, super.seed, sizeof super.seed, at_once) != static_cast<long>(sizeof super.seed)) {
+    super.seed[0] = super.start.realtime_ns ^ uint64_t{super.pid} << 32;
+    super.seed[1] = super.start.ticks;
+  }
   binding_output overflow;
   serialise(overflow_descriptor, overflow);
   publish_binding(view, overflow_descriptor, overflow.size(), overflow_id);
@@ -6519,7 +6909,8 @@ inline void take_in_object(object_root& object) {
 
 /// What every object's records call when the quick path does not do.
 CONTRAIL_DETAIL_HIDDEN inline constexpr slow_half slow_functions{
-    claim_frame, end_region_slowly, roll_chunk_slowly, write_point_slowly, name_thread_slowly, take_in_object};
+    claim_frame,    end_region_slowly, roll_chunk_slowly,       write_point_slowly, name_thread_slowly,
+    begin_span_slowly, end_span_slowly, set_current_task_slowly, take_in_object};
 
 /// Tells in a file's image that its process ended by itself, after all other destructors of this object.
 template <class>
@@ -7251,12 +7642,12 @@ using region_of = typename region_for<sizeof...(Args) != 0, payload_of<binding_k
 /// How the begin of a region is compiled in: a template argument, so that translation units may choose differently.
 enum class begin_form { inlined, compact };
 
-template <begin_form Form, class Site, class Name, class... Args>
+template <begin_form Form, uint8_t Flags = 0, class Site, class Name, class... Args>
 CONTRAIL_DETAIL_ALWAYS_INLINE constexpr auto begin_region(Site, const Name&, const Args&... args) {
   if constexpr (!check_site<Site, binding_kind::region, Args...>()) {
     return plain_region();
   } else {
-    using storage = site_storage<0, Site, binding_kind::region, Args...>;
+    using storage = site_storage<Flags, Site, binding_kind::region, Args...>;
     if constexpr (Form == begin_form::compact && sizeof...(Args) == 0) {
       return region_of<Args...>(__builtin_is_constant_evaluated() ? open_region{}
                                                                   : opened_at(begin_compact(storage::value)));
@@ -7404,6 +7795,116 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #define CONTRAIL_DETAIL_REPEAT1(...) __VA_ARGS__
 
 #endif
+// ==== contrail/task.hpp =============================================================================================
+// Tasks, asynchronous spans and flows: what does not stay on one thread.
+#ifndef CONTRAIL_TASK_HPP
+#define CONTRAIL_TASK_HPP
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+
+/// An open task or asynchronous span, from TRACE_TASK or TRACE_ASYNC. It may move to other threads, and ends on any of
+/// them: by `end`, or with this object. Empty if it is not recorded; then all of it does nothing.
+class [[nodiscard, gnu::visibility("hidden")]] task {
+ public:
+  constexpr task() = default;
+  constexpr explicit task(detail::open_span opened) : opened_(opened) {}
+  constexpr task(task&& other) noexcept : opened_(other.opened_) { other.opened_ = {}; }
+  constexpr task& operator=(task&& other) noexcept {
+    if (this == &other) return *this;
+    end();
+    opened_ = other.opened_;
+    other.opened_ = {};
+    return *this;
+  }
+  constexpr ~task() { end(); }
+
+  /// Ends it now. Harmless when it has ended.
+  // Async-signal-safe.
+  constexpr void end() {
+    if (opened_.at == nullptr) return;
+    detail::the_slow_half().end_span(detail::this_caller(), opened_.at, opened_.context.id);
+    opened_ = {};
+  }
+
+  /// What tells it from all others, for other threads and processes. Empty when it has ended.
+  // Async-signal-safe.
+  constexpr task_context context() const { return opened_.context; }
+  constexpr explicit operator bool() const { return opened_.at != nullptr; }
+
+ private:
+  detail::open_span opened_;
+};
+
+/// In its scope a task is the running thread's current one: what the thread records belongs to it, and tasks that begin are
+/// its children. Made and destroyed on one thread, in a coroutine between two suspensions.
+// Async-signal-safe.
+class [[nodiscard, gnu::visibility("hidden")]] task_scope {
+ public:
+  explicit task_scope(const task& current) : task_scope(current.context()) {}
+  explicit task_scope(const task_context& current) : is_set_(current.id != 0) {
+    if (is_set_) before_ = detail::the_slow_half().set_current_task(detail::this_caller(), current.id);
+  }
+  ~task_scope() {
+    if (is_set_) detail::the_slow_half().set_current_task(detail::this_caller(), before_);
+  }
+  task_scope(const task_scope&) = delete;
+  task_scope& operator=(const task_scope&) = delete;
+
+ private:
+  uint64_t before_ = 0;
+  bool is_set_;
+};
+
+/// An arrow from one record to others, to be passed along with what it follows: TRACE_REGION("send", "to", f.out()), and
+/// where it arrives TRACE_REGION("receive", "from", f.in()).
+struct flow {
+  uint64_t id = 0;  ///< 0: none
+
+  /// A new one, unlike all others. Empty while nothing records.
+  // Async-signal-safe.
+  template <class T = void>
+  static flow begin() {
+    using namespace detail;
+    object_link<T>::require();
+    const process_state* const process = joined_process();
+    if (process == nullptr || process->recording.load_acquire() == 0) return {};
+    superblock& super = *current_image(*process)->super;
+    return {scramble(super.seed[1] ^ super.next_flow.fetch_add_relaxed(1))};
+  }
+  constexpr flow_out out() const { return {id}; }
+  constexpr flow_in in() const { return {id}; }
+};
+
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+constexpr task_context context_of(const task& parent) { return parent.context(); }
+constexpr const task_context& context_of(const task_context& parent) { return parent; }
+
+template <binding_kind Kind, class Site, class Name, class... Args>
+constexpr task begin_span(Site, const task_context* parent, const Name&, const Args&... args) {
+  if constexpr (check_site<Site, Kind, Args...>()) {
+    if (__builtin_is_constant_evaluated()) return task();
+    call_site& site = site_storage<0, Site, Kind, Args...>::value;
+    if (difference(site.word, own_object().epoch) == site_off) return task();
+    atomic_word payload[frame_payload_words];
+    const unsigned words = encode_arguments<Kind, Args...>(payload, frame_payload_words, args...);
+    return task(the_slow_half().begin_span(this_caller(), site, parent, payload, words));
+  } else {
+    return task();
+  }
+}
+
+/// With an explicit parent, which stands between the variable and the name.
+template <class Site, class Parent, class Name, class... Args>
+constexpr task begin_task_of(Site site, const Parent& parent, const Name& name, const Args&... args) {
+  const task_context above = context_of(parent);
+  return begin_span<binding_kind::task>(site, &above, name, args...);
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
 
 #define CONTRAIL_DETAIL_JOIN(a, b) CONTRAIL_DETAIL_JOIN_EXPANDED(a, b)
 #define CONTRAIL_DETAIL_JOIN_EXPANDED(a, b) a##b
@@ -7440,7 +7941,40 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #define CONTRAIL_INSTANT(...)                                                         \
   ::contrail::detail::point<::contrail::detail::binding_kind::instant>(CONTRAIL_DETAIL_SITE(__VA_ARGS__), __VA_ARGS__)
 
-/// Records a number that changes over time: CONTRAIL_COUNTER("name", value).
+/// A region in which the thread waits: for a lock (sync), the network (net), a system call (syscall), a disk (io), or time
+/// (sleep): CONTRAIL_BLOCKED(net, "wait for reply", "key", value, …).
+// Async-signal-safe.
+#define CONTRAIL_BLOCKED(reason, ...)                                                                                 \
+  [[maybe_unused]] auto CONTRAIL_DETAIL_UNIQUE(contrail_region_) = ::contrail::detail::begin_region<                  \
+      CONTRAIL_DETAIL_BEGIN_FORM, ::contrail::detail::blocked_flag(::contrail::detail::blocked_on::reason)>(          \
+      CONTRAIL_DETAIL_SITE(__VA_ARGS__), __VA_ARGS__)
+
+/// Begins a task, held by a variable of type contrail::task: CONTRAIL_TASK(t, "name", "key", value, …). Its parent is the
+/// thread's current task, see contrail::task_scope.
+// Async-signal-safe.
+#define CONTRAIL_TASK(variable, ...)                                                              \
+  auto variable = ::contrail::detail::begin_span<::contrail::detail::binding_kind::task>(         \
+      CONTRAIL_DETAIL_SITE(__VA_ARGS__), nullptr, __VA_ARGS__)
+
+/// The same with another parent: a contrail::task, or a contrail::task_context from anywhere.
+// Async-signal-safe.
+#define CONTRAIL_TASK_OF(variable, parent, ...) \
+  auto variable = ::contrail::detail::begin_task_of(CONTRAIL_DETAIL_SITE(__VA_ARGS__), parent, __VA_ARGS__)
+
+/// Begins something that does not nest with the thread's regions, held by a variable of type contrail::task, which may end
+/// on another thread: CONTRAIL_ASYNC(s, "name", "key", value, …).
+// Async-signal-safe.
+#define CONTRAIL_ASYNC(variable, ...)                                                             \
+  auto variable = ::contrail::detail::begin_span<::contrail::detail::binding_kind::async_span>(   \
+      CONTRAIL_DETAIL_SITE(__VA_ARGS__), nullptr, __VA_ARGS__)
+
+/// Marks where a frame of a loop ends and the next one begins: CONTRAIL_FRAME("name").
+// Async-signal-safe.
+#define CONTRAIL_FRAME(...) \
+  ::contrail::detail::point<::contrail::detail::binding_kind::frame_mark>(CONTRAIL_DETAIL_SITE(__VA_ARGS__), __VA_ARGS__)
+
+/// Records a number that changes over time: CONTRAIL_COUNTER("name", value); or several that belong together:
+/// CONTRAIL_COUNTER("name", "key", value, …).
 // Async-signal-safe.
 #define CONTRAIL_COUNTER(...)                                                         \
   ::contrail::detail::point<::contrail::detail::binding_kind::counter>(CONTRAIL_DETAIL_SITE(__VA_ARGS__), __VA_ARGS__)
@@ -7466,6 +8000,77 @@ CONTRAIL_DETAIL_NAMESPACE_END
 // namespace of their own so that translation units may differ, and say why they do nothing.
 #ifndef CONTRAIL_DISABLED_HPP
 #define CONTRAIL_DISABLED_HPP
+
+// ==== contrail/task_context.hpp =====================================================================================
+// What names a task to others: to threads of this process, and by W3C Trace Context to other processes and tracing systems.
+#ifndef CONTRAIL_TASK_CONTEXT_HPP
+#define CONTRAIL_TASK_CONTEXT_HPP
+
+#include <stdint.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+
+inline constexpr unsigned traceparent_bytes = 55;
+
+/// The name of a task, to be copied and passed on: it keeps nothing alive. Empty if there is no task.
+struct task_context {
+  uint64_t id = 0;          ///< in this process; 0: none, or a task of another process
+  uint64_t trace_high = 0;  ///< the trace id, 128 bits; 0: none
+  uint64_t trace_low = 0;
+  uint64_t span = 0;        ///< the task's own id in that trace
+
+  constexpr explicit operator bool() const { return id != 0 || span != 0; }
+
+  /// Of the text of a `traceparent` header, as another process sent it: a task that has it as its parent joins that trace.
+  /// Empty where the text is null, malformed, or of all zeros.
+  // Async-signal-safe.
+  static constexpr task_context from_traceparent(const char* text) {
+    task_context found;
+    uint64_t version = 0, flags = 0;
+    const bool is_good = text != nullptr && take_hex(text, 2, '-', version) && take_hex(text, 16, 0, found.trace_high) &&
+                         take_hex(text, 16, '-', found.trace_low) && take_hex(text, 16, '-', found.span) &&
+                         take_hex(text, 2, 0, flags);
+    // Later versions may have more behind a dash.
+    if (!is_good || version == 0xff || (*text != '\0' && (version == 0 || *text != '-'))) return {};
+    if ((found.trace_high | found.trace_low) == 0 || found.span == 0) return {};
+    return found;
+  }
+
+  /// The header to send with a request, 55 characters and a NUL; empty text, and false, where there is no trace.
+  // Async-signal-safe.
+  constexpr bool write_traceparent(char (&text)[traceparent_bytes + 1]) const {
+    text[0] = '\0';
+    if (span == 0) return false;
+    char* at = put_hex(text, 0, 2);
+    *at++ = '-';
+    at = put_hex(put_hex(at, trace_high, 16), trace_low, 16);
+    *at++ = '-';
+    at = put_hex(at, span, 16);
+    *at++ = '-';
+    *put_hex(at, 1, 2) = '\0';  // recorded
+    return true;
+  }
+
+ private:
+  /// Takes `digits` hexadecimal digits, in lower case as the standard wants, and the character `end` behind them.
+  static constexpr bool take_hex(const char*& at, unsigned digits, char end, uint64_t& value) {
+    value = 0;
+    for (unsigned i = 0; i < digits; ++i, ++at) {
+      const bool is_letter = *at >= 'a' && *at <= 'f';
+      if (!is_letter && (*at < '0' || *at > '9')) return false;
+      value = value << 4 | static_cast<uint64_t>(is_letter ? *at - 'a' + 10 : *at - '0');
+    }
+    return end == 0 || *at++ == end;
+  }
+  static constexpr char* put_hex(char* at, uint64_t value, unsigned digits) {
+    for (unsigned i = digits; i-- != 0;) *at++ = "0123456789abcdef"[value >> 4 * i & 0xf];
+    return at;
+  }
+};
+
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
 
 namespace contrail {
 inline namespace disabled_v0 {
@@ -7517,6 +8122,38 @@ class region {
   constexpr void end() {}
 };
 
+/// See contrail/task.hpp.
+class task {
+ public:
+  constexpr task() = default;
+  constexpr task(task&&) noexcept {}
+  constexpr task& operator=(task&&) noexcept { return *this; }
+  constexpr ~task() {}
+  constexpr void end() {}
+  constexpr task_context context() const { return {}; }
+  constexpr explicit operator bool() const { return false; }
+};
+class task_scope {
+ public:
+  explicit task_scope(const task&) {}
+  explicit task_scope(const task_context&) {}
+  ~task_scope() {}
+  task_scope(const task_scope&) = delete;
+  task_scope& operator=(const task_scope&) = delete;
+};
+struct flow_out {
+  uint64_t id;
+};
+struct flow_in {
+  uint64_t id;
+};
+struct flow {
+  uint64_t id = 0;
+  static flow begin() { return {}; }
+  constexpr flow_out out() const { return {id}; }
+  constexpr flow_in in() const { return {id}; }
+};
+
 }  // namespace disabled_v0
 }  // namespace contrail
 
@@ -7530,6 +8167,15 @@ class region {
 #define CONTRAIL_REGION_VAR(variable, ...) \
   CONTRAIL_DETAIL_CHECK(__VA_ARGS__);      \
   [[maybe_unused]] ::contrail::region variable
+#define CONTRAIL_BLOCKED(reason, ...) CONTRAIL_DETAIL_CHECK(__VA_ARGS__)
+#define CONTRAIL_TASK(variable, ...)  \
+  CONTRAIL_DETAIL_CHECK(__VA_ARGS__); \
+  [[maybe_unused]] ::contrail::task variable
+#define CONTRAIL_TASK_OF(variable, parent, ...) \
+  CONTRAIL_DETAIL_CHECK(parent, __VA_ARGS__);   \
+  [[maybe_unused]] ::contrail::task variable
+#define CONTRAIL_ASYNC(variable, ...) CONTRAIL_TASK(variable, __VA_ARGS__)
+#define CONTRAIL_FRAME(...) CONTRAIL_DETAIL_CHECK(__VA_ARGS__)
 #define CONTRAIL_INSTANT(...) CONTRAIL_DETAIL_CHECK(__VA_ARGS__)
 #define CONTRAIL_COUNTER(...) CONTRAIL_DETAIL_CHECK(__VA_ARGS__)
 #define CONTRAIL_LOG(...) CONTRAIL_DETAIL_CHECK(__VA_ARGS__)
@@ -7550,7 +8196,8 @@ class region {
 
 #if defined(TRACE_REGION) || defined(TRACE_SCOPE) || defined(TRACE_FUNCTION) || defined(TRACE_REGION_VAR) ||    \
     defined(TRACE_INSTANT) || defined(TRACE_COUNTER) || defined(TRACE_LOG) || defined(TRACE_EMIT) ||            \
-    defined(TRACE_EVENT_TYPE) || defined(TRACE_CATEGORY) || defined(TRACE_THREAD_NAME)
+    defined(TRACE_EVENT_TYPE) || defined(TRACE_CATEGORY) || defined(TRACE_THREAD_NAME) || defined(TRACE_TASK) ||  \
+    defined(TRACE_TASK_OF) || defined(TRACE_ASYNC) || defined(TRACE_BLOCKED) || defined(TRACE_FRAME)
 #error "contrail: another header defines a TRACE_ macro already. Define CONTRAIL_NO_SHORT_MACROS before including contrail and write CONTRAIL_REGION and so on."
 #endif
 
@@ -7558,6 +8205,11 @@ class region {
 #define TRACE_SCOPE(...) CONTRAIL_SCOPE(__VA_ARGS__)
 #define TRACE_FUNCTION(...) CONTRAIL_FUNCTION(__VA_ARGS__)
 #define TRACE_REGION_VAR(...) CONTRAIL_REGION_VAR(__VA_ARGS__)
+#define TRACE_BLOCKED(...) CONTRAIL_BLOCKED(__VA_ARGS__)
+#define TRACE_TASK(...) CONTRAIL_TASK(__VA_ARGS__)
+#define TRACE_TASK_OF(...) CONTRAIL_TASK_OF(__VA_ARGS__)
+#define TRACE_ASYNC(...) CONTRAIL_ASYNC(__VA_ARGS__)
+#define TRACE_FRAME(...) CONTRAIL_FRAME(__VA_ARGS__)
 #define TRACE_INSTANT(...) CONTRAIL_INSTANT(__VA_ARGS__)
 #define TRACE_COUNTER(...) CONTRAIL_COUNTER(__VA_ARGS__)
 #define TRACE_LOG(...) CONTRAIL_LOG(__VA_ARGS__)
@@ -7805,6 +8457,8 @@ class payload_reader {
       case field_type::float32: return use(load<float>(from));
       case field_type::float64: return use(load<double>(from));
       case field_type::pointer: return use(load<const void*>(from));
+      case field_type::flow_out:
+      case field_type::flow_in: return use(load<uint64_t>(from));
       case field_type::duration: return use(fmt::format("{}ns", load<int64_t>(from)));
       case field_type::code_point: return use(utf8(load<uint32_t>(from)));
       case field_type::string: {
@@ -8054,7 +8708,9 @@ enum class field_type : uint8_t {
   pointer = 15,  ///< 8 bytes
   string = 16,   ///< 2 bytes: bits [14:0] its bytes in the tail, bit 15 set when it was cut
   duration = 17,  ///< std::chrono durations, int64 nanoseconds, saturated
-  code_point = 18  ///< wchar_t, char16_t, char32_t, as uint32
+  code_point = 18,  ///< wchar_t, char16_t, char32_t, as uint32
+  flow_out = 19,    ///< 8 bytes: the id of a flow that leaves this record; 0 is none
+  flow_in = 20      ///< the same of one that arrives
 };
 
 namespace detail CONTRAIL_DETAIL_HIDDEN {
@@ -8063,7 +8719,7 @@ namespace detail CONTRAIL_DETAIL_HIDDEN {
 /// The file begins with the bytes 89 43 54 52 4c 0d 0a 1a ("\x89CTRL\r\n\x1a").
 inline constexpr uint64_t complement_of_image_magic = ~0x1a0a'0d4c'5254'4389ULL;
 inline constexpr uint16_t format_major = 1;  ///< a reader refuses another major version
-inline constexpr uint16_t format_minor = 1;  ///< a reader accepts any minor version and skips what it does not know
+inline constexpr uint16_t format_minor = 2;  ///< a reader accepts any minor version and skips what it does not know
 
 // ---- time ----------------------------------------------------------------------------------------------------
 
@@ -8098,6 +8754,8 @@ enum class long_form : unsigned {
   region = 2,        ///< start ticks, end ticks, payload
   point = 3,         ///< ticks, payload
   async_region = 4,  ///< start ticks, end ticks, tid of the thread that began it, payload
+  span = 5,          ///< span_words words as in span_entry::words with the end ticks first, payload
+  current_task = 6,  ///< ticks, id of the span that is the thread's current task from then on, or 0
 };
 
 inline constexpr unsigned id_shift = 2;
@@ -8217,12 +8875,41 @@ struct alignas(64) thread_slot {
   atomic_word taking[3];        ///< live: by lane, the ticket by which it is about to take a chunk; 0: none
   atomic_word recount[3];       ///< live: by lane, 1 if a jump may have left its count of words wrong
   atomic_word interrupted[3];   ///< live: by lane, address of the frame to go back to when its first region ends; 0: none
-  atomic_word reserved[12];
+  atomic_word current_task;     ///< id of a span, 0: none
+  atomic_word reserved[11];
   lane lanes[lane_count];
   frame frames[frame_count];
 };
 static_assert(sizeof(thread_slot) == 16384 && __builtin_offsetof(thread_slot, lanes) == 256 &&
               __builtin_offsetof(thread_slot, frames) == 448);
+
+// ---- spans ---------------------------------------------------------------------------------------------------
+
+/// What begins on one thread and may end on another: a task, or an asynchronous span. Its place while it is open; when it
+/// ends it becomes one record.
+enum class span_state : uint64_t { free = 0, claimed = 1, open = 2, ending = 3 };
+
+/// Words of a span, in its entry and, with the end before them, in its record.
+enum span_word : unsigned {
+  span_start,       ///< ticks
+  span_id,          ///< unique in the process: generation * count of entries + index of its entry
+  span_parent,      ///< id of the parent in this process, 0 if there is none
+  span_tid,         ///< of the thread that began it
+  span_trace_high,  ///< of a task: the trace that it belongs to, as in W3C Trace Context, 128 bits
+  span_trace_low,
+  span_own,         ///< its own id in that trace
+  span_from,        ///< the parent's id in that trace, which may be another process's; 0: it is a root
+  span_words
+};
+
+struct alignas(64) span_entry {
+  atomic_word state;    ///< generation << 2 | span_state
+  atomic_word binding;  ///< id of its call site, and above bit 32 the words of payload
+  atomic_word words[span_words];
+  atomic_word payload[frame_payload_words];
+  atomic_word reserved[2];
+};
+static_assert(sizeof(span_entry) == 256);
 
 // ---- bindings ------------------------------------------------------------------------------------------------
 
@@ -8233,11 +8920,21 @@ enum class binding_kind : uint8_t {
   log = 4,        ///< the name is the format string
   event_type = 5,
   overflow = 6,
+  task = 7,
+  async_span = 8,
+  frame_mark = 9,  ///< where a frame of a loop ends and the next one begins
   end_of_dump = 255
 };
 
 inline constexpr uint8_t binding_flag_cut = 1;      ///< a string or the schema was cut to fit
 inline constexpr uint8_t binding_flag_dynamic = 2;  ///< records may carry fields set at run time after the payload
+inline constexpr unsigned binding_blocked_shift = 4;  ///< bits [6:4]: of a region in which the thread waits, a blocked_on; else 0
+
+/// What a thread waits for in a region of TRACE_BLOCKED.
+enum class blocked_on : uint8_t { sync = 1, net = 2, syscall = 3, io = 4, sleep = 5 };
+constexpr uint8_t blocked_flag(blocked_on reason) {
+  return static_cast<uint8_t>(static_cast<unsigned>(reason) << binding_blocked_shift);
+}
 
 /// Followed by `field_count` binding_field, `enumerator_count` binding_enumerator, then the strings without
 /// terminators: name, category, file, function, each field's name, each enumerator's name; padded to 8 bytes.
@@ -8323,6 +9020,7 @@ enum class drop_reason : unsigned {
   no_lane,       ///< a signal handler found all lanes of its thread in use
   too_deep,      ///< more open regions than a lane's stack holds
   misnested,     ///< a region whose frame was taken away before it ended
+  no_span,       ///< more open tasks and asynchronous spans than there are entries
   count
 };
 
@@ -8369,7 +9067,8 @@ struct superblock {
   atomic_word attached_slots;  ///< slots in use
   atomic_word dropped[8];
   atomic_word overwritten_ticks;  ///< the newest moment of which records were overwritten: all threads' are there after it
-  atomic_word reserved_counters[2];
+  atomic_word next_span;   ///< where the next span's search for a free entry begins
+  atomic_word next_flow;
   // 688: only in dumps
   clock_anchor dump;       ///< when the dump began
   uint64_t window_ns;      ///< asked for; 0: all
@@ -8384,11 +9083,16 @@ struct superblock {
   clock_anchor end;        ///< when it ended; filled in before `ended` is
   // 792
   crash_note crash;
-  uint8_t reserved[4096 - 856];
+  // 856
+  uint64_t spans_offset;
+  uint32_t span_bytes;
+  uint32_t span_count;
+  uint64_t seed[2];  ///< random; ids of traces, tasks and flows are made of it
+  uint8_t reserved[4096 - 888];
 };
 static_assert(sizeof(superblock) == 4096 && __builtin_offsetof(superblock, pid) == 136 &&
               __builtin_offsetof(superblock, next_ticket) == 560 && __builtin_offsetof(superblock, dump) == 688 &&
-              __builtin_offsetof(superblock, reserved) == 856);
+              __builtin_offsetof(superblock, reserved) == 888);
 
 }  // namespace detail
 CONTRAIL_DETAIL_NAMESPACE_END
@@ -8510,7 +9214,9 @@ CONTRAIL_DETAIL_NAMESPACE_END
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 
 /// What a call site or type records. `unknown` is an id that the dump does not explain, which only damage brings about.
-enum class event_kind : uint8_t { unknown = 0, region, instant, counter, log, event_type, overflow };
+enum class event_kind : uint8_t {
+  unknown = 0, region, instant, counter, log, event_type, overflow, task, async_span, frame
+};
 
 struct event_enumerator {
   int64_t value;
@@ -8643,7 +9349,7 @@ inline constexpr uint64_t max_shared_enumerators = 1 << 16;
 
 /// 0: not known to this version of the format.
 inline constexpr unsigned bytes_of(field_type type) {
-  constexpr uint8_t sizes[] = {0, 1, 1, 1, 1, 2, 2, 4, 4, 8, 8, 16, 16, 4, 8, 8, 2, 8, 4};
+  constexpr uint8_t sizes[] = {0, 1, 1, 1, 1, 2, 2, 4, 4, 8, 8, 16, 16, 4, 8, 8, 2, 8, 4, 8, 8};
   const auto index = static_cast<unsigned>(type);
   return index < sizeof(sizes) ? sizes[index] : 0;
 }
@@ -8997,6 +9703,7 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #define CONTRAIL_DETAIL_READER_RECORDS_HPP
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
@@ -9012,6 +9719,7 @@ struct reader_record {
   uint16_t id;
   uint16_t words;  ///< of the payload, with open_mark if the region has not ended
   uint32_t tid;    ///< of an async region: who began it
+  static constexpr uint64_t span_words_before = 8 * (span_words - span_id);  ///< bytes before the payload of a span
 
   bool is_open() const { return (words & open_mark) != 0; }
   uint64_t payload_bytes() const { return 8 * uint64_t{words & 0x3ffU}; }
@@ -9019,10 +9727,11 @@ struct reader_record {
 
 /// In the order in which they were written.
 struct reader_records {
-  std::vector<reader_record> regions, points, asyncs;
+  std::vector<reader_record> regions, points, asyncs, spans;
   std::vector<clock_anchor> anchors;
+  std::vector<std::pair<uint64_t, uint64_t>> switches;  ///< ticks, the thread's current task from then on
 
-  size_t count() const { return regions.size() + points.size() + asyncs.size(); }
+  size_t count() const { return regions.size() + points.size() + asyncs.size() + spans.size(); }
 };
 
 struct reader_chunk {
@@ -9046,7 +9755,7 @@ struct record_bounds {
 /// A long form whose words are all there; false for a time that cannot be, or too few words.
 inline bool decode_long_form(const untrusted_bytes& data, uint64_t word, uint64_t at, const record_bounds& bounds,
                              reader_records& out) {
-  constexpr uint8_t fixed_words[] = {0, 4, 2, 1, 3};
+  constexpr uint8_t fixed_words[] = {0, 4, 2, 1, 3, 1 + span_words, 2};
   const unsigned form = word >> 2 & 15, words = word >> 6 & 1023;
   if (form >= sizeof(fixed_words)) return true;  // of a newer minor version
   const unsigned fixed = fixed_words[form];
@@ -9056,6 +9765,16 @@ inline bool decode_long_form(const untrusted_bytes& data, uint64_t word, uint64_
   const auto payload_words = static_cast<uint16_t>(words - fixed);
   if (form == static_cast<unsigned>(long_form::anchor)) {
     if (word == anchor_word) out.anchors.push_back(data.anchor(at));
+    return true;
+  }
+  if (form == static_cast<unsigned>(long_form::span)) {  // the end comes first
+    if (second > first || first < bounds.oldest || first > bounds.latest) return false;
+    out.spans.push_back({std::max(second, std::min(bounds.earliest, first)), first, payload_at, id, payload_words, 0});
+    return true;
+  }
+  if (form == static_cast<unsigned>(long_form::current_task)) {
+    if (first < bounds.oldest || first > bounds.latest) return false;
+    out.switches.emplace_back(first, second);
     return true;
   }
   if (form == static_cast<unsigned>(long_form::point)) {
@@ -9138,6 +9857,7 @@ class reader_image {
     if (!read_superblock()) return;
     cut_ = std::max(start().ticks, is_dump_ ? in_superblock(offsetof(superblock, cutoff_ticks)) : 0);
     read_slots();
+    read_spans();
     read_chunks();
     read_bindings();
     make_clock();
@@ -9159,6 +9879,8 @@ class reader_image {
   const reader_clock& clock() const { return clock_; }
   const std::vector<reader_slot>& slots() const { return slots_; }
   const std::vector<reader_chunk>& chunks() const { return chunks_; }  ///< by ticket
+  const std::vector<reader_record>& open_spans() const { return open_spans_; }
+  uint64_t latest() const { return latest_; }
   std::vector<std::string>& warnings() { return warnings_; }
   const std::vector<std::string>& warnings() const { return warnings_; }
   const std::vector<std::string>& notes() const { return notes_; }
@@ -9199,6 +9921,7 @@ class reader_image {
 
   bool read_superblock();
   void read_slots();
+  void read_spans();
   void read_chunks();
   uint64_t open_end(uint64_t at) const;
   void read_bindings();
@@ -9245,6 +9968,7 @@ class reader_image {
   bool is_dump_ = false;
   uint64_t tick_hz_ = 0, cut_ = 0, latest_ = 0, torn_ = 0;
   std::vector<reader_slot> slots_;
+  std::vector<reader_record> open_spans_;
   std::vector<uint32_t> slot_by_index_;  ///< order in slots_ by (index, order)
   std::vector<reader_chunk> chunks_;
   std::deque<event_binding> bindings_;  ///< in the order in which they were met; none moves
@@ -9402,6 +10126,20 @@ inline void reader_image::read_chunks() {
   if (damaged != 0) warn(std::to_string(damaged) + of + "are damaged");
 }
 
+/// Those that were open, without an end.
+inline void reader_image::read_spans() {
+  const uint64_t count = data_.u32(offsetof(superblock, span_count));
+  if (count == 0) return;
+  const entries all = fitting("spans", data_.u64(offsetof(superblock, spans_offset)), count, sizeof(span_entry));
+  for (uint64_t at = all.at; at < all.end(); at += sizeof(span_entry)) {
+    const uint64_t state = data_.u64(at + offsetof(span_entry, state)), bound = data_.u64(at + offsetof(span_entry, binding));
+    const uint64_t words = bound >> 32;
+    if ((state & 3) < static_cast<uint64_t>(span_state::open) || words > frame_payload_words) continue;
+    open_spans_.push_back({data_.u64(at + offsetof(span_entry, words)), never, at + offsetof(span_entry, payload),
+                           static_cast<uint16_t>(bound), static_cast<uint16_t>(words | reader_record::open_mark), 0});
+  }
+}
+
 /// Keeps the binding at `at`, unless it is of a newer minor version. False if it is damaged, or within another one.
 inline bool reader_image::read_binding_at(uint64_t at, uint64_t limit) {
   if (at < bindings_read_to_ || at > limit || limit - at < sizeof(binding)) return false;
@@ -9412,7 +10150,7 @@ inline bool reader_image::read_binding_at(uint64_t at, uint64_t limit) {
   if (kind == static_cast<uint8_t>(binding_kind::end_of_dump)) {
     if (!data_.has(at, sizeof(end_of_dump))) return false;
     end_of_dump_at_ = at;
-  } else if (kind != 0 && kind <= static_cast<uint8_t>(binding_kind::overflow) && binding_of(id) == nullptr) {
+  } else if (kind != 0 && kind <= static_cast<uint8_t>(binding_kind::frame_mark) && binding_of(id) == nullptr) {
     event_binding found;
     if (!read_binding(data_.part(at, size), found)) return false;
     bindings_.push_back(std::move(found));
@@ -9489,6 +10227,7 @@ struct CONTRAIL_DETAIL_HIDDEN event_thread {
   uint64_t region_count() const { return found.regions.size(); }  ///< the open ones too
   uint64_t point_count() const { return found.points.size(); }
   uint64_t async_count() const { return found.asyncs.size(); }
+  uint64_t span_count() const { return found.spans.size(); }  ///< tasks and asynchronous spans that ended here
   detail::reading::reader_records found;  ///< not for users
 };
 
@@ -9533,16 +10272,18 @@ class reader_trace {
     }
     newest_ = image_.start().ticks;
     for (const event_thread& t : threads_) {
-      for (const auto* records : {&t.found.regions, &t.found.points, &t.found.asyncs}) {
+      for (const auto* records : {&t.found.regions, &t.found.points, &t.found.asyncs, &t.found.spans}) {
         if (!records->empty()) newest_ = std::max(newest_, records->back().end);
       }
     }
     now_ = image_.dump().ticks != 0 ? image_.dump().ticks : newest_;
     add_open_regions();
+    add_open_spans();
     find_first();
   }
 
   std::vector<event_thread>& threads() { return threads_; }
+  std::vector<reader_record>& open_spans() { return open_spans_; }
   uint64_t first() const { return first_; }    ///< ticks of the first event
   uint64_t newest() const { return newest_; }  ///< when the last record ended
   uint64_t now() const { return now_; }        ///< when the dump was made
@@ -9605,6 +10346,8 @@ class reader_trace {
       const auto by_end = [](const reader_record& a, const reader_record& b) { return a.end < b.end; };
       std::stable_sort(thread.found.regions.begin(), thread.found.regions.end(), by_end);
       std::stable_sort(thread.found.points.begin(), thread.found.points.end(), by_end);
+      std::stable_sort(thread.found.switches.begin(), thread.found.switches.end(),
+                       [](const auto& a, const auto& b) { return a.first < b.first; });
     }
     return damaged;
   }
@@ -9616,7 +10359,7 @@ class reader_trace {
       uint64_t& lost = chunk == chunks.front() ? thread.overwritten : thread.missing;
       lost = saturating_add(lost, missing);
       reader_records& to = thread.found;
-      const size_t regions = to.regions.size(), points = to.points.size(), asyncs = to.asyncs.size();
+      const size_t regions = to.regions.size(), points = to.points.size(), asyncs = to.asyncs.size(), spans = to.spans.size();
       const size_t before = to.count();
       damaged += !image_.decode(*chunk, to);
       expected = saturating_add(chunk->records_before, to.count() - before);
@@ -9624,6 +10367,7 @@ class reader_trace {
         keep_from_cut(to.regions, regions);
         keep_from_cut(to.points, points);
         keep_from_cut(to.asyncs, asyncs);
+        keep_from_cut(to.spans, spans);
       }
     }
     return damaged;
@@ -9686,11 +10430,30 @@ class reader_trace {
     return open;
   }
 
-  void find_first() {
-    bool any = false;
-    first_ = never;
+  /// A span that ended while the dump was written is in both the table and the chunks.
+  void add_open_spans() {
+    std::vector<uint64_t> ended;
+    const auto id_of = [&](const reader_record& r) {
+      return image_.data().u64(r.payload_at - reader_record::span_words_before);
+    };
     for (const event_thread& t : threads_) {
-      for (const auto* records : {&t.found.regions, &t.found.points, &t.found.asyncs}) {
+      for (const reader_record& r : t.found.spans) ended.push_back(id_of(r));
+    }
+    std::sort(ended.begin(), ended.end());
+    for (reader_record r : image_.open_spans()) {
+      if (r.start < image_.start().ticks || r.start > image_.latest()) continue;
+      if (std::binary_search(ended.begin(), ended.end(), id_of(r))) continue;
+      r.end = std::max({r.start, now_, newest_});
+      open_spans_.push_back(r);
+    }
+  }
+
+  void find_first() {
+    bool any = !open_spans_.empty();
+    first_ = never;
+    for (const reader_record& r : open_spans_) first_ = std::min(first_, r.start);
+    for (const event_thread& t : threads_) {
+      for (const auto* records : {&t.found.regions, &t.found.points, &t.found.asyncs, &t.found.spans}) {
         any = any || !records->empty();
         for (const reader_record& r : *records) first_ = std::min(first_, r.start);
       }
@@ -9701,6 +10464,7 @@ class reader_trace {
   reader_image& image_;
   std::vector<reader_life> lives_;
   std::vector<event_thread> threads_;
+  std::vector<reader_record> open_spans_;
   std::vector<std::vector<const reader_life*>> lives_of_;  ///< of each thread
   uint64_t first_ = 0, newest_ = 0, now_ = 0;
 };
@@ -9720,7 +10484,16 @@ enum class event_form : uint8_t {
   region,       ///< began and ended on its thread
   open_region,  ///< had not ended when the dump was made
   point,        ///< a moment: an instant, counter, log line or object
-  async_region  ///< began on another thread than the one that ended it
+  async_region, ///< began on another thread than the one that ended it
+  span,         ///< a task or an asynchronous span, on the thread that ended it
+  open_span     ///< one that had not ended
+};
+
+/// What a task or an asynchronous span is to others.
+struct event_span {
+  uint64_t id, parent;  ///< in the process; parent 0: none
+  uint32_t begin_tid;   ///< of the thread that began it
+  uint64_t trace_high, trace_low, own, from;  ///< of a task: W3C trace id, its id there, and its parent's or 0
 };
 
 /// What ended the process. The thread may be one that never recorded.
@@ -9783,7 +10556,12 @@ class CONTRAIL_DETAIL_HIDDEN event {
   int64_t duration_ns() const { return end_ns() - start_ns(); }
   uint64_t start_ticks() const { return record_->start; }
   uint64_t end_ticks() const { return record_->end; }
-  uint32_t begin_tid() const { return form_ == event_form::async_region ? record_->tid : thread_->tid; }
+  uint32_t begin_tid() const {
+    return is_span() ? span().begin_tid : form_ == event_form::async_region ? record_->tid : thread_->tid;
+  }
+  bool is_span() const { return form_ == event_form::span || form_ == event_form::open_span; }
+  /// Meant if is_span().
+  inline event_span span() const;
 
   event_fields fields() const {
     event_fields found;
@@ -9803,8 +10581,9 @@ class CONTRAIL_DETAIL_HIDDEN event {
 };
 
 /// The events of a dump, thread by thread: first a thread's regions in the order in which they began, an outer one
-/// before its inner ones, then its points and then its async regions, each in the order in which they ended. The bytes
-/// must outlive it. Memory: some 6 times theirs in the constructor, and 4 times afterwards.
+/// before its inner ones, then its points, its async regions and its spans, each in the order in which they ended. At last
+/// come the spans that had not ended, on the first thread with the id that began them, or a nameless one. The bytes must
+/// outlive it. Memory: some 6 times theirs in the constructor, and 4 times afterwards.
 class CONTRAIL_DETAIL_HIDDEN reader {
  public:
   reader(const void* bytes, size_t size) : image_(detail::reading::untrusted_bytes(bytes, size)) {
@@ -9814,6 +10593,7 @@ class CONTRAIL_DETAIL_HIDDEN reader {
     newest_ = trace.newest();
     now_ = trace.now();
     threads_ = std::move(trace.threads());
+    open_spans_ = std::move(trace.open_spans());
     zero_ = image_.clock().ns(first_);
     name_unknown_ids();
   }
@@ -9871,13 +10651,14 @@ class CONTRAIL_DETAIL_HIDDEN reader {
     friend class reader;
     iterator(const reader* of, size_t thread) : reader_(of), thread_(thread) { settle(); }
     inline void settle();
+    inline void settle_behind_threads();
 
     const reader* reader_ = nullptr;
-    size_t thread_ = 0, index_ = 0;  ///< an event of all of the thread's
+    size_t thread_ = 0, index_ = 0;  ///< an event of all of the thread's; behind the threads, an open span
     event event_;
   };
   iterator begin() const { return iterator(this, 0); }
-  iterator end() const { return iterator(this, threads_.size()); }
+  iterator end() const { return iterator(this, threads_.size() + 1); }
 
  private:
   friend class event;
@@ -9894,6 +10675,8 @@ class CONTRAIL_DETAIL_HIDDEN reader {
 
   detail::reading::reader_image image_;
   std::vector<event_thread> threads_;
+  std::vector<detail::reading::reader_record> open_spans_;
+  event_thread no_thread_;
   std::vector<event_binding> unknown_;  ///< of ids without a binding, by id
   std::deque<std::string> unknown_names_;
   uint64_t first_ = 0, newest_ = 0, now_ = 0;
@@ -9902,6 +10685,19 @@ class CONTRAIL_DETAIL_HIDDEN reader {
 
 inline int64_t event::start_ns() const { return reader_->ns(record_->start); }
 inline int64_t event::end_ns() const { return reader_->ns(record_->end); }
+
+inline event_span event::span() const {
+  const detail::reading::untrusted_bytes& data = reader_->image_.data();
+  const uint64_t at = record_->payload_at - detail::reading::reader_record::span_words_before;
+  const auto word = [&](detail::span_word which) { return data.u64(at + 8 * (which - detail::span_id)); };
+  return {word(detail::span_id),
+          word(detail::span_parent),
+          static_cast<uint32_t>(word(detail::span_tid)),
+          word(detail::span_trace_high),
+          word(detail::span_trace_low),
+          word(detail::span_own),
+          word(detail::span_from)};
+}
 
 inline void event::read_fields(event_fields& into) const {
   into.read(*binding_, reader_->image_.data().part(record_->payload_at, record_->payload_bytes()));
@@ -9913,7 +10709,8 @@ inline void reader::iterator::settle() {
     ++thread_;
     index_ = 0;
   }
-  if (thread_ == threads.size()) return;
+  event_.reader_ = reader_;
+  if (thread_ >= threads.size()) return settle_behind_threads();
   const detail::reading::reader_records& found = threads[thread_].found;
   const size_t regions = found.regions.size(), points = found.points.size();
   if (index_ < regions) {
@@ -9922,20 +10719,43 @@ inline void reader::iterator::settle() {
   } else if (index_ - regions < points) {
     event_.record_ = &found.points[index_ - regions];
     event_.form_ = event_form::point;
-  } else {
+  } else if (index_ - regions - points < found.asyncs.size()) {
     event_.record_ = &found.asyncs[index_ - regions - points];
     event_.form_ = event_form::async_region;
+  } else {
+    event_.record_ = &found.spans[index_ - regions - points - found.asyncs.size()];
+    event_.form_ = event_form::span;
   }
-  event_.reader_ = reader_;
   event_.thread_ = &threads[thread_];
   event_.binding_ = &reader_->binding_of(event_.record_->id);
+}
+
+inline void reader::iterator::settle_behind_threads() {
+  if (thread_ == reader_->threads_.size() && index_ == reader_->open_spans_.size()) {
+    ++thread_;
+    index_ = 0;
+  }
+  if (thread_ != reader_->threads_.size()) return;
+  event_.record_ = &reader_->open_spans_[index_];
+  event_.form_ = event_form::open_span;
+  event_.binding_ = &reader_->binding_of(event_.record_->id);
+  event_.thread_ = &reader_->no_thread_;
+  const uint32_t tid = event_.span().begin_tid;
+  for (const event_thread& thread : reader_->threads_) {
+    if (thread.tid != tid) continue;
+    event_.thread_ = &thread;
+    break;
+  }
 }
 
 /// An id that the dump does not explain is part of a name of its own.
 inline void reader::name_unknown_ids() {
   std::set<uint16_t> ids;
+  for (const detail::reading::reader_record& r : open_spans_) {
+    if (image_.binding_of(r.id) == nullptr) ids.insert(r.id);
+  }
   for (const event_thread& thread : threads_) {
-    for (const auto* records : {&thread.found.regions, &thread.found.points, &thread.found.asyncs}) {
+    for (const auto* records : {&thread.found.regions, &thread.found.points, &thread.found.asyncs, &thread.found.spans}) {
       for (const detail::reading::reader_record& r : *records) {
         if (image_.binding_of(r.id) == nullptr) ids.insert(r.id);
       }
@@ -10017,7 +10837,8 @@ inline std::vector<recording_loss> reader::losses() const {
       {"dropped: more threads than slots", dropped(detail::drop_reason::no_slot)},
       {"dropped: no lane free in a signal handler", dropped(detail::drop_reason::no_lane)},
       {"dropped: regions open too deep", dropped(detail::drop_reason::too_deep)},
-      {"dropped: regions not nested", dropped(detail::drop_reason::misnested)}};
+      {"dropped: regions not nested", dropped(detail::drop_reason::misnested)},
+      {"dropped: more tasks open than entries", dropped(detail::drop_reason::no_span)}};
   all.erase(std::remove_if(all.begin(), all.end(), [](const auto& loss) { return loss.count == 0; }), all.end());
   return all;
 }

@@ -12,6 +12,7 @@ INCLUDE = Path(__file__).resolve().parents[2] / "include" / "contrail"
 
 LAYERS = """
 config
+task_context
 error
 options
 detail/memory
@@ -34,6 +35,7 @@ detail/object
 detail/type_macros
 detail/ring
 detail/call_site
+task
 macros
 detail/storage
 detail/safe_writer
@@ -45,6 +47,7 @@ detail/crash_stack
 detail/pool
 detail/lane
 detail/threads
+detail/span
 detail/dump_file
 detail/image_file
 detail/snapshot
