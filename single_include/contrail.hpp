@@ -53,6 +53,7 @@
 // Switches a user may define before the first include, in any translation unit on its own:
 //   CONTRAIL_DISABLED           every macro compiles to nothing; the control functions answer "compiled out"
 //   CONTRAIL_NO_SHORT_MACROS    only CONTRAIL_X macros, no TRACE_X
+//   CONTRAIL_MACROS_ONLY        no flight_recorder: for what only records, half the time to compile
 //   CONTRAIL_COMPACT            the begin of a region is a call too: smaller call sites, slower regions
 //   CONTRAIL_TLS_MODEL          the thread-local model, "initial-exec" or "local-exec" unless defined
 //   CONTRAIL_FORCE_UNSUPPORTED  behave as on a platform that contrail does not support (for tests)
@@ -260,30 +261,32 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #endif
 
 #if CONTRAIL_DETAIL_ENABLED
-// ==== contrail/flight_recorder.hpp ==================================================================================
-// The flight recorder: start, stop, status, dumps, filters.
-//
-//   contrail::flight_recorder::start({.memory = 64 << 20});
-//   ...
-//   if (auto failed = contrail::flight_recorder::dump("app-%p.contrail", {.last = 5s})) puts(failed.message());
-#ifndef CONTRAIL_FLIGHT_RECORDER_HPP
-#define CONTRAIL_FLIGHT_RECORDER_HPP
+// ==== contrail/macros.hpp ===========================================================================================
+// The public macros, without logic: each captures its call site in a lambda's type and calls a function.
+#ifndef CONTRAIL_MACROS_HPP
+#define CONTRAIL_MACROS_HPP
 
-// ==== contrail/detail/crash.hpp =====================================================================================
-// Dumps of crashes: fatal signals and std::terminate.
-//
-// The first thread that crashes owns the dump, the others wait for it to end the process. A fault of the dump itself and
-// the watchdog arrive as signals on the owner's stack, above the dump, and leave it by siglongjmp. After the dump, done
-// or not, everything happens that would have happened without contrail: earlier handlers run, and the process dies of
-// the signal that it would have died of.
-#ifndef CONTRAIL_DETAIL_CRASH_HPP
-#define CONTRAIL_DETAIL_CRASH_HPP
+// ==== contrail/detail/call_site.hpp =================================================================================
+// What the macros call: a call site's storage, the scope objects, and the arguments' way into the ring.
+#ifndef CONTRAIL_DETAIL_CALL_SITE_HPP
+#define CONTRAIL_DETAIL_CALL_SITE_HPP
 
-// ==== contrail/detail/crash_stack.hpp ===============================================================================
-// Alternate signal stacks: a thread whose own stack overflowed has nowhere else to run the crash handler. Each thread
-// that records gets one, above a guard page; they are no part of the image.
-#ifndef CONTRAIL_DETAIL_CRASH_STACK_HPP
-#define CONTRAIL_DETAIL_CRASH_STACK_HPP
+// ==== contrail/detail/ring.hpp ======================================================================================
+// One thread's writing: its lanes, its open-region stack, and the records themselves. The hot path of contrail.
+//
+// begin:  frame = next free one          the stack's pointer moves first, so that a handler takes the next frame
+//         frame.start_ticks = start      from here the region is open and dumps show it
+// end:    next free one = frame          a handler that arrives now finds the frame in use: the busy mark
+//         *cursor = record               invisible
+//         cursor += 1, release           visible, whole
+//         frame.start_ticks = 0          free
+#ifndef CONTRAIL_DETAIL_RING_HPP
+#define CONTRAIL_DETAIL_RING_HPP
+
+// ==== contrail/detail/object.hpp ====================================================================================
+// Shared objects that come and go: each links itself into the process when it is loaded.
+#ifndef CONTRAIL_DETAIL_OBJECT_HPP
+#define CONTRAIL_DETAIL_OBJECT_HPP
 
 // ==== contrail/detail/process.hpp ===================================================================================
 // The one recorder of the process. Inline variables are not process-wide: an executable linked without -rdynamic and
@@ -2953,6 +2956,901 @@ inline type_range* first_type_range() {
 CONTRAIL_DETAIL_NAMESPACE_END
 
 #endif
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// Adds this shared object to the process's list, once.
+CONTRAIL_DETAIL_UNOPTIMISED inline void link_object() noexcept {
+  object_root& own = own_object();
+  process_state* const process = join_process();
+  if (process == nullptr) return;
+  // The elected object holds everybody's state: it must not go before this one does. Before the lock, since the dynamic
+  // linker has one of its own.
+  if (process != &own.process) pin_object(process);
+  const control_lock lock(*process);
+  for (const type_range* object = process->objects; object != nullptr; object = object->next) {
+    if (object == &own.types) return;
+  }
+  own.types = own_type_range();
+  own.types.next = process->objects;
+  process->objects = &own.types;
+  if (const uint64_t slow = process->slow_table.load_relaxed()) {
+    reinterpret_cast<const slow_half*>(slow)->object_loaded(own);
+  }
+}
+
+CONTRAIL_DETAIL_UNOPTIMISED inline void unlink_object() noexcept {
+  object_root& own = own_object();
+  process_state* const process = joined_process();
+  // The elected object is pinned, or nothing else is left to use its state.
+  if (process == nullptr || process == &own.process) return;
+  const control_lock lock(*process);
+  type_range** link = &process->objects;
+  while (*link != nullptr && *link != &own.types) link = &(*link)->next;
+  if (*link != nullptr) *link = own.types.next;
+}
+
+template <class>
+struct always_void {
+  using type = void;
+};
+
+/// Links this object when it is loaded. A template, so that only translation units compile it that use contrail: whatever
+/// needs the object linked calls `require`.
+template <class>
+struct object_link {
+  __attribute__((constructor(101), used)) static void on_load() { link_object(); }
+  __attribute__((destructor(101), used)) static void on_unload() { unlink_object(); }
+
+  CONTRAIL_DETAIL_ALWAYS_INLINE static constexpr void require() {
+    (void)&on_load;
+    (void)&on_unload;
+  }
+  /// What a call site's word is before its first hit.
+  static constexpr uint64_t unbound_word() {
+    require();
+    return epoch_step + site_off;
+  }
+};
+
+/// The object_link of a template with parameter T. Dependent on it, since compilers evaluate what is not while they parse
+/// the template.
+template <class T>
+using object_link_for = object_link<typename always_void<T>::type>;
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// What a macro leaves at its call site.
+struct call_site {
+  atomic_word word{epoch_step + site_off};  ///< see site_word_mask
+  const descriptor* what;
+  atomic_word bound{};  ///< image generation << 18 | id and tag, 0: not bound yet
+};
+
+/// Stands where a thread has no slot, so that its first begin takes the slow path.
+CONTRAIL_DETAIL_HIDDEN inline constinit frame detached_frame{{}, {}, {frame_busy}, {}, {}};
+
+/// This thread's next free frame. 8 bytes of static TLS per shared object, and no more: glibc's reserve is small.
+CONTRAIL_DETAIL_HIDDEN inline thread_local constinit frame* next_frame
+    __attribute__((tls_model(CONTRAIL_TLS_MODEL))) = &detached_frame;
+
+/// As signed numbers.
+CONTRAIL_DETAIL_ALWAYS_INLINE bool is_less(uint64_t a, uint64_t b) {
+  return static_cast<int64_t>(a) < static_cast<int64_t>(b);
+}
+
+/// An open region as its owner holds it: the frame, and the word that the frame had then.
+struct open_region {
+  frame* at;
+  uint64_t word;
+};
+
+inline caller this_caller() { return {&next_frame, &own_object()}; }
+
+/// The slow half; there is one once anything was started, and nothing calls it before.
+inline const slow_half& the_slow_half() {
+  return *reinterpret_cast<const slow_half*>(joined_process()->slow_table.load_acquire());
+}
+
+/// The caller's stack pointer in a function that is not inlined.
+#define CONTRAIL_DETAIL_CALLERS_STACK_POINTER() reinterpret_cast<uint64_t>(__builtin_dwarf_cfa())
+
+CONTRAIL_DETAIL_ALWAYS_INLINE void store_stack_pointer(atomic_word& to) {
+#if defined(__x86_64__)
+  asm volatile("movq %%rsp, %0" : "=m"(to.value));
+#elif defined(__aarch64__)
+  uint64_t pointer;
+  asm volatile("mov %0, sp" : "=r"(pointer));
+  to.store_relaxed(pointer);
+#endif
+}
+
+/// mark_point with the running function's own stack pointer.
+CONTRAIL_DETAIL_ALWAYS_INLINE void mark_point_here(frame& at) {
+  uint64_t mark = 0;
+#if defined(__x86_64__)
+  asm volatile("movq %%rsp, %0\n\tbtsq $62, %0" : "=r"(mark) : : "cc");
+#elif defined(__aarch64__)
+  asm volatile("mov %0, sp" : "=r"(mark));
+  mark |= point_mark;
+#endif
+  at.start_ticks.store_relaxed(mark);
+}
+
+template <class T>
+inline constexpr bool is_array_type = false;
+template <class T, size_t Size>
+inline constexpr bool is_array_type<T[Size]> = true;
+
+template <class T>
+constexpr bool passes_by_value() {
+  if constexpr (__is_trivially_copyable(T)) return !is_array_type<T> && sizeof(T) <= 16;
+  else return false;
+}
+template <class T, bool ByValue = passes_by_value<T>()>
+struct parameter {
+  using type = const T&;
+};
+template <class T>
+struct parameter<T, true> {
+  using type = T;
+};
+
+/// How an argument travels into a function that is not inlined: small plain ones by value, so that the caller's
+/// variable may stay in a register on the quick path.
+template <class T>
+using parameter_type = typename parameter<T>::type;
+
+/// The payload of a site whose arguments after the name are `Args`, keys and all.
+template <binding_kind Kind, class... Args>
+inline constexpr payload_size payload_of = size_of_arguments<form_of<Kind, Args...>(), Args...>;
+
+// ---- regions -------------------------------------------------------------------------------------------------
+
+template <bool HasFields, class... Args>
+CONTRAIL_DETAIL_COLD frame* begin_cold(call_site& site, unsigned* words, parameter_type<bare<Args>>... args) {
+  const uint64_t stack_pointer = CONTRAIL_DETAIL_CALLERS_STACK_POINTER();
+  const claim free = the_slow_half().claim_frame(this_caller(), site, stack_pointer);
+  if (free.at == nullptr) return nullptr;
+  frame* const at = free.at;
+  next_frame = at + 1;
+  signal_fence();
+  __atomic_thread_fence(__ATOMIC_RELEASE);  // as in begin_inline
+  const unsigned used = encode_arguments<binding_kind::region, Args...>(at->payload, frame_payload_words, args...);
+  if (HasFields && used < frame_payload_words) at->payload[used].store_relaxed(0);
+  if (words != nullptr) *words = used;
+  const uint64_t start = now_ticks(*joined_process());
+  at->stack_pointer.store_relaxed(stack_pointer);
+  at->word.store_relaxed((start << duration_shift) - free.word);
+  at->start_ticks.store_release(start);
+  return at;
+}
+
+/// The result of begin_cold: only on that path is the frame's word read back, so that both are scalars.
+CONTRAIL_DETAIL_ALWAYS_INLINE open_region opened_at(frame* at) {
+  return {at, at != nullptr ? at->word.load_relaxed() : 0};
+}
+
+/// Opens a region. `words` receives the length of its payload when that is not fixed; else it is null. With `HasFields`
+/// a 0 behind the payload ends the fields for whoever looks before the first one is set.
+template <bool HasFields = false, class... Args>
+CONTRAIL_DETAIL_ALWAYS_INLINE open_region begin_inline(call_site& site, unsigned* words, const Args&... args) {
+  // The frame first. A handler in between may find another image, after a start or in a forked child, and attach to it:
+  // then the frame is a retired one and never free, where the other way round it would be a new one and get an old id.
+  frame* const at = next_frame;
+  signal_fence();
+  const uint64_t w = difference(site.word, own_object().epoch);
+  // One compare for all that is not a bound site and a free frame: off, another epoch, not attached, the stack is full,
+  // a handler inside an end. Two compares cost 2 % of a region.
+  if (__builtin_expect(is_less(w, at->start_ticks.load_owned()), 0)) {
+    if (w == site_off) return {nullptr, 0};
+    return opened_at(begin_cold<HasFields, Args...>(site, words, args...));
+  }
+  next_frame = at + 1;
+  signal_fence();
+  if constexpr (HasFields || sizeof...(Args) != 0) {
+    // No instruction on x86-64. A dump that sees a word of this payload must not find the frame's former start again.
+    __atomic_thread_fence(__ATOMIC_RELEASE);
+    const unsigned used = encode_arguments<binding_kind::region, Args...>(at->payload, frame_payload_words, args...);
+    if (HasFields && used < frame_payload_words) at->payload[used].store_relaxed(0);
+    if (words != nullptr) *words = used;
+  }
+  store_stack_pointer(at->stack_pointer);
+  const uint64_t start = hardware_ticks();
+  const uint64_t word = (start << duration_shift) - w;
+  at->word.store_release(word);  // after the frame became free, for the same reason
+  // Release: a reader that sees the start sees the word and the payload.
+  at->start_ticks.store_release(start);
+  return {at, word};
+}
+
+/// Every end that is not the plain one: a new time epoch, another thread, out of order, no chunk.
+CONTRAIL_DETAIL_COLD inline void end_cold(frame* at, uint64_t word, unsigned words) {
+  the_slow_half().end_region(this_caller(), at, word, words);
+}
+
+/// Publishes the record that fills the chunk, rolls to the next one and frees the frame.
+CONTRAIL_DETAIL_COLD inline void roll_chunk(frame* at, uint64_t ticks) { the_slow_half().roll_chunk(at, ticks); }
+
+/// Multiplying the end time by this and subtracting the frame's word gives the record of a short region.
+inline constexpr uint64_t region_multiplier = (1ULL << end_time_shift) + (1ULL << duration_shift);
+
+/// Fetches the line that this lane comes to half a kilobyte later. Without it the stores of records wait for memory, and
+/// the store buffer fills up behind them: 1 to 3 % of a region, up to 6 % with arguments.
+CONTRAIL_DETAIL_ALWAYS_INLINE void prefetch_for_writing(const atomic_word* cursor) {
+  // By number: a lane without a chunk has a null cursor, to which nothing may be added.
+  const atomic_word* const ahead = reinterpret_cast<const atomic_word*>(reinterpret_cast<uint64_t>(cursor) + 512);
+#if defined(__x86_64__)
+  asm volatile("prefetchw %0" : : "m"(*ahead));  // the builtin knows it only under -mprfchw
+#else
+  __builtin_prefetch(ahead, 1);
+#endif
+}
+
+/// Ends a region: writes its record, one word and `words` of payload from the frame.
+template <bool HasPayload>
+CONTRAIL_DETAIL_ALWAYS_INLINE void end_inline(frame* at, uint64_t word, unsigned words) {
+  if (__builtin_expect(next_frame != at + 1, 0)) return end_cold(at, word, words);
+  next_frame = at;
+  signal_fence();
+  // All that does not need the time stands before the clock read: behind it, it would cost 1 % of a region.
+  lane& writer = *at->owner;
+  atomic_word* cursor = reinterpret_cast<atomic_word*>(writer.cursor.load_owned());
+  prefetch_for_writing(cursor);
+  // Hidden from the compiler, which would make four dependent instructions of the multiplication. Where there is a
+  // payload, a register that is taken this early costs more than it saves.
+  uint64_t multiplier = region_multiplier;
+  if constexpr (!HasPayload) asm volatile("" : "+r"(multiplier));
+  const uint64_t end = hardware_ticks();
+  if constexpr (HasPayload) asm("" : "+r"(multiplier));
+  if (__builtin_expect(end >= writer.deadline.load_owned(), 0)) {
+    next_frame = at + 1;
+    return end_cold(at, word, words);
+  }
+  const uint64_t record = end * multiplier - word;
+  if constexpr (HasPayload) {
+    // A site whose id is too large for this form, or a payload that crosses the chunk's end, goes the long way. So does a
+    // region whose frame was taken for one that was jumped over: the payload there is another's.
+    const bool fits = (record & 3) == static_cast<uint64_t>(record_tag::region_payload) &&
+                      at->word.load_owned() == word &&
+                      words <= max_short_region_words &&
+                      ((reinterpret_cast<uint64_t>(cursor + words) ^ reinterpret_cast<uint64_t>(cursor)) &
+                       ~uint64_t{chunk_bytes - 1}) == 0;
+    if (__builtin_expect(!fits, 0)) {
+      next_frame = at + 1;
+      return end_cold(at, word, words);
+    }
+    for (unsigned i = 0; i < words; ++i) cursor[1 + i].store_relaxed(at->payload[i].load_owned());
+    writer.extra_words.add_owned(words);
+    cursor->store_relaxed(record + (static_cast<uint64_t>(words) << id_shift));
+    cursor += words;
+  } else {
+    cursor->store_relaxed(record);
+  }
+  ++cursor;
+  // The cursor never stands at a chunk's end while the quick path is open: a handler that jumped away there would have
+  // the next record written behind the chunk.
+  if (__builtin_expect((reinterpret_cast<uint64_t>(cursor) & (chunk_bytes - 1)) == 0, 0)) return roll_chunk(at, end);
+  // Release: the record is whole before it is visible. Pairs with the acquire in copy_chunk.
+  writer.cursor.store_release(reinterpret_cast<uint64_t>(cursor));
+  signal_fence();
+  // Release: a dump that finds the frame free finds the record, since it copies frames before chunks.
+  at->start_ticks.store_release(0);
+}
+
+// These take scalars: g++ keeps a struct that it passes in memory.
+__attribute__((noinline)) CONTRAIL_DETAIL_HIDDEN inline void end_region(frame* at, uint64_t word) {
+  end_inline<false>(at, word, 0);
+}
+template <unsigned Words>
+__attribute__((noinline)) CONTRAIL_DETAIL_HIDDEN inline void end_region_fixed(frame* at, uint64_t word) {
+  end_inline<true>(at, word, Words);
+}
+__attribute__((noinline)) CONTRAIL_DETAIL_HIDDEN inline void end_region_payload(frame* at, uint64_t word,
+                                                                                unsigned words) {
+  end_inline<true>(at, word, words);
+}
+
+/// The begin of CONTRAIL_COMPACT, for regions without arguments: a call instead of inlined code.
+__attribute__((noinline)) CONTRAIL_DETAIL_HIDDEN inline frame* begin_compact(call_site& site) {
+  return begin_inline(site, nullptr).at;
+}
+
+// ---- points: instants, counters, events, log lines -----------------------------------------------------------
+
+template <binding_kind Kind, class... Args>
+CONTRAIL_DETAIL_COLD void point_cold(call_site& site, parameter_type<bare<Args>>... args) {
+  const uint64_t stack_pointer = CONTRAIL_DETAIL_CALLERS_STACK_POINTER();
+  const claim free = the_slow_half().claim_frame(this_caller(), site, stack_pointer);
+  if (free.at == nullptr) return;
+  constexpr payload_size size = payload_of<Kind, Args...>;
+  atomic_word record[size.texts == 0 ? size.words() + 1 : max_point_words + 1];
+  const unsigned words = encode_arguments<Kind, Args...>(record + 1, max_point_words, args...);
+  the_slow_half().write_point(free.at, free.word, stack_pointer, &record->value, words);
+}
+
+/// Records something that happens at one moment.
+template <binding_kind Kind, class... Args>
+CONTRAIL_DETAIL_ALWAYS_INLINE void point_inline(call_site& site, const Args&... args) {
+  frame* const at = next_frame;
+  signal_fence();
+  const uint64_t w = difference(site.word, own_object().epoch);
+  // As in begin_inline. All that does not go the quick way meets in one call, which keeps the call site small.
+  if (__builtin_expect(!is_less(w, at->start_ticks.load_owned()), 1)) {
+    lane& writer = *at->owner;
+    // The free frame is marked as busy by one store, which also says how deep this code is: a handler steps aside to
+    // another lane.
+    mark_point_here(*at);
+    signal_fence();
+    const uint64_t now = hardware_ticks();
+    atomic_word* cursor = reinterpret_cast<atomic_word*>(writer.cursor.load_owned());
+    constexpr payload_size size = payload_of<Kind, Args...>;
+    constexpr unsigned most = size.texts == 0 ? size.words() : max_point_words;
+    const bool fits = now < writer.deadline.load_owned() &&
+                      ((reinterpret_cast<uint64_t>(cursor + most) ^ reinterpret_cast<uint64_t>(cursor)) &
+                       ~uint64_t{chunk_bytes - 1}) == 0;
+    if (__builtin_expect(fits, 1)) {
+      unsigned words = 0;
+      if constexpr (sizeof...(Args) != 0) {
+        prefetch_for_writing(cursor);
+        words = encode_arguments<Kind, Args...>(cursor + 1, max_point_words, args...);
+        writer.extra_words.add_owned(words);
+      }
+      cursor->store_relaxed(now << end_time_shift | static_cast<uint64_t>(words) << duration_shift | w);
+      cursor += words + 1;
+      if (__builtin_expect((reinterpret_cast<uint64_t>(cursor) & (chunk_bytes - 1)) == 0, 0)) return roll_chunk(at, now);
+      writer.cursor.store_release(reinterpret_cast<uint64_t>(cursor));
+      signal_fence();
+      at->start_ticks.store_relaxed(0);
+      return;
+    }
+    at->start_ticks.store_relaxed(0);
+  } else if (w == site_off) {
+    return;
+  }
+  point_cold<Kind, Args...>(site, args...);
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/log.hpp ==============================================================================================
+// TRACE_LOG's format strings: their placeholders are counted at compile time. contrail/fmt.hpp checks them fully.
+#ifndef CONTRAIL_LOG_HPP
+#define CONTRAIL_LOG_HPP
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+enum class format_mistake : unsigned char {
+  none,
+  unclosed,
+  unopened,
+  mixed,
+  named,
+  too_few_arguments,
+  too_many_arguments
+};
+
+/// Reads a format string of fmt's syntax as far as needed to know which arguments it uses.
+struct format_scanner {
+  text format;
+  uint32_t at = 0;
+  uint32_t automatic = 0;  ///< placeholders without an index
+  uint32_t manual = 0;     ///< greatest index + 1
+  bool used[64]{};
+  format_mistake mistake = format_mistake::none;
+
+  /// Past the index after a brace, to the colon or brace behind it.
+  constexpr void take_index() {
+    if (at >= format.size) {
+      mistake = format_mistake::unclosed;
+    } else if (format[at] == '}' || format[at] == ':') {
+      if (automatic < 64) used[automatic] = true;
+      ++automatic;
+    } else if (is_digit(format[at])) {
+      uint32_t index = 0;
+      while (at < format.size && is_digit(format[at]) && index < 1000) {
+        index = index * 10 + static_cast<uint32_t>(format[at++] - '0');
+      }
+      if (index < 64) used[index] = true;
+      if (index >= manual) manual = index + 1;
+    } else {
+      mistake = format_mistake::named;
+    }
+  }
+  /// Past a placeholder's closing brace, from behind its opening one.
+  constexpr void take_placeholder() {
+    take_index();
+    while (mistake == format_mistake::none && at < format.size && format[at] != '}') {
+      if (format[at++] == '{') take_placeholder();  // a width or precision that is an argument
+    }
+    if (mistake == format_mistake::none && at >= format.size) mistake = format_mistake::unclosed;
+    ++at;
+  }
+};
+
+constexpr format_mistake find_format_mistake(text format, uint32_t arguments) {
+  format_scanner scanner{format};
+  while (scanner.at < format.size && scanner.mistake == format_mistake::none) {
+    const char c = format[scanner.at++];
+    const bool doubled = scanner.at < format.size && format[scanner.at] == c;
+    if ((c == '{' || c == '}') && doubled) {
+      ++scanner.at;
+    } else if (c == '}') {
+      return format_mistake::unopened;
+    } else if (c == '{') {
+      scanner.take_placeholder();
+    }
+  }
+  if (scanner.mistake != format_mistake::none) return scanner.mistake;
+  if (scanner.automatic != 0 && scanner.manual != 0) return format_mistake::mixed;
+  if (scanner.automatic > arguments || scanner.manual > arguments) return format_mistake::too_few_arguments;
+  for (uint32_t i = 0; i < arguments && i < 64; ++i)
+    if (!scanner.used[i]) return format_mistake::too_many_arguments;
+  return format_mistake::none;
+}
+
+/// How TRACE_LOG checks its format. contrail/fmt.hpp puts its own in place of this one by redefining the macro below:
+/// as a template argument, so that translation units with and without it may meet in one program.
+struct count_placeholders {
+  template <class Site, class... Args>
+  static constexpr bool check() {
+    return true;
+  }
+};
+#define CONTRAIL_DETAIL_LOG_CHECKER ::contrail::detail::count_placeholders
+
+/// Refuses a TRACE_LOG whose format and arguments do not belong together. `Args` are the types after the format.
+template <class Checker, class Site, class... Args>
+constexpr bool check_log() {
+  if constexpr (!check_site<Site, binding_kind::log, Args...>()) {
+    return false;
+  } else {
+    constexpr bool few = sizeof...(Args) <= 64;
+    static_assert(few, "contrail: TRACE_LOG takes up to 64 arguments.");
+    constexpr bool flat = (... && (kind_of<bare<Args>> != value_kind::aggregate));
+    static_assert(flat,
+                  "contrail: TRACE_LOG prints numbers, texts, enumerations, pointers and durations: pass the "
+                  "members of this object one by one, or use TRACE_EMIT(object).");
+    constexpr format_mistake mistake =
+        find_format_mistake(site_descriptor<Site, binding_kind::log, Args...>.name, sizeof...(Args));
+    static_assert(mistake != format_mistake::unclosed,
+                  "contrail: a '{' in this format has no '}'; write {{ for a brace.");
+    static_assert(mistake != format_mistake::unopened,
+                  "contrail: a '}' in this format has no '{'; write }} for a brace.");
+    static_assert(mistake != format_mistake::mixed, "contrail: this format mixes {} and {0}: use one of both.");
+    static_assert(mistake != format_mistake::named,
+                  "contrail: a placeholder is {}, {0} or {:spec}; arguments have no names here.");
+    static_assert(mistake != format_mistake::too_few_arguments,
+                  "contrail: this format has more placeholders than there are arguments.");
+    static_assert(mistake != format_mistake::too_many_arguments,
+                  "contrail: this format does not use all arguments: write a {} for each.");
+    if constexpr (few && flat && mistake == format_mistake::none) {
+      return Checker::template check<Site, Args...>();
+    } else {
+      return false;
+    }
+  }
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// The one call_site object of a macro: `Site` is its lambda's type, `Args` are the types after the name.
+template <uint8_t Flags, class Site, binding_kind Kind, class... Args>
+struct CONTRAIL_DETAIL_HIDDEN site_storage {
+  static constexpr descriptor with_flags() {
+    descriptor copy = site_descriptor<Site, Kind, Args...>;
+    copy.flags = static_cast<uint8_t>(copy.flags | Flags);
+    return copy;
+  }
+  static constexpr descriptor what = with_flags();
+  static inline constinit call_site value{{object_link_for<Site>::unbound_word()}, &what, {}};
+};
+
+// ---- regions -------------------------------------------------------------------------------------------------
+
+/// A region without arguments. What TRACE_REGION puts into its scope.
+class [[nodiscard]] plain_region {
+ public:
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr plain_region() = default;
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr explicit plain_region(open_region opened) : at_(opened.at), word_(opened.word) {}
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr ~plain_region() {
+    if (__builtin_expect(at_ != nullptr, 1)) end_region(at_, word_);
+  }
+  plain_region(const plain_region&) = delete;
+  plain_region& operator=(const plain_region&) = delete;
+
+ private:
+  frame* at_ = nullptr;
+  uint64_t word_ = 0;
+};
+
+/// A region whose arguments all have a fixed size: `Words` words.
+template <unsigned Words>
+class [[nodiscard]] fixed_region {
+ public:
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr fixed_region() = default;
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr explicit fixed_region(open_region opened) : at_(opened.at), word_(opened.word) {}
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr ~fixed_region() {
+    if (__builtin_expect(at_ != nullptr, 1)) end_region_fixed<Words>(at_, word_);
+  }
+  fixed_region(const fixed_region&) = delete;
+  fixed_region& operator=(const fixed_region&) = delete;
+
+ private:
+  frame* at_ = nullptr;
+  uint64_t word_ = 0;
+};
+
+/// A region with strings among its arguments.
+class [[nodiscard]] payload_region {
+ public:
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr payload_region() = default;
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr payload_region(open_region opened, unsigned words)
+      : at_(opened.at), word_(opened.word), words_(words) {}
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr ~payload_region() {
+    if (__builtin_expect(at_ != nullptr, 1)) end_region_payload(at_, word_, words_);
+  }
+  payload_region(const payload_region&) = delete;
+  payload_region& operator=(const payload_region&) = delete;
+
+ private:
+  frame* at_ = nullptr;
+  uint64_t word_ = 0;
+  unsigned words_ = 0;
+};
+
+template <bool Any, bool Fixed, unsigned Words>
+struct region_for {
+  using type = payload_region;
+};
+template <unsigned Words>
+struct region_for<false, true, Words> {
+  using type = plain_region;
+};
+template <unsigned Words>
+struct region_for<true, true, Words> {
+  using type = fixed_region<Words>;
+};
+
+/// A value as it stands in a dynamic field.
+template <class T>
+constexpr bool is_dynamic_value = kind_of<bare<T>> != value_kind::none && is_leaf(kind_of<bare<T>>);
+
+}  // namespace detail
+
+/// The region of TRACE_REGION_VAR: for what is known only later. Belongs to the thread that made it.
+class [[nodiscard, gnu::visibility("hidden")]] region {
+ public:
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr region() = default;
+  CONTRAIL_DETAIL_ALWAYS_INLINE region(detail::open_region opened, unsigned words)
+      : at_(opened.at), word_(opened.word), words_(words) {}
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr ~region() { end(); }
+  region(const region&) = delete;
+  region& operator=(const region&) = delete;
+
+  /// Adds a field: a number, bool, enumeration, pointer, string or duration. `key` is a string literal. Strings are cut
+  /// to the room left in the region (160 bytes for all arguments); a field without any room is left out.
+  // Async-signal-safe.
+  template <detail::size_type Size, class Value>
+  constexpr void set(const char (&key)[Size], const Value& value) {
+    static_assert(detail::is_dynamic_value<Value>,
+                  "contrail: region.set takes a number, bool, enumeration, pointer, string or duration.");
+    if (at_ != nullptr) add(key, Size - 1, value);
+  }
+
+  /// Ends the region now instead of at the end of its scope. Harmless when it has ended.
+  // Async-signal-safe.
+  constexpr void end() {
+    if (at_ == nullptr) return;
+    detail::end_region_payload(at_, word_, words_);
+    at_ = nullptr;
+  }
+
+ private:
+  template <class Value>
+  void add(const char* key, detail::size_type key_bytes, const Value& value) {
+    using namespace detail;
+    using layout = payload<Value>;
+    constexpr unsigned capacity = frame_payload_words;
+    if (!holds_region(*at_, word_)) return;
+    // One word stays 0 behind the fields: it ends them for whoever looks while the region is open.
+    const unsigned key_words = static_cast<unsigned>((key_bytes + 7) / 8);
+    const unsigned most = capacity - 1;
+    if (words_ + 1 + key_words + layout::fixed_words > most) return;
+    atomic_word encoded[capacity];
+    const unsigned room = most - words_ - 1 - key_words;
+    const unsigned value_words = encode(encoded, room, value);
+    constexpr bool is_string = !layout::is_fixed;
+    const uint64_t string_header = is_string ? encoded[0].value & 0xffff : 0;
+    const uint64_t value_bytes = is_string ? string_header & ~uint64_t{string_cut} : layout::fixed_bytes;
+    // A string's length stands in the field's own header: its characters follow without it.
+    const char* const from = reinterpret_cast<const char*>(encoded) + (is_string ? 2 : 0);
+    static_cast<void>(value_words);
+    char bytes[capacity * 8] = {};
+    memcpy(bytes, key, key_bytes);
+    memcpy(bytes + key_bytes, from, value_bytes);
+    const unsigned words = static_cast<unsigned>((key_bytes + value_bytes + 7) / 8);
+    if (words_ + 1 + words > most) return;
+    atomic_word* const to = at_->payload + words_;
+    for (unsigned i = 0; i < words; ++i) {
+      uint64_t word;
+      memcpy(&word, bytes + 8 * i, 8);
+      to[1 + i].store_relaxed(word);
+    }
+    to[1 + words].store_relaxed(0);
+    const uint64_t cut = (string_header & string_cut) != 0 ? 1 : 0;
+    const uint64_t type = static_cast<uint64_t>(leaf_type<bare<Value>>());
+    // Release: a dump that sees this word sees the key and the value.
+    to->store_release(type | key_bytes << 16 | value_bytes << 32 | cut << 48);
+    words_ += 1 + words;
+  }
+
+  detail::frame* at_ = nullptr;
+  uint64_t word_ = 0;
+  unsigned words_ = 0;
+};
+
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+// ---- what the macros call ------------------------------------------------------------------------------------
+
+template <class... Args>
+using region_of = typename region_for<sizeof...(Args) != 0, payload_of<binding_kind::region, Args...>.texts == 0,
+                                      payload_of<binding_kind::region, Args...>.words()>::type;
+
+/// How the begin of a region is compiled in: a template argument, so that translation units may choose differently.
+enum class begin_form { inlined, compact };
+
+template <begin_form Form, class Site, class Name, class... Args>
+CONTRAIL_DETAIL_ALWAYS_INLINE constexpr auto begin_region(Site, const Name&, const Args&... args) {
+  if constexpr (!check_site<Site, binding_kind::region, Args...>()) {
+    return plain_region();
+  } else {
+    using storage = site_storage<0, Site, binding_kind::region, Args...>;
+    if constexpr (Form == begin_form::compact && sizeof...(Args) == 0) {
+      return region_of<Args...>(__builtin_is_constant_evaluated() ? open_region{}
+                                                                  : opened_at(begin_compact(storage::value)));
+    } else if constexpr (payload_of<binding_kind::region, Args...>.texts == 0) {
+      return region_of<Args...>(__builtin_is_constant_evaluated() ? open_region{}
+                                                                  : begin_inline(storage::value, nullptr, args...));
+    } else {
+      unsigned words = 0;
+      const open_region opened =
+          __builtin_is_constant_evaluated() ? open_region{} : begin_inline(storage::value, &words, args...);
+      return region_of<Args...>(opened, words);
+    }
+  }
+}
+
+template <class Site, class Name, class... Args>
+CONTRAIL_DETAIL_ALWAYS_INLINE constexpr region begin_region_var(Site, const Name&, const Args&... args) {
+  if constexpr (check_site<Site, binding_kind::region, Args...>()) {
+    if (__builtin_is_constant_evaluated()) return region();
+    unsigned words = 0;
+    const open_region opened =
+        begin_inline<true>(site_storage<binding_flag_dynamic, Site, binding_kind::region, Args...>::value, &words,
+                           args...);
+    return region(opened, words);
+  } else {
+    return region();
+  }
+}
+
+/// Records an instant, a counter's value or a log line.
+template <binding_kind Kind, class Site, class Name, class... Args>
+CONTRAIL_DETAIL_ALWAYS_INLINE constexpr void point(Site, const Name&, const Args&... args) {
+  if constexpr (check_site<Site, Kind, Args...>()) {
+    if (!__builtin_is_constant_evaluated()) point_inline<Kind>(site_storage<0, Site, Kind, Args...>::value, args...);
+  }
+}
+
+/// A log line, after `Checker` has looked at its format: contrail's own, or fmt's with contrail/fmt.hpp.
+template <class Checker, class Site, class Name, class... Args>
+CONTRAIL_DETAIL_ALWAYS_INLINE constexpr void log_line(Site site, const Name& name, const Args&... args) {
+  if constexpr (check_log<Checker, Site, Args...>()) point<binding_kind::log>(site, name, args...);
+}
+
+/// The call site of TRACE_EMIT is its type: one id however many places emit it.
+template <class T>
+struct CONTRAIL_DETAIL_HIDDEN event_storage {
+  static inline constinit call_site value{{object_link_for<T>::unbound_word()}, &type_descriptor<T>, {}};
+};
+
+template <class T>
+CONTRAIL_DETAIL_ALWAYS_INLINE constexpr void emit(const T& object) {
+  static_assert(registered<T>,
+                "contrail: TRACE_EMIT takes an object of a registered type: write TRACE_EVENT_TYPE(type, field, ...) in "
+                "the type's namespace.");
+  if constexpr (registered<T>) {
+    static_assert(payload_of<binding_kind::event_type, T>.words() <= max_point_words,
+                  "contrail: the values of one event take at most 2040 bytes: record less at once.");
+    if (!__builtin_is_constant_evaluated()) point_inline<binding_kind::event_type>(event_storage<T>::value, object);
+  }
+}
+
+/// Names the running thread in the recorder. Cut to 31 bytes, not inside a character.
+// Async-signal-safe.
+inline CONTRAIL_DETAIL_COLD void name_thread(const char* name, size_type size) {
+  const process_state* process = joined_process();
+  if (process == nullptr || process->recording.load_acquire() == 0) return;
+  const size_type kept = size < thread_name_bytes ? size : cut_text(name, thread_name_bytes - 1);
+  the_slow_half().name_thread(this_caller(), name, kept);
+}
+
+template <class Name>
+constexpr void name_thread(const Name& name) {
+  static_assert(kind_of<bare<Name>> != value_kind::none && is_text(kind_of<bare<Name>>),
+                "contrail: TRACE_THREAD_NAME takes a string.");
+  if (__builtin_is_constant_evaluated()) return;
+  object_link_for<Name>::require();
+  if constexpr (kind_of<bare<Name>> == value_kind::sized_text) {
+    name_thread(name.data(), static_cast<size_type>(name.size()));
+  } else {
+    const char* const characters = name;
+    if (characters != nullptr) name_thread(characters, bounded_length(characters, thread_name_bytes));
+  }
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/detail/type_macros.hpp ===============================================================================
+// The macros at namespace scope: event types and categories.
+#ifndef CONTRAIL_DETAIL_TYPE_MACROS_HPP
+#define CONTRAIL_DETAIL_TYPE_MACROS_HPP
+
+/// Names the category of all sites in this namespace, for this translation unit, below this line:
+/// CONTRAIL_CATEGORY("net"); — the nearest enclosing namespace's category counts.
+#define CONTRAIL_CATEGORY(name) ::contrail::detail::category<name> contrail_category(int)
+
+/// Registers a type as an event type, in the type's own namespace, after its definition:
+///
+///   CONTRAIL_EVENT_TYPE(point, x, y);   // these members, in this order
+///   CONTRAIL_EVENT_TYPE(point);         // all members of an aggregate; needs contrail/pfr.hpp
+#define CONTRAIL_EVENT_TYPE(type, ...)                                                                          \
+  [[maybe_unused]] constexpr auto contrail_event_type(::contrail::detail::type_tag<type>) {                     \
+    return ::contrail::detail::make_event_type(CONTRAIL_DETAIL_FIELDS_OF(type __VA_OPT__(, ) __VA_ARGS__),      \
+                                               [] { return CONTRAIL_DETAIL_SITE_TEXT(__VA_ARGS__); });          \
+  }                                                                                                             \
+  CONTRAIL_DETAIL_REGISTER_TYPE(type, __COUNTER__)
+
+#if __has_attribute(retain)
+#define CONTRAIL_DETAIL_RETAIN used, retain
+#else
+#define CONTRAIL_DETAIL_RETAIN used
+#endif
+
+#define CONTRAIL_DETAIL_REGISTER_TYPE(type, number) CONTRAIL_DETAIL_REGISTER_TYPE_NUMBERED(type, number)
+#define CONTRAIL_DETAIL_REGISTER_TYPE_NUMBERED(type, number)                                             \
+  __attribute__((CONTRAIL_DETAIL_RETAIN, section("contrail_types"))) static const ::contrail::descriptor* \
+      const contrail_type_##number =                                                                     \
+          (::contrail::detail::object_link<void>::require(), ::contrail::detail::registration<type>())
+
+#define CONTRAIL_DETAIL_FIELDS_OF(type, ...) \
+  CONTRAIL_DETAIL_FIELDS_##__VA_OPT__(LISTED)(type __VA_OPT__(, ) __VA_ARGS__)
+#define CONTRAIL_DETAIL_FIELDS_(type) \
+  ::contrail::detail::type_tag<::contrail::detail::aggregate_fields<type>> {}
+#define CONTRAIL_DETAIL_FIELDS_LISTED(type, ...)                                              \
+  ::contrail::detail::list_fields<type>(                                                      \
+      [](const type& contrail_object, const auto& contrail_visit) __attribute__((always_inline)) { \
+        return contrail_visit(CONTRAIL_DETAIL_REPEAT(CONTRAIL_DETAIL_MEMBERS(__VA_ARGS__)));  \
+      },                                                                                      \
+      [] { return ::contrail::text(#__VA_ARGS__); })
+
+// Expands to contrail_object.a, contrail_object.b, ... for up to 256 members.
+#define CONTRAIL_DETAIL_PARENTHESES ()
+#define CONTRAIL_DETAIL_MEMBERS(member, ...) \
+  contrail_object.member __VA_OPT__(, CONTRAIL_DETAIL_MEMBERS_AGAIN CONTRAIL_DETAIL_PARENTHESES(__VA_ARGS__))
+#define CONTRAIL_DETAIL_MEMBERS_AGAIN() CONTRAIL_DETAIL_MEMBERS
+#define CONTRAIL_DETAIL_REPEAT(...) \
+  CONTRAIL_DETAIL_REPEAT64(CONTRAIL_DETAIL_REPEAT64(CONTRAIL_DETAIL_REPEAT64(CONTRAIL_DETAIL_REPEAT64(__VA_ARGS__))))
+#define CONTRAIL_DETAIL_REPEAT64(...) \
+  CONTRAIL_DETAIL_REPEAT16(CONTRAIL_DETAIL_REPEAT16(CONTRAIL_DETAIL_REPEAT16(CONTRAIL_DETAIL_REPEAT16(__VA_ARGS__))))
+#define CONTRAIL_DETAIL_REPEAT16(...) \
+  CONTRAIL_DETAIL_REPEAT4(CONTRAIL_DETAIL_REPEAT4(CONTRAIL_DETAIL_REPEAT4(CONTRAIL_DETAIL_REPEAT4(__VA_ARGS__))))
+#define CONTRAIL_DETAIL_REPEAT4(...) \
+  CONTRAIL_DETAIL_REPEAT1(CONTRAIL_DETAIL_REPEAT1(CONTRAIL_DETAIL_REPEAT1(CONTRAIL_DETAIL_REPEAT1(__VA_ARGS__))))
+#define CONTRAIL_DETAIL_REPEAT1(...) __VA_ARGS__
+
+#endif
+
+#define CONTRAIL_DETAIL_JOIN(a, b) CONTRAIL_DETAIL_JOIN_EXPANDED(a, b)
+#define CONTRAIL_DETAIL_JOIN_EXPANDED(a, b) a##b
+#define CONTRAIL_DETAIL_UNIQUE(prefix) CONTRAIL_DETAIL_JOIN(prefix, __COUNTER__)
+#define CONTRAIL_DETAIL_SITE(...) [] { return CONTRAIL_DETAIL_SITE_TEXT(__VA_ARGS__); }
+
+#ifdef CONTRAIL_COMPACT
+#define CONTRAIL_DETAIL_BEGIN_FORM ::contrail::detail::begin_form::compact
+#else
+#define CONTRAIL_DETAIL_BEGIN_FORM ::contrail::detail::begin_form::inlined
+#endif
+
+/// Records the time from here to the end of the scope: CONTRAIL_REGION("name"), CONTRAIL_REGION("name", "key", value, …),
+/// or CONTRAIL_REGION("name", object) with an object of a registered type.
+// The variable is not const: g++ 12 keeps const objects in memory, which costs a store and two loads per region.
+// Async-signal-safe.
+#define CONTRAIL_REGION(...)                                                        \
+  [[maybe_unused]] auto CONTRAIL_DETAIL_UNIQUE(contrail_region_) =                 \
+      ::contrail::detail::begin_region<CONTRAIL_DETAIL_BEGIN_FORM>(CONTRAIL_DETAIL_SITE(__VA_ARGS__), __VA_ARGS__)
+
+/// A synonym of CONTRAIL_REGION.
+#define CONTRAIL_SCOPE(...) CONTRAIL_REGION(__VA_ARGS__)
+
+/// CONTRAIL_REGION under the enclosing function's name: CONTRAIL_FUNCTION(), CONTRAIL_FUNCTION("key", value, …).
+#define CONTRAIL_FUNCTION(...) CONTRAIL_REGION(CONTRAIL_DETAIL_FUNCTION_NAME __VA_OPT__(, ) __VA_ARGS__)
+
+/// A region held by a variable, of type contrail::region: CONTRAIL_REGION_VAR(r, "name", …), then r.set("key", value),
+/// r.end().
+#define CONTRAIL_REGION_VAR(variable, ...) \
+  auto variable = ::contrail::detail::begin_region_var(CONTRAIL_DETAIL_SITE(__VA_ARGS__), __VA_ARGS__)
+
+/// Records that something happened now.
+// Async-signal-safe.
+#define CONTRAIL_INSTANT(...)                                                         \
+  ::contrail::detail::point<::contrail::detail::binding_kind::instant>(CONTRAIL_DETAIL_SITE(__VA_ARGS__), __VA_ARGS__)
+
+/// Records a number that changes over time: CONTRAIL_COUNTER("name", value).
+// Async-signal-safe.
+#define CONTRAIL_COUNTER(...)                                                         \
+  ::contrail::detail::point<::contrail::detail::binding_kind::counter>(CONTRAIL_DETAIL_SITE(__VA_ARGS__), __VA_ARGS__)
+
+/// Records a line of text in fmt's syntax; the arguments are kept as values and formatted by the reader.
+// Async-signal-safe.
+#define CONTRAIL_LOG(...) \
+  ::contrail::detail::log_line<CONTRAIL_DETAIL_LOG_CHECKER>(CONTRAIL_DETAIL_SITE(__VA_ARGS__), __VA_ARGS__)
+
+/// Records an object of a registered type; variadic, so that braces need no parentheses: CONTRAIL_EMIT(point{1, 2}).
+// Async-signal-safe.
+#define CONTRAIL_EMIT(...) ::contrail::detail::emit(__VA_ARGS__)
+
+/// Names the running thread in traces; 31 bytes are kept.
+// Async-signal-safe.
+#define CONTRAIL_THREAD_NAME(name) ::contrail::detail::name_thread(name)
+
+#endif
+#ifndef CONTRAIL_MACROS_ONLY
+// ==== contrail/flight_recorder.hpp ==================================================================================
+// The flight recorder: start, stop, status, dumps, filters.
+//
+//   contrail::flight_recorder::start({.memory = 64 << 20});
+//   ...
+//   if (auto failed = contrail::flight_recorder::dump("app-%p.contrail", {.last = 5s})) puts(failed.message());
+#ifndef CONTRAIL_FLIGHT_RECORDER_HPP
+#define CONTRAIL_FLIGHT_RECORDER_HPP
+
+// ==== contrail/detail/crash.hpp =====================================================================================
+// Dumps of crashes: fatal signals and std::terminate.
+//
+// The first thread that crashes owns the dump, the others wait for it to end the process. A fault of the dump itself and
+// the watchdog arrive as signals on the owner's stack, above the dump, and leave it by siglongjmp. After the dump, done
+// or not, everything happens that would have happened without contrail: earlier handlers run, and the process dies of
+// the signal that it would have died of.
+#ifndef CONTRAIL_DETAIL_CRASH_HPP
+#define CONTRAIL_DETAIL_CRASH_HPP
+
+// ==== contrail/detail/crash_stack.hpp ===============================================================================
+// Alternate signal stacks: a thread whose own stack overflowed has nowhere else to run the crash handler. Each thread
+// that records gets one, above a guard page; they are no part of the image.
+#ifndef CONTRAIL_DETAIL_CRASH_STACK_HPP
+#define CONTRAIL_DETAIL_CRASH_STACK_HPP
+
 // ==== contrail/detail/thread_id.hpp =================================================================================
 // Threads as the kernel knows them.
 #ifndef CONTRAIL_DETAIL_THREAD_ID_HPP
@@ -4212,388 +5110,6 @@ inline bool prepare_lane(process_state& process, image_view& image, thread_slot&
     }
   }
   return true;
-}
-
-}  // namespace detail
-CONTRAIL_DETAIL_NAMESPACE_END
-
-#endif
-// ==== contrail/detail/ring.hpp ======================================================================================
-// One thread's writing: its lanes, its open-region stack, and the records themselves. The hot path of contrail.
-//
-// begin:  frame = next free one          the stack's pointer moves first, so that a handler takes the next frame
-//         frame.start_ticks = start      from here the region is open and dumps show it
-// end:    next free one = frame          a handler that arrives now finds the frame in use: the busy mark
-//         *cursor = record               invisible
-//         cursor += 1, release           visible, whole
-//         frame.start_ticks = 0          free
-#ifndef CONTRAIL_DETAIL_RING_HPP
-#define CONTRAIL_DETAIL_RING_HPP
-
-// ==== contrail/detail/object.hpp ====================================================================================
-// Shared objects that come and go: each links itself into the process when it is loaded.
-#ifndef CONTRAIL_DETAIL_OBJECT_HPP
-#define CONTRAIL_DETAIL_OBJECT_HPP
-
-CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail CONTRAIL_DETAIL_HIDDEN {
-
-/// Adds this shared object to the process's list, once.
-CONTRAIL_DETAIL_UNOPTIMISED inline void link_object() noexcept {
-  object_root& own = own_object();
-  process_state* const process = join_process();
-  if (process == nullptr) return;
-  // The elected object holds everybody's state: it must not go before this one does. Before the lock, since the dynamic
-  // linker has one of its own.
-  if (process != &own.process) pin_object(process);
-  const control_lock lock(*process);
-  for (const type_range* object = process->objects; object != nullptr; object = object->next) {
-    if (object == &own.types) return;
-  }
-  own.types = own_type_range();
-  own.types.next = process->objects;
-  process->objects = &own.types;
-  if (const uint64_t slow = process->slow_table.load_relaxed()) {
-    reinterpret_cast<const slow_half*>(slow)->object_loaded(own);
-  }
-}
-
-CONTRAIL_DETAIL_UNOPTIMISED inline void unlink_object() noexcept {
-  object_root& own = own_object();
-  process_state* const process = joined_process();
-  // The elected object is pinned, or nothing else is left to use its state.
-  if (process == nullptr || process == &own.process) return;
-  const control_lock lock(*process);
-  type_range** link = &process->objects;
-  while (*link != nullptr && *link != &own.types) link = &(*link)->next;
-  if (*link != nullptr) *link = own.types.next;
-}
-
-template <class>
-struct always_void {
-  using type = void;
-};
-
-/// Links this object when it is loaded. A template, so that only translation units compile it that use contrail: whatever
-/// needs the object linked calls `require`.
-template <class>
-struct object_link {
-  __attribute__((constructor(101), used)) static void on_load() { link_object(); }
-  __attribute__((destructor(101), used)) static void on_unload() { unlink_object(); }
-
-  CONTRAIL_DETAIL_ALWAYS_INLINE static constexpr void require() {
-    (void)&on_load;
-    (void)&on_unload;
-  }
-  /// What a call site's word is before its first hit.
-  static constexpr uint64_t unbound_word() {
-    require();
-    return epoch_step + site_off;
-  }
-};
-
-/// The object_link of a template with parameter T. Dependent on it, since compilers evaluate what is not while they parse
-/// the template.
-template <class T>
-using object_link_for = object_link<typename always_void<T>::type>;
-
-}  // namespace detail
-CONTRAIL_DETAIL_NAMESPACE_END
-
-#endif
-
-CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail CONTRAIL_DETAIL_HIDDEN {
-
-/// What a macro leaves at its call site.
-struct call_site {
-  atomic_word word{epoch_step + site_off};  ///< see site_word_mask
-  const descriptor* what;
-  atomic_word bound{};  ///< image generation << 18 | id and tag, 0: not bound yet
-};
-
-/// Stands where a thread has no slot, so that its first begin takes the slow path.
-CONTRAIL_DETAIL_HIDDEN inline constinit frame detached_frame{{}, {}, {frame_busy}, {}, {}};
-
-/// This thread's next free frame. 8 bytes of static TLS per shared object, and no more: glibc's reserve is small.
-CONTRAIL_DETAIL_HIDDEN inline thread_local constinit frame* next_frame
-    __attribute__((tls_model(CONTRAIL_TLS_MODEL))) = &detached_frame;
-
-/// As signed numbers.
-CONTRAIL_DETAIL_ALWAYS_INLINE bool is_less(uint64_t a, uint64_t b) {
-  return static_cast<int64_t>(a) < static_cast<int64_t>(b);
-}
-
-/// An open region as its owner holds it: the frame, and the word that the frame had then.
-struct open_region {
-  frame* at;
-  uint64_t word;
-};
-
-inline caller this_caller() { return {&next_frame, &own_object()}; }
-
-/// The slow half; there is one once anything was started, and nothing calls it before.
-inline const slow_half& the_slow_half() {
-  return *reinterpret_cast<const slow_half*>(joined_process()->slow_table.load_acquire());
-}
-
-/// The caller's stack pointer in a function that is not inlined.
-#define CONTRAIL_DETAIL_CALLERS_STACK_POINTER() reinterpret_cast<uint64_t>(__builtin_dwarf_cfa())
-
-CONTRAIL_DETAIL_ALWAYS_INLINE void store_stack_pointer(atomic_word& to) {
-#if defined(__x86_64__)
-  asm volatile("movq %%rsp, %0" : "=m"(to.value));
-#elif defined(__aarch64__)
-  uint64_t pointer;
-  asm volatile("mov %0, sp" : "=r"(pointer));
-  to.store_relaxed(pointer);
-#endif
-}
-
-/// mark_point with the running function's own stack pointer.
-CONTRAIL_DETAIL_ALWAYS_INLINE void mark_point_here(frame& at) {
-  uint64_t mark = 0;
-#if defined(__x86_64__)
-  asm volatile("movq %%rsp, %0\n\tbtsq $62, %0" : "=r"(mark) : : "cc");
-#elif defined(__aarch64__)
-  asm volatile("mov %0, sp" : "=r"(mark));
-  mark |= point_mark;
-#endif
-  at.start_ticks.store_relaxed(mark);
-}
-
-template <class T>
-inline constexpr bool is_array_type = false;
-template <class T, size_t Size>
-inline constexpr bool is_array_type<T[Size]> = true;
-
-template <class T>
-constexpr bool passes_by_value() {
-  if constexpr (__is_trivially_copyable(T)) return !is_array_type<T> && sizeof(T) <= 16;
-  else return false;
-}
-template <class T, bool ByValue = passes_by_value<T>()>
-struct parameter {
-  using type = const T&;
-};
-template <class T>
-struct parameter<T, true> {
-  using type = T;
-};
-
-/// How an argument travels into a function that is not inlined: small plain ones by value, so that the caller's
-/// variable may stay in a register on the quick path.
-template <class T>
-using parameter_type = typename parameter<T>::type;
-
-/// The payload of a site whose arguments after the name are `Args`, keys and all.
-template <binding_kind Kind, class... Args>
-inline constexpr payload_size payload_of = size_of_arguments<form_of<Kind, Args...>(), Args...>;
-
-// ---- regions -------------------------------------------------------------------------------------------------
-
-template <bool HasFields, class... Args>
-CONTRAIL_DETAIL_COLD frame* begin_cold(call_site& site, unsigned* words, parameter_type<bare<Args>>... args) {
-  const uint64_t stack_pointer = CONTRAIL_DETAIL_CALLERS_STACK_POINTER();
-  const claim free = the_slow_half().claim_frame(this_caller(), site, stack_pointer);
-  if (free.at == nullptr) return nullptr;
-  frame* const at = free.at;
-  next_frame = at + 1;
-  signal_fence();
-  __atomic_thread_fence(__ATOMIC_RELEASE);  // as in begin_inline
-  const unsigned used = encode_arguments<binding_kind::region, Args...>(at->payload, frame_payload_words, args...);
-  if (HasFields && used < frame_payload_words) at->payload[used].store_relaxed(0);
-  if (words != nullptr) *words = used;
-  const uint64_t start = now_ticks(*joined_process());
-  at->stack_pointer.store_relaxed(stack_pointer);
-  at->word.store_relaxed((start << duration_shift) - free.word);
-  at->start_ticks.store_release(start);
-  return at;
-}
-
-/// The result of begin_cold: only on that path is the frame's word read back, so that both are scalars.
-CONTRAIL_DETAIL_ALWAYS_INLINE open_region opened_at(frame* at) {
-  return {at, at != nullptr ? at->word.load_relaxed() : 0};
-}
-
-/// Opens a region. `words` receives the length of its payload when that is not fixed; else it is null. With `HasFields`
-/// a 0 behind the payload ends the fields for whoever looks before the first one is set.
-template <bool HasFields = false, class... Args>
-CONTRAIL_DETAIL_ALWAYS_INLINE open_region begin_inline(call_site& site, unsigned* words, const Args&... args) {
-  // The frame first. A handler in between may find another image, after a start or in a forked child, and attach to it:
-  // then the frame is a retired one and never free, where the other way round it would be a new one and get an old id.
-  frame* const at = next_frame;
-  signal_fence();
-  const uint64_t w = difference(site.word, own_object().epoch);
-  // One compare for all that is not a bound site and a free frame: off, another epoch, not attached, the stack is full,
-  // a handler inside an end. Two compares cost 2 % of a region.
-  if (__builtin_expect(is_less(w, at->start_ticks.load_owned()), 0)) {
-    if (w == site_off) return {nullptr, 0};
-    return opened_at(begin_cold<HasFields, Args...>(site, words, args...));
-  }
-  next_frame = at + 1;
-  signal_fence();
-  if constexpr (HasFields || sizeof...(Args) != 0) {
-    // No instruction on x86-64. A dump that sees a word of this payload must not find the frame's former start again.
-    __atomic_thread_fence(__ATOMIC_RELEASE);
-    const unsigned used = encode_arguments<binding_kind::region, Args...>(at->payload, frame_payload_words, args...);
-    if (HasFields && used < frame_payload_words) at->payload[used].store_relaxed(0);
-    if (words != nullptr) *words = used;
-  }
-  store_stack_pointer(at->stack_pointer);
-  const uint64_t start = hardware_ticks();
-  const uint64_t word = (start << duration_shift) - w;
-  at->word.store_release(word);  // after the frame became free, for the same reason
-  // Release: a reader that sees the start sees the word and the payload.
-  at->start_ticks.store_release(start);
-  return {at, word};
-}
-
-/// Every end that is not the plain one: a new time epoch, another thread, out of order, no chunk.
-CONTRAIL_DETAIL_COLD inline void end_cold(frame* at, uint64_t word, unsigned words) {
-  the_slow_half().end_region(this_caller(), at, word, words);
-}
-
-/// Publishes the record that fills the chunk, rolls to the next one and frees the frame.
-CONTRAIL_DETAIL_COLD inline void roll_chunk(frame* at, uint64_t ticks) { the_slow_half().roll_chunk(at, ticks); }
-
-/// Multiplying the end time by this and subtracting the frame's word gives the record of a short region.
-inline constexpr uint64_t region_multiplier = (1ULL << end_time_shift) + (1ULL << duration_shift);
-
-/// Fetches the line that this lane comes to half a kilobyte later. Without it the stores of records wait for memory, and
-/// the store buffer fills up behind them: 1 to 3 % of a region, up to 6 % with arguments.
-CONTRAIL_DETAIL_ALWAYS_INLINE void prefetch_for_writing(const atomic_word* cursor) {
-  // By number: a lane without a chunk has a null cursor, to which nothing may be added.
-  const atomic_word* const ahead = reinterpret_cast<const atomic_word*>(reinterpret_cast<uint64_t>(cursor) + 512);
-#if defined(__x86_64__)
-  asm volatile("prefetchw %0" : : "m"(*ahead));  // the builtin knows it only under -mprfchw
-#else
-  __builtin_prefetch(ahead, 1);
-#endif
-}
-
-/// Ends a region: writes its record, one word and `words` of payload from the frame.
-template <bool HasPayload>
-CONTRAIL_DETAIL_ALWAYS_INLINE void end_inline(frame* at, uint64_t word, unsigned words) {
-  if (__builtin_expect(next_frame != at + 1, 0)) return end_cold(at, word, words);
-  next_frame = at;
-  signal_fence();
-  // All that does not need the time stands before the clock read: behind it, it would cost 1 % of a region.
-  lane& writer = *at->owner;
-  atomic_word* cursor = reinterpret_cast<atomic_word*>(writer.cursor.load_owned());
-  prefetch_for_writing(cursor);
-  // Hidden from the compiler, which would make four dependent instructions of the multiplication. Where there is a
-  // payload, a register that is taken this early costs more than it saves.
-  uint64_t multiplier = region_multiplier;
-  if constexpr (!HasPayload) asm volatile("" : "+r"(multiplier));
-  const uint64_t end = hardware_ticks();
-  if constexpr (HasPayload) asm("" : "+r"(multiplier));
-  if (__builtin_expect(end >= writer.deadline.load_owned(), 0)) {
-    next_frame = at + 1;
-    return end_cold(at, word, words);
-  }
-  const uint64_t record = end * multiplier - word;
-  if constexpr (HasPayload) {
-    // A site whose id is too large for this form, or a payload that crosses the chunk's end, goes the long way. So does a
-    // region whose frame was taken for one that was jumped over: the payload there is another's.
-    const bool fits = (record & 3) == static_cast<uint64_t>(record_tag::region_payload) &&
-                      at->word.load_owned() == word &&
-                      words <= max_short_region_words &&
-                      ((reinterpret_cast<uint64_t>(cursor + words) ^ reinterpret_cast<uint64_t>(cursor)) &
-                       ~uint64_t{chunk_bytes - 1}) == 0;
-    if (__builtin_expect(!fits, 0)) {
-      next_frame = at + 1;
-      return end_cold(at, word, words);
-    }
-    for (unsigned i = 0; i < words; ++i) cursor[1 + i].store_relaxed(at->payload[i].load_owned());
-    writer.extra_words.add_owned(words);
-    cursor->store_relaxed(record + (static_cast<uint64_t>(words) << id_shift));
-    cursor += words;
-  } else {
-    cursor->store_relaxed(record);
-  }
-  ++cursor;
-  // The cursor never stands at a chunk's end while the quick path is open: a handler that jumped away there would have
-  // the next record written behind the chunk.
-  if (__builtin_expect((reinterpret_cast<uint64_t>(cursor) & (chunk_bytes - 1)) == 0, 0)) return roll_chunk(at, end);
-  // Release: the record is whole before it is visible. Pairs with the acquire in copy_chunk.
-  writer.cursor.store_release(reinterpret_cast<uint64_t>(cursor));
-  signal_fence();
-  // Release: a dump that finds the frame free finds the record, since it copies frames before chunks.
-  at->start_ticks.store_release(0);
-}
-
-// These take scalars: g++ keeps a struct that it passes in memory.
-__attribute__((noinline)) CONTRAIL_DETAIL_HIDDEN inline void end_region(frame* at, uint64_t word) {
-  end_inline<false>(at, word, 0);
-}
-template <unsigned Words>
-__attribute__((noinline)) CONTRAIL_DETAIL_HIDDEN inline void end_region_fixed(frame* at, uint64_t word) {
-  end_inline<true>(at, word, Words);
-}
-__attribute__((noinline)) CONTRAIL_DETAIL_HIDDEN inline void end_region_payload(frame* at, uint64_t word,
-                                                                                unsigned words) {
-  end_inline<true>(at, word, words);
-}
-
-/// The begin of CONTRAIL_COMPACT, for regions without arguments: a call instead of inlined code.
-__attribute__((noinline)) CONTRAIL_DETAIL_HIDDEN inline frame* begin_compact(call_site& site) {
-  return begin_inline(site, nullptr).at;
-}
-
-// ---- points: instants, counters, events, log lines -----------------------------------------------------------
-
-template <binding_kind Kind, class... Args>
-CONTRAIL_DETAIL_COLD void point_cold(call_site& site, parameter_type<bare<Args>>... args) {
-  const uint64_t stack_pointer = CONTRAIL_DETAIL_CALLERS_STACK_POINTER();
-  const claim free = the_slow_half().claim_frame(this_caller(), site, stack_pointer);
-  if (free.at == nullptr) return;
-  constexpr payload_size size = payload_of<Kind, Args...>;
-  atomic_word record[size.texts == 0 ? size.words() + 1 : max_point_words + 1];
-  const unsigned words = encode_arguments<Kind, Args...>(record + 1, max_point_words, args...);
-  the_slow_half().write_point(free.at, free.word, stack_pointer, &record->value, words);
-}
-
-/// Records something that happens at one moment.
-template <binding_kind Kind, class... Args>
-CONTRAIL_DETAIL_ALWAYS_INLINE void point_inline(call_site& site, const Args&... args) {
-  frame* const at = next_frame;
-  signal_fence();
-  const uint64_t w = difference(site.word, own_object().epoch);
-  // As in begin_inline. All that does not go the quick way meets in one call, which keeps the call site small.
-  if (__builtin_expect(!is_less(w, at->start_ticks.load_owned()), 1)) {
-    lane& writer = *at->owner;
-    // The free frame is marked as busy by one store, which also says how deep this code is: a handler steps aside to
-    // another lane.
-    mark_point_here(*at);
-    signal_fence();
-    const uint64_t now = hardware_ticks();
-    atomic_word* cursor = reinterpret_cast<atomic_word*>(writer.cursor.load_owned());
-    constexpr payload_size size = payload_of<Kind, Args...>;
-    constexpr unsigned most = size.texts == 0 ? size.words() : max_point_words;
-    const bool fits = now < writer.deadline.load_owned() &&
-                      ((reinterpret_cast<uint64_t>(cursor + most) ^ reinterpret_cast<uint64_t>(cursor)) &
-                       ~uint64_t{chunk_bytes - 1}) == 0;
-    if (__builtin_expect(fits, 1)) {
-      unsigned words = 0;
-      if constexpr (sizeof...(Args) != 0) {
-        prefetch_for_writing(cursor);
-        words = encode_arguments<Kind, Args...>(cursor + 1, max_point_words, args...);
-        writer.extra_words.add_owned(words);
-      }
-      cursor->store_relaxed(now << end_time_shift | static_cast<uint64_t>(words) << duration_shift | w);
-      cursor += words + 1;
-      if (__builtin_expect((reinterpret_cast<uint64_t>(cursor) & (chunk_bytes - 1)) == 0, 0)) return roll_chunk(at, now);
-      writer.cursor.store_release(reinterpret_cast<uint64_t>(cursor));
-      signal_fence();
-      at->start_ticks.store_relaxed(0);
-      return;
-    }
-    at->start_ticks.store_relaxed(0);
-  } else if (w == site_off) {
-    return;
-  }
-  point_cold<Kind, Args...>(site, args...);
 }
 
 }  // namespace detail
@@ -6946,518 +7462,6 @@ extern "C" inline int contrail_dump(const char* path) {
 }
 
 #endif
-// ==== contrail/macros.hpp ===========================================================================================
-// The public macros, without logic: each captures its call site in a lambda's type and calls a function.
-#ifndef CONTRAIL_MACROS_HPP
-#define CONTRAIL_MACROS_HPP
-
-// ==== contrail/detail/call_site.hpp =================================================================================
-// What the macros call: a call site's storage, the scope objects, and the arguments' way into the ring.
-#ifndef CONTRAIL_DETAIL_CALL_SITE_HPP
-#define CONTRAIL_DETAIL_CALL_SITE_HPP
-
-// ==== contrail/log.hpp ==============================================================================================
-// TRACE_LOG's format strings: their placeholders are counted at compile time. contrail/fmt.hpp checks them fully.
-#ifndef CONTRAIL_LOG_HPP
-#define CONTRAIL_LOG_HPP
-
-CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail CONTRAIL_DETAIL_HIDDEN {
-
-enum class format_mistake : unsigned char {
-  none,
-  unclosed,
-  unopened,
-  mixed,
-  named,
-  too_few_arguments,
-  too_many_arguments
-};
-
-/// Reads a format string of fmt's syntax as far as needed to know which arguments it uses.
-struct format_scanner {
-  text format;
-  uint32_t at = 0;
-  uint32_t automatic = 0;  ///< placeholders without an index
-  uint32_t manual = 0;     ///< greatest index + 1
-  bool used[64]{};
-  format_mistake mistake = format_mistake::none;
-
-  /// Past the index after a brace, to the colon or brace behind it.
-  constexpr void take_index() {
-    if (at >= format.size) {
-      mistake = format_mistake::unclosed;
-    } else if (format[at] == '}' || format[at] == ':') {
-      if (automatic < 64) used[automatic] = true;
-      ++automatic;
-    } else if (is_digit(format[at])) {
-      uint32_t index = 0;
-      while (at < format.size && is_digit(format[at]) && index < 1000) {
-        index = index * 10 + static_cast<uint32_t>(format[at++] - '0');
-      }
-      if (index < 64) used[index] = true;
-      if (index >= manual) manual = index + 1;
-    } else {
-      mistake = format_mistake::named;
-    }
-  }
-  /// Past a placeholder's closing brace, from behind its opening one.
-  constexpr void take_placeholder() {
-    take_index();
-    while (mistake == format_mistake::none && at < format.size && format[at] != '}') {
-      if (format[at++] == '{') take_placeholder();  // a width or precision that is an argument
-    }
-    if (mistake == format_mistake::none && at >= format.size) mistake = format_mistake::unclosed;
-    ++at;
-  }
-};
-
-constexpr format_mistake find_format_mistake(text format, uint32_t arguments) {
-  format_scanner scanner{format};
-  while (scanner.at < format.size && scanner.mistake == format_mistake::none) {
-    const char c = format[scanner.at++];
-    const bool doubled = scanner.at < format.size && format[scanner.at] == c;
-    if ((c == '{' || c == '}') && doubled) {
-      ++scanner.at;
-    } else if (c == '}') {
-      return format_mistake::unopened;
-    } else if (c == '{') {
-      scanner.take_placeholder();
-    }
-  }
-  if (scanner.mistake != format_mistake::none) return scanner.mistake;
-  if (scanner.automatic != 0 && scanner.manual != 0) return format_mistake::mixed;
-  if (scanner.automatic > arguments || scanner.manual > arguments) return format_mistake::too_few_arguments;
-  for (uint32_t i = 0; i < arguments && i < 64; ++i)
-    if (!scanner.used[i]) return format_mistake::too_many_arguments;
-  return format_mistake::none;
-}
-
-/// How TRACE_LOG checks its format. contrail/fmt.hpp puts its own in place of this one by redefining the macro below:
-/// as a template argument, so that translation units with and without it may meet in one program.
-struct count_placeholders {
-  template <class Site, class... Args>
-  static constexpr bool check() {
-    return true;
-  }
-};
-#define CONTRAIL_DETAIL_LOG_CHECKER ::contrail::detail::count_placeholders
-
-/// Refuses a TRACE_LOG whose format and arguments do not belong together. `Args` are the types after the format.
-template <class Checker, class Site, class... Args>
-constexpr bool check_log() {
-  if constexpr (!check_site<Site, binding_kind::log, Args...>()) {
-    return false;
-  } else {
-    constexpr bool few = sizeof...(Args) <= 64;
-    static_assert(few, "contrail: TRACE_LOG takes up to 64 arguments.");
-    constexpr bool flat = (... && (kind_of<bare<Args>> != value_kind::aggregate));
-    static_assert(flat,
-                  "contrail: TRACE_LOG prints numbers, texts, enumerations, pointers and durations: pass the "
-                  "members of this object one by one, or use TRACE_EMIT(object).");
-    constexpr format_mistake mistake =
-        find_format_mistake(site_descriptor<Site, binding_kind::log, Args...>.name, sizeof...(Args));
-    static_assert(mistake != format_mistake::unclosed,
-                  "contrail: a '{' in this format has no '}'; write {{ for a brace.");
-    static_assert(mistake != format_mistake::unopened,
-                  "contrail: a '}' in this format has no '{'; write }} for a brace.");
-    static_assert(mistake != format_mistake::mixed, "contrail: this format mixes {} and {0}: use one of both.");
-    static_assert(mistake != format_mistake::named,
-                  "contrail: a placeholder is {}, {0} or {:spec}; arguments have no names here.");
-    static_assert(mistake != format_mistake::too_few_arguments,
-                  "contrail: this format has more placeholders than there are arguments.");
-    static_assert(mistake != format_mistake::too_many_arguments,
-                  "contrail: this format does not use all arguments: write a {} for each.");
-    if constexpr (few && flat && mistake == format_mistake::none) {
-      return Checker::template check<Site, Args...>();
-    } else {
-      return false;
-    }
-  }
-}
-
-}  // namespace detail
-CONTRAIL_DETAIL_NAMESPACE_END
-
-#endif
-
-CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail CONTRAIL_DETAIL_HIDDEN {
-
-/// The one call_site object of a macro: `Site` is its lambda's type, `Args` are the types after the name.
-template <uint8_t Flags, class Site, binding_kind Kind, class... Args>
-struct CONTRAIL_DETAIL_HIDDEN site_storage {
-  static constexpr descriptor with_flags() {
-    descriptor copy = site_descriptor<Site, Kind, Args...>;
-    copy.flags = static_cast<uint8_t>(copy.flags | Flags);
-    return copy;
-  }
-  static constexpr descriptor what = with_flags();
-  static inline constinit call_site value{{object_link_for<Site>::unbound_word()}, &what, {}};
-};
-
-// ---- regions -------------------------------------------------------------------------------------------------
-
-/// A region without arguments. What TRACE_REGION puts into its scope.
-class [[nodiscard]] plain_region {
- public:
-  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr plain_region() = default;
-  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr explicit plain_region(open_region opened) : at_(opened.at), word_(opened.word) {}
-  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr ~plain_region() {
-    if (__builtin_expect(at_ != nullptr, 1)) end_region(at_, word_);
-  }
-  plain_region(const plain_region&) = delete;
-  plain_region& operator=(const plain_region&) = delete;
-
- private:
-  frame* at_ = nullptr;
-  uint64_t word_ = 0;
-};
-
-/// A region whose arguments all have a fixed size: `Words` words.
-template <unsigned Words>
-class [[nodiscard]] fixed_region {
- public:
-  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr fixed_region() = default;
-  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr explicit fixed_region(open_region opened) : at_(opened.at), word_(opened.word) {}
-  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr ~fixed_region() {
-    if (__builtin_expect(at_ != nullptr, 1)) end_region_fixed<Words>(at_, word_);
-  }
-  fixed_region(const fixed_region&) = delete;
-  fixed_region& operator=(const fixed_region&) = delete;
-
- private:
-  frame* at_ = nullptr;
-  uint64_t word_ = 0;
-};
-
-/// A region with strings among its arguments.
-class [[nodiscard]] payload_region {
- public:
-  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr payload_region() = default;
-  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr payload_region(open_region opened, unsigned words)
-      : at_(opened.at), word_(opened.word), words_(words) {}
-  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr ~payload_region() {
-    if (__builtin_expect(at_ != nullptr, 1)) end_region_payload(at_, word_, words_);
-  }
-  payload_region(const payload_region&) = delete;
-  payload_region& operator=(const payload_region&) = delete;
-
- private:
-  frame* at_ = nullptr;
-  uint64_t word_ = 0;
-  unsigned words_ = 0;
-};
-
-template <bool Any, bool Fixed, unsigned Words>
-struct region_for {
-  using type = payload_region;
-};
-template <unsigned Words>
-struct region_for<false, true, Words> {
-  using type = plain_region;
-};
-template <unsigned Words>
-struct region_for<true, true, Words> {
-  using type = fixed_region<Words>;
-};
-
-/// A value as it stands in a dynamic field.
-template <class T>
-constexpr bool is_dynamic_value = kind_of<bare<T>> != value_kind::none && is_leaf(kind_of<bare<T>>);
-
-}  // namespace detail
-
-/// The region of TRACE_REGION_VAR: for what is known only later. Belongs to the thread that made it.
-class [[nodiscard, gnu::visibility("hidden")]] region {
- public:
-  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr region() = default;
-  CONTRAIL_DETAIL_ALWAYS_INLINE region(detail::open_region opened, unsigned words)
-      : at_(opened.at), word_(opened.word), words_(words) {}
-  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr ~region() { end(); }
-  region(const region&) = delete;
-  region& operator=(const region&) = delete;
-
-  /// Adds a field: a number, bool, enumeration, pointer, string or duration. `key` is a string literal. Strings are cut
-  /// to the room left in the region (160 bytes for all arguments); a field without any room is left out.
-  // Async-signal-safe.
-  template <detail::size_type Size, class Value>
-  constexpr void set(const char (&key)[Size], const Value& value) {
-    static_assert(detail::is_dynamic_value<Value>,
-                  "contrail: region.set takes a number, bool, enumeration, pointer, string or duration.");
-    if (at_ != nullptr) add(key, Size - 1, value);
-  }
-
-  /// Ends the region now instead of at the end of its scope. Harmless when it has ended.
-  // Async-signal-safe.
-  constexpr void end() {
-    if (at_ == nullptr) return;
-    detail::end_region_payload(at_, word_, words_);
-    at_ = nullptr;
-  }
-
- private:
-  template <class Value>
-  void add(const char* key, detail::size_type key_bytes, const Value& value) {
-    using namespace detail;
-    using layout = payload<Value>;
-    constexpr unsigned capacity = frame_payload_words;
-    if (!holds_region(*at_, word_)) return;
-    // One word stays 0 behind the fields: it ends them for whoever looks while the region is open.
-    const unsigned key_words = static_cast<unsigned>((key_bytes + 7) / 8);
-    const unsigned most = capacity - 1;
-    if (words_ + 1 + key_words + layout::fixed_words > most) return;
-    atomic_word encoded[capacity];
-    const unsigned room = most - words_ - 1 - key_words;
-    const unsigned value_words = encode(encoded, room, value);
-    constexpr bool is_string = !layout::is_fixed;
-    const uint64_t string_header = is_string ? encoded[0].value & 0xffff : 0;
-    const uint64_t value_bytes = is_string ? string_header & ~uint64_t{string_cut} : layout::fixed_bytes;
-    // A string's length stands in the field's own header: its characters follow without it.
-    const char* const from = reinterpret_cast<const char*>(encoded) + (is_string ? 2 : 0);
-    static_cast<void>(value_words);
-    char bytes[capacity * 8] = {};
-    memcpy(bytes, key, key_bytes);
-    memcpy(bytes + key_bytes, from, value_bytes);
-    const unsigned words = static_cast<unsigned>((key_bytes + value_bytes + 7) / 8);
-    if (words_ + 1 + words > most) return;
-    atomic_word* const to = at_->payload + words_;
-    for (unsigned i = 0; i < words; ++i) {
-      uint64_t word;
-      memcpy(&word, bytes + 8 * i, 8);
-      to[1 + i].store_relaxed(word);
-    }
-    to[1 + words].store_relaxed(0);
-    const uint64_t cut = (string_header & string_cut) != 0 ? 1 : 0;
-    const uint64_t type = static_cast<uint64_t>(leaf_type<bare<Value>>());
-    // Release: a dump that sees this word sees the key and the value.
-    to->store_release(type | key_bytes << 16 | value_bytes << 32 | cut << 48);
-    words_ += 1 + words;
-  }
-
-  detail::frame* at_ = nullptr;
-  uint64_t word_ = 0;
-  unsigned words_ = 0;
-};
-
-namespace detail CONTRAIL_DETAIL_HIDDEN {
-
-// ---- what the macros call ------------------------------------------------------------------------------------
-
-template <class... Args>
-using region_of = typename region_for<sizeof...(Args) != 0, payload_of<binding_kind::region, Args...>.texts == 0,
-                                      payload_of<binding_kind::region, Args...>.words()>::type;
-
-/// How the begin of a region is compiled in: a template argument, so that translation units may choose differently.
-enum class begin_form { inlined, compact };
-
-template <begin_form Form, class Site, class Name, class... Args>
-CONTRAIL_DETAIL_ALWAYS_INLINE constexpr auto begin_region(Site, const Name&, const Args&... args) {
-  if constexpr (!check_site<Site, binding_kind::region, Args...>()) {
-    return plain_region();
-  } else {
-    using storage = site_storage<0, Site, binding_kind::region, Args...>;
-    if constexpr (Form == begin_form::compact && sizeof...(Args) == 0) {
-      return region_of<Args...>(__builtin_is_constant_evaluated() ? open_region{}
-                                                                  : opened_at(begin_compact(storage::value)));
-    } else if constexpr (payload_of<binding_kind::region, Args...>.texts == 0) {
-      return region_of<Args...>(__builtin_is_constant_evaluated() ? open_region{}
-                                                                  : begin_inline(storage::value, nullptr, args...));
-    } else {
-      unsigned words = 0;
-      const open_region opened =
-          __builtin_is_constant_evaluated() ? open_region{} : begin_inline(storage::value, &words, args...);
-      return region_of<Args...>(opened, words);
-    }
-  }
-}
-
-template <class Site, class Name, class... Args>
-CONTRAIL_DETAIL_ALWAYS_INLINE constexpr region begin_region_var(Site, const Name&, const Args&... args) {
-  if constexpr (check_site<Site, binding_kind::region, Args...>()) {
-    if (__builtin_is_constant_evaluated()) return region();
-    unsigned words = 0;
-    const open_region opened =
-        begin_inline<true>(site_storage<binding_flag_dynamic, Site, binding_kind::region, Args...>::value, &words,
-                           args...);
-    return region(opened, words);
-  } else {
-    return region();
-  }
-}
-
-/// Records an instant, a counter's value or a log line.
-template <binding_kind Kind, class Site, class Name, class... Args>
-CONTRAIL_DETAIL_ALWAYS_INLINE constexpr void point(Site, const Name&, const Args&... args) {
-  if constexpr (check_site<Site, Kind, Args...>()) {
-    if (!__builtin_is_constant_evaluated()) point_inline<Kind>(site_storage<0, Site, Kind, Args...>::value, args...);
-  }
-}
-
-/// A log line, after `Checker` has looked at its format: contrail's own, or fmt's with contrail/fmt.hpp.
-template <class Checker, class Site, class Name, class... Args>
-CONTRAIL_DETAIL_ALWAYS_INLINE constexpr void log_line(Site site, const Name& name, const Args&... args) {
-  if constexpr (check_log<Checker, Site, Args...>()) point<binding_kind::log>(site, name, args...);
-}
-
-/// The call site of TRACE_EMIT is its type: one id however many places emit it.
-template <class T>
-struct CONTRAIL_DETAIL_HIDDEN event_storage {
-  static inline constinit call_site value{{object_link_for<T>::unbound_word()}, &type_descriptor<T>, {}};
-};
-
-template <class T>
-CONTRAIL_DETAIL_ALWAYS_INLINE constexpr void emit(const T& object) {
-  static_assert(registered<T>,
-                "contrail: TRACE_EMIT takes an object of a registered type: write TRACE_EVENT_TYPE(type, field, ...) in "
-                "the type's namespace.");
-  if constexpr (registered<T>) {
-    static_assert(payload_of<binding_kind::event_type, T>.words() <= max_point_words,
-                  "contrail: the values of one event take at most 2040 bytes: record less at once.");
-    if (!__builtin_is_constant_evaluated()) point_inline<binding_kind::event_type>(event_storage<T>::value, object);
-  }
-}
-
-/// Names the running thread in the recorder. Cut to 31 bytes, not inside a character.
-// Async-signal-safe.
-inline CONTRAIL_DETAIL_COLD void name_thread(const char* name, size_type size) {
-  const process_state* process = joined_process();
-  if (process == nullptr || process->recording.load_acquire() == 0) return;
-  const size_type kept = size < thread_name_bytes ? size : cut_text(name, thread_name_bytes - 1);
-  the_slow_half().name_thread(this_caller(), name, kept);
-}
-
-template <class Name>
-constexpr void name_thread(const Name& name) {
-  static_assert(kind_of<bare<Name>> != value_kind::none && is_text(kind_of<bare<Name>>),
-                "contrail: TRACE_THREAD_NAME takes a string.");
-  if (__builtin_is_constant_evaluated()) return;
-  object_link_for<Name>::require();
-  if constexpr (kind_of<bare<Name>> == value_kind::sized_text) {
-    name_thread(name.data(), static_cast<size_type>(name.size()));
-  } else {
-    const char* const characters = name;
-    if (characters != nullptr) name_thread(characters, bounded_length(characters, thread_name_bytes));
-  }
-}
-
-}  // namespace detail
-CONTRAIL_DETAIL_NAMESPACE_END
-
-#endif
-// ==== contrail/detail/type_macros.hpp ===============================================================================
-// The macros at namespace scope: event types and categories.
-#ifndef CONTRAIL_DETAIL_TYPE_MACROS_HPP
-#define CONTRAIL_DETAIL_TYPE_MACROS_HPP
-
-/// Names the category of all sites in this namespace, for this translation unit, below this line:
-/// CONTRAIL_CATEGORY("net"); — the nearest enclosing namespace's category counts.
-#define CONTRAIL_CATEGORY(name) ::contrail::detail::category<name> contrail_category(int)
-
-/// Registers a type as an event type, in the type's own namespace, after its definition:
-///
-///   CONTRAIL_EVENT_TYPE(point, x, y);   // these members, in this order
-///   CONTRAIL_EVENT_TYPE(point);         // all members of an aggregate; needs contrail/pfr.hpp
-#define CONTRAIL_EVENT_TYPE(type, ...)                                                                          \
-  [[maybe_unused]] constexpr auto contrail_event_type(::contrail::detail::type_tag<type>) {                     \
-    return ::contrail::detail::make_event_type(CONTRAIL_DETAIL_FIELDS_OF(type __VA_OPT__(, ) __VA_ARGS__),      \
-                                               [] { return CONTRAIL_DETAIL_SITE_TEXT(__VA_ARGS__); });          \
-  }                                                                                                             \
-  CONTRAIL_DETAIL_REGISTER_TYPE(type, __COUNTER__)
-
-#if __has_attribute(retain)
-#define CONTRAIL_DETAIL_RETAIN used, retain
-#else
-#define CONTRAIL_DETAIL_RETAIN used
-#endif
-
-#define CONTRAIL_DETAIL_REGISTER_TYPE(type, number) CONTRAIL_DETAIL_REGISTER_TYPE_NUMBERED(type, number)
-#define CONTRAIL_DETAIL_REGISTER_TYPE_NUMBERED(type, number)                                             \
-  __attribute__((CONTRAIL_DETAIL_RETAIN, section("contrail_types"))) static const ::contrail::descriptor* \
-      const contrail_type_##number =                                                                     \
-          (::contrail::detail::object_link<void>::require(), ::contrail::detail::registration<type>())
-
-#define CONTRAIL_DETAIL_FIELDS_OF(type, ...) \
-  CONTRAIL_DETAIL_FIELDS_##__VA_OPT__(LISTED)(type __VA_OPT__(, ) __VA_ARGS__)
-#define CONTRAIL_DETAIL_FIELDS_(type) \
-  ::contrail::detail::type_tag<::contrail::detail::aggregate_fields<type>> {}
-#define CONTRAIL_DETAIL_FIELDS_LISTED(type, ...)                                              \
-  ::contrail::detail::list_fields<type>(                                                      \
-      [](const type& contrail_object, const auto& contrail_visit) __attribute__((always_inline)) { \
-        return contrail_visit(CONTRAIL_DETAIL_REPEAT(CONTRAIL_DETAIL_MEMBERS(__VA_ARGS__)));  \
-      },                                                                                      \
-      [] { return ::contrail::text(#__VA_ARGS__); })
-
-// Expands to contrail_object.a, contrail_object.b, ... for up to 256 members.
-#define CONTRAIL_DETAIL_PARENTHESES ()
-#define CONTRAIL_DETAIL_MEMBERS(member, ...) \
-  contrail_object.member __VA_OPT__(, CONTRAIL_DETAIL_MEMBERS_AGAIN CONTRAIL_DETAIL_PARENTHESES(__VA_ARGS__))
-#define CONTRAIL_DETAIL_MEMBERS_AGAIN() CONTRAIL_DETAIL_MEMBERS
-#define CONTRAIL_DETAIL_REPEAT(...) \
-  CONTRAIL_DETAIL_REPEAT64(CONTRAIL_DETAIL_REPEAT64(CONTRAIL_DETAIL_REPEAT64(CONTRAIL_DETAIL_REPEAT64(__VA_ARGS__))))
-#define CONTRAIL_DETAIL_REPEAT64(...) \
-  CONTRAIL_DETAIL_REPEAT16(CONTRAIL_DETAIL_REPEAT16(CONTRAIL_DETAIL_REPEAT16(CONTRAIL_DETAIL_REPEAT16(__VA_ARGS__))))
-#define CONTRAIL_DETAIL_REPEAT16(...) \
-  CONTRAIL_DETAIL_REPEAT4(CONTRAIL_DETAIL_REPEAT4(CONTRAIL_DETAIL_REPEAT4(CONTRAIL_DETAIL_REPEAT4(__VA_ARGS__))))
-#define CONTRAIL_DETAIL_REPEAT4(...) \
-  CONTRAIL_DETAIL_REPEAT1(CONTRAIL_DETAIL_REPEAT1(CONTRAIL_DETAIL_REPEAT1(CONTRAIL_DETAIL_REPEAT1(__VA_ARGS__))))
-#define CONTRAIL_DETAIL_REPEAT1(...) __VA_ARGS__
-
-#endif
-
-#define CONTRAIL_DETAIL_JOIN(a, b) CONTRAIL_DETAIL_JOIN_EXPANDED(a, b)
-#define CONTRAIL_DETAIL_JOIN_EXPANDED(a, b) a##b
-#define CONTRAIL_DETAIL_UNIQUE(prefix) CONTRAIL_DETAIL_JOIN(prefix, __COUNTER__)
-#define CONTRAIL_DETAIL_SITE(...) [] { return CONTRAIL_DETAIL_SITE_TEXT(__VA_ARGS__); }
-
-#ifdef CONTRAIL_COMPACT
-#define CONTRAIL_DETAIL_BEGIN_FORM ::contrail::detail::begin_form::compact
-#else
-#define CONTRAIL_DETAIL_BEGIN_FORM ::contrail::detail::begin_form::inlined
-#endif
-
-/// Records the time from here to the end of the scope: CONTRAIL_REGION("name"), CONTRAIL_REGION("name", "key", value, …),
-/// or CONTRAIL_REGION("name", object) with an object of a registered type.
-// The variable is not const: g++ 12 keeps const objects in memory, which costs a store and two loads per region.
-// Async-signal-safe.
-#define CONTRAIL_REGION(...)                                                        \
-  [[maybe_unused]] auto CONTRAIL_DETAIL_UNIQUE(contrail_region_) =                 \
-      ::contrail::detail::begin_region<CONTRAIL_DETAIL_BEGIN_FORM>(CONTRAIL_DETAIL_SITE(__VA_ARGS__), __VA_ARGS__)
-
-/// A synonym of CONTRAIL_REGION.
-#define CONTRAIL_SCOPE(...) CONTRAIL_REGION(__VA_ARGS__)
-
-/// CONTRAIL_REGION under the enclosing function's name: CONTRAIL_FUNCTION(), CONTRAIL_FUNCTION("key", value, …).
-#define CONTRAIL_FUNCTION(...) CONTRAIL_REGION(CONTRAIL_DETAIL_FUNCTION_NAME __VA_OPT__(, ) __VA_ARGS__)
-
-/// A region held by a variable, of type contrail::region: CONTRAIL_REGION_VAR(r, "name", …), then r.set("key", value),
-/// r.end().
-#define CONTRAIL_REGION_VAR(variable, ...) \
-  auto variable = ::contrail::detail::begin_region_var(CONTRAIL_DETAIL_SITE(__VA_ARGS__), __VA_ARGS__)
-
-/// Records that something happened now.
-// Async-signal-safe.
-#define CONTRAIL_INSTANT(...)                                                         \
-  ::contrail::detail::point<::contrail::detail::binding_kind::instant>(CONTRAIL_DETAIL_SITE(__VA_ARGS__), __VA_ARGS__)
-
-/// Records a number that changes over time: CONTRAIL_COUNTER("name", value).
-// Async-signal-safe.
-#define CONTRAIL_COUNTER(...)                                                         \
-  ::contrail::detail::point<::contrail::detail::binding_kind::counter>(CONTRAIL_DETAIL_SITE(__VA_ARGS__), __VA_ARGS__)
-
-/// Records a line of text in fmt's syntax; the arguments are kept as values and formatted by the reader.
-// Async-signal-safe.
-#define CONTRAIL_LOG(...) \
-  ::contrail::detail::log_line<CONTRAIL_DETAIL_LOG_CHECKER>(CONTRAIL_DETAIL_SITE(__VA_ARGS__), __VA_ARGS__)
-
-/// Records an object of a registered type; variadic, so that braces need no parentheses: CONTRAIL_EMIT(point{1, 2}).
-// Async-signal-safe.
-#define CONTRAIL_EMIT(...) ::contrail::detail::emit(__VA_ARGS__)
-
-/// Names the running thread in traces; 31 bytes are kept.
-// Async-signal-safe.
-#define CONTRAIL_THREAD_NAME(name) ::contrail::detail::name_thread(name)
-
 #endif
 #else
 // ==== contrail/disabled.hpp =========================================================================================
