@@ -3198,6 +3198,9 @@ CONTRAIL_DETAIL_ALWAYS_INLINE void prefetch_for_writing(const atomic_word* curso
 template <bool HasPayload>
 CONTRAIL_DETAIL_ALWAYS_INLINE void end_inline(frame* at, uint64_t word, unsigned words) {
   if (__builtin_expect(next_frame != at + 1, 0)) return end_cold(at, word, words);
+  // A coroutine may end higher in the stack than it began: a handler tells by this whether it interrupted this end.
+  store_stack_pointer(at->stack_pointer);
+  signal_fence();
   next_frame = at;
   signal_fence();
   // All that does not need the time stands before the clock read: behind it, it would cost 1 % of a region.
@@ -4287,13 +4290,14 @@ inline error expand_path(const char* pattern, const path_values& values, char (&
 // Async-signal-safe.
 class replacing_file {
  public:
-  /// With `lock` it is locked (flock) before it has content, so that nobody takes it for what a dead process left.
+  /// With `lock` it is locked (flock) before it has content, so that nobody takes it for what a dead process left; and its
+  /// temporary name is another one than a dump's, which has no lock.
   replacing_file(const char* path, uint64_t pid, uint64_t sequence, bool lock = false) : path_(path) {
     // A device or a pipe would be replaced by a file as well: nobody who names one means that.
     struct stat there {};
     if (fstatat(AT_FDCWD, path, &there, AT_SYMLINK_NOFOLLOW) != 0) {
       if (errno != ENOENT) error_ = errno;  // what stands there is unknown
-    } else if (!S_ISREG(there.st_mode) && !S_ISLNK(there.st_mode)) {
+    } else if (device_ = there.st_dev, inode_ = there.st_ino; !S_ISREG(there.st_mode) && !S_ISLNK(there.st_mode)) {
       error_ = S_ISDIR(there.st_mode) ? EISDIR : ENXIO;
     }
     if (error_ != 0) return;
@@ -4307,7 +4311,7 @@ class replacing_file {
     for (uint64_t attempt = 0; attempt < 16; ++attempt) {
       text_writer text(temporary_, sizeof temporary_);
       for (size_t i = 0; i < kept; ++i) text.add(path[i]);
-      text.add(".tmp-").add(pid).add('-').add(sequence + attempt);
+      text.add(lock ? ".new-" : ".tmp-").add(pid).add('-').add(sequence + attempt);
       descriptor_ = open(temporary_, (lock ? O_RDWR : O_WRONLY) | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
       error_ = descriptor_ < 0 ? errno : 0;
       if (descriptor_ >= 0 && lock && (error_ = lock_made()) != 0) {
@@ -4332,6 +4336,8 @@ class replacing_file {
   bool is_open() const { return descriptor_ >= 0; }
   int descriptor() const { return descriptor_; }
   int error() const { return error_; }
+  /// Whether this is what its name stood for.
+  bool replaces(uint64_t device, uint64_t inode) const { return inode_ == inode && device_ == device; }
 
   /// Gives the file its name; 0 or an errno value.
   int commit() {
@@ -4363,6 +4369,7 @@ class replacing_file {
 
   const char* path_;
   char temporary_[longest_path_bytes];
+  uint64_t device_ = 0, inode_ = 0;
   int descriptor_ = -1;
   int error_ = 0;
 };
@@ -4371,10 +4378,10 @@ class replacing_file {
 CONTRAIL_DETAIL_NAMESPACE_END
 
 #endif
-// ==== contrail/detail/pipe_signal.hpp ===============================================================================
-// Writing to a pipe or socket that nobody reads any more, without dying of it.
-#ifndef CONTRAIL_DETAIL_PIPE_SIGNAL_HPP
-#define CONTRAIL_DETAIL_PIPE_SIGNAL_HPP
+// ==== contrail/detail/write_signals.hpp =============================================================================
+// Writing to a pipe or socket that nobody reads any more, or beyond the limit of a file's size, without dying of it.
+#ifndef CONTRAIL_DETAIL_WRITE_SIGNALS_HPP
+#define CONTRAIL_DETAIL_WRITE_SIGNALS_HPP
 
 #include <errno.h>
 #include <signal.h>
@@ -4383,32 +4390,39 @@ CONTRAIL_DETAIL_NAMESPACE_END
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail CONTRAIL_DETAIL_HIDDEN {
 
-/// In its scope a write whose reader is gone answers EPIPE, and the SIGPIPE that the kernel sends with it is taken away.
-/// Of this thread only: the program's own disposition is not touched. (Pipes know no MSG_NOSIGNAL.)
+/// In its scope such a write answers EPIPE or EFBIG, and the SIGPIPE or SIGXFSZ that the kernel sends with it is taken away.
+/// Of this thread only: the program's own dispositions are not touched. (Pipes know no MSG_NOSIGNAL.)
 // Async-signal-safe.
-class pipe_signal_hold {
+class write_signal_hold {
  public:
-  pipe_signal_hold() {
-    sigemptyset(&pipe_);
-    sigaddset(&pipe_, SIGPIPE);
-    sigset_t pending;
-    was_pending_ = sigpending(&pending) == 0 && sigismember(&pending, SIGPIPE) == 1;
-    held_ = pthread_sigmask(SIG_BLOCK, &pipe_, &before_) == 0;
+  write_signal_hold() {
+    sigset_t both, pending;
+    sigemptyset(&both);
+    sigaddset(&both, SIGPIPE);
+    sigaddset(&both, SIGXFSZ);
+    taken_ = both;
+    // One that was pending before is the program's.
+    if (sigpending(&pending) == 0) {
+      const int signals[] = {SIGPIPE, SIGXFSZ};
+      for (const int signal : signals) {
+        if (sigismember(&pending, signal) == 1) sigdelset(&taken_, signal);
+      }
+    }
+    held_ = pthread_sigmask(SIG_BLOCK, &both, &before_) == 0;
   }
-  ~pipe_signal_hold() {
+  ~write_signal_hold() {
     if (!held_) return;
     const timespec at_once{};
-    // One that was pending before is the program's.
-    for (int i = 0; !was_pending_ && sigtimedwait(&pipe_, nullptr, &at_once) < 0 && errno == EINTR && i < 100; ++i) {
+    for (int i = 0; i < 100 && (sigtimedwait(&taken_, nullptr, &at_once) > 0 || errno == EINTR); ++i) {
     }
     pthread_sigmask(SIG_SETMASK, &before_, nullptr);
   }
-  pipe_signal_hold(const pipe_signal_hold&) = delete;
-  pipe_signal_hold& operator=(const pipe_signal_hold&) = delete;
+  write_signal_hold(const write_signal_hold&) = delete;
+  write_signal_hold& operator=(const write_signal_hold&) = delete;
 
  private:
-  sigset_t pipe_, before_;
-  bool was_pending_, held_;
+  sigset_t taken_, before_;
+  bool held_;
 };
 
 }  // namespace detail
@@ -5355,7 +5369,9 @@ inline frame* find_frame(thread_slot& slot, unsigned lane_index, uint64_t word, 
     frame* const at = top_frame(slot, lane_index) + most_interrupted_begins;
     if (at < end_frame_of(slot, lane_index)) return at;
     for (unsigned k = 0; k < lane_count; ++k) {
-      if (k != lane_index && top_frame(slot, k) == first_frame_of(slot, k)) return first_frame_of(slot, k);
+      if (k == lane_index || top_frame(slot, k) != first_frame_of(slot, k)) continue;
+      slot.interrupted[k].store_relaxed(0);
+      return first_frame_of(slot, k);
     }
   }
   return nullptr;
@@ -5483,9 +5499,8 @@ inline void end_elsewhere(process_state& process, image_view& image, caller from
 }
 
 /// After the last region of a handler that stepped aside to another lane.
-inline void go_back(caller from, atomic_word& interrupted) {
+inline void go_back(caller from, const atomic_word& interrupted) {
   frame* const back = reinterpret_cast<frame*>(interrupted.load_relaxed());
-  interrupted.store_relaxed(0);
   if (back != nullptr && !is_free(*back)) *from.next_frame = back;
 }
 
@@ -5518,7 +5533,8 @@ inline void end_region_slowly(caller from, frame* at, uint64_t word, unsigned wo
   note_left_frames(slot, lane_index, in_order ? at : top, words + 16);
   write_region(process, image, slot, lane_index, word, at->start_ticks.load_relaxed(), now_ticks(process),
                at->payload, words);
-  at->owner = &slot.lanes[lane_index];
+  // A handler's first region always ends here, so that it goes back.
+  at->owner = at == first_frame_of(slot, lane_index) && lane_index != 0 ? &stale_lane : &slot.lanes[lane_index];
   signal_fence();
   if (mark_top) top->start_ticks.store_relaxed(free_mark);
   set_free(*at);
@@ -5566,7 +5582,6 @@ inline void write_point_slowly(frame* at, uint64_t word, uint64_t stack_pointer,
     record[0] = now << end_time_shift | static_cast<uint64_t>(words) << duration_shift | word;
     append(slot.lanes[lane_index], record, words + 1, false);
   }
-  if (at == first_frame_of(slot, lane_index)) slot.interrupted[lane_index].store_relaxed(0);
   at->owner = &slot.lanes[lane_index];
   signal_fence();
   set_free(*at);
@@ -5609,6 +5624,7 @@ struct dump_request {
   uint64_t window_ns;  ///< 0: all
   uint32_t signal;     ///< that asked for it, or 0
   const crash_note* crash = nullptr;
+  uint64_t sequence = 0;    ///< number of the dump in its process
   char* scratch = nullptr;  ///< scratch_bytes of work space instead of the image's
 };
 
@@ -5860,7 +5876,7 @@ inline int write_dump(process_state& process, image_view& image, const dump_requ
   super.dump = now;
   super.window_ns = request.window_ns;
   super.cutoff_ticks = cutoff;
-  super.dump_sequence = static_cast<uint32_t>(process.dump_count.load_relaxed());
+  super.dump_sequence = static_cast<uint32_t>(request.sequence);
   super.dump_signal = request.signal;
   super.dump_tid = current_tid();
   super.reserved0 = 0;
@@ -5959,15 +5975,16 @@ inline int write_to_descriptor(void* context, const void* bytes, size_t size) {
   return write_all(*static_cast<int*>(context), bytes, size);
 }
 
-/// Every dump goes through here. `write` is called with pieces of the dump, in order.
+/// Every dump goes through here. `write` is called with pieces of the dump, in order. `sequence` is its number, 0 to take
+/// the next one.
 // Async-signal-safe, as far as `sink` is.
 inline error dump_to(const dump_sink& sink, duration last, uint32_t signal, const char* where,
-                     const crash_note* crash = nullptr) {
+                     const crash_note* crash = nullptr, uint64_t sequence = 0) {
   if (last.ns < 0) return negative_window();
   process_state* process = joined_process();
   if (process == nullptr || process->recording.load_acquire() == 0) return not_running();
   const dump_turn turn(*process);
-  const pipe_signal_hold no_death_by_a_pipe;
+  const write_signal_hold no_death_by_writing;
   image_view& image = *current_image(*process);
   dump_request request{window_ns(*process, last), signal, crash};
   if (!turn.taken()) {
@@ -5978,7 +5995,7 @@ inline error dump_to(const dump_sink& sink, duration last, uint32_t signal, cons
     if (own == MAP_FAILED) return {error_code::busy, "Another dump is being written; try again when it is done."};
     request.scratch = static_cast<char*>(own);
   }
-  process->dump_count.fetch_add_relaxed(1);
+  request.sequence = sequence != 0 ? sequence : process->dump_count.fetch_add_relaxed(1) + 1;
   const int failed = write_dump(*process, image, request, sink);
   if (request.scratch != nullptr) munmap(request.scratch, image.scratch_bytes);
   if (failed != 0) {
@@ -5994,15 +6011,20 @@ inline error dump_to_path(const char* pattern, duration last, uint32_t signal, c
   if (process == nullptr || process->recording.load_acquire() == 0) return not_running();
   const char* const executable = name_in_path(current_image(*process)->super->executable);
   const uint64_t pid = static_cast<uint64_t>(getpid());
-  const uint64_t sequence = process->dump_count.load_relaxed() + 1;
+  const uint64_t sequence = process->dump_count.fetch_add_relaxed(1) + 1;
   char path[longest_path_bytes];
   const path_values values{pid, kernel_clock_ns(CLOCK_REALTIME) / 1'000'000'000U, sequence, executable};
   if (error failed = expand_path(pattern, values, path)) return failed;
 
   replacing_file file(path, pid, sequence);
   if (!file.is_open()) return file_error("Could not create the dump", path, file.error());
+  for (const image_view* image = current_image(*process); image != nullptr; image = image->replaced) {
+    if (image->is_shared != 0 && file.replaces(image->device, image->inode)) {
+      return path_error(error_code::path, "A dump must not replace the recorder's own file: name another one than ", path, ".");
+    }
+  }
   int descriptor = file.descriptor();
-  if (error failed = dump_to({write_to_descriptor, &descriptor}, last, signal, path, crash)) return failed;
+  if (error failed = dump_to({write_to_descriptor, &descriptor}, last, signal, path, crash, sequence)) return failed;
   if (const int failed = file.commit()) return file_error("Could not finish the dump", path, failed);
   return {};
 }
@@ -6031,8 +6053,9 @@ struct crash_state {
   atomic_word installed;  ///< set of signals whose handler was ours at some time
   atomic_word last_ns;
   atomic_word watchdog_ns;
-  atomic_word owner;  ///< tid << 2 | crash_phase; 0: nobody crashed
-  atomic_word depth;  ///< stack address of the owner's handler; all is deeper than ~0
+  atomic_word owner;  ///< name of the owner's turn_holder; 0: nobody crashed
+  atomic_word phase;  ///< crash_phase of the owner
+  atomic_word timer;  ///< id of its watchdog's timer plus 1; 0: none
   atomic_word path_in_use;
   char path[2][longest_path_bytes];
   struct sigaction before[32];
@@ -6056,34 +6079,40 @@ inline void mask_signals(int how, bool fatal, sigset_t* before) {
   sigprocmask(how, &set, before);
 }
 
+/// On stderr, if that takes it at once: nobody may be reading there.
 inline void tell_crash(const char* message) {
   char line[sizeof(error) + 16];
   text_writer text(line, sizeof line);
   text.add("contrail: ").add(message).add('\n');
-  write_all(STDERR_FILENO, line, text.size());
+  struct {
+    int file;
+    short wanted, found;
+  } can_write{STDERR_FILENO, 4, 0};  // pollfd and POLLOUT
+  const timespec at_once{};
+  if (syscall(SYS_ppoll, &can_write, 1, &at_once, nullptr, 0) != 1) return;
+  const ssize_t ignored = write(STDERR_FILENO, line, text.size());
+  static_cast<void>(ignored);
 }
 
 /// Makes the kernel send `signal` to this thread when the crash dump takes too long. timer_create itself may allocate.
-struct crash_watchdog {
-  int timer;
-  bool armed;
-
-  crash_watchdog(crash_state& state, uint32_t tid, int signal) {
-    // The kernel's sigevent; libraries differ in what they call the tid. With 4, SIGEV_THREAD_ID, the signal comes to this
-    // thread: another one may be waiting for it.
-    const struct {
-      void* value;
-      int signal, notify;
-      uint32_t tid, rest[11];
-    } event{&state, signal, 4, tid, {}};
-    const uint64_t ns = state.watchdog_ns.load_relaxed();
-    itimerspec when{};
-    when.it_value.tv_sec = static_cast<time_t>(ns / 1'000'000'000);
-    when.it_value.tv_nsec = static_cast<long>(ns % 1'000'000'000);
-    armed = syscall(SYS_timer_create, CLOCK_MONOTONIC, &event, &timer) == 0 &&
-            syscall(SYS_timer_settime, timer, 0, &when, nullptr) == 0;
-  }
-};
+template <class = void>
+inline void set_watchdog(crash_state& state, uint32_t tid, int signal) {
+  int timer = 0;
+  // The kernel's sigevent; libraries differ in what they call the tid. With 4, SIGEV_THREAD_ID, the signal comes to this
+  // thread: another one may be waiting for it.
+  const struct {
+    void* value;
+    int signal, notify;
+    uint32_t tid, rest[11];
+  } event{&state, signal, 4, tid, {}};
+  const uint64_t ns = state.watchdog_ns.load_relaxed();
+  itimerspec when{};
+  when.it_value.tv_sec = static_cast<time_t>(ns / 1'000'000'000);
+  when.it_value.tv_nsec = static_cast<long>(ns % 1'000'000'000);
+  if (syscall(SYS_timer_create, CLOCK_MONOTONIC, &event, &timer) != 0) return;
+  state.timer.store_relaxed(static_cast<uint64_t>(timer) + 1);
+  syscall(SYS_timer_settime, timer, 0, &when, nullptr);
+}
 
 inline bool is_watchdog(const crash_state& state, const siginfo_t& info) {
   return info.si_code == SI_TIMER && info.si_value.sival_ptr == &state;
@@ -6095,7 +6124,9 @@ inline bool is_watchdog(const crash_state& state, const siginfo_t& info) {
 template <class = void>
 inline void note_and_dump(crash_state& state, process_state& process, const crash_note& note) {
   if (process.recording.load_acquire() == 0) return;
-  crash_note& live = current_image(process)->super->crash;
+  superblock& super = *current_image(process)->super;
+  if (super.pid != static_cast<uint32_t>(getpid())) return;  // a child of vfork: it is its parent that records
+  crash_note& live = super.crash;
   memcpy(&live.signal, &note.signal, sizeof note - __builtin_offsetof(crash_note, signal));
   crash_cause cause = note.cause;
   __atomic_store(&live.cause, &cause, __ATOMIC_RELEASE);
@@ -6110,6 +6141,7 @@ template <class = void>
 __attribute__((noinline)) inline void dump_crash(crash_state& state, crash_note& note) {
   process_state* const process = joined_process();
   if (process == nullptr) return;
+  const write_signal_hold no_death_by_writing;
   uint64_t name[thread_name_bytes / 8];
   read_system_thread_name(name);
   memcpy(note.thread, name, sizeof note.thread);
@@ -6118,49 +6150,51 @@ __attribute__((noinline)) inline void dump_crash(crash_state& state, crash_note&
   mask_signals(SIG_SETMASK, false, &before);
   const int left_by = sigsetjmp(state.escape, 0);
   if (left_by == 0) {
-    state.owner.store_release(uint64_t{note.tid} << 2 | crash_dumps);
-    const crash_watchdog watchdog(state, note.tid, note.signal != 0 ? static_cast<int>(note.signal) : SIGABRT);
+    state.phase.store_release(crash_dumps);
+    set_watchdog(state, note.tid, note.signal != 0 ? static_cast<int>(note.signal) : SIGABRT);
     note_and_dump(state, *process, note);
-    // It must not fire later; if it does now, the dump is there all the same.
-    if (watchdog.armed) syscall(SYS_timer_delete, watchdog.timer);
   } else {
     tell_crash(left_by == SI_TIMER ? "The dump of this crash took too long and was given up."
                                    : "The dump of this crash failed by a fault of its own.");
     uint64_t holder = process->dumping.load_acquire();
     if (tid_of_holder(holder) == note.tid) process->dumping.compare_exchange(holder, 0);
   }
-  state.owner.store_release(uint64_t{note.tid} << 2 | crash_passes);
+  // It must not fire later; if it does now, the dump is there all the same, or given up already.
+  if (const uint64_t timer = state.timer.load_relaxed()) syscall(SYS_timer_delete, static_cast<int>(timer - 1));
+  state.timer.store_relaxed(0);
+  state.phase.store_release(crash_passes);
   sigprocmask(SIG_SETMASK, &before, nullptr);
 }
 
 /// Makes this thread the owner of the crash. False when another one is, or when this is a crash of an earlier handler
 /// that the crash was passed to: then there is nothing to dump, or no hope.
 template <class = void>
-inline bool own_crash(crash_state& state, uint32_t tid, uint64_t depth) {
-  const uint64_t give_up = kernel_clock_ns(CLOCK_MONOTONIC) + state.watchdog_ns.load_relaxed() + 1'000'000'000U;
+inline bool own_crash(crash_state& state, const turn_holder& self) {
+  constexpr uint64_t second = 1'000'000'000;
+  const uint64_t begin = kernel_clock_ns(CLOCK_MONOTONIC);
   uint64_t found = 0;
-  while (!state.owner.compare_exchange(found, uint64_t{tid} << 2 | crash_passes)) {
-    const uint32_t other = static_cast<uint32_t>(found >> 2);
-    if (other == tid) {
-      // A handler that jumped out leaves the crash owned. A crash within it is deeper in the stack, by a signal's frame.
-      if (depth + 512 < state.depth.load_relaxed()) return false;
-    } else if (is_thread_alive(other)) {
-      if (kernel_clock_ns(CLOCK_MONOTONIC) < give_up) {
+  while (!state.owner.compare_exchange(found, self.name())) {
+    if (tid_of_holder(found) == tid_of_holder(self.name())) {
+      // An earlier handler that jumped out leaves the crash owned; one that crashed is still there.
+      if (!is_gone(found, self.name())) return false;
+    } else if (is_thread_alive(tid_of_holder(found))) {
+      const bool dumps = state.phase.load_acquire() == crash_dumps;
+      if (kernel_clock_ns(CLOCK_MONOTONIC) - begin < (dumps ? state.watchdog_ns.load_relaxed() + second : second)) {
         const timespec pause{0, 1'000'000};
         nanosleep(&pause, nullptr);
         found = 0;
-      } else if ((found & 3) == crash_dumps) {
+      } else if (dumps) {
         return false;
       }
     }
   }
-  state.depth.store_relaxed(depth);
+  state.phase.store_release(crash_passes);
   return true;
 }
 
 /// Does what would have happened without contrail.
 template <class = void>
-inline void pass_on(crash_state& state, uint32_t tid, int signal, siginfo_t* info, void* context) {
+inline void pass_on(crash_state& state, const turn_holder& self, int signal, siginfo_t* info, void* context) {
   struct sigaction& before = state.before[signal];
   const struct sigaction action = before;
   const unsigned flags = static_cast<unsigned>(action.sa_flags);  // SA_RESETHAND is unsigned
@@ -6186,8 +6220,13 @@ inline void pass_on(crash_state& state, uint32_t tid, int signal, siginfo_t* inf
     survived = true;
   }
   if (survived) {
-    uint64_t mine = uint64_t{tid} << 2 | crash_passes;
-    state.owner.compare_exchange(mine, 0);
+    uint64_t mine = self.name();
+    if (!state.owner.compare_exchange(mine, 0)) return;
+    const process_state* const process = joined_process();
+    if (process == nullptr || process->recording.load_relaxed() == 0) return;
+    superblock& super = *current_image(*process)->super;
+    crash_cause none = crash_cause::none;
+    if (super.pid == static_cast<uint32_t>(getpid())) __atomic_store(&super.crash.cause, &none, __ATOMIC_RELAXED);
     return;
   }
   // The default action, when the handler returns: what was interrupted is then what a core file shows. The signal is sent
@@ -6195,7 +6234,7 @@ inline void pass_on(crash_state& state, uint32_t tid, int signal, siginfo_t* inf
   struct sigaction fatal {};
   sigaction(signal, &fatal, nullptr);
   mask_signals(SIG_BLOCK, true, nullptr);
-  syscall(SYS_rt_tgsigqueueinfo, getpid(), tid, signal, info);
+  syscall(SYS_rt_tgsigqueueinfo, getpid(), current_tid(), signal, info);
 }
 
 // Async-signal-safe.
@@ -6203,8 +6242,9 @@ template <class = void>
 inline void on_crash_signal(int signal, siginfo_t* info, void* context) {
   const errno_keeper keep;
   crash_state& state = own_crash_state;
-  const uint32_t tid = current_tid();
-  if (state.owner.load_acquire() == (uint64_t{tid} << 2 | crash_dumps)) {
+  const turn_holder self;
+  const uint32_t tid = tid_of_holder(self.name());
+  if (tid_of_holder(state.owner.load_acquire()) == tid && state.phase.load_acquire() == crash_dumps) {
     // Somebody who sends one more fatal signal must not end the dump.
     if (info->si_code == SI_USER || info->si_code == SI_QUEUE) return;
     siglongjmp(state.escape, is_watchdog(state, *info) ? SI_TIMER : 1);
@@ -6212,26 +6252,24 @@ inline void on_crash_signal(int signal, siginfo_t* info, void* context) {
   if (is_watchdog(state, *info)) return;  // it fired as the dump ended
   const struct sigaction& before = state.before[signal];
   // What is sent and ignored is no crash. But abort raises SIGABRT, and ends the process whether that is ignored or not.
-  const bool is_ignored = (before.sa_flags & SA_SIGINFO) == 0 && before.sa_handler == SIG_IGN && info->si_code <= 0 &&
-                          signal != SIGABRT;
-  const uint64_t depth = reinterpret_cast<uint64_t>(__builtin_frame_address(0));
-  if (!is_ignored && (state.wanted.load_relaxed() >> signal & 1) != 0 && own_crash(state, tid, depth)) {
+  const bool is_abort = signal == SIGABRT && info->si_code == SI_TKILL && info->si_pid == getpid();
+  const bool is_ignored = (before.sa_flags & SA_SIGINFO) == 0 && before.sa_handler == SIG_IGN && info->si_code <= 0 && !is_abort;
+  if (!is_ignored && (state.wanted.load_relaxed() >> signal & 1) != 0 && own_crash(state, self)) {
     crash_note note{crash_cause::signal, static_cast<uint32_t>(signal), info->si_code, tid, 0, 0, 0, {}};
     if (info->si_code > 0) note.address = reinterpret_cast<uint64_t>(info->si_addr);
     else note.sender = static_cast<uint32_t>(info->si_pid);
     dump_crash(state, note);
   }
-  pass_on(state, tid, signal, info, context);
+  pass_on(state, self, signal, info, context);
 }
 
 /// std::terminate's handler. The abort that follows finds the crash owned, and dumps no more.
 template <class = void>
 inline void on_crash_terminate() {
   crash_state& state = own_crash_state;
-  const uint32_t tid = current_tid();
-  if ((state.wanted.load_relaxed() & terminate_bit) != 0 && own_crash(state, tid, 0)) {
-    state.depth.store_relaxed(~uint64_t{0});
-    crash_note note{crash_cause::terminate, 0, 0, tid, 0, 0, 0, {}};
+  const turn_holder self;
+  if ((state.wanted.load_relaxed() & terminate_bit) != 0 && own_crash(state, self)) {
+    crash_note note{crash_cause::terminate, 0, 0, tid_of_holder(self.name()), 0, 0, 0, {}};
     dump_crash(state, note);
   }
   if (state.terminate_before != nullptr) state.terminate_before();
@@ -6250,7 +6288,8 @@ inline void install_crash_handler(crash_state& state, int signal) {
   state.before[signal] = there;
   struct sigaction ours {};
   ours.sa_sigaction = state.on_signal;
-  ours.sa_flags = SA_SIGINFO | SA_ONSTACK;
+  // A system call that the signal interrupts goes on where it would have without ours.
+  ours.sa_flags = SA_SIGINFO | SA_ONSTACK | (is_handler ? there.sa_flags & SA_RESTART : SA_RESTART);
   sigfillset(&ours.sa_mask);
   sigaction(signal, &ours, nullptr);
   state.installed.fetch_add_relaxed((state.installed.load_relaxed() >> signal & 1) != 0 ? 0 : uint64_t{1} << signal);
@@ -6347,7 +6386,7 @@ inline void on_dump_signal(int signal, siginfo_t* info, void* context) {
       char line[sizeof(error) + 16];
       text_writer text(line, sizeof line);
       text.add("contrail: ").add(failed.message()).add('\n');
-      const pipe_signal_hold no_death_by_a_pipe;
+      const write_signal_hold no_death_by_writing;
       write_all(STDERR_FILENO, line, text.size());
     }
     if ((wanted.before.sa_flags & SA_SIGINFO) != 0 && wanted.before.sa_sigaction != nullptr) {
@@ -6607,15 +6646,27 @@ inline const char* numbered(char (&name)[longest_path_bytes], const char* path, 
   return name;
 }
 
+inline error in_use(const older_file& by, const char* path) {
+  char message[sizeof(error)];
+  text_writer(message, sizeof message)
+      .add("The recorder's file is in use by process ")
+      .add(uint64_t{by.super().pid})
+      .add(": put %p into options.file, or end that process: ")
+      .add(path);
+  return {error_code::file, message};
+}
+
 /// Moves an older file aside: `path` becomes path.1, that one path.2, up to the first number that is free.
-inline error move_aside(const char* path) {
+inline error move_aside(const process_state& process, const char* path) {
   char from[longest_path_bytes], to[longest_path_bytes];
   struct stat there {};
   uint64_t last = 1;
   for (; fstatat(AT_FDCWD, numbered(to, path, last), &there, AT_SYMLINK_NOFOLLOW) == 0; ++last) {
-    if (older_file(to).error() == EEXIST) {
+    const older_file older(to);
+    if (older.error() == EEXIST) {
       return file_error("What is there is not moved aside, since contrail did not make it", to, EEXIST);
     }
+    if (older.error() == EBUSY && !is_own_file(process, older)) return in_use(older, to);
   }
   for (; last != 0; --last) {
     const char* const older = last == 1 ? path : numbered(from, path, last - 1);
@@ -6631,22 +6682,14 @@ inline error take_name(const process_state& process, replacing_file& file, const
   for (int attempt = 0;; ++attempt) {
     const older_file there(path);  // its lock keeps others from moving it as well
     const bool is_own = is_own_file(process, there);
-    if (there.error() == EBUSY && !is_own) {
-      char message[sizeof(error)];
-      text_writer(message, sizeof message)
-          .add("The recorder's file is in use by process ")
-          .add(uint64_t{there.super().pid})
-          .add(": put %p into options.file, or end that process: ")
-          .add(path);
-      return {error_code::file, message};
-    }
+    if (there.error() == EBUSY && !is_own) return in_use(there, path);
     if (there.error() == EEXIST) {
       return file_error("What is there is not replaced, since contrail did not make it", path, EEXIST);
     }
     const bool moves = there.error() == 0 || is_own;
     if (!moves && there.error() != ENOENT) return file_error("Could not look at the recorder's file", path, there.error());
     if (moves) {
-      if (error failed = move_aside(path)) return failed;
+      if (error failed = move_aside(process, path)) return failed;
     }
     const int failed = file.commit_if_free();
     if (failed == 0) return {};
@@ -6693,8 +6736,9 @@ struct folder_entry {
 };
 
 /// Removes the oldest of the files in the folder of `path` that `pattern` could have made, but for `keep`; and what starts
-/// left that were killed. Only what is unmistakably ours and in nobody's use; what cannot be removed stays.
-inline void remove_oldest(const char* pattern, const char* path, const char* executable, unsigned keep) {
+/// left that were killed. Only what is unmistakably ours and in nobody's use but of this process, which is about to leave
+/// them; what cannot be removed stays.
+inline void remove_oldest(const process_state& process, const char* pattern, const char* path, const char* executable, unsigned keep) {
   char name[longest_path_bytes];
   const char* const base = name_in_path(path);
   pattern = name_in_path(pattern);
@@ -6710,7 +6754,7 @@ inline void remove_oldest(const char* pattern, const char* path, const char* exe
       for (long at = 0; at < bytes;) {
         const folder_entry& entry = *reinterpret_cast<const folder_entry*>(entries + at);
         at += entry.bytes;
-        const bool is_half_made = could_be(pattern, ".tmp-%p-%n", executable, entry.name);
+        const bool is_half_made = could_be(pattern, ".new-%p-%n", executable, entry.name);
         if (!is_half_made && !could_be(pattern, "", executable, entry.name) &&
             !could_be(pattern, ".%n", executable, entry.name)) {
           continue;
@@ -6719,9 +6763,8 @@ inline void remove_oldest(const char* pattern, const char* path, const char* exe
         for (const char* from = path; from != base; ++from) whole.add(*from);
         whole.add(entry.name);
         const older_file there(name, is_half_made, false);
-        if (there.error() != 0 || (!is_half_made && strcmp(name_in_path(there.super().executable), executable) != 0)) {
-          continue;
-        }
+        if (there.error() != 0 && !(there.error() == EBUSY && is_own_file(process, there))) continue;
+        if (!is_half_made && strcmp(name_in_path(there.super().executable), executable) != 0) continue;
         const uint64_t began = there.super().start.realtime_ns;
         if (is_half_made || (round == 1 && (keep == 0 || began < newest[keep - 1]))) {
           unlink(name);
@@ -6966,7 +7009,7 @@ inline image_view* make_image_file(process_state& process, const options& wanted
     munmap(base, layout.image_bytes);
     return nullptr;
   }
-  remove_oldest(wanted.file, path, name_in_path(view.super->executable), wanted.keep_files);
+  remove_oldest(process, wanted.file, path, name_in_path(view.super->executable), wanted.keep_files);
   return &view;
 }
 
@@ -7103,10 +7146,26 @@ inline uint64_t set_signal_mask(uint64_t mask) {
   return before;
 }
 
+/// In process_state::control: held for a fork, by the thread in the low half.
+inline constexpr uint64_t fork_mark = 1ULL << 32;
+
+/// Waits for a start of another thread: what that has mapped and opened so far, the child would keep.
+// Async-signal-safe.
+inline void hold_control(process_state& process) {
+  const uint64_t self = current_tid();
+  uint64_t found = 0;
+  // A handler that forks may have interrupted this very thread's start.
+  while (!process.control.compare_exchange(found, self | fork_mark) && (found & ~fork_mark) != self) {
+    found = 0;
+    sched_yield();
+  }
+}
+
 // Async-signal-safe.
 inline void before_fork() {
   const errno_keeper keep;
-  const process_state* const process = joined_process();
+  process_state* const process = joined_process();
+  if (process != nullptr) hold_control(*process);
   const image_view* image = process == nullptr ? nullptr : current_image(*process);
   while (image != nullptr && image->is_shared == 0) image = image->replaced;
   if (image == nullptr) return;
@@ -7124,6 +7183,10 @@ inline void before_fork() {
 // Async-signal-safe.
 inline void after_fork() {
   const errno_keeper keep;
+  if (process_state* const process = joined_process()) {
+    uint64_t held = current_tid() | fork_mark;
+    process->control.compare_exchange(held, 0);
+  }
   for (forking_thread& place : forking_threads) {
     if (place.next_frame.load_relaxed() != reinterpret_cast<uint64_t>(&next_frame)) continue;
     const uint64_t before = place.signal_mask;
@@ -7135,14 +7198,25 @@ inline void after_fork() {
 
 // ---- the child -----------------------------------------------------------------------------------------------
 
-/// Maps private memory over `pages` of a shared image, of the same content if `keep`.
+/// Where a child cannot be taken off its parent's file, which it would write to.
+[[noreturn]] inline void give_up_child() {
+  constexpr char message[] =
+      "contrail: A forked child ends, as there is no memory to take it off the file of its parent's recorder.\n";
+  const ssize_t ignored = write(STDERR_FILENO, message, sizeof message - 1);
+  static_cast<void>(ignored);
+  _exit(127);
+}
+
+/// Maps private memory over pages of a shared image, of the same content if `keep`.
 inline void make_private(char* at, uint64_t bytes, bool keep) {
   constexpr uint64_t page_bytes = 4096;
   const uint64_t step = keep ? page_bytes : bytes;
   for (char* const end = at + bytes; at < end; at += step) {
     char content[page_bytes];
     if (keep) memcpy(content, at, page_bytes);
-    mmap(at, step, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    if (mmap(at, step, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED) {
+      give_up_child();
+    }
     if (keep) memcpy(at, content, page_bytes);
   }
 }
@@ -7256,15 +7330,17 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
     exit_note<T>::require();
     process_state* process = join_process();
     if (process == nullptr) return incompatible();
+    const auto refused = [] {
+      return error{error_code::already_running,
+                   "A flight recorder runs already: stop it first, or use set_filter to change what it records."};
+    };
+    if (process->recording.load_acquire() != 0) return refused();  // without waiting for a dump
     // Before the lock, since the dynamic linker has one of its own, under which objects link themselves.
     if (process->slow_table.load_acquire() == 0) pin_starter(*process);
     // A dump that began before the last stop may still be copying; nobody may rewrite what it reads.
     const dump_turn turn(*process, dump_turn::wait);
     const control_lock lock(*process);
-    if (process->recording.load_relaxed() != 0) {
-      return {error_code::already_running,
-              "A flight recorder runs already: stop it first, or use set_filter to change what it records."};
-    }
+    if (process->recording.load_relaxed() != 0) return refused();
     if (wanted.memory < smallest_image_bytes || wanted.memory > largest_image_bytes) {
       return {error_code::bad_option, "options.memory must lie between 1 MiB and 16 GiB."};
     }
@@ -7278,6 +7354,7 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
     if (reuse) {
       start_clock(*process, *image->super);
       image->super->ended = image_end::none;
+      image->super->crash.cause = crash_cause::none;
       for (atomic_word& count : image->super->dropped) count.store_relaxed(0);
     } else {
       if (process->slow_table.load_relaxed() == 0) {

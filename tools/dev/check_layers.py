@@ -37,7 +37,7 @@ detail/call_site
 macros
 detail/storage
 detail/safe_writer
-detail/pipe_signal
+detail/write_signals
 detail/filter
 detail/binding
 detail/thread_id

@@ -247,7 +247,9 @@ inline frame* find_frame(thread_slot& slot, unsigned lane_index, uint64_t word, 
     frame* const at = top_frame(slot, lane_index) + most_interrupted_begins;
     if (at < end_frame_of(slot, lane_index)) return at;
     for (unsigned k = 0; k < lane_count; ++k) {
-      if (k != lane_index && top_frame(slot, k) == first_frame_of(slot, k)) return first_frame_of(slot, k);
+      if (k == lane_index || top_frame(slot, k) != first_frame_of(slot, k)) continue;
+      slot.interrupted[k].store_relaxed(0);
+      return first_frame_of(slot, k);
     }
   }
   return nullptr;
@@ -375,9 +377,8 @@ inline void end_elsewhere(process_state& process, image_view& image, caller from
 }
 
 /// After the last region of a handler that stepped aside to another lane.
-inline void go_back(caller from, atomic_word& interrupted) {
+inline void go_back(caller from, const atomic_word& interrupted) {
   frame* const back = reinterpret_cast<frame*>(interrupted.load_relaxed());
-  interrupted.store_relaxed(0);
   if (back != nullptr && !is_free(*back)) *from.next_frame = back;
 }
 
@@ -410,7 +411,8 @@ inline void end_region_slowly(caller from, frame* at, uint64_t word, unsigned wo
   note_left_frames(slot, lane_index, in_order ? at : top, words + 16);
   write_region(process, image, slot, lane_index, word, at->start_ticks.load_relaxed(), now_ticks(process),
                at->payload, words);
-  at->owner = &slot.lanes[lane_index];
+  // A handler's first region always ends here, so that it goes back.
+  at->owner = at == first_frame_of(slot, lane_index) && lane_index != 0 ? &stale_lane : &slot.lanes[lane_index];
   signal_fence();
   if (mark_top) top->start_ticks.store_relaxed(free_mark);
   set_free(*at);
@@ -458,7 +460,6 @@ inline void write_point_slowly(frame* at, uint64_t word, uint64_t stack_pointer,
     record[0] = now << end_time_shift | static_cast<uint64_t>(words) << duration_shift | word;
     append(slot.lanes[lane_index], record, words + 1, false);
   }
-  if (at == first_frame_of(slot, lane_index)) slot.interrupted[lane_index].store_relaxed(0);
   at->owner = &slot.lanes[lane_index];
   signal_fence();
   set_free(*at);
