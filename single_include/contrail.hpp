@@ -3198,9 +3198,12 @@ CONTRAIL_DETAIL_ALWAYS_INLINE void prefetch_for_writing(const atomic_word* curso
 template <bool HasPayload>
 CONTRAIL_DETAIL_ALWAYS_INLINE void end_inline(frame* at, uint64_t word, unsigned words) {
   if (__builtin_expect(next_frame != at + 1, 0)) return end_cold(at, word, words);
-  // A coroutine may end higher in the stack than it began: a handler tells by this whether it interrupted this end.
+#if defined(__aarch64__)
+  // A coroutine may end higher in the stack than it began: a handler tells by this whether it interrupted this end. On
+  // x86-64, where it would cost 2 % of a region, the handler looks for itself, see is_in_handler_of.
   store_stack_pointer(at->stack_pointer);
   signal_fence();
+#endif
   next_frame = at;
   signal_fence();
   // All that does not need the time stands before the clock read: behind it, it would cost 1 % of a region.
@@ -3467,8 +3470,12 @@ struct CONTRAIL_DETAIL_HIDDEN site_storage {
 
 // ---- regions -------------------------------------------------------------------------------------------------
 
+// What macros put into scopes. Visible, as g++ warns of a coroutine's frame that is more visible than its members; all their
+// functions are inlined, so that nothing of them is ever a symbol.
+#define CONTRAIL_DETAIL_SCOPE_OBJECT [[nodiscard, gnu::visibility("default")]]
+
 /// A region without arguments. What TRACE_REGION puts into its scope.
-class [[nodiscard]] plain_region {
+class CONTRAIL_DETAIL_SCOPE_OBJECT plain_region {
  public:
   CONTRAIL_DETAIL_ALWAYS_INLINE constexpr plain_region() = default;
   CONTRAIL_DETAIL_ALWAYS_INLINE constexpr explicit plain_region(open_region opened) : at_(opened.at), word_(opened.word) {}
@@ -3485,7 +3492,7 @@ class [[nodiscard]] plain_region {
 
 /// A region whose arguments all have a fixed size: `Words` words.
 template <unsigned Words>
-class [[nodiscard]] fixed_region {
+class CONTRAIL_DETAIL_SCOPE_OBJECT fixed_region {
  public:
   CONTRAIL_DETAIL_ALWAYS_INLINE constexpr fixed_region() = default;
   CONTRAIL_DETAIL_ALWAYS_INLINE constexpr explicit fixed_region(open_region opened) : at_(opened.at), word_(opened.word) {}
@@ -3501,7 +3508,7 @@ class [[nodiscard]] fixed_region {
 };
 
 /// A region with strings among its arguments.
-class [[nodiscard]] payload_region {
+class CONTRAIL_DETAIL_SCOPE_OBJECT payload_region {
  public:
   CONTRAIL_DETAIL_ALWAYS_INLINE constexpr payload_region() = default;
   CONTRAIL_DETAIL_ALWAYS_INLINE constexpr payload_region(open_region opened, unsigned words)
@@ -4008,6 +4015,15 @@ inline stack_t alternate_stack() {
   return stack;
 }
 
+/// Whether memory of a stack is still there: the kernel looks at the set before it refuses the unknown operation.
+// Async-signal-safe.
+inline bool is_readable(const uint64_t* at) {
+  const errno_keeper keep;
+  constexpr long unknown_operation = 99;
+  constexpr long set_bytes = 8;
+  return syscall(SYS_rt_sigprocmask, unknown_operation, at, nullptr, set_bytes) != 0 && errno != EFAULT;
+}
+
 /// Stands on the stack of code that takes a turn, and names it: [63:42] its thread, [41] set on an alternate signal stack,
 /// [40:0] where this object is. What runs there after the code was left writes over it.
 class alignas(128) turn_holder {
@@ -4028,14 +4044,7 @@ class alignas(128) turn_holder {
   /// Whether the code that has this name, on the stack of the running thread, was left. Memory of stacks may be gone.
   static bool is_overwritten(uint64_t name) {
     turn_holder* const holder = reinterpret_cast<turn_holder*>((name & places) << 7);
-    // The kernel looks at the set before it refuses the unknown operation.
-    const errno_keeper keep;
-    constexpr long unknown_operation = 99;
-    constexpr long set_bytes = 8;
-    const auto is_gone = [](const uint64_t* at) {
-      return syscall(SYS_rt_sigprocmask, unknown_operation, at, nullptr, set_bytes) == 0 || errno == EFAULT;
-    };
-    if (is_gone(&holder->name_) || is_gone(&holder->marks_[254])) return false;
+    if (!is_readable(&holder->name_) || !is_readable(&holder->marks_[254])) return false;
     bool is_whole = holder->name_ == name;
     for (const uint64_t& mark : holder->marks_) is_whole = is_whole && mark == ~name;
     return !is_whole;
@@ -4055,8 +4064,8 @@ inline uint32_t tid_of_holder(uint64_t holder) { return static_cast<uint32_t>(ho
 inline bool is_gone(uint64_t holder, uint64_t self) {
   if (tid_of_holder(holder) != tid_of_holder(self)) return !is_thread_alive(tid_of_holder(holder));
   const uint64_t alternate = turn_holder::alternate, places = turn_holder::places;
-  if ((holder & alternate) != (self & alternate)) return (holder & alternate) != 0;
-  if ((self & places) >= (holder & places)) return true;
+  const bool same_stack = (holder & alternate) == (self & alternate);
+  if (same_stack ? (self & places) >= (holder & places) : (holder & alternate) != 0) return true;
   return (holder & places) != places && turn_holder::is_overwritten(holder);
 }
 
@@ -5130,6 +5139,81 @@ inline bool prepare_lane(process_state& process, image_view& image, thread_slot&
 CONTRAIL_DETAIL_NAMESPACE_END
 
 #endif
+// ==== contrail/detail/signal_frame.hpp ==============================================================================
+// Whether code runs in a signal handler. Nothing tells that but the frame that the kernel put on the stack.
+#ifndef CONTRAIL_DETAIL_SIGNAL_FRAME_HPP
+#define CONTRAIL_DETAIL_SIGNAL_FRAME_HPP
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+#if defined(__x86_64__)
+
+/// Where handlers return to: the same function of the C library for all, and hardly ever another one.
+struct signal_restorers {
+  static constexpr unsigned most = 4;
+  uint64_t found[most] = {};
+
+  signal_restorers() {
+    for (int signal = 1; signal < 65; ++signal) {
+      uint64_t action[4] = {};  // the kernel's sigaction: handler, flags, restorer, mask
+      constexpr long mask_bytes = 8;
+      if (syscall(SYS_rt_sigaction, signal, nullptr, action, mask_bytes) == 0) add(action[2]);
+    }
+  }
+  void add(uint64_t restorer) {
+    for (uint64_t& known : found) {
+      if (restorer == 0 || known == restorer) return;
+      if (known == 0) {
+        known = restorer;
+        return;
+      }
+    }
+  }
+  bool has(uint64_t word) const {
+    for (const uint64_t known : found) {
+      if (known == word && word != 0) return true;
+    }
+    return false;
+  }
+};
+
+/// Whether a handler runs above the stack pointer that interrupted code which has `held` in a register. Looks through the
+/// stack above, up to 64 KiB: some 20 us. What an earlier handler left in a function's unused room may look like that: then
+/// yes.
+// Async-signal-safe.
+__attribute__((noinline, no_sanitize("address"))) inline bool is_in_handler_of(uint64_t stack_pointer, const void* held) {
+  const errno_keeper keep;
+  const signal_restorers restorers;
+  constexpr uint64_t page = 4096, most_bytes = 64 << 10;
+  // Words of the kernel's frame: the return address, 5 of the context's head, r8 to r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp.
+  constexpr unsigned registers_at = 6, stack_pointer_at = 21;
+  const uint64_t begin = stack_pointer & ~uint64_t{7};
+  uint64_t end = begin;
+  for (uint64_t at = begin; at < begin + most_bytes; at += 8) {
+    for (; at + 8 * (stack_pointer_at + 1) > end; end = (end & ~(page - 1)) + page) {
+      if (!is_readable(reinterpret_cast<const uint64_t*>(end & ~uint64_t{7}))) return false;
+    }
+    const volatile uint64_t* const words = reinterpret_cast<const volatile uint64_t*>(at);
+    if (!restorers.has(words[0]) || words[stack_pointer_at] <= at) continue;
+    for (unsigned i = registers_at; i < stack_pointer_at; ++i) {
+      if (words[i] == reinterpret_cast<uint64_t>(held)) return true;
+    }
+  }
+  return false;
+}
+
+#else
+
+/// Not needed: the end of a region says itself how deep it is, see end_inline.
+inline bool is_in_handler_of(uint64_t, const void*) { return false; }
+
+#endif
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
 
 #include <signal.h>
 #include <sys/syscall.h>
@@ -5407,7 +5491,8 @@ inline claim claim_frame(caller from, call_site& site, uint64_t stack_pointer) {
   bool is_in_use = !is_full || at->start_ticks.load_relaxed() != frame_busy;
   // The next free frame is not free: an end (or a point) was interrupted on it. Either this is a handler above it, or a
   // handler has jumped out of it for good. A handler runs deeper in the stack than the code that it interrupted.
-  if (is_in_use && is_left(depth_of(*at), stack_pointer, alternate_stack())) {
+  // But a region that a coroutine began deeper in the stack may be ending above: within a handler that tells nothing.
+  if (is_in_use && is_left(depth_of(*at), stack_pointer, alternate_stack()) && !is_in_handler_of(stack_pointer, at)) {
     slot.recount[lane_index].store_relaxed(1);
     at->start_ticks.store_relaxed(is_full ? frame_busy : 0);
     if (!is_full) return {at, word};
@@ -5499,8 +5584,9 @@ inline void end_elsewhere(process_state& process, image_view& image, caller from
 }
 
 /// After the last region of a handler that stepped aside to another lane.
-inline void go_back(caller from, const atomic_word& interrupted) {
+inline void go_back(caller from, atomic_word& interrupted) {
   frame* const back = reinterpret_cast<frame*>(interrupted.load_relaxed());
+  interrupted.store_relaxed(0);
   if (back != nullptr && !is_free(*back)) *from.next_frame = back;
 }
 
@@ -5533,8 +5619,7 @@ inline void end_region_slowly(caller from, frame* at, uint64_t word, unsigned wo
   note_left_frames(slot, lane_index, in_order ? at : top, words + 16);
   write_region(process, image, slot, lane_index, word, at->start_ticks.load_relaxed(), now_ticks(process),
                at->payload, words);
-  // A handler's first region always ends here, so that it goes back.
-  at->owner = at == first_frame_of(slot, lane_index) && lane_index != 0 ? &stale_lane : &slot.lanes[lane_index];
+  at->owner = &slot.lanes[lane_index];
   signal_fence();
   if (mark_top) top->start_ticks.store_relaxed(free_mark);
   set_free(*at);
@@ -5582,6 +5667,7 @@ inline void write_point_slowly(frame* at, uint64_t word, uint64_t stack_pointer,
     record[0] = now << end_time_shift | static_cast<uint64_t>(words) << duration_shift | word;
     append(slot.lanes[lane_index], record, words + 1, false);
   }
+  if (at == first_frame_of(slot, lane_index)) slot.interrupted[lane_index].store_relaxed(0);
   at->owner = &slot.lanes[lane_index];
   signal_fence();
   set_free(*at);

@@ -128,6 +128,12 @@ CHILD(recovers_and_crashes_on_another_thread) {
 
 sigjmp_buf way_out;
 
+[[noreturn]] __attribute__((noinline)) void abort_deep_in_the_stack() {
+  volatile char deep[65536];
+  for (size_t i = 0; i < sizeof deep; ++i) deep[i] = 1;
+  std::abort();
+}
+
 /// Without an alternate stack, so that the second crash's handler is deeper than the first one's was.
 CHILD(recovers_by_a_jump_and_crashes_deeper) {
   install(SIGSEGV, [](int, siginfo_t*, void*) { siglongjmp(way_out, 1); });
@@ -138,9 +144,7 @@ CHILD(recovers_by_a_jump_and_crashes_deeper) {
   if (sigsetjmp(way_out, 1) == 0) store_to(nullptr);
   say("dumped ");
   TRACE_REGION("crashes again");
-  volatile char deep[16384];
-  for (size_t i = 0; i < sizeof deep; ++i) deep[i] = 1;
-  std::abort();
+  abort_deep_in_the_stack();
 }
 
 CHILD(recovers_and_crashes_on_a_thread_beside) {

@@ -296,6 +296,7 @@ TEST_CASE("the signal that ends the process is the one that came, with its code 
     const temporary_folder folder;
     int gate[2];  // the child waits behind it until it is traced
     REQUIRE(pipe(gate) == 0);
+    fcntl(gate[1], F_SETFD, FD_CLOEXEC);
     setenv("CONTRAIL_TEST_GATE", std::to_string(gate[0]).c_str(), 1);
     const pid_t child = start_child(name, folder);
     unsetenv("CONTRAIL_TEST_GATE");

@@ -322,11 +322,12 @@ TEST_CASE("A foreign file among the numbered ones is an error before anything mo
 TEST_CASE("What starts left that were killed is cleaned up, but nothing that is in use") {
   const temporary_folder folder;
   const std::string path = folder / "box";
-  std::ofstream(path + ".tmp-1-1") << std::string(4096, '\0');
-  std::ofstream(path + ".tmp-2-1");
-  std::ofstream(path + ".tmp-3-1") << "not ours";
+  std::ofstream(path + ".new-1-1") << std::string(4096, '\0');
+  std::ofstream(path + ".new-2-1");
+  std::ofstream(path + ".new-3-1") << "not ours";
+  std::ofstream(path + ".tmp-4-1");  // a dump that is being written
   REQUIRE(run_child(path) == killed);
-  CHECK(names_in(folder.path()) == names{"box", "box.tmp-3-1"});
+  CHECK(names_in(folder.path()) == names{"box", "box.new-3-1", "box.tmp-4-1"});
 }
 
 // ---- who else is there ---------------------------------------------------------------------------------------

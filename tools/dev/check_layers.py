@@ -41,6 +41,7 @@ detail/write_signals
 detail/filter
 detail/binding
 detail/thread_id
+detail/signal_frame
 detail/crash_stack
 detail/pool
 detail/lane

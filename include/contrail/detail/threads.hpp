@@ -8,6 +8,7 @@
 #include "contrail/detail/lane.hpp"
 #include "contrail/detail/ring.hpp"
 #include "contrail/detail/safe_writer.hpp"
+#include "contrail/detail/signal_frame.hpp"
 
 #include <signal.h>
 #include <sys/syscall.h>
@@ -285,7 +286,8 @@ inline claim claim_frame(caller from, call_site& site, uint64_t stack_pointer) {
   bool is_in_use = !is_full || at->start_ticks.load_relaxed() != frame_busy;
   // The next free frame is not free: an end (or a point) was interrupted on it. Either this is a handler above it, or a
   // handler has jumped out of it for good. A handler runs deeper in the stack than the code that it interrupted.
-  if (is_in_use && is_left(depth_of(*at), stack_pointer, alternate_stack())) {
+  // But a region that a coroutine began deeper in the stack may be ending above: within a handler that tells nothing.
+  if (is_in_use && is_left(depth_of(*at), stack_pointer, alternate_stack()) && !is_in_handler_of(stack_pointer, at)) {
     slot.recount[lane_index].store_relaxed(1);
     at->start_ticks.store_relaxed(is_full ? frame_busy : 0);
     if (!is_full) return {at, word};
@@ -377,8 +379,9 @@ inline void end_elsewhere(process_state& process, image_view& image, caller from
 }
 
 /// After the last region of a handler that stepped aside to another lane.
-inline void go_back(caller from, const atomic_word& interrupted) {
+inline void go_back(caller from, atomic_word& interrupted) {
   frame* const back = reinterpret_cast<frame*>(interrupted.load_relaxed());
+  interrupted.store_relaxed(0);
   if (back != nullptr && !is_free(*back)) *from.next_frame = back;
 }
 
@@ -411,8 +414,7 @@ inline void end_region_slowly(caller from, frame* at, uint64_t word, unsigned wo
   note_left_frames(slot, lane_index, in_order ? at : top, words + 16);
   write_region(process, image, slot, lane_index, word, at->start_ticks.load_relaxed(), now_ticks(process),
                at->payload, words);
-  // A handler's first region always ends here, so that it goes back.
-  at->owner = at == first_frame_of(slot, lane_index) && lane_index != 0 ? &stale_lane : &slot.lanes[lane_index];
+  at->owner = &slot.lanes[lane_index];
   signal_fence();
   if (mark_top) top->start_ticks.store_relaxed(free_mark);
   set_free(*at);
@@ -460,6 +462,7 @@ inline void write_point_slowly(frame* at, uint64_t word, uint64_t stack_pointer,
     record[0] = now << end_time_shift | static_cast<uint64_t>(words) << duration_shift | word;
     append(slot.lanes[lane_index], record, words + 1, false);
   }
+  if (at == first_frame_of(slot, lane_index)) slot.interrupted[lane_index].store_relaxed(0);
   at->owner = &slot.lanes[lane_index];
   signal_fence();
   set_free(*at);
