@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Truncated, flipped and made-up input: exit code 0, 1 or 2, a trace that viewers load, and never a traceback.
 
-CONTRAIL_EXHAUSTIVE=1 tries every truncation and every bit; otherwise a sample that differs from run to run no more than
+CONTRAIL_TEST_LENGTH=long tries every truncation and every bit; otherwise a sample that differs from run to run no more than
 its seed."""
 import os
 import random
@@ -14,7 +14,7 @@ from support import Json, contrail, run_on
 from image_builder import (CHUNK_BYTES, COUNTER, DOUBLE, DYNAMIC, EPOCH_TICKS, EVENT_TYPE, INT32, INT64, LOG, REGION,
                            SLOT_BYTES, STRING, SUPERBLOCK_BYTES, UINT8, ImageBuilder)
 
-EXHAUSTIVE = bool(os.environ.get("CONTRAIL_EXHAUSTIVE"))
+EXHAUSTIVE = os.environ.get("CONTRAIL_TEST_LENGTH") == "long"
 
 
 def small_image():
