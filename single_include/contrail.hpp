@@ -53,6 +53,7 @@
 // Switches a user may define before the first include, in any translation unit on its own:
 //   CONTRAIL_DISABLED           every macro compiles to nothing; the control functions answer "compiled out"
 //   CONTRAIL_NO_SHORT_MACROS    only CONTRAIL_X macros, no TRACE_X
+//   CONTRAIL_MACROS_ONLY        no flight_recorder: for what only records, half the time to compile
 //   CONTRAIL_COMPACT            the begin of a region is a call too: smaller call sites, slower regions
 //   CONTRAIL_TLS_MODEL          the thread-local model, "initial-exec" or "local-exec" unless defined
 //   CONTRAIL_FORCE_UNSUPPORTED  behave as on a platform that contrail does not support (for tests)
@@ -260,30 +261,32 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #endif
 
 #if CONTRAIL_DETAIL_ENABLED
-// ==== contrail/flight_recorder.hpp ==================================================================================
-// The flight recorder: start, stop, status, dumps, filters.
-//
-//   contrail::flight_recorder::start({.memory = 64 << 20});
-//   ...
-//   if (auto failed = contrail::flight_recorder::dump("app-%p.contrail", {.last = 5s})) puts(failed.message());
-#ifndef CONTRAIL_FLIGHT_RECORDER_HPP
-#define CONTRAIL_FLIGHT_RECORDER_HPP
+// ==== contrail/macros.hpp ===========================================================================================
+// The public macros, without logic: each captures its call site in a lambda's type and calls a function.
+#ifndef CONTRAIL_MACROS_HPP
+#define CONTRAIL_MACROS_HPP
 
-// ==== contrail/detail/crash.hpp =====================================================================================
-// Dumps of crashes: fatal signals and std::terminate.
-//
-// The first thread that crashes owns the dump, the others wait for it to end the process. A fault of the dump itself and
-// the watchdog arrive as signals on the owner's stack, above the dump, and leave it by siglongjmp. After the dump, done
-// or not, everything happens that would have happened without contrail: earlier handlers run, and the process dies of
-// the signal that it would have died of.
-#ifndef CONTRAIL_DETAIL_CRASH_HPP
-#define CONTRAIL_DETAIL_CRASH_HPP
+// ==== contrail/detail/call_site.hpp =================================================================================
+// What the macros call: a call site's storage, the scope objects, and the arguments' way into the ring.
+#ifndef CONTRAIL_DETAIL_CALL_SITE_HPP
+#define CONTRAIL_DETAIL_CALL_SITE_HPP
 
-// ==== contrail/detail/crash_stack.hpp ===============================================================================
-// Alternate signal stacks: a thread whose own stack overflowed has nowhere else to run the crash handler. Each thread
-// that records gets one, above a guard page; they are no part of the image.
-#ifndef CONTRAIL_DETAIL_CRASH_STACK_HPP
-#define CONTRAIL_DETAIL_CRASH_STACK_HPP
+// ==== contrail/detail/ring.hpp ======================================================================================
+// One thread's writing: its lanes, its open-region stack, and the records themselves. The hot path of contrail.
+//
+// begin:  frame = next free one          the stack's pointer moves first, so that a handler takes the next frame
+//         frame.start_ticks = start      from here the region is open and dumps show it
+// end:    next free one = frame          a handler that arrives now finds the frame in use: the busy mark
+//         *cursor = record               invisible
+//         cursor += 1, release           visible, whole
+//         frame.start_ticks = 0          free
+#ifndef CONTRAIL_DETAIL_RING_HPP
+#define CONTRAIL_DETAIL_RING_HPP
+
+// ==== contrail/detail/object.hpp ====================================================================================
+// Shared objects that come and go: each links itself into the process when it is loaded.
+#ifndef CONTRAIL_DETAIL_OBJECT_HPP
+#define CONTRAIL_DETAIL_OBJECT_HPP
 
 // ==== contrail/detail/process.hpp ===================================================================================
 // The one recorder of the process. Inline variables are not process-wide: an executable linked without -rdynamic and
@@ -3136,6 +3139,1054 @@ inline type_range* first_type_range() {
 CONTRAIL_DETAIL_NAMESPACE_END
 
 #endif
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// Adds this shared object to the process's list, once.
+CONTRAIL_DETAIL_UNOPTIMISED inline void link_object() noexcept {
+  object_root& own = own_object();
+  process_state* const process = join_process();
+  if (process == nullptr) return;
+  // The elected object holds everybody's state: it must not go before this one does. Before the lock, since the dynamic
+  // linker has one of its own.
+  if (process != &own.process) pin_object(process);
+  const control_lock lock(*process);
+  for (const type_range* object = process->objects; object != nullptr; object = object->next) {
+    if (object == &own.types) return;
+  }
+  own.types = own_type_range();
+  own.types.next = process->objects;
+  process->objects = &own.types;
+  if (const uint64_t slow = process->slow_table.load_relaxed()) {
+    reinterpret_cast<const slow_half*>(slow)->object_loaded(own);
+  }
+}
+
+CONTRAIL_DETAIL_UNOPTIMISED inline void unlink_object() noexcept {
+  object_root& own = own_object();
+  process_state* const process = joined_process();
+  // The elected object is pinned, or nothing else is left to use its state.
+  if (process == nullptr || process == &own.process) return;
+  const control_lock lock(*process);
+  type_range** link = &process->objects;
+  while (*link != nullptr && *link != &own.types) link = &(*link)->next;
+  if (*link != nullptr) *link = own.types.next;
+}
+
+template <class>
+struct always_void {
+  using type = void;
+};
+
+/// Links this object when it is loaded. A template, so that only translation units compile it that use contrail: whatever
+/// needs the object linked calls `require`.
+template <class>
+struct object_link {
+  __attribute__((constructor(101), used)) static void on_load() { link_object(); }
+  __attribute__((destructor(101), used)) static void on_unload() { unlink_object(); }
+
+  CONTRAIL_DETAIL_ALWAYS_INLINE static constexpr void require() {
+    (void)&on_load;
+    (void)&on_unload;
+  }
+  /// What a call site's word is before its first hit.
+  static constexpr uint64_t unbound_word() {
+    require();
+    return epoch_step + site_off;
+  }
+};
+
+/// The object_link of a template with parameter T. Dependent on it, since compilers evaluate what is not while they parse
+/// the template.
+template <class T>
+using object_link_for = object_link<typename always_void<T>::type>;
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// What a macro leaves at its call site.
+struct call_site {
+  atomic_word word{epoch_step + site_off};  ///< see site_word_mask
+  const descriptor* what;
+  atomic_word bound{};  ///< image generation << 18 | id and tag, 0: not bound yet
+};
+
+/// Stands where a thread has no slot, so that its first begin takes the slow path.
+CONTRAIL_DETAIL_HIDDEN inline constinit frame detached_frame{{}, {}, {frame_busy}, {}, {}};
+
+/// This thread's next free frame. 8 bytes of static TLS per shared object, and no more: glibc's reserve is small.
+CONTRAIL_DETAIL_HIDDEN inline thread_local constinit frame* next_frame
+    __attribute__((tls_model(CONTRAIL_TLS_MODEL))) = &detached_frame;
+
+/// As signed numbers.
+CONTRAIL_DETAIL_ALWAYS_INLINE bool is_less(uint64_t a, uint64_t b) {
+  return static_cast<int64_t>(a) < static_cast<int64_t>(b);
+}
+
+/// An open region as its owner holds it: the frame, and the word that the frame had then.
+struct open_region {
+  frame* at;
+  uint64_t word;
+};
+
+inline caller this_caller() { return {&next_frame, &own_object()}; }
+
+/// The slow half; there is one once anything was started, and nothing calls it before.
+inline const slow_half& the_slow_half() {
+  return *reinterpret_cast<const slow_half*>(joined_process()->slow_table.load_acquire());
+}
+
+/// The caller's stack pointer in a function that is not inlined.
+#define CONTRAIL_DETAIL_CALLERS_STACK_POINTER() reinterpret_cast<uint64_t>(__builtin_dwarf_cfa())
+
+CONTRAIL_DETAIL_ALWAYS_INLINE void store_stack_pointer(atomic_word& to) {
+#if defined(__x86_64__)
+  asm volatile("movq %%rsp, %0" : "=m"(to.value));
+#elif defined(__aarch64__)
+  uint64_t pointer;
+  asm volatile("mov %0, sp" : "=r"(pointer));
+  to.store_relaxed(pointer);
+#endif
+}
+
+/// mark_point with the running function's own stack pointer.
+CONTRAIL_DETAIL_ALWAYS_INLINE void mark_point_here(frame& at) {
+  uint64_t mark = 0;
+#if defined(__x86_64__)
+  asm volatile("movq %%rsp, %0\n\tbtsq $62, %0" : "=r"(mark) : : "cc");
+#elif defined(__aarch64__)
+  asm volatile("mov %0, sp" : "=r"(mark));
+  mark |= point_mark;
+#endif
+  at.start_ticks.store_relaxed(mark);
+}
+
+template <class T>
+inline constexpr bool is_array_type = false;
+template <class T, size_t Size>
+inline constexpr bool is_array_type<T[Size]> = true;
+
+template <class T>
+constexpr bool passes_by_value() {
+  if constexpr (__is_trivially_copyable(T)) return !is_array_type<T> && sizeof(T) <= 16;
+  else return false;
+}
+template <class T, bool ByValue = passes_by_value<T>()>
+struct parameter {
+  using type = const T&;
+};
+template <class T>
+struct parameter<T, true> {
+  using type = T;
+};
+
+/// How an argument travels into a function that is not inlined: small plain ones by value, so that the caller's
+/// variable may stay in a register on the quick path.
+template <class T>
+using parameter_type = typename parameter<T>::type;
+
+/// The payload of a site whose arguments after the name are `Args`, keys and all.
+template <binding_kind Kind, class... Args>
+inline constexpr payload_size payload_of = size_of_arguments<form_of<Kind, Args...>(), Args...>;
+
+// ---- regions -------------------------------------------------------------------------------------------------
+
+template <bool HasFields, class... Args>
+CONTRAIL_DETAIL_COLD frame* begin_cold(call_site& site, unsigned* words, parameter_type<bare<Args>>... args) {
+  const uint64_t stack_pointer = CONTRAIL_DETAIL_CALLERS_STACK_POINTER();
+  const claim free = the_slow_half().claim_frame(this_caller(), site, stack_pointer);
+  if (free.at == nullptr) return nullptr;
+  frame* const at = free.at;
+  next_frame = at + 1;
+  signal_fence();
+  __atomic_thread_fence(__ATOMIC_RELEASE);  // as in begin_inline
+  const unsigned used = encode_arguments<binding_kind::region, Args...>(at->payload, frame_payload_words, args...);
+  if (HasFields && used < frame_payload_words) at->payload[used].store_relaxed(0);
+  if (words != nullptr) *words = used;
+  const uint64_t start = now_ticks(*joined_process());
+  at->stack_pointer.store_relaxed(stack_pointer);
+  at->word.store_relaxed((start << duration_shift) - free.word);
+  at->start_ticks.store_release(start);
+  return at;
+}
+
+/// The result of begin_cold: only on that path is the frame's word read back, so that both are scalars.
+CONTRAIL_DETAIL_ALWAYS_INLINE open_region opened_at(frame* at) {
+  return {at, at != nullptr ? at->word.load_relaxed() : 0};
+}
+
+/// Opens a region. `words` receives the length of its payload when that is not fixed; else it is null. With `HasFields`
+/// a 0 behind the payload ends the fields for whoever looks before the first one is set.
+template <bool HasFields = false, class... Args>
+CONTRAIL_DETAIL_ALWAYS_INLINE open_region begin_inline(call_site& site, unsigned* words, const Args&... args) {
+  // The frame first. A handler in between may find another image, after a start or in a forked child, and attach to it:
+  // then the frame is a retired one and never free, where the other way round it would be a new one and get an old id.
+  frame* const at = next_frame;
+  signal_fence();
+  const uint64_t w = difference(site.word, own_object().epoch);
+  // One compare for all that is not a bound site and a free frame: off, another epoch, not attached, the stack is full,
+  // a handler inside an end. Two compares cost 2 % of a region.
+  if (__builtin_expect(is_less(w, at->start_ticks.load_owned()), 0)) {
+    if (w == site_off) return {nullptr, 0};
+    return opened_at(begin_cold<HasFields, Args...>(site, words, args...));
+  }
+  next_frame = at + 1;
+  signal_fence();
+  if constexpr (HasFields || sizeof...(Args) != 0) {
+    // No instruction on x86-64. A dump that sees a word of this payload must not find the frame's former start again.
+    __atomic_thread_fence(__ATOMIC_RELEASE);
+    const unsigned used = encode_arguments<binding_kind::region, Args...>(at->payload, frame_payload_words, args...);
+    if (HasFields && used < frame_payload_words) at->payload[used].store_relaxed(0);
+    if (words != nullptr) *words = used;
+  }
+  store_stack_pointer(at->stack_pointer);
+  const uint64_t start = hardware_ticks();
+  const uint64_t word = (start << duration_shift) - w;
+  at->word.store_release(word);  // after the frame became free, for the same reason
+  // Release: a reader that sees the start sees the word and the payload.
+  at->start_ticks.store_release(start);
+  return {at, word};
+}
+
+/// Every end that is not the plain one: a new time epoch, another thread, out of order, no chunk.
+CONTRAIL_DETAIL_COLD inline void end_cold(frame* at, uint64_t word, unsigned words) {
+  the_slow_half().end_region(this_caller(), at, word, words);
+}
+
+/// Publishes the record that fills the chunk, rolls to the next one and frees the frame.
+CONTRAIL_DETAIL_COLD inline void roll_chunk(frame* at, uint64_t ticks) { the_slow_half().roll_chunk(at, ticks); }
+
+/// Multiplying the end time by this and subtracting the frame's word gives the record of a short region.
+inline constexpr uint64_t region_multiplier = (1ULL << end_time_shift) + (1ULL << duration_shift);
+
+/// Fetches the line that this lane comes to half a kilobyte later. Without it the stores of records wait for memory, and
+/// the store buffer fills up behind them: 1 to 3 % of a region, up to 6 % with arguments.
+CONTRAIL_DETAIL_ALWAYS_INLINE void prefetch_for_writing(const atomic_word* cursor) {
+  // By number: a lane without a chunk has a null cursor, to which nothing may be added.
+  const atomic_word* const ahead = reinterpret_cast<const atomic_word*>(reinterpret_cast<uint64_t>(cursor) + 512);
+#if defined(__x86_64__)
+  asm volatile("prefetchw %0" : : "m"(*ahead));  // the builtin knows it only under -mprfchw
+#else
+  __builtin_prefetch(ahead, 1);
+#endif
+}
+
+/// Ends a region: writes its record, one word and `words` of payload from the frame.
+template <bool HasPayload>
+CONTRAIL_DETAIL_ALWAYS_INLINE void end_inline(frame* at, uint64_t word, unsigned words) {
+  if (__builtin_expect(next_frame != at + 1, 0)) return end_cold(at, word, words);
+#if defined(__aarch64__)
+  // A coroutine may end higher in the stack than it began: a handler tells by this whether it interrupted this end. On
+  // x86-64, where it would cost 2 % of a region, the handler looks for itself, see is_in_handler_of.
+  store_stack_pointer(at->stack_pointer);
+  signal_fence();
+#endif
+  next_frame = at;
+  signal_fence();
+  // All that does not need the time stands before the clock read: behind it, it would cost 1 % of a region.
+  lane& writer = *at->owner;
+  atomic_word* cursor = reinterpret_cast<atomic_word*>(writer.cursor.load_owned());
+  prefetch_for_writing(cursor);
+  // Hidden from the compiler, which would make four dependent instructions of the multiplication. Where there is a
+  // payload, a register that is taken this early costs more than it saves.
+  uint64_t multiplier = region_multiplier;
+  if constexpr (!HasPayload) asm volatile("" : "+r"(multiplier));
+  const uint64_t end = hardware_ticks();
+  if constexpr (HasPayload) asm("" : "+r"(multiplier));
+  if (__builtin_expect(end >= writer.deadline.load_owned(), 0)) {
+    next_frame = at + 1;
+    return end_cold(at, word, words);
+  }
+  const uint64_t record = end * multiplier - word;
+  if constexpr (HasPayload) {
+    // A site whose id is too large for this form, or a payload that crosses the chunk's end, goes the long way. So does a
+    // region whose frame was taken for one that was jumped over: the payload there is another's.
+    const bool fits = (record & 3) == static_cast<uint64_t>(record_tag::region_payload) &&
+                      at->word.load_owned() == word &&
+                      words <= max_short_region_words &&
+                      ((reinterpret_cast<uint64_t>(cursor + words) ^ reinterpret_cast<uint64_t>(cursor)) &
+                       ~uint64_t{chunk_bytes - 1}) == 0;
+    if (__builtin_expect(!fits, 0)) {
+      next_frame = at + 1;
+      return end_cold(at, word, words);
+    }
+    for (unsigned i = 0; i < words; ++i) cursor[1 + i].store_relaxed(at->payload[i].load_owned());
+    writer.extra_words.add_owned(words);
+    cursor->store_relaxed(record + (static_cast<uint64_t>(words) << id_shift));
+    cursor += words;
+  } else {
+    cursor->store_relaxed(record);
+  }
+  ++cursor;
+  // The cursor never stands at a chunk's end while the quick path is open: a handler that jumped away there would have
+  // the next record written behind the chunk.
+  if (__builtin_expect((reinterpret_cast<uint64_t>(cursor) & (chunk_bytes - 1)) == 0, 0)) return roll_chunk(at, end);
+  // Release: the record is whole before it is visible. Pairs with the acquire in copy_chunk.
+  writer.cursor.store_release(reinterpret_cast<uint64_t>(cursor));
+  signal_fence();
+  // Release: a dump that finds the frame free finds the record, since it copies frames before chunks.
+  at->start_ticks.store_release(0);
+}
+
+// These take scalars: g++ keeps a struct that it passes in memory.
+__attribute__((noinline)) CONTRAIL_DETAIL_HIDDEN inline void end_region(frame* at, uint64_t word) {
+  end_inline<false>(at, word, 0);
+}
+template <unsigned Words>
+__attribute__((noinline)) CONTRAIL_DETAIL_HIDDEN inline void end_region_fixed(frame* at, uint64_t word) {
+  end_inline<true>(at, word, Words);
+}
+__attribute__((noinline)) CONTRAIL_DETAIL_HIDDEN inline void end_region_payload(frame* at, uint64_t word,
+                                                                                unsigned words) {
+  end_inline<true>(at, word, words);
+}
+
+/// The begin of CONTRAIL_COMPACT, for regions without arguments: a call instead of inlined code.
+__attribute__((noinline)) CONTRAIL_DETAIL_HIDDEN inline frame* begin_compact(call_site& site) {
+  return begin_inline(site, nullptr).at;
+}
+
+// ---- points: instants, counters, events, log lines -----------------------------------------------------------
+
+template <binding_kind Kind, class... Args>
+CONTRAIL_DETAIL_COLD void point_cold(call_site& site, parameter_type<bare<Args>>... args) {
+  const uint64_t stack_pointer = CONTRAIL_DETAIL_CALLERS_STACK_POINTER();
+  const claim free = the_slow_half().claim_frame(this_caller(), site, stack_pointer);
+  if (free.at == nullptr) return;
+  constexpr payload_size size = payload_of<Kind, Args...>;
+  atomic_word record[size.texts == 0 ? size.words() + 1 : max_point_words + 1];
+  const unsigned words = encode_arguments<Kind, Args...>(record + 1, max_point_words, args...);
+  the_slow_half().write_point(free.at, free.word, stack_pointer, &record->value, words);
+}
+
+/// Records something that happens at one moment.
+template <binding_kind Kind, class... Args>
+CONTRAIL_DETAIL_ALWAYS_INLINE void point_inline(call_site& site, const Args&... args) {
+  frame* const at = next_frame;
+  signal_fence();
+  const uint64_t w = difference(site.word, own_object().epoch);
+  // As in begin_inline. All that does not go the quick way meets in one call, which keeps the call site small.
+  if (__builtin_expect(!is_less(w, at->start_ticks.load_owned()), 1)) {
+    lane& writer = *at->owner;
+    // The free frame is marked as busy by one store, which also says how deep this code is: a handler steps aside to
+    // another lane.
+    mark_point_here(*at);
+    signal_fence();
+    const uint64_t now = hardware_ticks();
+    atomic_word* cursor = reinterpret_cast<atomic_word*>(writer.cursor.load_owned());
+    constexpr payload_size size = payload_of<Kind, Args...>;
+    constexpr unsigned most = size.texts == 0 ? size.words() : max_point_words;
+    const bool fits = now < writer.deadline.load_owned() &&
+                      ((reinterpret_cast<uint64_t>(cursor + most) ^ reinterpret_cast<uint64_t>(cursor)) &
+                       ~uint64_t{chunk_bytes - 1}) == 0;
+    if (__builtin_expect(fits, 1)) {
+      unsigned words = 0;
+      if constexpr (sizeof...(Args) != 0) {
+        prefetch_for_writing(cursor);
+        words = encode_arguments<Kind, Args...>(cursor + 1, max_point_words, args...);
+        writer.extra_words.add_owned(words);
+      }
+      cursor->store_relaxed(now << end_time_shift | static_cast<uint64_t>(words) << duration_shift | w);
+      cursor += words + 1;
+      if (__builtin_expect((reinterpret_cast<uint64_t>(cursor) & (chunk_bytes - 1)) == 0, 0)) return roll_chunk(at, now);
+      writer.cursor.store_release(reinterpret_cast<uint64_t>(cursor));
+      signal_fence();
+      at->start_ticks.store_relaxed(0);
+      return;
+    }
+    at->start_ticks.store_relaxed(0);
+  } else if (w == site_off) {
+    return;
+  }
+  point_cold<Kind, Args...>(site, args...);
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/log.hpp ==============================================================================================
+// TRACE_LOG's format strings: their placeholders are counted at compile time. contrail/fmt.hpp checks them fully.
+#ifndef CONTRAIL_LOG_HPP
+#define CONTRAIL_LOG_HPP
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+enum class format_mistake : unsigned char {
+  none,
+  unclosed,
+  unopened,
+  mixed,
+  named,
+  too_few_arguments,
+  too_many_arguments
+};
+
+/// Reads a format string of fmt's syntax as far as needed to know which arguments it uses.
+struct format_scanner {
+  text format;
+  uint32_t at = 0;
+  uint32_t automatic = 0;  ///< placeholders without an index
+  uint32_t manual = 0;     ///< greatest index + 1
+  bool used[64]{};
+  format_mistake mistake = format_mistake::none;
+
+  /// Past the index after a brace, to the colon or brace behind it.
+  constexpr void take_index() {
+    if (at >= format.size) {
+      mistake = format_mistake::unclosed;
+    } else if (format[at] == '}' || format[at] == ':') {
+      if (automatic < 64) used[automatic] = true;
+      ++automatic;
+    } else if (is_digit(format[at])) {
+      uint32_t index = 0;
+      while (at < format.size && is_digit(format[at]) && index < 1000) {
+        index = index * 10 + static_cast<uint32_t>(format[at++] - '0');
+      }
+      if (index < 64) used[index] = true;
+      if (index >= manual) manual = index + 1;
+    } else {
+      mistake = format_mistake::named;
+    }
+  }
+  /// Past a placeholder's closing brace, from behind its opening one.
+  constexpr void take_placeholder() {
+    take_index();
+    while (mistake == format_mistake::none && at < format.size && format[at] != '}') {
+      if (format[at++] == '{') take_placeholder();  // a width or precision that is an argument
+    }
+    if (mistake == format_mistake::none && at >= format.size) mistake = format_mistake::unclosed;
+    ++at;
+  }
+};
+
+constexpr format_mistake find_format_mistake(text format, uint32_t arguments) {
+  format_scanner scanner{format};
+  while (scanner.at < format.size && scanner.mistake == format_mistake::none) {
+    const char c = format[scanner.at++];
+    const bool doubled = scanner.at < format.size && format[scanner.at] == c;
+    if ((c == '{' || c == '}') && doubled) {
+      ++scanner.at;
+    } else if (c == '}') {
+      return format_mistake::unopened;
+    } else if (c == '{') {
+      scanner.take_placeholder();
+    }
+  }
+  if (scanner.mistake != format_mistake::none) return scanner.mistake;
+  if (scanner.automatic != 0 && scanner.manual != 0) return format_mistake::mixed;
+  if (scanner.automatic > arguments || scanner.manual > arguments) return format_mistake::too_few_arguments;
+  for (uint32_t i = 0; i < arguments && i < 64; ++i)
+    if (!scanner.used[i]) return format_mistake::too_many_arguments;
+  return format_mistake::none;
+}
+
+/// How TRACE_LOG checks its format. contrail/fmt.hpp puts its own in place of this one by redefining the macro below:
+/// as a template argument, so that translation units with and without it may meet in one program.
+struct count_placeholders {
+  template <class Site, class... Args>
+  static constexpr bool check() {
+    return true;
+  }
+};
+#define CONTRAIL_DETAIL_LOG_CHECKER ::contrail::detail::count_placeholders
+
+/// Refuses a TRACE_LOG whose format and arguments do not belong together. `Args` are the types after the format.
+template <class Checker, class Site, class... Args>
+constexpr bool check_log() {
+  if constexpr (!check_site<Site, binding_kind::log, Args...>()) {
+    return false;
+  } else {
+    constexpr bool few = sizeof...(Args) <= 64;
+    static_assert(few, "contrail: TRACE_LOG takes up to 64 arguments.");
+    constexpr bool flat = (... && (kind_of<bare<Args>> != value_kind::aggregate));
+    static_assert(flat,
+                  "contrail: TRACE_LOG prints numbers, texts, enumerations, pointers and durations: pass the "
+                  "members of this object one by one, or use TRACE_EMIT(object).");
+    constexpr format_mistake mistake =
+        find_format_mistake(site_descriptor<Site, binding_kind::log, Args...>.name, sizeof...(Args));
+    static_assert(mistake != format_mistake::unclosed,
+                  "contrail: a '{' in this format has no '}'; write {{ for a brace.");
+    static_assert(mistake != format_mistake::unopened,
+                  "contrail: a '}' in this format has no '{'; write }} for a brace.");
+    static_assert(mistake != format_mistake::mixed, "contrail: this format mixes {} and {0}: use one of both.");
+    static_assert(mistake != format_mistake::named,
+                  "contrail: a placeholder is {}, {0} or {:spec}; arguments have no names here.");
+    static_assert(mistake != format_mistake::too_few_arguments,
+                  "contrail: this format has more placeholders than there are arguments.");
+    static_assert(mistake != format_mistake::too_many_arguments,
+                  "contrail: this format does not use all arguments: write a {} for each.");
+    if constexpr (few && flat && mistake == format_mistake::none) {
+      return Checker::template check<Site, Args...>();
+    } else {
+      return false;
+    }
+  }
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// The one call_site object of a macro: `Site` is its lambda's type, `Args` are the types after the name.
+template <uint8_t Flags, class Site, binding_kind Kind, class... Args>
+struct CONTRAIL_DETAIL_HIDDEN site_storage {
+  static constexpr descriptor with_flags() {
+    descriptor copy = site_descriptor<Site, Kind, Args...>;
+    copy.flags = static_cast<uint8_t>(copy.flags | Flags);
+    return copy;
+  }
+  static constexpr descriptor what = with_flags();
+  static inline constinit call_site value{{object_link_for<Site>::unbound_word()}, &what, {}};
+};
+
+// ---- regions -------------------------------------------------------------------------------------------------
+
+// What macros put into scopes. Visible, as g++ warns of a coroutine's frame that is more visible than its members; all their
+// functions are inlined, so that nothing of them is ever a symbol.
+#define CONTRAIL_DETAIL_SCOPE_OBJECT [[nodiscard, gnu::visibility("default")]]
+
+/// A region without arguments. What TRACE_REGION puts into its scope.
+class CONTRAIL_DETAIL_SCOPE_OBJECT plain_region {
+ public:
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr plain_region() = default;
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr explicit plain_region(open_region opened) : at_(opened.at), word_(opened.word) {}
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr ~plain_region() {
+    if (__builtin_expect(at_ != nullptr, 1)) end_region(at_, word_);
+  }
+  plain_region(const plain_region&) = delete;
+  plain_region& operator=(const plain_region&) = delete;
+
+ private:
+  frame* at_ = nullptr;
+  uint64_t word_ = 0;
+};
+
+/// A region whose arguments all have a fixed size: `Words` words.
+template <unsigned Words>
+class CONTRAIL_DETAIL_SCOPE_OBJECT fixed_region {
+ public:
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr fixed_region() = default;
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr explicit fixed_region(open_region opened) : at_(opened.at), word_(opened.word) {}
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr ~fixed_region() {
+    if (__builtin_expect(at_ != nullptr, 1)) end_region_fixed<Words>(at_, word_);
+  }
+  fixed_region(const fixed_region&) = delete;
+  fixed_region& operator=(const fixed_region&) = delete;
+
+ private:
+  frame* at_ = nullptr;
+  uint64_t word_ = 0;
+};
+
+/// A region with strings among its arguments.
+class CONTRAIL_DETAIL_SCOPE_OBJECT payload_region {
+ public:
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr payload_region() = default;
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr payload_region(open_region opened, unsigned words)
+      : at_(opened.at), word_(opened.word), words_(words) {}
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr ~payload_region() {
+    if (__builtin_expect(at_ != nullptr, 1)) end_region_payload(at_, word_, words_);
+  }
+  payload_region(const payload_region&) = delete;
+  payload_region& operator=(const payload_region&) = delete;
+
+ private:
+  frame* at_ = nullptr;
+  uint64_t word_ = 0;
+  unsigned words_ = 0;
+};
+
+template <bool Any, bool Fixed, unsigned Words>
+struct region_for {
+  using type = payload_region;
+};
+template <unsigned Words>
+struct region_for<false, true, Words> {
+  using type = plain_region;
+};
+template <unsigned Words>
+struct region_for<true, true, Words> {
+  using type = fixed_region<Words>;
+};
+
+/// A value as it stands in a dynamic field.
+template <class T>
+constexpr bool is_dynamic_value = kind_of<bare<T>> != value_kind::none && is_leaf(kind_of<bare<T>>);
+
+}  // namespace detail
+
+/// The region of TRACE_REGION_VAR: for what is known only later. Belongs to the thread that made it.
+class [[nodiscard, gnu::visibility("hidden")]] region {
+ public:
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr region() = default;
+  CONTRAIL_DETAIL_ALWAYS_INLINE region(detail::open_region opened, unsigned words)
+      : at_(opened.at), word_(opened.word), words_(words) {}
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr ~region() { end(); }
+  region(const region&) = delete;
+  region& operator=(const region&) = delete;
+
+  /// Adds a field: a number, bool, enumeration, pointer, string or duration. `key` is a string literal. Strings are cut
+  /// to the room left in the region (160 bytes for all arguments); a field without any room is left out.
+  // Async-signal-safe.
+  template <detail::size_type Size, class Value>
+  constexpr void set(const char (&key)[Size], const Value& value) {
+    static_assert(detail::is_dynamic_value<Value>,
+                  "contrail: region.set takes a number, bool, enumeration, pointer, string or duration.");
+    if (at_ != nullptr) add(key, Size - 1, value);
+  }
+
+  /// Ends the region now instead of at the end of its scope. Harmless when it has ended.
+  // Async-signal-safe.
+  constexpr void end() {
+    if (at_ == nullptr) return;
+    detail::end_region_payload(at_, word_, words_);
+    at_ = nullptr;
+  }
+
+ private:
+  template <class Value>
+  void add(const char* key, detail::size_type key_bytes, const Value& value) {
+    using namespace detail;
+    using layout = payload<Value>;
+    constexpr unsigned capacity = frame_payload_words;
+    if (!holds_region(*at_, word_)) return;
+    // One word stays 0 behind the fields: it ends them for whoever looks while the region is open.
+    const unsigned key_words = static_cast<unsigned>((key_bytes + 7) / 8);
+    const unsigned most = capacity - 1;
+    if (words_ + 1 + key_words + layout::fixed_words > most) return;
+    atomic_word encoded[capacity];
+    const unsigned room = most - words_ - 1 - key_words;
+    const unsigned value_words = encode(encoded, room, value);
+    constexpr bool is_string = !layout::is_fixed;
+    const uint64_t string_header = is_string ? encoded[0].value & 0xffff : 0;
+    const uint64_t value_bytes = is_string ? string_header & ~uint64_t{string_cut} : layout::fixed_bytes;
+    // A string's length stands in the field's own header: its characters follow without it.
+    const char* const from = reinterpret_cast<const char*>(encoded) + (is_string ? 2 : 0);
+    static_cast<void>(value_words);
+    char bytes[capacity * 8] = {};
+    memcpy(bytes, key, key_bytes);
+    memcpy(bytes + key_bytes, from, value_bytes);
+    const unsigned words = static_cast<unsigned>((key_bytes + value_bytes + 7) / 8);
+    if (words_ + 1 + words > most) return;
+    atomic_word* const to = at_->payload + words_;
+    for (unsigned i = 0; i < words; ++i) {
+      uint64_t word;
+      memcpy(&word, bytes + 8 * i, 8);
+      to[1 + i].store_relaxed(word);
+    }
+    to[1 + words].store_relaxed(0);
+    const uint64_t cut = (string_header & string_cut) != 0 ? 1 : 0;
+    const uint64_t type = static_cast<uint64_t>(leaf_type<bare<Value>>());
+    // Release: a dump that sees this word sees the key and the value.
+    to->store_release(type | key_bytes << 16 | value_bytes << 32 | cut << 48);
+    words_ += 1 + words;
+  }
+
+  detail::frame* at_ = nullptr;
+  uint64_t word_ = 0;
+  unsigned words_ = 0;
+};
+
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+// ---- what the macros call ------------------------------------------------------------------------------------
+
+template <class... Args>
+using region_of = typename region_for<sizeof...(Args) != 0, payload_of<binding_kind::region, Args...>.texts == 0,
+                                      payload_of<binding_kind::region, Args...>.words()>::type;
+
+/// How the begin of a region is compiled in: a template argument, so that translation units may choose differently.
+enum class begin_form { inlined, compact };
+
+template <begin_form Form, uint8_t Flags = 0, class Site, class Name, class... Args>
+CONTRAIL_DETAIL_ALWAYS_INLINE constexpr auto begin_region(Site, const Name&, const Args&... args) {
+  if constexpr (!check_site<Site, binding_kind::region, Args...>()) {
+    return plain_region();
+  } else {
+    using storage = site_storage<Flags, Site, binding_kind::region, Args...>;
+    if constexpr (Form == begin_form::compact && sizeof...(Args) == 0) {
+      return region_of<Args...>(__builtin_is_constant_evaluated() ? open_region{}
+                                                                  : opened_at(begin_compact(storage::value)));
+    } else if constexpr (payload_of<binding_kind::region, Args...>.texts == 0) {
+      return region_of<Args...>(__builtin_is_constant_evaluated() ? open_region{}
+                                                                  : begin_inline(storage::value, nullptr, args...));
+    } else {
+      unsigned words = 0;
+      const open_region opened =
+          __builtin_is_constant_evaluated() ? open_region{} : begin_inline(storage::value, &words, args...);
+      return region_of<Args...>(opened, words);
+    }
+  }
+}
+
+template <class Site, class Name, class... Args>
+CONTRAIL_DETAIL_ALWAYS_INLINE constexpr region begin_region_var(Site, const Name&, const Args&... args) {
+  if constexpr (check_site<Site, binding_kind::region, Args...>()) {
+    if (__builtin_is_constant_evaluated()) return region();
+    unsigned words = 0;
+    const open_region opened =
+        begin_inline<true>(site_storage<binding_flag_dynamic, Site, binding_kind::region, Args...>::value, &words,
+                           args...);
+    return region(opened, words);
+  } else {
+    return region();
+  }
+}
+
+/// Records an instant, a counter's value or a log line.
+template <binding_kind Kind, class Site, class Name, class... Args>
+CONTRAIL_DETAIL_ALWAYS_INLINE constexpr void point(Site, const Name&, const Args&... args) {
+  if constexpr (check_site<Site, Kind, Args...>()) {
+    if (!__builtin_is_constant_evaluated()) point_inline<Kind>(site_storage<0, Site, Kind, Args...>::value, args...);
+  }
+}
+
+/// A log line, after `Checker` has looked at its format: contrail's own, or fmt's with contrail/fmt.hpp.
+template <class Checker, class Site, class Name, class... Args>
+CONTRAIL_DETAIL_ALWAYS_INLINE constexpr void log_line(Site site, const Name& name, const Args&... args) {
+  if constexpr (check_log<Checker, Site, Args...>()) point<binding_kind::log>(site, name, args...);
+}
+
+/// The call site of TRACE_EMIT is its type: one id however many places emit it.
+template <class T>
+struct CONTRAIL_DETAIL_HIDDEN event_storage {
+  static inline constinit call_site value{{object_link_for<T>::unbound_word()}, &type_descriptor<T>, {}};
+};
+
+template <class T>
+CONTRAIL_DETAIL_ALWAYS_INLINE constexpr void emit(const T& object) {
+  static_assert(registered<T>,
+                "contrail: TRACE_EMIT takes an object of a registered type: write TRACE_EVENT_TYPE(type, field, ...) in "
+                "the type's namespace.");
+  if constexpr (registered<T>) {
+    static_assert(payload_of<binding_kind::event_type, T>.words() <= max_point_words,
+                  "contrail: the values of one event take at most 2040 bytes: record less at once.");
+    if (!__builtin_is_constant_evaluated()) point_inline<binding_kind::event_type>(event_storage<T>::value, object);
+  }
+}
+
+/// Names the running thread in the recorder. Cut to 31 bytes, not inside a character.
+// Async-signal-safe.
+inline CONTRAIL_DETAIL_COLD void name_thread(const char* name, size_type size) {
+  const process_state* process = joined_process();
+  if (process == nullptr || process->recording.load_acquire() == 0) return;
+  const size_type kept = size < thread_name_bytes ? size : cut_text(name, thread_name_bytes - 1);
+  the_slow_half().name_thread(this_caller(), name, kept);
+}
+
+template <class Name>
+constexpr void name_thread(const Name& name) {
+  static_assert(kind_of<bare<Name>> != value_kind::none && is_text(kind_of<bare<Name>>),
+                "contrail: TRACE_THREAD_NAME takes a string.");
+  if (__builtin_is_constant_evaluated()) return;
+  object_link_for<Name>::require();
+  if constexpr (kind_of<bare<Name>> == value_kind::sized_text) {
+    name_thread(name.data(), static_cast<size_type>(name.size()));
+  } else {
+    const char* const characters = name;
+    if (characters != nullptr) name_thread(characters, bounded_length(characters, thread_name_bytes));
+  }
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/detail/type_macros.hpp ===============================================================================
+// The macros at namespace scope: event types and categories.
+#ifndef CONTRAIL_DETAIL_TYPE_MACROS_HPP
+#define CONTRAIL_DETAIL_TYPE_MACROS_HPP
+
+/// Names the category of all sites in this namespace, for this translation unit, below this line:
+/// CONTRAIL_CATEGORY("net"); — the nearest enclosing namespace's category counts.
+#define CONTRAIL_CATEGORY(name) ::contrail::detail::category<name> contrail_category(int)
+
+/// Registers a type as an event type, in the type's own namespace, after its definition:
+///
+///   CONTRAIL_EVENT_TYPE(point, x, y);   // these members, in this order
+///   CONTRAIL_EVENT_TYPE(point);         // all members of an aggregate; needs contrail/pfr.hpp
+#define CONTRAIL_EVENT_TYPE(type, ...)                                                                          \
+  [[maybe_unused]] constexpr auto contrail_event_type(::contrail::detail::type_tag<type>) {                     \
+    return ::contrail::detail::make_event_type(CONTRAIL_DETAIL_FIELDS_OF(type __VA_OPT__(, ) __VA_ARGS__),      \
+                                               [] { return CONTRAIL_DETAIL_SITE_TEXT(__VA_ARGS__); });          \
+  }                                                                                                             \
+  CONTRAIL_DETAIL_REGISTER_TYPE(type, __COUNTER__)
+
+#if __has_attribute(retain)
+#define CONTRAIL_DETAIL_RETAIN used, retain
+#else
+#define CONTRAIL_DETAIL_RETAIN used
+#endif
+
+#define CONTRAIL_DETAIL_REGISTER_TYPE(type, number) CONTRAIL_DETAIL_REGISTER_TYPE_NUMBERED(type, number)
+#define CONTRAIL_DETAIL_REGISTER_TYPE_NUMBERED(type, number)                                             \
+  __attribute__((CONTRAIL_DETAIL_RETAIN, section("contrail_types"))) static const ::contrail::descriptor* \
+      const contrail_type_##number =                                                                     \
+          (::contrail::detail::object_link<void>::require(), ::contrail::detail::registration<type>())
+
+#define CONTRAIL_DETAIL_FIELDS_OF(type, ...) \
+  CONTRAIL_DETAIL_FIELDS_##__VA_OPT__(LISTED)(type __VA_OPT__(, ) __VA_ARGS__)
+#define CONTRAIL_DETAIL_FIELDS_(type) \
+  ::contrail::detail::type_tag<::contrail::detail::aggregate_fields<type>> {}
+#define CONTRAIL_DETAIL_FIELDS_LISTED(type, ...)                                              \
+  ::contrail::detail::list_fields<type>(                                                      \
+      [](const type& contrail_object, const auto& contrail_visit) __attribute__((always_inline)) { \
+        return contrail_visit(CONTRAIL_DETAIL_REPEAT(CONTRAIL_DETAIL_MEMBERS(__VA_ARGS__)));  \
+      },                                                                                      \
+      [] { return ::contrail::text(#__VA_ARGS__); })
+
+// Expands to contrail_object.a, contrail_object.b, ... for up to 256 members.
+#define CONTRAIL_DETAIL_PARENTHESES ()
+#define CONTRAIL_DETAIL_MEMBERS(member, ...) \
+  contrail_object.member __VA_OPT__(, CONTRAIL_DETAIL_MEMBERS_AGAIN CONTRAIL_DETAIL_PARENTHESES(__VA_ARGS__))
+#define CONTRAIL_DETAIL_MEMBERS_AGAIN() CONTRAIL_DETAIL_MEMBERS
+#define CONTRAIL_DETAIL_REPEAT(...) \
+  CONTRAIL_DETAIL_REPEAT64(CONTRAIL_DETAIL_REPEAT64(CONTRAIL_DETAIL_REPEAT64(CONTRAIL_DETAIL_REPEAT64(__VA_ARGS__))))
+#define CONTRAIL_DETAIL_REPEAT64(...) \
+  CONTRAIL_DETAIL_REPEAT16(CONTRAIL_DETAIL_REPEAT16(CONTRAIL_DETAIL_REPEAT16(CONTRAIL_DETAIL_REPEAT16(__VA_ARGS__))))
+#define CONTRAIL_DETAIL_REPEAT16(...) \
+  CONTRAIL_DETAIL_REPEAT4(CONTRAIL_DETAIL_REPEAT4(CONTRAIL_DETAIL_REPEAT4(CONTRAIL_DETAIL_REPEAT4(__VA_ARGS__))))
+#define CONTRAIL_DETAIL_REPEAT4(...) \
+  CONTRAIL_DETAIL_REPEAT1(CONTRAIL_DETAIL_REPEAT1(CONTRAIL_DETAIL_REPEAT1(CONTRAIL_DETAIL_REPEAT1(__VA_ARGS__))))
+#define CONTRAIL_DETAIL_REPEAT1(...) __VA_ARGS__
+
+#endif
+// ==== contrail/task.hpp =============================================================================================
+// Tasks, asynchronous spans and flows: what does not stay on one thread.
+#ifndef CONTRAIL_TASK_HPP
+#define CONTRAIL_TASK_HPP
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+
+/// An open task or asynchronous span, from TRACE_TASK or TRACE_ASYNC. It may move to other threads, and ends on any of
+/// them: by `end`, or with this object. Empty if it is not recorded; then all of it does nothing.
+class [[nodiscard, gnu::visibility("hidden")]] task {
+ public:
+  constexpr task() = default;
+  constexpr explicit task(detail::open_span opened) : opened_(opened) {}
+  constexpr task(task&& other) noexcept : opened_(other.opened_) { other.opened_ = {}; }
+  constexpr task& operator=(task&& other) noexcept {
+    if (this == &other) return *this;
+    end();
+    opened_ = other.opened_;
+    other.opened_ = {};
+    return *this;
+  }
+  constexpr ~task() { end(); }
+
+  /// Ends it now. Harmless when it has ended.
+  // Async-signal-safe.
+  constexpr void end() {
+    if (opened_.at == nullptr) return;
+    detail::the_slow_half().end_span(detail::this_caller(), opened_.at, opened_.context.id);
+    opened_ = {};
+  }
+
+  /// What tells it from all others, for other threads and processes. Empty when it has ended.
+  // Async-signal-safe.
+  constexpr task_context context() const { return opened_.context; }
+  constexpr explicit operator bool() const { return opened_.at != nullptr; }
+
+ private:
+  detail::open_span opened_;
+};
+
+/// In its scope a task is the running thread's current one: what the thread records belongs to it, and tasks that begin are
+/// its children. Made and destroyed on one thread, in a coroutine between two suspensions.
+// Async-signal-safe.
+class [[nodiscard, gnu::visibility("hidden")]] task_scope {
+ public:
+  explicit task_scope(const task& current) : task_scope(current.context()) {}
+  explicit task_scope(const task_context& current) : is_set_(current.id != 0) {
+    if (is_set_) before_ = detail::the_slow_half().set_current_task(detail::this_caller(), current.id);
+  }
+  ~task_scope() {
+    if (is_set_) detail::the_slow_half().set_current_task(detail::this_caller(), before_);
+  }
+  task_scope(const task_scope&) = delete;
+  task_scope& operator=(const task_scope&) = delete;
+
+ private:
+  uint64_t before_ = 0;
+  bool is_set_;
+};
+
+/// An arrow from one record to others, to be passed along with what it follows: TRACE_REGION("send", "to", f.out()), and
+/// where it arrives TRACE_REGION("receive", "from", f.in()).
+struct flow {
+  uint64_t id = 0;  ///< 0: none
+
+  /// A new one, unlike all others. Empty while nothing records.
+  // Async-signal-safe.
+  template <class T = void>
+  static flow begin() {
+    using namespace detail;
+    object_link<T>::require();
+    const process_state* const process = joined_process();
+    if (process == nullptr || process->recording.load_acquire() == 0) return {};
+    superblock& super = *current_image(*process)->super;
+    return {scramble(super.seed[1] ^ super.next_flow.fetch_add_relaxed(1))};
+  }
+  constexpr flow_out out() const { return {id}; }
+  constexpr flow_in in() const { return {id}; }
+};
+
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+constexpr task_context context_of(const task& parent) { return parent.context(); }
+constexpr const task_context& context_of(const task_context& parent) { return parent; }
+
+template <binding_kind Kind, class Site, class Name, class... Args>
+constexpr task begin_span(Site, const task_context* parent, const Name&, const Args&... args) {
+  if constexpr (check_site<Site, Kind, Args...>()) {
+    if (__builtin_is_constant_evaluated()) return task();
+    call_site& site = site_storage<0, Site, Kind, Args...>::value;
+    if (difference(site.word, own_object().epoch) == site_off) return task();
+    atomic_word payload[frame_payload_words];
+    const unsigned words = encode_arguments<Kind, Args...>(payload, frame_payload_words, args...);
+    return task(the_slow_half().begin_span(this_caller(), site, parent, payload, words));
+  } else {
+    return task();
+  }
+}
+
+/// With an explicit parent, which stands between the variable and the name.
+template <class Site, class Parent, class Name, class... Args>
+constexpr task begin_task_of(Site site, const Parent& parent, const Name& name, const Args&... args) {
+  const task_context above = context_of(parent);
+  return begin_span<binding_kind::task>(site, &above, name, args...);
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+#define CONTRAIL_DETAIL_JOIN(a, b) CONTRAIL_DETAIL_JOIN_EXPANDED(a, b)
+#define CONTRAIL_DETAIL_JOIN_EXPANDED(a, b) a##b
+#define CONTRAIL_DETAIL_UNIQUE(prefix) CONTRAIL_DETAIL_JOIN(prefix, __COUNTER__)
+#define CONTRAIL_DETAIL_SITE(...) [] { return CONTRAIL_DETAIL_SITE_TEXT(__VA_ARGS__); }
+
+#ifdef CONTRAIL_COMPACT
+#define CONTRAIL_DETAIL_BEGIN_FORM ::contrail::detail::begin_form::compact
+#else
+#define CONTRAIL_DETAIL_BEGIN_FORM ::contrail::detail::begin_form::inlined
+#endif
+
+/// Records the time from here to the end of the scope: CONTRAIL_REGION("name"), CONTRAIL_REGION("name", "key", value, …),
+/// or CONTRAIL_REGION("name", object) with an object of a registered type.
+// The variable is not const: g++ 12 keeps const objects in memory, which costs a store and two loads per region.
+// Async-signal-safe.
+#define CONTRAIL_REGION(...)                                                        \
+  [[maybe_unused]] auto CONTRAIL_DETAIL_UNIQUE(contrail_region_) =                 \
+      ::contrail::detail::begin_region<CONTRAIL_DETAIL_BEGIN_FORM>(CONTRAIL_DETAIL_SITE(__VA_ARGS__), __VA_ARGS__)
+
+/// A synonym of CONTRAIL_REGION.
+#define CONTRAIL_SCOPE(...) CONTRAIL_REGION(__VA_ARGS__)
+
+/// CONTRAIL_REGION under the enclosing function's name: CONTRAIL_FUNCTION(), CONTRAIL_FUNCTION("key", value, …).
+#define CONTRAIL_FUNCTION(...) CONTRAIL_REGION(CONTRAIL_DETAIL_FUNCTION_NAME __VA_OPT__(, ) __VA_ARGS__)
+
+/// A region held by a variable, of type contrail::region: CONTRAIL_REGION_VAR(r, "name", …), then r.set("key", value),
+/// r.end().
+#define CONTRAIL_REGION_VAR(variable, ...) \
+  auto variable = ::contrail::detail::begin_region_var(CONTRAIL_DETAIL_SITE(__VA_ARGS__), __VA_ARGS__)
+
+/// Records that something happened now.
+// Async-signal-safe.
+#define CONTRAIL_INSTANT(...)                                                         \
+  ::contrail::detail::point<::contrail::detail::binding_kind::instant>(CONTRAIL_DETAIL_SITE(__VA_ARGS__), __VA_ARGS__)
+
+/// A region in which the thread waits: for a lock (sync), the network (net), a system call (syscall), a disk (io), or time
+/// (sleep): CONTRAIL_BLOCKED(net, "wait for reply", "key", value, …).
+// Async-signal-safe.
+#define CONTRAIL_BLOCKED(reason, ...)                                                                                 \
+  [[maybe_unused]] auto CONTRAIL_DETAIL_UNIQUE(contrail_region_) = ::contrail::detail::begin_region<                  \
+      CONTRAIL_DETAIL_BEGIN_FORM, ::contrail::detail::blocked_flag(::contrail::detail::blocked_on::reason)>(          \
+      CONTRAIL_DETAIL_SITE(__VA_ARGS__), __VA_ARGS__)
+
+/// Begins a task, held by a variable of type contrail::task: CONTRAIL_TASK(t, "name", "key", value, …). Its parent is the
+/// thread's current task, see contrail::task_scope.
+// Async-signal-safe.
+#define CONTRAIL_TASK(variable, ...)                                                              \
+  auto variable = ::contrail::detail::begin_span<::contrail::detail::binding_kind::task>(         \
+      CONTRAIL_DETAIL_SITE(__VA_ARGS__), nullptr, __VA_ARGS__)
+
+/// The same with another parent: a contrail::task, or a contrail::task_context from anywhere.
+// Async-signal-safe.
+#define CONTRAIL_TASK_OF(variable, parent, ...) \
+  auto variable = ::contrail::detail::begin_task_of(CONTRAIL_DETAIL_SITE(__VA_ARGS__), parent, __VA_ARGS__)
+
+/// Begins something that does not nest with the thread's regions, held by a variable of type contrail::task, which may end
+/// on another thread: CONTRAIL_ASYNC(s, "name", "key", value, …).
+// Async-signal-safe.
+#define CONTRAIL_ASYNC(variable, ...)                                                             \
+  auto variable = ::contrail::detail::begin_span<::contrail::detail::binding_kind::async_span>(   \
+      CONTRAIL_DETAIL_SITE(__VA_ARGS__), nullptr, __VA_ARGS__)
+
+/// Marks where a frame of a loop ends and the next one begins: CONTRAIL_FRAME("name").
+// Async-signal-safe.
+#define CONTRAIL_FRAME(...) \
+  ::contrail::detail::point<::contrail::detail::binding_kind::frame_mark>(CONTRAIL_DETAIL_SITE(__VA_ARGS__), __VA_ARGS__)
+
+/// Records a number that changes over time: CONTRAIL_COUNTER("name", value); or several that belong together:
+/// CONTRAIL_COUNTER("name", "key", value, …).
+// Async-signal-safe.
+#define CONTRAIL_COUNTER(...)                                                         \
+  ::contrail::detail::point<::contrail::detail::binding_kind::counter>(CONTRAIL_DETAIL_SITE(__VA_ARGS__), __VA_ARGS__)
+
+/// Records a line of text in fmt's syntax; the arguments are kept as values and formatted by the reader.
+// Async-signal-safe.
+#define CONTRAIL_LOG(...) \
+  ::contrail::detail::log_line<CONTRAIL_DETAIL_LOG_CHECKER>(CONTRAIL_DETAIL_SITE(__VA_ARGS__), __VA_ARGS__)
+
+/// Records an object of a registered type; variadic, so that braces need no parentheses: CONTRAIL_EMIT(point{1, 2}).
+// Async-signal-safe.
+#define CONTRAIL_EMIT(...) ::contrail::detail::emit(__VA_ARGS__)
+
+/// Names the running thread in traces; 31 bytes are kept.
+// Async-signal-safe.
+#define CONTRAIL_THREAD_NAME(name) ::contrail::detail::name_thread(name)
+
+#endif
+#ifndef CONTRAIL_MACROS_ONLY
+// ==== contrail/flight_recorder.hpp ==================================================================================
+// The flight recorder: start, stop, status, dumps, filters.
+//
+//   contrail::flight_recorder::start({.memory = 64 << 20});
+//   ...
+//   if (auto failed = contrail::flight_recorder::dump("app-%p.contrail", {.last = 5s})) puts(failed.message());
+#ifndef CONTRAIL_FLIGHT_RECORDER_HPP
+#define CONTRAIL_FLIGHT_RECORDER_HPP
+
+// ==== contrail/detail/crash.hpp =====================================================================================
+// Dumps of crashes: fatal signals and std::terminate.
+//
+// The first thread that crashes owns the dump, the others wait for it to end the process. A fault of the dump itself and
+// the watchdog arrive as signals on the owner's stack, above the dump, and leave it by siglongjmp. After the dump, done
+// or not, everything happens that would have happened without contrail: earlier handlers run, and the process dies of
+// the signal that it would have died of.
+#ifndef CONTRAIL_DETAIL_CRASH_HPP
+#define CONTRAIL_DETAIL_CRASH_HPP
+
+// ==== contrail/detail/crash_stack.hpp ===============================================================================
+// Alternate signal stacks: a thread whose own stack overflowed has nowhere else to run the crash handler. Each thread
+// that records gets one, above a guard page; they are no part of the image.
+#ifndef CONTRAIL_DETAIL_CRASH_STACK_HPP
+#define CONTRAIL_DETAIL_CRASH_STACK_HPP
+
 // ==== contrail/detail/thread_id.hpp =================================================================================
 // Threads as the kernel knows them.
 #ifndef CONTRAIL_DETAIL_THREAD_ID_HPP
@@ -3290,6 +4341,15 @@ inline stack_t alternate_stack() {
   return stack;
 }
 
+/// Whether memory of a stack is still there: the kernel looks at the set before it refuses the unknown operation.
+// Async-signal-safe.
+inline bool is_readable(const uint64_t* at) {
+  const errno_keeper keep;
+  constexpr long unknown_operation = 99;
+  constexpr long set_bytes = 8;
+  return syscall(SYS_rt_sigprocmask, unknown_operation, at, nullptr, set_bytes) != 0 && errno != EFAULT;
+}
+
 /// Stands on the stack of code that takes a turn, and names it: [63:42] its thread, [41] set on an alternate signal stack,
 /// [40:0] where this object is. What runs there after the code was left writes over it.
 class alignas(128) turn_holder {
@@ -3310,14 +4370,7 @@ class alignas(128) turn_holder {
   /// Whether the code that has this name, on the stack of the running thread, was left. Memory of stacks may be gone.
   static bool is_overwritten(uint64_t name) {
     turn_holder* const holder = reinterpret_cast<turn_holder*>((name & places) << 7);
-    // The kernel looks at the set before it refuses the unknown operation.
-    const errno_keeper keep;
-    constexpr long unknown_operation = 99;
-    constexpr long set_bytes = 8;
-    const auto is_gone = [](const uint64_t* at) {
-      return syscall(SYS_rt_sigprocmask, unknown_operation, at, nullptr, set_bytes) == 0 || errno == EFAULT;
-    };
-    if (is_gone(&holder->name_) || is_gone(&holder->marks_[254])) return false;
+    if (!is_readable(&holder->name_) || !is_readable(&holder->marks_[254])) return false;
     bool is_whole = holder->name_ == name;
     for (const uint64_t& mark : holder->marks_) is_whole = is_whole && mark == ~name;
     return !is_whole;
@@ -3337,8 +4390,8 @@ inline uint32_t tid_of_holder(uint64_t holder) { return static_cast<uint32_t>(ho
 inline bool is_gone(uint64_t holder, uint64_t self) {
   if (tid_of_holder(holder) != tid_of_holder(self)) return !is_thread_alive(tid_of_holder(holder));
   const uint64_t alternate = turn_holder::alternate, places = turn_holder::places;
-  if ((holder & alternate) != (self & alternate)) return (holder & alternate) != 0;
-  if ((self & places) >= (holder & places)) return true;
+  const bool same_stack = (holder & alternate) == (self & alternate);
+  if (same_stack ? (self & places) >= (holder & places) : (holder & alternate) != 0) return true;
   return (holder & places) != places && turn_holder::is_overwritten(holder);
 }
 
@@ -3572,13 +4625,14 @@ inline error expand_path(const char* pattern, const path_values& values, char (&
 // Async-signal-safe.
 class replacing_file {
  public:
-  /// With `lock` it is locked (flock) before it has content, so that nobody takes it for what a dead process left.
+  /// With `lock` it is locked (flock) before it has content, so that nobody takes it for what a dead process left; and its
+  /// temporary name is another one than a dump's, which has no lock.
   replacing_file(const char* path, uint64_t pid, uint64_t sequence, bool lock = false) : path_(path) {
     // A device or a pipe would be replaced by a file as well: nobody who names one means that.
     struct stat there {};
     if (fstatat(AT_FDCWD, path, &there, AT_SYMLINK_NOFOLLOW) != 0) {
       if (errno != ENOENT) error_ = errno;  // what stands there is unknown
-    } else if (!S_ISREG(there.st_mode) && !S_ISLNK(there.st_mode)) {
+    } else if (device_ = there.st_dev, inode_ = there.st_ino; !S_ISREG(there.st_mode) && !S_ISLNK(there.st_mode)) {
       error_ = S_ISDIR(there.st_mode) ? EISDIR : ENXIO;
     }
     if (error_ != 0) return;
@@ -3592,7 +4646,7 @@ class replacing_file {
     for (uint64_t attempt = 0; attempt < 16; ++attempt) {
       text_writer text(temporary_, sizeof temporary_);
       for (size_t i = 0; i < kept; ++i) text.add(path[i]);
-      text.add(".tmp-").add(pid).add('-').add(sequence + attempt);
+      text.add(lock ? ".new-" : ".tmp-").add(pid).add('-').add(sequence + attempt);
       descriptor_ = open(temporary_, (lock ? O_RDWR : O_WRONLY) | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
       error_ = descriptor_ < 0 ? errno : 0;
       if (descriptor_ >= 0 && lock && (error_ = lock_made()) != 0) {
@@ -3617,6 +4671,8 @@ class replacing_file {
   bool is_open() const { return descriptor_ >= 0; }
   int descriptor() const { return descriptor_; }
   int error() const { return error_; }
+  /// Whether this is what its name stood for.
+  bool replaces(uint64_t device, uint64_t inode) const { return inode_ == inode && device_ == device; }
 
   /// Gives the file its name; 0 or an errno value.
   int commit() {
@@ -3648,6 +4704,7 @@ class replacing_file {
 
   const char* path_;
   char temporary_[longest_path_bytes];
+  uint64_t device_ = 0, inode_ = 0;
   int descriptor_ = -1;
   int error_ = 0;
 };
@@ -3656,10 +4713,10 @@ class replacing_file {
 CONTRAIL_DETAIL_NAMESPACE_END
 
 #endif
-// ==== contrail/detail/pipe_signal.hpp ===============================================================================
-// Writing to a pipe or socket that nobody reads any more, without dying of it.
-#ifndef CONTRAIL_DETAIL_PIPE_SIGNAL_HPP
-#define CONTRAIL_DETAIL_PIPE_SIGNAL_HPP
+// ==== contrail/detail/write_signals.hpp =============================================================================
+// Writing to a pipe or socket that nobody reads any more, or beyond the limit of a file's size, without dying of it.
+#ifndef CONTRAIL_DETAIL_WRITE_SIGNALS_HPP
+#define CONTRAIL_DETAIL_WRITE_SIGNALS_HPP
 
 #include <errno.h>
 #include <signal.h>
@@ -3668,32 +4725,39 @@ CONTRAIL_DETAIL_NAMESPACE_END
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail CONTRAIL_DETAIL_HIDDEN {
 
-/// In its scope a write whose reader is gone answers EPIPE, and the SIGPIPE that the kernel sends with it is taken away.
-/// Of this thread only: the program's own disposition is not touched. (Pipes know no MSG_NOSIGNAL.)
+/// In its scope such a write answers EPIPE or EFBIG, and the SIGPIPE or SIGXFSZ that the kernel sends with it is taken away.
+/// Of this thread only: the program's own dispositions are not touched. (Pipes know no MSG_NOSIGNAL.)
 // Async-signal-safe.
-class pipe_signal_hold {
+class write_signal_hold {
  public:
-  pipe_signal_hold() {
-    sigemptyset(&pipe_);
-    sigaddset(&pipe_, SIGPIPE);
-    sigset_t pending;
-    was_pending_ = sigpending(&pending) == 0 && sigismember(&pending, SIGPIPE) == 1;
-    held_ = pthread_sigmask(SIG_BLOCK, &pipe_, &before_) == 0;
+  write_signal_hold() {
+    sigset_t both, pending;
+    sigemptyset(&both);
+    sigaddset(&both, SIGPIPE);
+    sigaddset(&both, SIGXFSZ);
+    taken_ = both;
+    // One that was pending before is the program's.
+    if (sigpending(&pending) == 0) {
+      const int signals[] = {SIGPIPE, SIGXFSZ};
+      for (const int signal : signals) {
+        if (sigismember(&pending, signal) == 1) sigdelset(&taken_, signal);
+      }
+    }
+    held_ = pthread_sigmask(SIG_BLOCK, &both, &before_) == 0;
   }
-  ~pipe_signal_hold() {
+  ~write_signal_hold() {
     if (!held_) return;
     const timespec at_once{};
-    // One that was pending before is the program's.
-    for (int i = 0; !was_pending_ && sigtimedwait(&pipe_, nullptr, &at_once) < 0 && errno == EINTR && i < 100; ++i) {
+    for (int i = 0; i < 100 && (sigtimedwait(&taken_, nullptr, &at_once) > 0 || errno == EINTR); ++i) {
     }
     pthread_sigmask(SIG_SETMASK, &before_, nullptr);
   }
-  pipe_signal_hold(const pipe_signal_hold&) = delete;
-  pipe_signal_hold& operator=(const pipe_signal_hold&) = delete;
+  write_signal_hold(const write_signal_hold&) = delete;
+  write_signal_hold& operator=(const write_signal_hold&) = delete;
 
  private:
-  sigset_t pipe_, before_;
-  bool was_pending_, held_;
+  sigset_t taken_, before_;
+  bool held_;
 };
 
 }  // namespace detail
@@ -4406,383 +5470,76 @@ inline bool prepare_lane(process_state& process, image_view& image, thread_slot&
 CONTRAIL_DETAIL_NAMESPACE_END
 
 #endif
-// ==== contrail/detail/ring.hpp ======================================================================================
-// One thread's writing: its lanes, its open-region stack, and the records themselves. The hot path of contrail.
-//
-// begin:  frame = next free one          the stack's pointer moves first, so that a handler takes the next frame
-//         frame.start_ticks = start      from here the region is open and dumps show it
-// end:    next free one = frame          a handler that arrives now finds the frame in use: the busy mark
-//         *cursor = record               invisible
-//         cursor += 1, release           visible, whole
-//         frame.start_ticks = 0          free
-#ifndef CONTRAIL_DETAIL_RING_HPP
-#define CONTRAIL_DETAIL_RING_HPP
-
-// ==== contrail/detail/object.hpp ====================================================================================
-// Shared objects that come and go: each links itself into the process when it is loaded.
-#ifndef CONTRAIL_DETAIL_OBJECT_HPP
-#define CONTRAIL_DETAIL_OBJECT_HPP
+// ==== contrail/detail/signal_frame.hpp ==============================================================================
+// Whether code runs in a signal handler. Nothing tells that but the frame that the kernel put on the stack.
+#ifndef CONTRAIL_DETAIL_SIGNAL_FRAME_HPP
+#define CONTRAIL_DETAIL_SIGNAL_FRAME_HPP
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail CONTRAIL_DETAIL_HIDDEN {
 
-/// Adds this shared object to the process's list, once.
-CONTRAIL_DETAIL_UNOPTIMISED inline void link_object() noexcept {
-  object_root& own = own_object();
-  process_state* const process = join_process();
-  if (process == nullptr) return;
-  // The elected object holds everybody's state: it must not go before this one does. Before the lock, since the dynamic
-  // linker has one of its own.
-  if (process != &own.process) pin_object(process);
-  const control_lock lock(*process);
-  for (const type_range* object = process->objects; object != nullptr; object = object->next) {
-    if (object == &own.types) return;
-  }
-  own.types = own_type_range();
-  own.types.next = process->objects;
-  process->objects = &own.types;
-  if (const uint64_t slow = process->slow_table.load_relaxed()) {
-    reinterpret_cast<const slow_half*>(slow)->object_loaded(own);
-  }
-}
-
-CONTRAIL_DETAIL_UNOPTIMISED inline void unlink_object() noexcept {
-  object_root& own = own_object();
-  process_state* const process = joined_process();
-  // The elected object is pinned, or nothing else is left to use its state.
-  if (process == nullptr || process == &own.process) return;
-  const control_lock lock(*process);
-  type_range** link = &process->objects;
-  while (*link != nullptr && *link != &own.types) link = &(*link)->next;
-  if (*link != nullptr) *link = own.types.next;
-}
-
-template <class>
-struct always_void {
-  using type = void;
-};
-
-/// Links this object when it is loaded. A template, so that only translation units compile it that use contrail: whatever
-/// needs the object linked calls `require`.
-template <class>
-struct object_link {
-  __attribute__((constructor(101), used)) static void on_load() { link_object(); }
-  __attribute__((destructor(101), used)) static void on_unload() { unlink_object(); }
-
-  CONTRAIL_DETAIL_ALWAYS_INLINE static constexpr void require() {
-    (void)&on_load;
-    (void)&on_unload;
-  }
-  /// What a call site's word is before its first hit.
-  static constexpr uint64_t unbound_word() {
-    require();
-    return epoch_step + site_off;
-  }
-};
-
-/// The object_link of a template with parameter T. Dependent on it, since compilers evaluate what is not while they parse
-/// the template.
-template <class T>
-using object_link_for = object_link<typename always_void<T>::type>;
-
-}  // namespace detail
-CONTRAIL_DETAIL_NAMESPACE_END
-
-#endif
-
-CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail CONTRAIL_DETAIL_HIDDEN {
-
-/// What a macro leaves at its call site.
-struct call_site {
-  atomic_word word{epoch_step + site_off};  ///< see site_word_mask
-  const descriptor* what;
-  atomic_word bound{};  ///< image generation << 18 | id and tag, 0: not bound yet
-};
-
-/// Stands where a thread has no slot, so that its first begin takes the slow path.
-CONTRAIL_DETAIL_HIDDEN inline constinit frame detached_frame{{}, {}, {frame_busy}, {}, {}};
-
-/// This thread's next free frame. 8 bytes of static TLS per shared object, and no more: glibc's reserve is small.
-CONTRAIL_DETAIL_HIDDEN inline thread_local constinit frame* next_frame
-    __attribute__((tls_model(CONTRAIL_TLS_MODEL))) = &detached_frame;
-
-/// As signed numbers.
-CONTRAIL_DETAIL_ALWAYS_INLINE bool is_less(uint64_t a, uint64_t b) {
-  return static_cast<int64_t>(a) < static_cast<int64_t>(b);
-}
-
-/// An open region as its owner holds it: the frame, and the word that the frame had then.
-struct open_region {
-  frame* at;
-  uint64_t word;
-};
-
-inline caller this_caller() { return {&next_frame, &own_object()}; }
-
-/// The slow half; there is one once anything was started, and nothing calls it before.
-inline const slow_half& the_slow_half() {
-  return *reinterpret_cast<const slow_half*>(joined_process()->slow_table.load_acquire());
-}
-
-/// The caller's stack pointer in a function that is not inlined.
-#define CONTRAIL_DETAIL_CALLERS_STACK_POINTER() reinterpret_cast<uint64_t>(__builtin_dwarf_cfa())
-
-CONTRAIL_DETAIL_ALWAYS_INLINE void store_stack_pointer(atomic_word& to) {
 #if defined(__x86_64__)
-  asm volatile("movq %%rsp, %0" : "=m"(to.value));
-#elif defined(__aarch64__)
-  uint64_t pointer;
-  asm volatile("mov %0, sp" : "=r"(pointer));
-  to.store_relaxed(pointer);
-#endif
-}
 
-/// mark_point with the running function's own stack pointer.
-CONTRAIL_DETAIL_ALWAYS_INLINE void mark_point_here(frame& at) {
-  uint64_t mark = 0;
-#if defined(__x86_64__)
-  asm volatile("movq %%rsp, %0\n\tbtsq $62, %0" : "=r"(mark) : : "cc");
-#elif defined(__aarch64__)
-  asm volatile("mov %0, sp" : "=r"(mark));
-  mark |= point_mark;
-#endif
-  at.start_ticks.store_relaxed(mark);
-}
+/// Where handlers return to: the same function of the C library for all, and hardly ever another one.
+struct signal_restorers {
+  static constexpr unsigned most = 4;
+  uint64_t found[most] = {};
 
-template <class T>
-inline constexpr bool is_array_type = false;
-template <class T, size_t Size>
-inline constexpr bool is_array_type<T[Size]> = true;
-
-template <class T>
-constexpr bool passes_by_value() {
-  if constexpr (__is_trivially_copyable(T)) return !is_array_type<T> && sizeof(T) <= 16;
-  else return false;
-}
-template <class T, bool ByValue = passes_by_value<T>()>
-struct parameter {
-  using type = const T&;
-};
-template <class T>
-struct parameter<T, true> {
-  using type = T;
-};
-
-/// How an argument travels into a function that is not inlined: small plain ones by value, so that the caller's
-/// variable may stay in a register on the quick path.
-template <class T>
-using parameter_type = typename parameter<T>::type;
-
-/// The payload of a site whose arguments after the name are `Args`, keys and all.
-template <binding_kind Kind, class... Args>
-inline constexpr payload_size payload_of = size_of_arguments<form_of<Kind, Args...>(), Args...>;
-
-// ---- regions -------------------------------------------------------------------------------------------------
-
-template <bool HasFields, class... Args>
-CONTRAIL_DETAIL_COLD frame* begin_cold(call_site& site, unsigned* words, parameter_type<bare<Args>>... args) {
-  const uint64_t stack_pointer = CONTRAIL_DETAIL_CALLERS_STACK_POINTER();
-  const claim free = the_slow_half().claim_frame(this_caller(), site, stack_pointer);
-  if (free.at == nullptr) return nullptr;
-  frame* const at = free.at;
-  next_frame = at + 1;
-  signal_fence();
-  __atomic_thread_fence(__ATOMIC_RELEASE);  // as in begin_inline
-  const unsigned used = encode_arguments<binding_kind::region, Args...>(at->payload, frame_payload_words, args...);
-  if (HasFields && used < frame_payload_words) at->payload[used].store_relaxed(0);
-  if (words != nullptr) *words = used;
-  const uint64_t start = now_ticks(*joined_process());
-  at->stack_pointer.store_relaxed(stack_pointer);
-  at->word.store_relaxed((start << duration_shift) - free.word);
-  at->start_ticks.store_release(start);
-  return at;
-}
-
-/// The result of begin_cold: only on that path is the frame's word read back, so that both are scalars.
-CONTRAIL_DETAIL_ALWAYS_INLINE open_region opened_at(frame* at) {
-  return {at, at != nullptr ? at->word.load_relaxed() : 0};
-}
-
-/// Opens a region. `words` receives the length of its payload when that is not fixed; else it is null. With `HasFields`
-/// a 0 behind the payload ends the fields for whoever looks before the first one is set.
-template <bool HasFields = false, class... Args>
-CONTRAIL_DETAIL_ALWAYS_INLINE open_region begin_inline(call_site& site, unsigned* words, const Args&... args) {
-  // The frame first. A handler in between may find another image, after a start or in a forked child, and attach to it:
-  // then the frame is a retired one and never free, where the other way round it would be a new one and get an old id.
-  frame* const at = next_frame;
-  signal_fence();
-  const uint64_t w = difference(site.word, own_object().epoch);
-  // One compare for all that is not a bound site and a free frame: off, another epoch, not attached, the stack is full,
-  // a handler inside an end. Two compares cost 2 % of a region.
-  if (__builtin_expect(is_less(w, at->start_ticks.load_owned()), 0)) {
-    if (w == site_off) return {nullptr, 0};
-    return opened_at(begin_cold<HasFields, Args...>(site, words, args...));
-  }
-  next_frame = at + 1;
-  signal_fence();
-  if constexpr (HasFields || sizeof...(Args) != 0) {
-    // No instruction on x86-64. A dump that sees a word of this payload must not find the frame's former start again.
-    __atomic_thread_fence(__ATOMIC_RELEASE);
-    const unsigned used = encode_arguments<binding_kind::region, Args...>(at->payload, frame_payload_words, args...);
-    if (HasFields && used < frame_payload_words) at->payload[used].store_relaxed(0);
-    if (words != nullptr) *words = used;
-  }
-  store_stack_pointer(at->stack_pointer);
-  const uint64_t start = hardware_ticks();
-  const uint64_t word = (start << duration_shift) - w;
-  at->word.store_release(word);  // after the frame became free, for the same reason
-  // Release: a reader that sees the start sees the word and the payload.
-  at->start_ticks.store_release(start);
-  return {at, word};
-}
-
-/// Every end that is not the plain one: a new time epoch, another thread, out of order, no chunk.
-CONTRAIL_DETAIL_COLD inline void end_cold(frame* at, uint64_t word, unsigned words) {
-  the_slow_half().end_region(this_caller(), at, word, words);
-}
-
-/// Publishes the record that fills the chunk, rolls to the next one and frees the frame.
-CONTRAIL_DETAIL_COLD inline void roll_chunk(frame* at, uint64_t ticks) { the_slow_half().roll_chunk(at, ticks); }
-
-/// Multiplying the end time by this and subtracting the frame's word gives the record of a short region.
-inline constexpr uint64_t region_multiplier = (1ULL << end_time_shift) + (1ULL << duration_shift);
-
-/// Fetches the line that this lane comes to half a kilobyte later. Without it the stores of records wait for memory, and
-/// the store buffer fills up behind them: 1 to 3 % of a region, up to 6 % with arguments.
-CONTRAIL_DETAIL_ALWAYS_INLINE void prefetch_for_writing(const atomic_word* cursor) {
-  // By number: a lane without a chunk has a null cursor, to which nothing may be added.
-  const atomic_word* const ahead = reinterpret_cast<const atomic_word*>(reinterpret_cast<uint64_t>(cursor) + 512);
-#if defined(__x86_64__)
-  asm volatile("prefetchw %0" : : "m"(*ahead));  // the builtin knows it only under -mprfchw
-#else
-  __builtin_prefetch(ahead, 1);
-#endif
-}
-
-/// Ends a region: writes its record, one word and `words` of payload from the frame.
-template <bool HasPayload>
-CONTRAIL_DETAIL_ALWAYS_INLINE void end_inline(frame* at, uint64_t word, unsigned words) {
-  if (__builtin_expect(next_frame != at + 1, 0)) return end_cold(at, word, words);
-  next_frame = at;
-  signal_fence();
-  // All that does not need the time stands before the clock read: behind it, it would cost 1 % of a region.
-  lane& writer = *at->owner;
-  atomic_word* cursor = reinterpret_cast<atomic_word*>(writer.cursor.load_owned());
-  prefetch_for_writing(cursor);
-  // Hidden from the compiler, which would make four dependent instructions of the multiplication. Where there is a
-  // payload, a register that is taken this early costs more than it saves.
-  uint64_t multiplier = region_multiplier;
-  if constexpr (!HasPayload) asm volatile("" : "+r"(multiplier));
-  const uint64_t end = hardware_ticks();
-  if constexpr (HasPayload) asm("" : "+r"(multiplier));
-  if (__builtin_expect(end >= writer.deadline.load_owned(), 0)) {
-    next_frame = at + 1;
-    return end_cold(at, word, words);
-  }
-  const uint64_t record = end * multiplier - word;
-  if constexpr (HasPayload) {
-    // A site whose id is too large for this form, or a payload that crosses the chunk's end, goes the long way. So does a
-    // region whose frame was taken for one that was jumped over: the payload there is another's.
-    const bool fits = (record & 3) == static_cast<uint64_t>(record_tag::region_payload) &&
-                      at->word.load_owned() == word &&
-                      words <= max_short_region_words &&
-                      ((reinterpret_cast<uint64_t>(cursor + words) ^ reinterpret_cast<uint64_t>(cursor)) &
-                       ~uint64_t{chunk_bytes - 1}) == 0;
-    if (__builtin_expect(!fits, 0)) {
-      next_frame = at + 1;
-      return end_cold(at, word, words);
+  signal_restorers() {
+    for (int signal = 1; signal < 65; ++signal) {
+      uint64_t action[4] = {};  // the kernel's sigaction: handler, flags, restorer, mask
+      constexpr long mask_bytes = 8;
+      if (syscall(SYS_rt_sigaction, signal, nullptr, action, mask_bytes) == 0) add(action[2]);
     }
-    for (unsigned i = 0; i < words; ++i) cursor[1 + i].store_relaxed(at->payload[i].load_owned());
-    writer.extra_words.add_owned(words);
-    cursor->store_relaxed(record + (static_cast<uint64_t>(words) << id_shift));
-    cursor += words;
-  } else {
-    cursor->store_relaxed(record);
   }
-  ++cursor;
-  // The cursor never stands at a chunk's end while the quick path is open: a handler that jumped away there would have
-  // the next record written behind the chunk.
-  if (__builtin_expect((reinterpret_cast<uint64_t>(cursor) & (chunk_bytes - 1)) == 0, 0)) return roll_chunk(at, end);
-  // Release: the record is whole before it is visible. Pairs with the acquire in copy_chunk.
-  writer.cursor.store_release(reinterpret_cast<uint64_t>(cursor));
-  signal_fence();
-  // Release: a dump that finds the frame free finds the record, since it copies frames before chunks.
-  at->start_ticks.store_release(0);
-}
-
-// These take scalars: g++ keeps a struct that it passes in memory.
-__attribute__((noinline)) CONTRAIL_DETAIL_HIDDEN inline void end_region(frame* at, uint64_t word) {
-  end_inline<false>(at, word, 0);
-}
-template <unsigned Words>
-__attribute__((noinline)) CONTRAIL_DETAIL_HIDDEN inline void end_region_fixed(frame* at, uint64_t word) {
-  end_inline<true>(at, word, Words);
-}
-__attribute__((noinline)) CONTRAIL_DETAIL_HIDDEN inline void end_region_payload(frame* at, uint64_t word,
-                                                                                unsigned words) {
-  end_inline<true>(at, word, words);
-}
-
-/// The begin of CONTRAIL_COMPACT, for regions without arguments: a call instead of inlined code.
-__attribute__((noinline)) CONTRAIL_DETAIL_HIDDEN inline frame* begin_compact(call_site& site) {
-  return begin_inline(site, nullptr).at;
-}
-
-// ---- points: instants, counters, events, log lines -----------------------------------------------------------
-
-template <binding_kind Kind, class... Args>
-CONTRAIL_DETAIL_COLD void point_cold(call_site& site, parameter_type<bare<Args>>... args) {
-  const uint64_t stack_pointer = CONTRAIL_DETAIL_CALLERS_STACK_POINTER();
-  const claim free = the_slow_half().claim_frame(this_caller(), site, stack_pointer);
-  if (free.at == nullptr) return;
-  constexpr payload_size size = payload_of<Kind, Args...>;
-  atomic_word record[size.texts == 0 ? size.words() + 1 : max_point_words + 1];
-  const unsigned words = encode_arguments<Kind, Args...>(record + 1, max_point_words, args...);
-  the_slow_half().write_point(free.at, free.word, stack_pointer, &record->value, words);
-}
-
-/// Records something that happens at one moment.
-template <binding_kind Kind, class... Args>
-CONTRAIL_DETAIL_ALWAYS_INLINE void point_inline(call_site& site, const Args&... args) {
-  frame* const at = next_frame;
-  signal_fence();
-  const uint64_t w = difference(site.word, own_object().epoch);
-  // As in begin_inline. All that does not go the quick way meets in one call, which keeps the call site small.
-  if (__builtin_expect(!is_less(w, at->start_ticks.load_owned()), 1)) {
-    lane& writer = *at->owner;
-    // The free frame is marked as busy by one store, which also says how deep this code is: a handler steps aside to
-    // another lane.
-    mark_point_here(*at);
-    signal_fence();
-    const uint64_t now = hardware_ticks();
-    atomic_word* cursor = reinterpret_cast<atomic_word*>(writer.cursor.load_owned());
-    constexpr payload_size size = payload_of<Kind, Args...>;
-    constexpr unsigned most = size.texts == 0 ? size.words() : max_point_words;
-    const bool fits = now < writer.deadline.load_owned() &&
-                      ((reinterpret_cast<uint64_t>(cursor + most) ^ reinterpret_cast<uint64_t>(cursor)) &
-                       ~uint64_t{chunk_bytes - 1}) == 0;
-    if (__builtin_expect(fits, 1)) {
-      unsigned words = 0;
-      if constexpr (sizeof...(Args) != 0) {
-        prefetch_for_writing(cursor);
-        words = encode_arguments<Kind, Args...>(cursor + 1, max_point_words, args...);
-        writer.extra_words.add_owned(words);
+  void add(uint64_t restorer) {
+    for (uint64_t& known : found) {
+      if (restorer == 0 || known == restorer) return;
+      if (known == 0) {
+        known = restorer;
+        return;
       }
-      cursor->store_relaxed(now << end_time_shift | static_cast<uint64_t>(words) << duration_shift | w);
-      cursor += words + 1;
-      if (__builtin_expect((reinterpret_cast<uint64_t>(cursor) & (chunk_bytes - 1)) == 0, 0)) return roll_chunk(at, now);
-      writer.cursor.store_release(reinterpret_cast<uint64_t>(cursor));
-      signal_fence();
-      at->start_ticks.store_relaxed(0);
-      return;
     }
-    at->start_ticks.store_relaxed(0);
-  } else if (w == site_off) {
-    return;
   }
-  point_cold<Kind, Args...>(site, args...);
+  bool has(uint64_t word) const {
+    for (const uint64_t known : found) {
+      if (known == word && word != 0) return true;
+    }
+    return false;
+  }
+};
+
+/// Whether a handler runs above the stack pointer that interrupted code which has `held` in a register. Looks through the
+/// stack above, up to 64 KiB: some 20 us. What an earlier handler left in a function's unused room may look like that: then
+/// yes.
+// Async-signal-safe.
+__attribute__((noinline, no_sanitize("address"))) inline bool is_in_handler_of(uint64_t stack_pointer, const void* held) {
+  const errno_keeper keep;
+  const signal_restorers restorers;
+  constexpr uint64_t page = 4096, most_bytes = 64 << 10;
+  // Words of the kernel's frame: the return address, 5 of the context's head, r8 to r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp.
+  constexpr unsigned registers_at = 6, stack_pointer_at = 21;
+  const uint64_t begin = stack_pointer & ~uint64_t{7};
+  uint64_t end = begin;
+  for (uint64_t at = begin; at < begin + most_bytes; at += 8) {
+    for (; at + 8 * (stack_pointer_at + 1) > end; end = (end & ~(page - 1)) + page) {
+      if (!is_readable(reinterpret_cast<const uint64_t*>(end & ~uint64_t{7}))) return false;
+    }
+    const volatile uint64_t* const words = reinterpret_cast<const volatile uint64_t*>(at);
+    if (!restorers.has(words[0]) || words[stack_pointer_at] <= at) continue;
+    for (unsigned i = registers_at; i < stack_pointer_at; ++i) {
+      if (words[i] == reinterpret_cast<uint64_t>(held)) return true;
+    }
+  }
+  return false;
 }
+
+#else
+
+/// Not needed: the end of a region says itself how deep it is, see end_inline.
+inline bool is_in_handler_of(uint64_t, const void*) { return false; }
+
+#endif
 
 }  // namespace detail
 CONTRAIL_DETAIL_NAMESPACE_END
@@ -5028,7 +5785,9 @@ inline frame* find_frame(thread_slot& slot, unsigned lane_index, uint64_t word, 
     frame* const at = top_frame(slot, lane_index) + most_interrupted_begins;
     if (at < end_frame_of(slot, lane_index)) return at;
     for (unsigned k = 0; k < lane_count; ++k) {
-      if (k != lane_index && top_frame(slot, k) == first_frame_of(slot, k)) return first_frame_of(slot, k);
+      if (k == lane_index || top_frame(slot, k) != first_frame_of(slot, k)) continue;
+      slot.interrupted[k].store_relaxed(0);
+      return first_frame_of(slot, k);
     }
   }
   return nullptr;
@@ -5064,7 +5823,8 @@ inline claim claim_frame(caller from, call_site& site, uint64_t stack_pointer) {
   bool is_in_use = !is_full || at->start_ticks.load_relaxed() != frame_busy;
   // The next free frame is not free: an end (or a point) was interrupted on it. Either this is a handler above it, or a
   // handler has jumped out of it for good. A handler runs deeper in the stack than the code that it interrupted.
-  if (is_in_use && is_left(depth_of(*at), stack_pointer, alternate_stack())) {
+  // But a region that a coroutine began deeper in the stack may be ending above: within a handler that tells nothing.
+  if (is_in_use && is_left(depth_of(*at), stack_pointer, alternate_stack()) && !is_in_handler_of(stack_pointer, at)) {
     slot.recount[lane_index].store_relaxed(1);
     at->start_ticks.store_relaxed(is_full ? frame_busy : 0);
     if (!is_full) return {at, word};
@@ -5290,6 +6050,7 @@ struct dump_request {
   uint64_t window_ns;  ///< 0: all
   uint32_t signal;     ///< that asked for it, or 0
   const crash_note* crash = nullptr;
+  uint64_t sequence = 0;    ///< number of the dump in its process
   char* scratch = nullptr;  ///< scratch_bytes of work space instead of the image's
 };
 
@@ -5565,7 +6326,7 @@ inline int write_dump(process_state& process, image_view& image, const dump_requ
   super.dump = now;
   super.window_ns = request.window_ns;
   super.cutoff_ticks = cutoff;
-  super.dump_sequence = static_cast<uint32_t>(process.dump_count.load_relaxed());
+  super.dump_sequence = static_cast<uint32_t>(request.sequence);
   super.dump_signal = request.signal;
   super.dump_tid = current_tid();
   super.reserved0 = 0;
@@ -5675,15 +6436,16 @@ inline int write_to_descriptor(void* context, const void* bytes, size_t size) {
   return write_all(*static_cast<int*>(context), bytes, size);
 }
 
-/// Every dump goes through here. `write` is called with pieces of the dump, in order.
+/// Every dump goes through here. `write` is called with pieces of the dump, in order. `sequence` is its number, 0 to take
+/// the next one.
 // Async-signal-safe, as far as `sink` is.
 inline error dump_to(const dump_sink& sink, duration last, uint32_t signal, const char* where,
-                     const crash_note* crash = nullptr) {
+                     const crash_note* crash = nullptr, uint64_t sequence = 0) {
   if (last.ns < 0) return negative_window();
   process_state* process = joined_process();
   if (process == nullptr || process->recording.load_acquire() == 0) return not_running();
   const dump_turn turn(*process);
-  const pipe_signal_hold no_death_by_a_pipe;
+  const write_signal_hold no_death_by_writing;
   image_view& image = *current_image(*process);
   dump_request request{window_ns(*process, last), signal, crash};
   if (!turn.taken()) {
@@ -5694,7 +6456,7 @@ inline error dump_to(const dump_sink& sink, duration last, uint32_t signal, cons
     if (own == MAP_FAILED) return {error_code::busy, "Another dump is being written; try again when it is done."};
     request.scratch = static_cast<char*>(own);
   }
-  process->dump_count.fetch_add_relaxed(1);
+  request.sequence = sequence != 0 ? sequence : process->dump_count.fetch_add_relaxed(1) + 1;
   const int failed = write_dump(*process, image, request, sink);
   if (request.scratch != nullptr) munmap(request.scratch, image.scratch_bytes);
   if (failed != 0) {
@@ -5710,15 +6472,20 @@ inline error dump_to_path(const char* pattern, duration last, uint32_t signal, c
   if (process == nullptr || process->recording.load_acquire() == 0) return not_running();
   const char* const executable = name_in_path(current_image(*process)->super->executable);
   const uint64_t pid = static_cast<uint64_t>(getpid());
-  const uint64_t sequence = process->dump_count.load_relaxed() + 1;
+  const uint64_t sequence = process->dump_count.fetch_add_relaxed(1) + 1;
   char path[longest_path_bytes];
   const path_values values{pid, kernel_clock_ns(CLOCK_REALTIME) / 1'000'000'000U, sequence, executable};
   if (error failed = expand_path(pattern, values, path)) return failed;
 
   replacing_file file(path, pid, sequence);
   if (!file.is_open()) return file_error("Could not create the dump", path, file.error());
+  for (const image_view* image = current_image(*process); image != nullptr; image = image->replaced) {
+    if (image->is_shared != 0 && file.replaces(image->device, image->inode)) {
+      return path_error(error_code::path, "A dump must not replace the recorder's own file: name another one than ", path, ".");
+    }
+  }
   int descriptor = file.descriptor();
-  if (error failed = dump_to({write_to_descriptor, &descriptor}, last, signal, path, crash)) return failed;
+  if (error failed = dump_to({write_to_descriptor, &descriptor}, last, signal, path, crash, sequence)) return failed;
   if (const int failed = file.commit()) return file_error("Could not finish the dump", path, failed);
   return {};
 }
@@ -5747,8 +6514,9 @@ struct crash_state {
   atomic_word installed;  ///< set of signals whose handler was ours at some time
   atomic_word last_ns;
   atomic_word watchdog_ns;
-  atomic_word owner;  ///< tid << 2 | crash_phase; 0: nobody crashed
-  atomic_word depth;  ///< stack address of the owner's handler; all is deeper than ~0
+  atomic_word owner;  ///< name of the owner's turn_holder; 0: nobody crashed
+  atomic_word phase;  ///< crash_phase of the owner
+  atomic_word timer;  ///< id of its watchdog's timer plus 1; 0: none
   atomic_word path_in_use;
   char path[2][longest_path_bytes];
   struct sigaction before[32];
@@ -5772,34 +6540,40 @@ inline void mask_signals(int how, bool fatal, sigset_t* before) {
   sigprocmask(how, &set, before);
 }
 
+/// On stderr, if that takes it at once: nobody may be reading there.
 inline void tell_crash(const char* message) {
   char line[sizeof(error) + 16];
   text_writer text(line, sizeof line);
   text.add("contrail: ").add(message).add('\n');
-  write_all(STDERR_FILENO, line, text.size());
+  struct {
+    int file;
+    short wanted, found;
+  } can_write{STDERR_FILENO, 4, 0};  // pollfd and POLLOUT
+  const timespec at_once{};
+  if (syscall(SYS_ppoll, &can_write, 1, &at_once, nullptr, 0) != 1) return;
+  const ssize_t ignored = write(STDERR_FILENO, line, text.size());
+  static_cast<void>(ignored);
 }
 
 /// Makes the kernel send `signal` to this thread when the crash dump takes too long. timer_create itself may allocate.
-struct crash_watchdog {
-  int timer;
-  bool armed;
-
-  crash_watchdog(crash_state& state, uint32_t tid, int signal) {
-    // The kernel's sigevent; libraries differ in what they call the tid. With 4, SIGEV_THREAD_ID, the signal comes to this
-    // thread: another one may be waiting for it.
-    const struct {
-      void* value;
-      int signal, notify;
-      uint32_t tid, rest[11];
-    } event{&state, signal, 4, tid, {}};
-    const uint64_t ns = state.watchdog_ns.load_relaxed();
-    itimerspec when{};
-    when.it_value.tv_sec = static_cast<time_t>(ns / 1'000'000'000);
-    when.it_value.tv_nsec = static_cast<long>(ns % 1'000'000'000);
-    armed = syscall(SYS_timer_create, CLOCK_MONOTONIC, &event, &timer) == 0 &&
-            syscall(SYS_timer_settime, timer, 0, &when, nullptr) == 0;
-  }
-};
+template <class = void>
+inline void set_watchdog(crash_state& state, uint32_t tid, int signal) {
+  int timer = 0;
+  // The kernel's sigevent; libraries differ in what they call the tid. With 4, SIGEV_THREAD_ID, the signal comes to this
+  // thread: another one may be waiting for it.
+  const struct {
+    void* value;
+    int signal, notify;
+    uint32_t tid, rest[11];
+  } event{&state, signal, 4, tid, {}};
+  const uint64_t ns = state.watchdog_ns.load_relaxed();
+  itimerspec when{};
+  when.it_value.tv_sec = static_cast<time_t>(ns / 1'000'000'000);
+  when.it_value.tv_nsec = static_cast<long>(ns % 1'000'000'000);
+  if (syscall(SYS_timer_create, CLOCK_MONOTONIC, &event, &timer) != 0) return;
+  state.timer.store_relaxed(static_cast<uint64_t>(timer) + 1);
+  syscall(SYS_timer_settime, timer, 0, &when, nullptr);
+}
 
 inline bool is_watchdog(const crash_state& state, const siginfo_t& info) {
   return info.si_code == SI_TIMER && info.si_value.sival_ptr == &state;
@@ -5811,7 +6585,9 @@ inline bool is_watchdog(const crash_state& state, const siginfo_t& info) {
 template <class = void>
 inline void note_and_dump(crash_state& state, process_state& process, const crash_note& note) {
   if (process.recording.load_acquire() == 0) return;
-  crash_note& live = current_image(process)->super->crash;
+  superblock& super = *current_image(process)->super;
+  if (super.pid != static_cast<uint32_t>(getpid())) return;  // a child of vfork: it is its parent that records
+  crash_note& live = super.crash;
   memcpy(&live.signal, &note.signal, sizeof note - __builtin_offsetof(crash_note, signal));
   crash_cause cause = note.cause;
   __atomic_store(&live.cause, &cause, __ATOMIC_RELEASE);
@@ -5826,6 +6602,7 @@ template <class = void>
 __attribute__((noinline)) inline void dump_crash(crash_state& state, crash_note& note) {
   process_state* const process = joined_process();
   if (process == nullptr) return;
+  const write_signal_hold no_death_by_writing;
   uint64_t name[thread_name_bytes / 8];
   read_system_thread_name(name);
   memcpy(note.thread, name, sizeof note.thread);
@@ -5834,49 +6611,51 @@ __attribute__((noinline)) inline void dump_crash(crash_state& state, crash_note&
   mask_signals(SIG_SETMASK, false, &before);
   const int left_by = sigsetjmp(state.escape, 0);
   if (left_by == 0) {
-    state.owner.store_release(uint64_t{note.tid} << 2 | crash_dumps);
-    const crash_watchdog watchdog(state, note.tid, note.signal != 0 ? static_cast<int>(note.signal) : SIGABRT);
+    state.phase.store_release(crash_dumps);
+    set_watchdog(state, note.tid, note.signal != 0 ? static_cast<int>(note.signal) : SIGABRT);
     note_and_dump(state, *process, note);
-    // It must not fire later; if it does now, the dump is there all the same.
-    if (watchdog.armed) syscall(SYS_timer_delete, watchdog.timer);
   } else {
     tell_crash(left_by == SI_TIMER ? "The dump of this crash took too long and was given up."
                                    : "The dump of this crash failed by a fault of its own.");
     uint64_t holder = process->dumping.load_acquire();
     if (tid_of_holder(holder) == note.tid) process->dumping.compare_exchange(holder, 0);
   }
-  state.owner.store_release(uint64_t{note.tid} << 2 | crash_passes);
+  // It must not fire later; if it does now, the dump is there all the same, or given up already.
+  if (const uint64_t timer = state.timer.load_relaxed()) syscall(SYS_timer_delete, static_cast<int>(timer - 1));
+  state.timer.store_relaxed(0);
+  state.phase.store_release(crash_passes);
   sigprocmask(SIG_SETMASK, &before, nullptr);
 }
 
 /// Makes this thread the owner of the crash. False when another one is, or when this is a crash of an earlier handler
 /// that the crash was passed to: then there is nothing to dump, or no hope.
 template <class = void>
-inline bool own_crash(crash_state& state, uint32_t tid, uint64_t depth) {
-  const uint64_t give_up = kernel_clock_ns(CLOCK_MONOTONIC) + state.watchdog_ns.load_relaxed() + 1'000'000'000U;
+inline bool own_crash(crash_state& state, const turn_holder& self) {
+  constexpr uint64_t second = 1'000'000'000;
+  const uint64_t begin = kernel_clock_ns(CLOCK_MONOTONIC);
   uint64_t found = 0;
-  while (!state.owner.compare_exchange(found, uint64_t{tid} << 2 | crash_passes)) {
-    const uint32_t other = static_cast<uint32_t>(found >> 2);
-    if (other == tid) {
-      // A handler that jumped out leaves the crash owned. A crash within it is deeper in the stack, by a signal's frame.
-      if (depth + 512 < state.depth.load_relaxed()) return false;
-    } else if (is_thread_alive(other)) {
-      if (kernel_clock_ns(CLOCK_MONOTONIC) < give_up) {
+  while (!state.owner.compare_exchange(found, self.name())) {
+    if (tid_of_holder(found) == tid_of_holder(self.name())) {
+      // An earlier handler that jumped out leaves the crash owned; one that crashed is still there.
+      if (!is_gone(found, self.name())) return false;
+    } else if (is_thread_alive(tid_of_holder(found))) {
+      const bool dumps = state.phase.load_acquire() == crash_dumps;
+      if (kernel_clock_ns(CLOCK_MONOTONIC) - begin < (dumps ? state.watchdog_ns.load_relaxed() + second : second)) {
         const timespec pause{0, 1'000'000};
         nanosleep(&pause, nullptr);
         found = 0;
-      } else if ((found & 3) == crash_dumps) {
+      } else if (dumps) {
         return false;
       }
     }
   }
-  state.depth.store_relaxed(depth);
+  state.phase.store_release(crash_passes);
   return true;
 }
 
 /// Does what would have happened without contrail.
 template <class = void>
-inline void pass_on(crash_state& state, uint32_t tid, int signal, siginfo_t* info, void* context) {
+inline void pass_on(crash_state& state, const turn_holder& self, int signal, siginfo_t* info, void* context) {
   struct sigaction& before = state.before[signal];
   const struct sigaction action = before;
   const unsigned flags = static_cast<unsigned>(action.sa_flags);  // SA_RESETHAND is unsigned
@@ -5902,8 +6681,13 @@ inline void pass_on(crash_state& state, uint32_t tid, int signal, siginfo_t* inf
     survived = true;
   }
   if (survived) {
-    uint64_t mine = uint64_t{tid} << 2 | crash_passes;
-    state.owner.compare_exchange(mine, 0);
+    uint64_t mine = self.name();
+    if (!state.owner.compare_exchange(mine, 0)) return;
+    const process_state* const process = joined_process();
+    if (process == nullptr || process->recording.load_relaxed() == 0) return;
+    superblock& super = *current_image(*process)->super;
+    crash_cause none = crash_cause::none;
+    if (super.pid == static_cast<uint32_t>(getpid())) __atomic_store(&super.crash.cause, &none, __ATOMIC_RELAXED);
     return;
   }
   // The default action, when the handler returns: what was interrupted is then what a core file shows. The signal is sent
@@ -5911,7 +6695,7 @@ inline void pass_on(crash_state& state, uint32_t tid, int signal, siginfo_t* inf
   struct sigaction fatal {};
   sigaction(signal, &fatal, nullptr);
   mask_signals(SIG_BLOCK, true, nullptr);
-  syscall(SYS_rt_tgsigqueueinfo, getpid(), tid, signal, info);
+  syscall(SYS_rt_tgsigqueueinfo, getpid(), current_tid(), signal, info);
 }
 
 // Async-signal-safe.
@@ -5919,8 +6703,9 @@ template <class = void>
 inline void on_crash_signal(int signal, siginfo_t* info, void* context) {
   const errno_keeper keep;
   crash_state& state = own_crash_state;
-  const uint32_t tid = current_tid();
-  if (state.owner.load_acquire() == (uint64_t{tid} << 2 | crash_dumps)) {
+  const turn_holder self;
+  const uint32_t tid = tid_of_holder(self.name());
+  if (tid_of_holder(state.owner.load_acquire()) == tid && state.phase.load_acquire() == crash_dumps) {
     // Somebody who sends one more fatal signal must not end the dump.
     if (info->si_code == SI_USER || info->si_code == SI_QUEUE) return;
     siglongjmp(state.escape, is_watchdog(state, *info) ? SI_TIMER : 1);
@@ -5928,26 +6713,24 @@ inline void on_crash_signal(int signal, siginfo_t* info, void* context) {
   if (is_watchdog(state, *info)) return;  // it fired as the dump ended
   const struct sigaction& before = state.before[signal];
   // What is sent and ignored is no crash. But abort raises SIGABRT, and ends the process whether that is ignored or not.
-  const bool is_ignored = (before.sa_flags & SA_SIGINFO) == 0 && before.sa_handler == SIG_IGN && info->si_code <= 0 &&
-                          signal != SIGABRT;
-  const uint64_t depth = reinterpret_cast<uint64_t>(__builtin_frame_address(0));
-  if (!is_ignored && (state.wanted.load_relaxed() >> signal & 1) != 0 && own_crash(state, tid, depth)) {
+  const bool is_abort = signal == SIGABRT && info->si_code == SI_TKILL && info->si_pid == getpid();
+  const bool is_ignored = (before.sa_flags & SA_SIGINFO) == 0 && before.sa_handler == SIG_IGN && info->si_code <= 0 && !is_abort;
+  if (!is_ignored && (state.wanted.load_relaxed() >> signal & 1) != 0 && own_crash(state, self)) {
     crash_note note{crash_cause::signal, static_cast<uint32_t>(signal), info->si_code, tid, 0, 0, 0, {}};
     if (info->si_code > 0) note.address = reinterpret_cast<uint64_t>(info->si_addr);
     else note.sender = static_cast<uint32_t>(info->si_pid);
     dump_crash(state, note);
   }
-  pass_on(state, tid, signal, info, context);
+  pass_on(state, self, signal, info, context);
 }
 
 /// std::terminate's handler. The abort that follows finds the crash owned, and dumps no more.
 template <class = void>
 inline void on_crash_terminate() {
   crash_state& state = own_crash_state;
-  const uint32_t tid = current_tid();
-  if ((state.wanted.load_relaxed() & terminate_bit) != 0 && own_crash(state, tid, 0)) {
-    state.depth.store_relaxed(~uint64_t{0});
-    crash_note note{crash_cause::terminate, 0, 0, tid, 0, 0, 0, {}};
+  const turn_holder self;
+  if ((state.wanted.load_relaxed() & terminate_bit) != 0 && own_crash(state, self)) {
+    crash_note note{crash_cause::terminate, 0, 0, tid_of_holder(self.name()), 0, 0, 0, {}};
     dump_crash(state, note);
   }
   if (state.terminate_before != nullptr) state.terminate_before();
@@ -5966,7 +6749,8 @@ inline void install_crash_handler(crash_state& state, int signal) {
   state.before[signal] = there;
   struct sigaction ours {};
   ours.sa_sigaction = state.on_signal;
-  ours.sa_flags = SA_SIGINFO | SA_ONSTACK;
+  // A system call that the signal interrupts goes on where it would have without ours.
+  ours.sa_flags = SA_SIGINFO | SA_ONSTACK | (is_handler ? there.sa_flags & SA_RESTART : SA_RESTART);
   sigfillset(&ours.sa_mask);
   sigaction(signal, &ours, nullptr);
   state.installed.fetch_add_relaxed((state.installed.load_relaxed() >> signal & 1) != 0 ? 0 : uint64_t{1} << signal);
@@ -6063,7 +6847,7 @@ inline void on_dump_signal(int signal, siginfo_t* info, void* context) {
       char line[sizeof(error) + 16];
       text_writer text(line, sizeof line);
       text.add("contrail: ").add(failed.message()).add('\n');
-      const pipe_signal_hold no_death_by_a_pipe;
+      const write_signal_hold no_death_by_writing;
       write_all(STDERR_FILENO, line, text.size());
     }
     if ((wanted.before.sa_flags & SA_SIGINFO) != 0 && wanted.before.sa_sigaction != nullptr) {
@@ -6323,15 +7107,27 @@ inline const char* numbered(char (&name)[longest_path_bytes], const char* path, 
   return name;
 }
 
+inline error in_use(const older_file& by, const char* path) {
+  char message[sizeof(error)];
+  text_writer(message, sizeof message)
+      .add("The recorder's file is in use by process ")
+      .add(uint64_t{by.super().pid})
+      .add(": put %p into options.file, or end that process: ")
+      .add(path);
+  return {error_code::file, message};
+}
+
 /// Moves an older file aside: `path` becomes path.1, that one path.2, up to the first number that is free.
-inline error move_aside(const char* path) {
+inline error move_aside(const process_state& process, const char* path) {
   char from[longest_path_bytes], to[longest_path_bytes];
   struct stat there {};
   uint64_t last = 1;
   for (; fstatat(AT_FDCWD, numbered(to, path, last), &there, AT_SYMLINK_NOFOLLOW) == 0; ++last) {
-    if (older_file(to).error() == EEXIST) {
+    const older_file older(to);
+    if (older.error() == EEXIST) {
       return file_error("What is there is not moved aside, since contrail did not make it", to, EEXIST);
     }
+    if (older.error() == EBUSY && !is_own_file(process, older)) return in_use(older, to);
   }
   for (; last != 0; --last) {
     const char* const older = last == 1 ? path : numbered(from, path, last - 1);
@@ -6347,22 +7143,14 @@ inline error take_name(const process_state& process, replacing_file& file, const
   for (int attempt = 0;; ++attempt) {
     const older_file there(path);  // its lock keeps others from moving it as well
     const bool is_own = is_own_file(process, there);
-    if (there.error() == EBUSY && !is_own) {
-      char message[sizeof(error)];
-      text_writer(message, sizeof message)
-          .add("The recorder's file is in use by process ")
-          .add(uint64_t{there.super().pid})
-          .add(": put %p into options.file, or end that process: ")
-          .add(path);
-      return {error_code::file, message};
-    }
+    if (there.error() == EBUSY && !is_own) return in_use(there, path);
     if (there.error() == EEXIST) {
       return file_error("What is there is not replaced, since contrail did not make it", path, EEXIST);
     }
     const bool moves = there.error() == 0 || is_own;
     if (!moves && there.error() != ENOENT) return file_error("Could not look at the recorder's file", path, there.error());
     if (moves) {
-      if (error failed = move_aside(path)) return failed;
+      if (error failed = move_aside(process, path)) return failed;
     }
     const int failed = file.commit_if_free();
     if (failed == 0) return {};
@@ -6409,8 +7197,9 @@ struct folder_entry {
 };
 
 /// Removes the oldest of the files in the folder of `path` that `pattern` could have made, but for `keep`; and what starts
-/// left that were killed. Only what is unmistakably ours and in nobody's use; what cannot be removed stays.
-inline void remove_oldest(const char* pattern, const char* path, const char* executable, unsigned keep) {
+/// left that were killed. Only what is unmistakably ours and in nobody's use but of this process, which is about to leave
+/// them; what cannot be removed stays.
+inline void remove_oldest(const process_state& process, const char* pattern, const char* path, const char* executable, unsigned keep) {
   char name[longest_path_bytes];
   const char* const base = name_in_path(path);
   pattern = name_in_path(pattern);
@@ -6426,7 +7215,7 @@ inline void remove_oldest(const char* pattern, const char* path, const char* exe
       for (long at = 0; at < bytes;) {
         const folder_entry& entry = *reinterpret_cast<const folder_entry*>(entries + at);
         at += entry.bytes;
-        const bool is_half_made = could_be(pattern, ".tmp-%p-%n", executable, entry.name);
+        const bool is_half_made = could_be(pattern, ".new-%p-%n", executable, entry.name);
         if (!is_half_made && !could_be(pattern, "", executable, entry.name) &&
             !could_be(pattern, ".%n", executable, entry.name)) {
           continue;
@@ -6435,9 +7224,8 @@ inline void remove_oldest(const char* pattern, const char* path, const char* exe
         for (const char* from = path; from != base; ++from) whole.add(*from);
         whole.add(entry.name);
         const older_file there(name, is_half_made, false);
-        if (there.error() != 0 || (!is_half_made && strcmp(name_in_path(there.super().executable), executable) != 0)) {
-          continue;
-        }
+        if (there.error() != 0 && !(there.error() == EBUSY && is_own_file(process, there))) continue;
+        if (!is_half_made && strcmp(name_in_path(there.super().executable), executable) != 0) continue;
         const uint64_t began = there.super().start.realtime_ns;
         if (is_half_made || (round == 1 && (keep == 0 || began < newest[keep - 1]))) {
           unlink(name);
@@ -6840,7 +7628,7 @@ inline image_view* make_image_file(process_state& process, const options& wanted
     munmap(base, layout.image_bytes);
     return nullptr;
   }
-  remove_oldest(wanted.file, path, name_in_path(view.super->executable), wanted.keep_files);
+  remove_oldest(process, wanted.file, path, name_in_path(view.super->executable), wanted.keep_files);
   return &view;
 }
 
@@ -6978,10 +7766,26 @@ inline uint64_t set_signal_mask(uint64_t mask) {
   return before;
 }
 
+/// In process_state::control: held for a fork, by the thread in the low half.
+inline constexpr uint64_t fork_mark = 1ULL << 32;
+
+/// Waits for a start of another thread: what that has mapped and opened so far, the child would keep.
+// Async-signal-safe.
+inline void hold_control(process_state& process) {
+  const uint64_t self = current_tid();
+  uint64_t found = 0;
+  // A handler that forks may have interrupted this very thread's start.
+  while (!process.control.compare_exchange(found, self | fork_mark) && (found & ~fork_mark) != self) {
+    found = 0;
+    sched_yield();
+  }
+}
+
 // Async-signal-safe.
 inline void before_fork() {
   const errno_keeper keep;
-  const process_state* const process = joined_process();
+  process_state* const process = joined_process();
+  if (process != nullptr) hold_control(*process);
   const image_view* image = process == nullptr ? nullptr : current_image(*process);
   while (image != nullptr && image->is_shared == 0) image = image->replaced;
   if (image == nullptr) return;
@@ -6999,6 +7803,10 @@ inline void before_fork() {
 // Async-signal-safe.
 inline void after_fork() {
   const errno_keeper keep;
+  if (process_state* const process = joined_process()) {
+    uint64_t held = current_tid() | fork_mark;
+    process->control.compare_exchange(held, 0);
+  }
   for (forking_thread& place : forking_threads) {
     if (place.next_frame.load_relaxed() != reinterpret_cast<uint64_t>(&next_frame)) continue;
     const uint64_t before = place.signal_mask;
@@ -7010,14 +7818,25 @@ inline void after_fork() {
 
 // ---- the child -----------------------------------------------------------------------------------------------
 
-/// Maps private memory over `pages` of a shared image, of the same content if `keep`.
+/// Where a child cannot be taken off its parent's file, which it would write to.
+[[noreturn]] inline void give_up_child() {
+  constexpr char message[] =
+      "contrail: A forked child ends, as there is no memory to take it off the file of its parent's recorder.\n";
+  const ssize_t ignored = write(STDERR_FILENO, message, sizeof message - 1);
+  static_cast<void>(ignored);
+  _exit(127);
+}
+
+/// Maps private memory over pages of a shared image, of the same content if `keep`.
 inline void make_private(char* at, uint64_t bytes, bool keep) {
   constexpr uint64_t page_bytes = 4096;
   const uint64_t step = keep ? page_bytes : bytes;
   for (char* const end = at + bytes; at < end; at += step) {
     char content[page_bytes];
     if (keep) memcpy(content, at, page_bytes);
-    mmap(at, step, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    if (mmap(at, step, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED) {
+      give_up_child();
+    }
     if (keep) memcpy(at, content, page_bytes);
   }
 }
@@ -7131,15 +7950,17 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
     exit_note<T>::require();
     process_state* process = join_process();
     if (process == nullptr) return incompatible();
+    const auto refused = [] {
+      return error{error_code::already_running,
+                   "A flight recorder runs already: stop it first, or use set_filter to change what it records."};
+    };
+    if (process->recording.load_acquire() != 0) return refused();  // without waiting for a dump
     // Before the lock, since the dynamic linker has one of its own, under which objects link themselves.
     if (process->slow_table.load_acquire() == 0) pin_starter(*process);
     // A dump that began before the last stop may still be copying; nobody may rewrite what it reads.
     const dump_turn turn(*process, dump_turn::wait);
     const control_lock lock(*process);
-    if (process->recording.load_relaxed() != 0) {
-      return {error_code::already_running,
-              "A flight recorder runs already: stop it first, or use set_filter to change what it records."};
-    }
+    if (process->recording.load_relaxed() != 0) return refused();
     if (wanted.memory < smallest_image_bytes || wanted.memory > largest_image_bytes) {
       return {error_code::bad_option, "options.memory must lie between 1 MiB and 16 GiB."};
     }
@@ -7153,6 +7974,7 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
     if (reuse) {
       start_clock(*process, *image->super);
       image->super->ended = image_end::none;
+      image->super->crash.cause = crash_cause::none;
       for (atomic_word& count : image->super->dropped) count.store_relaxed(0);
     } else {
       if (process->slow_table.load_relaxed() == 0) {
@@ -7337,661 +8159,6 @@ extern "C" inline int contrail_dump(const char* path) {
 }
 
 #endif
-// ==== contrail/macros.hpp ===========================================================================================
-// The public macros, without logic: each captures its call site in a lambda's type and calls a function.
-#ifndef CONTRAIL_MACROS_HPP
-#define CONTRAIL_MACROS_HPP
-
-// ==== contrail/detail/call_site.hpp =================================================================================
-// What the macros call: a call site's storage, the scope objects, and the arguments' way into the ring.
-#ifndef CONTRAIL_DETAIL_CALL_SITE_HPP
-#define CONTRAIL_DETAIL_CALL_SITE_HPP
-
-// ==== contrail/log.hpp ==============================================================================================
-// TRACE_LOG's format strings: their placeholders are counted at compile time. contrail/fmt.hpp checks them fully.
-#ifndef CONTRAIL_LOG_HPP
-#define CONTRAIL_LOG_HPP
-
-CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail CONTRAIL_DETAIL_HIDDEN {
-
-enum class format_mistake : unsigned char {
-  none,
-  unclosed,
-  unopened,
-  mixed,
-  named,
-  too_few_arguments,
-  too_many_arguments
-};
-
-/// Reads a format string of fmt's syntax as far as needed to know which arguments it uses.
-struct format_scanner {
-  text format;
-  uint32_t at = 0;
-  uint32_t automatic = 0;  ///< placeholders without an index
-  uint32_t manual = 0;     ///< greatest index + 1
-  bool used[64]{};
-  format_mistake mistake = format_mistake::none;
-
-  /// Past the index after a brace, to the colon or brace behind it.
-  constexpr void take_index() {
-    if (at >= format.size) {
-      mistake = format_mistake::unclosed;
-    } else if (format[at] == '}' || format[at] == ':') {
-      if (automatic < 64) used[automatic] = true;
-      ++automatic;
-    } else if (is_digit(format[at])) {
-      uint32_t index = 0;
-      while (at < format.size && is_digit(format[at]) && index < 1000) {
-        index = index * 10 + static_cast<uint32_t>(format[at++] - '0');
-      }
-      if (index < 64) used[index] = true;
-      if (index >= manual) manual = index + 1;
-    } else {
-      mistake = format_mistake::named;
-    }
-  }
-  /// Past a placeholder's closing brace, from behind its opening one.
-  constexpr void take_placeholder() {
-    take_index();
-    while (mistake == format_mistake::none && at < format.size && format[at] != '}') {
-      if (format[at++] == '{') take_placeholder();  // a width or precision that is an argument
-    }
-    if (mistake == format_mistake::none && at >= format.size) mistake = format_mistake::unclosed;
-    ++at;
-  }
-};
-
-constexpr format_mistake find_format_mistake(text format, uint32_t arguments) {
-  format_scanner scanner{format};
-  while (scanner.at < format.size && scanner.mistake == format_mistake::none) {
-    const char c = format[scanner.at++];
-    const bool doubled = scanner.at < format.size && format[scanner.at] == c;
-    if ((c == '{' || c == '}') && doubled) {
-      ++scanner.at;
-    } else if (c == '}') {
-      return format_mistake::unopened;
-    } else if (c == '{') {
-      scanner.take_placeholder();
-    }
-  }
-  if (scanner.mistake != format_mistake::none) return scanner.mistake;
-  if (scanner.automatic != 0 && scanner.manual != 0) return format_mistake::mixed;
-  if (scanner.automatic > arguments || scanner.manual > arguments) return format_mistake::too_few_arguments;
-  for (uint32_t i = 0; i < arguments && i < 64; ++i)
-    if (!scanner.used[i]) return format_mistake::too_many_arguments;
-  return format_mistake::none;
-}
-
-/// How TRACE_LOG checks its format. contrail/fmt.hpp puts its own in place of this one by redefining the macro below:
-/// as a template argument, so that translation units with and without it may meet in one program.
-struct count_placeholders {
-  template <class Site, class... Args>
-  static constexpr bool check() {
-    return true;
-  }
-};
-#define CONTRAIL_DETAIL_LOG_CHECKER ::contrail::detail::count_placeholders
-
-/// Refuses a TRACE_LOG whose format and arguments do not belong together. `Args` are the types after the format.
-template <class Checker, class Site, class... Args>
-constexpr bool check_log() {
-  if constexpr (!check_site<Site, binding_kind::log, Args...>()) {
-    return false;
-  } else {
-    constexpr bool few = sizeof...(Args) <= 64;
-    static_assert(few, "contrail: TRACE_LOG takes up to 64 arguments.");
-    constexpr bool flat = (... && (kind_of<bare<Args>> != value_kind::aggregate));
-    static_assert(flat,
-                  "contrail: TRACE_LOG prints numbers, texts, enumerations, pointers and durations: pass the "
-                  "members of this object one by one, or use TRACE_EMIT(object).");
-    constexpr format_mistake mistake =
-        find_format_mistake(site_descriptor<Site, binding_kind::log, Args...>.name, sizeof...(Args));
-    static_assert(mistake != format_mistake::unclosed,
-                  "contrail: a '{' in this format has no '}'; write {{ for a brace.");
-    static_assert(mistake != format_mistake::unopened,
-                  "contrail: a '}' in this format has no '{'; write }} for a brace.");
-    static_assert(mistake != format_mistake::mixed, "contrail: this format mixes {} and {0}: use one of both.");
-    static_assert(mistake != format_mistake::named,
-                  "contrail: a placeholder is {}, {0} or {:spec}; arguments have no names here.");
-    static_assert(mistake != format_mistake::too_few_arguments,
-                  "contrail: this format has more placeholders than there are arguments.");
-    static_assert(mistake != format_mistake::too_many_arguments,
-                  "contrail: this format does not use all arguments: write a {} for each.");
-    if constexpr (few && flat && mistake == format_mistake::none) {
-      return Checker::template check<Site, Args...>();
-    } else {
-      return false;
-    }
-  }
-}
-
-}  // namespace detail
-CONTRAIL_DETAIL_NAMESPACE_END
-
-#endif
-
-CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail CONTRAIL_DETAIL_HIDDEN {
-
-/// The one call_site object of a macro: `Site` is its lambda's type, `Args` are the types after the name.
-template <uint8_t Flags, class Site, binding_kind Kind, class... Args>
-struct CONTRAIL_DETAIL_HIDDEN site_storage {
-  static constexpr descriptor with_flags() {
-    descriptor copy = site_descriptor<Site, Kind, Args...>;
-    copy.flags = static_cast<uint8_t>(copy.flags | Flags);
-    return copy;
-  }
-  static constexpr descriptor what = with_flags();
-  static inline constinit call_site value{{object_link_for<Site>::unbound_word()}, &what, {}};
-};
-
-// ---- regions -------------------------------------------------------------------------------------------------
-
-/// A region without arguments. What TRACE_REGION puts into its scope.
-class [[nodiscard]] plain_region {
- public:
-  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr plain_region() = default;
-  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr explicit plain_region(open_region opened) : at_(opened.at), word_(opened.word) {}
-  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr ~plain_region() {
-    if (__builtin_expect(at_ != nullptr, 1)) end_region(at_, word_);
-  }
-  plain_region(const plain_region&) = delete;
-  plain_region& operator=(const plain_region&) = delete;
-
- private:
-  frame* at_ = nullptr;
-  uint64_t word_ = 0;
-};
-
-/// A region whose arguments all have a fixed size: `Words` words.
-template <unsigned Words>
-class [[nodiscard]] fixed_region {
- public:
-  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr fixed_region() = default;
-  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr explicit fixed_region(open_region opened) : at_(opened.at), word_(opened.word) {}
-  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr ~fixed_region() {
-    if (__builtin_expect(at_ != nullptr, 1)) end_region_fixed<Words>(at_, word_);
-  }
-  fixed_region(const fixed_region&) = delete;
-  fixed_region& operator=(const fixed_region&) = delete;
-
- private:
-  frame* at_ = nullptr;
-  uint64_t word_ = 0;
-};
-
-/// A region with strings among its arguments.
-class [[nodiscard]] payload_region {
- public:
-  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr payload_region() = default;
-  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr payload_region(open_region opened, unsigned words)
-      : at_(opened.at), word_(opened.word), words_(words) {}
-  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr ~payload_region() {
-    if (__builtin_expect(at_ != nullptr, 1)) end_region_payload(at_, word_, words_);
-  }
-  payload_region(const payload_region&) = delete;
-  payload_region& operator=(const payload_region&) = delete;
-
- private:
-  frame* at_ = nullptr;
-  uint64_t word_ = 0;
-  unsigned words_ = 0;
-};
-
-template <bool Any, bool Fixed, unsigned Words>
-struct region_for {
-  using type = payload_region;
-};
-template <unsigned Words>
-struct region_for<false, true, Words> {
-  using type = plain_region;
-};
-template <unsigned Words>
-struct region_for<true, true, Words> {
-  using type = fixed_region<Words>;
-};
-
-/// A value as it stands in a dynamic field.
-template <class T>
-constexpr bool is_dynamic_value = kind_of<bare<T>> != value_kind::none && is_leaf(kind_of<bare<T>>);
-
-}  // namespace detail
-
-/// The region of TRACE_REGION_VAR: for what is known only later. Belongs to the thread that made it.
-class [[nodiscard, gnu::visibility("hidden")]] region {
- public:
-  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr region() = default;
-  CONTRAIL_DETAIL_ALWAYS_INLINE region(detail::open_region opened, unsigned words)
-      : at_(opened.at), word_(opened.word), words_(words) {}
-  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr ~region() { end(); }
-  region(const region&) = delete;
-  region& operator=(const region&) = delete;
-
-  /// Adds a field: a number, bool, enumeration, pointer, string or duration. `key` is a string literal. Strings are cut
-  /// to the room left in the region (160 bytes for all arguments); a field without any room is left out.
-  // Async-signal-safe.
-  template <detail::size_type Size, class Value>
-  constexpr void set(const char (&key)[Size], const Value& value) {
-    static_assert(detail::is_dynamic_value<Value>,
-                  "contrail: region.set takes a number, bool, enumeration, pointer, string or duration.");
-    if (at_ != nullptr) add(key, Size - 1, value);
-  }
-
-  /// Ends the region now instead of at the end of its scope. Harmless when it has ended.
-  // Async-signal-safe.
-  constexpr void end() {
-    if (at_ == nullptr) return;
-    detail::end_region_payload(at_, word_, words_);
-    at_ = nullptr;
-  }
-
- private:
-  template <class Value>
-  void add(const char* key, detail::size_type key_bytes, const Value& value) {
-    using namespace detail;
-    using layout = payload<Value>;
-    constexpr unsigned capacity = frame_payload_words;
-    if (!holds_region(*at_, word_)) return;
-    // One word stays 0 behind the fields: it ends them for whoever looks while the region is open.
-    const unsigned key_words = static_cast<unsigned>((key_bytes + 7) / 8);
-    const unsigned most = capacity - 1;
-    if (words_ + 1 + key_words + layout::fixed_words > most) return;
-    atomic_word encoded[capacity];
-    const unsigned room = most - words_ - 1 - key_words;
-    const unsigned value_words = encode(encoded, room, value);
-    constexpr bool is_string = !layout::is_fixed;
-    const uint64_t string_header = is_string ? encoded[0].value & 0xffff : 0;
-    const uint64_t value_bytes = is_string ? string_header & ~uint64_t{string_cut} : layout::fixed_bytes;
-    // A string's length stands in the field's own header: its characters follow without it.
-    const char* const from = reinterpret_cast<const char*>(encoded) + (is_string ? 2 : 0);
-    static_cast<void>(value_words);
-    char bytes[capacity * 8] = {};
-    memcpy(bytes, key, key_bytes);
-    memcpy(bytes + key_bytes, from, value_bytes);
-    const unsigned words = static_cast<unsigned>((key_bytes + value_bytes + 7) / 8);
-    if (words_ + 1 + words > most) return;
-    atomic_word* const to = at_->payload + words_;
-    for (unsigned i = 0; i < words; ++i) {
-      uint64_t word;
-      memcpy(&word, bytes + 8 * i, 8);
-      to[1 + i].store_relaxed(word);
-    }
-    to[1 + words].store_relaxed(0);
-    const uint64_t cut = (string_header & string_cut) != 0 ? 1 : 0;
-    const uint64_t type = static_cast<uint64_t>(leaf_type<bare<Value>>());
-    // Release: a dump that sees this word sees the key and the value.
-    to->store_release(type | key_bytes << 16 | value_bytes << 32 | cut << 48);
-    words_ += 1 + words;
-  }
-
-  detail::frame* at_ = nullptr;
-  uint64_t word_ = 0;
-  unsigned words_ = 0;
-};
-
-namespace detail CONTRAIL_DETAIL_HIDDEN {
-
-// ---- what the macros call ------------------------------------------------------------------------------------
-
-template <class... Args>
-using region_of = typename region_for<sizeof...(Args) != 0, payload_of<binding_kind::region, Args...>.texts == 0,
-                                      payload_of<binding_kind::region, Args...>.words()>::type;
-
-/// How the begin of a region is compiled in: a template argument, so that translation units may choose differently.
-enum class begin_form { inlined, compact };
-
-template <begin_form Form, uint8_t Flags = 0, class Site, class Name, class... Args>
-CONTRAIL_DETAIL_ALWAYS_INLINE constexpr auto begin_region(Site, const Name&, const Args&... args) {
-  if constexpr (!check_site<Site, binding_kind::region, Args...>()) {
-    return plain_region();
-  } else {
-    using storage = site_storage<Flags, Site, binding_kind::region, Args...>;
-    if constexpr (Form == begin_form::compact && sizeof...(Args) == 0) {
-      return region_of<Args...>(__builtin_is_constant_evaluated() ? open_region{}
-                                                                  : opened_at(begin_compact(storage::value)));
-    } else if constexpr (payload_of<binding_kind::region, Args...>.texts == 0) {
-      return region_of<Args...>(__builtin_is_constant_evaluated() ? open_region{}
-                                                                  : begin_inline(storage::value, nullptr, args...));
-    } else {
-      unsigned words = 0;
-      const open_region opened =
-          __builtin_is_constant_evaluated() ? open_region{} : begin_inline(storage::value, &words, args...);
-      return region_of<Args...>(opened, words);
-    }
-  }
-}
-
-template <class Site, class Name, class... Args>
-CONTRAIL_DETAIL_ALWAYS_INLINE constexpr region begin_region_var(Site, const Name&, const Args&... args) {
-  if constexpr (check_site<Site, binding_kind::region, Args...>()) {
-    if (__builtin_is_constant_evaluated()) return region();
-    unsigned words = 0;
-    const open_region opened =
-        begin_inline<true>(site_storage<binding_flag_dynamic, Site, binding_kind::region, Args...>::value, &words,
-                           args...);
-    return region(opened, words);
-  } else {
-    return region();
-  }
-}
-
-/// Records an instant, a counter's value or a log line.
-template <binding_kind Kind, class Site, class Name, class... Args>
-CONTRAIL_DETAIL_ALWAYS_INLINE constexpr void point(Site, const Name&, const Args&... args) {
-  if constexpr (check_site<Site, Kind, Args...>()) {
-    if (!__builtin_is_constant_evaluated()) point_inline<Kind>(site_storage<0, Site, Kind, Args...>::value, args...);
-  }
-}
-
-/// A log line, after `Checker` has looked at its format: contrail's own, or fmt's with contrail/fmt.hpp.
-template <class Checker, class Site, class Name, class... Args>
-CONTRAIL_DETAIL_ALWAYS_INLINE constexpr void log_line(Site site, const Name& name, const Args&... args) {
-  if constexpr (check_log<Checker, Site, Args...>()) point<binding_kind::log>(site, name, args...);
-}
-
-/// The call site of TRACE_EMIT is its type: one id however many places emit it.
-template <class T>
-struct CONTRAIL_DETAIL_HIDDEN event_storage {
-  static inline constinit call_site value{{object_link_for<T>::unbound_word()}, &type_descriptor<T>, {}};
-};
-
-template <class T>
-CONTRAIL_DETAIL_ALWAYS_INLINE constexpr void emit(const T& object) {
-  static_assert(registered<T>,
-                "contrail: TRACE_EMIT takes an object of a registered type: write TRACE_EVENT_TYPE(type, field, ...) in "
-                "the type's namespace.");
-  if constexpr (registered<T>) {
-    static_assert(payload_of<binding_kind::event_type, T>.words() <= max_point_words,
-                  "contrail: the values of one event take at most 2040 bytes: record less at once.");
-    if (!__builtin_is_constant_evaluated()) point_inline<binding_kind::event_type>(event_storage<T>::value, object);
-  }
-}
-
-/// Names the running thread in the recorder. Cut to 31 bytes, not inside a character.
-// Async-signal-safe.
-inline CONTRAIL_DETAIL_COLD void name_thread(const char* name, size_type size) {
-  const process_state* process = joined_process();
-  if (process == nullptr || process->recording.load_acquire() == 0) return;
-  const size_type kept = size < thread_name_bytes ? size : cut_text(name, thread_name_bytes - 1);
-  the_slow_half().name_thread(this_caller(), name, kept);
-}
-
-template <class Name>
-constexpr void name_thread(const Name& name) {
-  static_assert(kind_of<bare<Name>> != value_kind::none && is_text(kind_of<bare<Name>>),
-                "contrail: TRACE_THREAD_NAME takes a string.");
-  if (__builtin_is_constant_evaluated()) return;
-  object_link_for<Name>::require();
-  if constexpr (kind_of<bare<Name>> == value_kind::sized_text) {
-    name_thread(name.data(), static_cast<size_type>(name.size()));
-  } else {
-    const char* const characters = name;
-    if (characters != nullptr) name_thread(characters, bounded_length(characters, thread_name_bytes));
-  }
-}
-
-}  // namespace detail
-CONTRAIL_DETAIL_NAMESPACE_END
-
-#endif
-// ==== contrail/detail/type_macros.hpp ===============================================================================
-// The macros at namespace scope: event types and categories.
-#ifndef CONTRAIL_DETAIL_TYPE_MACROS_HPP
-#define CONTRAIL_DETAIL_TYPE_MACROS_HPP
-
-/// Names the category of all sites in this namespace, for this translation unit, below this line:
-/// CONTRAIL_CATEGORY("net"); — the nearest enclosing namespace's category counts.
-#define CONTRAIL_CATEGORY(name) ::contrail::detail::category<name> contrail_category(int)
-
-/// Registers a type as an event type, in the type's own namespace, after its definition:
-///
-///   CONTRAIL_EVENT_TYPE(point, x, y);   // these members, in this order
-///   CONTRAIL_EVENT_TYPE(point);         // all members of an aggregate; needs contrail/pfr.hpp
-#define CONTRAIL_EVENT_TYPE(type, ...)                                                                          \
-  [[maybe_unused]] constexpr auto contrail_event_type(::contrail::detail::type_tag<type>) {                     \
-    return ::contrail::detail::make_event_type(CONTRAIL_DETAIL_FIELDS_OF(type __VA_OPT__(, ) __VA_ARGS__),      \
-                                               [] { return CONTRAIL_DETAIL_SITE_TEXT(__VA_ARGS__); });          \
-  }                                                                                                             \
-  CONTRAIL_DETAIL_REGISTER_TYPE(type, __COUNTER__)
-
-#if __has_attribute(retain)
-#define CONTRAIL_DETAIL_RETAIN used, retain
-#else
-#define CONTRAIL_DETAIL_RETAIN used
-#endif
-
-#define CONTRAIL_DETAIL_REGISTER_TYPE(type, number) CONTRAIL_DETAIL_REGISTER_TYPE_NUMBERED(type, number)
-#define CONTRAIL_DETAIL_REGISTER_TYPE_NUMBERED(type, number)                                             \
-  __attribute__((CONTRAIL_DETAIL_RETAIN, section("contrail_types"))) static const ::contrail::descriptor* \
-      const contrail_type_##number =                                                                     \
-          (::contrail::detail::object_link<void>::require(), ::contrail::detail::registration<type>())
-
-#define CONTRAIL_DETAIL_FIELDS_OF(type, ...) \
-  CONTRAIL_DETAIL_FIELDS_##__VA_OPT__(LISTED)(type __VA_OPT__(, ) __VA_ARGS__)
-#define CONTRAIL_DETAIL_FIELDS_(type) \
-  ::contrail::detail::type_tag<::contrail::detail::aggregate_fields<type>> {}
-#define CONTRAIL_DETAIL_FIELDS_LISTED(type, ...)                                              \
-  ::contrail::detail::list_fields<type>(                                                      \
-      [](const type& contrail_object, const auto& contrail_visit) __attribute__((always_inline)) { \
-        return contrail_visit(CONTRAIL_DETAIL_REPEAT(CONTRAIL_DETAIL_MEMBERS(__VA_ARGS__)));  \
-      },                                                                                      \
-      [] { return ::contrail::text(#__VA_ARGS__); })
-
-// Expands to contrail_object.a, contrail_object.b, ... for up to 256 members.
-#define CONTRAIL_DETAIL_PARENTHESES ()
-#define CONTRAIL_DETAIL_MEMBERS(member, ...) \
-  contrail_object.member __VA_OPT__(, CONTRAIL_DETAIL_MEMBERS_AGAIN CONTRAIL_DETAIL_PARENTHESES(__VA_ARGS__))
-#define CONTRAIL_DETAIL_MEMBERS_AGAIN() CONTRAIL_DETAIL_MEMBERS
-#define CONTRAIL_DETAIL_REPEAT(...) \
-  CONTRAIL_DETAIL_REPEAT64(CONTRAIL_DETAIL_REPEAT64(CONTRAIL_DETAIL_REPEAT64(CONTRAIL_DETAIL_REPEAT64(__VA_ARGS__))))
-#define CONTRAIL_DETAIL_REPEAT64(...) \
-  CONTRAIL_DETAIL_REPEAT16(CONTRAIL_DETAIL_REPEAT16(CONTRAIL_DETAIL_REPEAT16(CONTRAIL_DETAIL_REPEAT16(__VA_ARGS__))))
-#define CONTRAIL_DETAIL_REPEAT16(...) \
-  CONTRAIL_DETAIL_REPEAT4(CONTRAIL_DETAIL_REPEAT4(CONTRAIL_DETAIL_REPEAT4(CONTRAIL_DETAIL_REPEAT4(__VA_ARGS__))))
-#define CONTRAIL_DETAIL_REPEAT4(...) \
-  CONTRAIL_DETAIL_REPEAT1(CONTRAIL_DETAIL_REPEAT1(CONTRAIL_DETAIL_REPEAT1(CONTRAIL_DETAIL_REPEAT1(__VA_ARGS__))))
-#define CONTRAIL_DETAIL_REPEAT1(...) __VA_ARGS__
-
-#endif
-// ==== contrail/task.hpp =============================================================================================
-// Tasks, asynchronous spans and flows: what does not stay on one thread.
-#ifndef CONTRAIL_TASK_HPP
-#define CONTRAIL_TASK_HPP
-
-CONTRAIL_DETAIL_NAMESPACE_BEGIN
-
-/// An open task or asynchronous span, from TRACE_TASK or TRACE_ASYNC. It may move to other threads, and ends on any of
-/// them: by `end`, or with this object. Empty if it is not recorded; then all of it does nothing.
-class [[nodiscard, gnu::visibility("hidden")]] task {
- public:
-  constexpr task() = default;
-  constexpr explicit task(detail::open_span opened) : opened_(opened) {}
-  constexpr task(task&& other) noexcept : opened_(other.opened_) { other.opened_ = {}; }
-  constexpr task& operator=(task&& other) noexcept {
-    if (this == &other) return *this;
-    end();
-    opened_ = other.opened_;
-    other.opened_ = {};
-    return *this;
-  }
-  constexpr ~task() { end(); }
-
-  /// Ends it now. Harmless when it has ended.
-  // Async-signal-safe.
-  constexpr void end() {
-    if (opened_.at == nullptr) return;
-    detail::the_slow_half().end_span(detail::this_caller(), opened_.at, opened_.context.id);
-    opened_ = {};
-  }
-
-  /// What tells it from all others, for other threads and processes. Empty when it has ended.
-  // Async-signal-safe.
-  constexpr task_context context() const { return opened_.context; }
-  constexpr explicit operator bool() const { return opened_.at != nullptr; }
-
- private:
-  detail::open_span opened_;
-};
-
-/// In its scope a task is the running thread's current one: what the thread records belongs to it, and tasks that begin are
-/// its children. Made and destroyed on one thread, in a coroutine between two suspensions.
-// Async-signal-safe.
-class [[nodiscard, gnu::visibility("hidden")]] task_scope {
- public:
-  explicit task_scope(const task& current) : task_scope(current.context()) {}
-  explicit task_scope(const task_context& current) : is_set_(current.id != 0) {
-    if (is_set_) before_ = detail::the_slow_half().set_current_task(detail::this_caller(), current.id);
-  }
-  ~task_scope() {
-    if (is_set_) detail::the_slow_half().set_current_task(detail::this_caller(), before_);
-  }
-  task_scope(const task_scope&) = delete;
-  task_scope& operator=(const task_scope&) = delete;
-
- private:
-  uint64_t before_ = 0;
-  bool is_set_;
-};
-
-/// An arrow from one record to others, to be passed along with what it follows: TRACE_REGION("send", "to", f.out()), and
-/// where it arrives TRACE_REGION("receive", "from", f.in()).
-struct flow {
-  uint64_t id = 0;  ///< 0: none
-
-  /// A new one, unlike all others. Empty while nothing records.
-  // Async-signal-safe.
-  template <class T = void>
-  static flow begin() {
-    using namespace detail;
-    object_link<T>::require();
-    const process_state* const process = joined_process();
-    if (process == nullptr || process->recording.load_acquire() == 0) return {};
-    superblock& super = *current_image(*process)->super;
-    return {scramble(super.seed[1] ^ super.next_flow.fetch_add_relaxed(1))};
-  }
-  constexpr flow_out out() const { return {id}; }
-  constexpr flow_in in() const { return {id}; }
-};
-
-namespace detail CONTRAIL_DETAIL_HIDDEN {
-
-constexpr task_context context_of(const task& parent) { return parent.context(); }
-constexpr const task_context& context_of(const task_context& parent) { return parent; }
-
-template <binding_kind Kind, class Site, class Name, class... Args>
-constexpr task begin_span(Site, const task_context* parent, const Name&, const Args&... args) {
-  if constexpr (check_site<Site, Kind, Args...>()) {
-    if (__builtin_is_constant_evaluated()) return task();
-    call_site& site = site_storage<0, Site, Kind, Args...>::value;
-    if (difference(site.word, own_object().epoch) == site_off) return task();
-    atomic_word payload[frame_payload_words];
-    const unsigned words = encode_arguments<Kind, Args...>(payload, frame_payload_words, args...);
-    return task(the_slow_half().begin_span(this_caller(), site, parent, payload, words));
-  } else {
-    return task();
-  }
-}
-
-/// With an explicit parent, which stands between the variable and the name.
-template <class Site, class Parent, class Name, class... Args>
-constexpr task begin_task_of(Site site, const Parent& parent, const Name& name, const Args&... args) {
-  const task_context above = context_of(parent);
-  return begin_span<binding_kind::task>(site, &above, name, args...);
-}
-
-}  // namespace detail
-CONTRAIL_DETAIL_NAMESPACE_END
-
-#endif
-
-#define CONTRAIL_DETAIL_JOIN(a, b) CONTRAIL_DETAIL_JOIN_EXPANDED(a, b)
-#define CONTRAIL_DETAIL_JOIN_EXPANDED(a, b) a##b
-#define CONTRAIL_DETAIL_UNIQUE(prefix) CONTRAIL_DETAIL_JOIN(prefix, __COUNTER__)
-#define CONTRAIL_DETAIL_SITE(...) [] { return CONTRAIL_DETAIL_SITE_TEXT(__VA_ARGS__); }
-
-#ifdef CONTRAIL_COMPACT
-#define CONTRAIL_DETAIL_BEGIN_FORM ::contrail::detail::begin_form::compact
-#else
-#define CONTRAIL_DETAIL_BEGIN_FORM ::contrail::detail::begin_form::inlined
-#endif
-
-/// Records the time from here to the end of the scope: CONTRAIL_REGION("name"), CONTRAIL_REGION("name", "key", value, …),
-/// or CONTRAIL_REGION("name", object) with an object of a registered type.
-// The variable is not const: g++ 12 keeps const objects in memory, which costs a store and two loads per region.
-// Async-signal-safe.
-#define CONTRAIL_REGION(...)                                                        \
-  [[maybe_unused]] auto CONTRAIL_DETAIL_UNIQUE(contrail_region_) =                 \
-      ::contrail::detail::begin_region<CONTRAIL_DETAIL_BEGIN_FORM>(CONTRAIL_DETAIL_SITE(__VA_ARGS__), __VA_ARGS__)
-
-/// A synonym of CONTRAIL_REGION.
-#define CONTRAIL_SCOPE(...) CONTRAIL_REGION(__VA_ARGS__)
-
-/// CONTRAIL_REGION under the enclosing function's name: CONTRAIL_FUNCTION(), CONTRAIL_FUNCTION("key", value, …).
-#define CONTRAIL_FUNCTION(...) CONTRAIL_REGION(CONTRAIL_DETAIL_FUNCTION_NAME __VA_OPT__(, ) __VA_ARGS__)
-
-/// A region held by a variable, of type contrail::region: CONTRAIL_REGION_VAR(r, "name", …), then r.set("key", value),
-/// r.end().
-#define CONTRAIL_REGION_VAR(variable, ...) \
-  auto variable = ::contrail::detail::begin_region_var(CONTRAIL_DETAIL_SITE(__VA_ARGS__), __VA_ARGS__)
-
-/// Records that something happened now.
-// Async-signal-safe.
-#define CONTRAIL_INSTANT(...)                                                         \
-  ::contrail::detail::point<::contrail::detail::binding_kind::instant>(CONTRAIL_DETAIL_SITE(__VA_ARGS__), __VA_ARGS__)
-
-/// A region in which the thread waits: for a lock (sync), the network (net), a system call (syscall), a disk (io), or time
-/// (sleep): CONTRAIL_BLOCKED(net, "wait for reply", "key", value, …).
-// Async-signal-safe.
-#define CONTRAIL_BLOCKED(reason, ...)                                                                                 \
-  [[maybe_unused]] auto CONTRAIL_DETAIL_UNIQUE(contrail_region_) = ::contrail::detail::begin_region<                  \
-      CONTRAIL_DETAIL_BEGIN_FORM, ::contrail::detail::blocked_flag(::contrail::detail::blocked_on::reason)>(          \
-      CONTRAIL_DETAIL_SITE(__VA_ARGS__), __VA_ARGS__)
-
-/// Begins a task, held by a variable of type contrail::task: CONTRAIL_TASK(t, "name", "key", value, …). Its parent is the
-/// thread's current task, see contrail::task_scope.
-// Async-signal-safe.
-#define CONTRAIL_TASK(variable, ...)                                                              \
-  auto variable = ::contrail::detail::begin_span<::contrail::detail::binding_kind::task>(         \
-      CONTRAIL_DETAIL_SITE(__VA_ARGS__), nullptr, __VA_ARGS__)
-
-/// The same with another parent: a contrail::task, or a contrail::task_context from anywhere.
-// Async-signal-safe.
-#define CONTRAIL_TASK_OF(variable, parent, ...) \
-  auto variable = ::contrail::detail::begin_task_of(CONTRAIL_DETAIL_SITE(__VA_ARGS__), parent, __VA_ARGS__)
-
-/// Begins something that does not nest with the thread's regions, held by a variable of type contrail::task, which may end
-/// on another thread: CONTRAIL_ASYNC(s, "name", "key", value, …).
-// Async-signal-safe.
-#define CONTRAIL_ASYNC(variable, ...)                                                             \
-  auto variable = ::contrail::detail::begin_span<::contrail::detail::binding_kind::async_span>(   \
-      CONTRAIL_DETAIL_SITE(__VA_ARGS__), nullptr, __VA_ARGS__)
-
-/// Marks where a frame of a loop ends and the next one begins: CONTRAIL_FRAME("name").
-// Async-signal-safe.
-#define CONTRAIL_FRAME(...) \
-  ::contrail::detail::point<::contrail::detail::binding_kind::frame_mark>(CONTRAIL_DETAIL_SITE(__VA_ARGS__), __VA_ARGS__)
-
-/// Records a number that changes over time: CONTRAIL_COUNTER("name", value); or several that belong together:
-/// CONTRAIL_COUNTER("name", "key", value, …).
-// Async-signal-safe.
-#define CONTRAIL_COUNTER(...)                                                         \
-  ::contrail::detail::point<::contrail::detail::binding_kind::counter>(CONTRAIL_DETAIL_SITE(__VA_ARGS__), __VA_ARGS__)
-
-/// Records a line of text in fmt's syntax; the arguments are kept as values and formatted by the reader.
-// Async-signal-safe.
-#define CONTRAIL_LOG(...) \
-  ::contrail::detail::log_line<CONTRAIL_DETAIL_LOG_CHECKER>(CONTRAIL_DETAIL_SITE(__VA_ARGS__), __VA_ARGS__)
-
-/// Records an object of a registered type; variadic, so that braces need no parentheses: CONTRAIL_EMIT(point{1, 2}).
-// Async-signal-safe.
-#define CONTRAIL_EMIT(...) ::contrail::detail::emit(__VA_ARGS__)
-
-/// Names the running thread in traces; 31 bytes are kept.
-// Async-signal-safe.
-#define CONTRAIL_THREAD_NAME(name) ::contrail::detail::name_thread(name)
-
 #endif
 #else
 // ==== contrail/disabled.hpp =========================================================================================

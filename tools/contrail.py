@@ -26,6 +26,7 @@ import time
 from array import array
 from bisect import bisect_right
 from collections import Counter, defaultdict
+from contextlib import suppress
 from datetime import datetime, timedelta
 from fractions import Fraction
 from itertools import chain, islice, repeat
@@ -113,7 +114,9 @@ SMALL_INTEGERS = {INT8, UINT8, INT16, UINT16, INT32, UINT32}
 
 ELLIPSIS = "\u2026".encode()  # behind what was cut
 MAX_NAME = 4096  # bytes; longer names are cut, so that a hostile image of few bytes cannot make a large output
+MAX_EVENT_NAME = 60  # of each name in a line of text of an event; whole names stand in the lines of the bindings
 MAX_WIDTH = 10000  # of a formatted log argument, for the same reason
+MAX_MESSAGE = 1 << 16  # characters that a log message's arguments can take; else its format is shown
 MAX_LOG_NAME = 120  # characters of a message that name its event; args hold all of it
 VIEWER_DEPTH = 512  # Perfetto cuts deeper slices
 # speedscope takes a trace with an event of such a name for a CPU profile and shows nothing of it.
@@ -328,7 +331,17 @@ def format_log(source: str, kinds: Sequence[int], values: Sequence[Any]) -> str:
         spec = Spec(fill, align, sign, bool(alternate), bool(zero), number(width, 0), number(precision, -1), kind)
         return format_value(kinds[index], values[index], spec)
 
-    return HOLE.sub(replace, source)
+    room = MAX_MESSAGE
+
+    def counted(hole: Any) -> str:
+        nonlocal room
+        shown = replace(hole)
+        room -= len(shown)
+        if room < 0:
+            raise ValueError
+        return shown
+
+    return HOLE.sub(counted, source)
 
 
 # ---- bindings --------------------------------------------------------------------------------------------------
@@ -360,6 +373,11 @@ class Field(NamedTuple):
     first_enumerator: int
     enumerator_count: int
     enumerators: Dict[int, bytes]
+
+
+def max_name_bytes(fields: Iterable[Field]) -> int:
+    """Of a record's arguments, what names of fields and enumerators can take."""
+    return sum(len(f.name) + f.count * max(map(len, f.enumerators.values()), default=0) for f in fields)
 
 
 class Binding:
@@ -397,7 +415,14 @@ class Binding:
             code += f"{field.offset - self.fixed_bytes}x" + TYPES[field.type][1]
             self.fixed_bytes = field.offset + struct.calcsize("<" + TYPES[field.type][1]) * field.count
             self.readable.append(field)
-        self.keys = unique_keys(text(f.name) for f in self.readable)
+        self.longest = max_name_bytes(self.readable)
+        short = MAX_NAME
+        if self.longest > MAX_NAME:  # so many that each record would make a large output
+            short = MAX_EVENT_NAME
+            self.readable = [f._replace(enumerators={v: n[:short] for v, n in f.enumerators.items()})
+                             for f in self.readable]
+            self.longest = max_name_bytes(f._replace(name=f.name[:short]) for f in self.readable)
+        self.keys = unique_keys(text(f.name[:short]) for f in self.readable)
         self.arrows = [i for i, f in enumerate(self.readable) if f.type in (FLOW_OUT, FLOW_IN) and not f.is_array]
         self.blocked = BLOCKED_ON[head.flags >> BLOCKED_SHIFT & 7]
         # Most payloads are small integers: one % operation writes them all.
@@ -1054,7 +1079,7 @@ def crash_of(trace: Trace) -> Optional[Crash]:
 
 # ---- Chrome trace JSON -----------------------------------------------------------------------------------------
 
-BLOCK = 20_000  # slices made at a time, which bounds the memory for their text
+BLOCK, BLOCK_BYTES = 20_000, 1 << 24  # slices made at a time, and their names; this bounds the memory for their text
 THOUSANDTHS = [f".{i:03}" for i in range(1000)]
 TO_DURATION = [f'{t},"dur":' for t in THOUSANDTHS]
 TO_END = [t + "}" for t in THOUSANDTHS]
@@ -1073,10 +1098,10 @@ class Writer:
         self.pid = trace.image.sb.pid or 1
         self.crash = crash_of(trace)
         self.async_id = 0
-        self.counters: List[Tuple[int, str]] = []
+        self.counters: List[Tuple[int, Track, int, str]] = []
         self.marks: Dict[Tuple[str, str], List[Tuple[int, int, Track]]] = defaultdict(list)  # of frames
         spans = chain(trace.open_spans, *(t.spans for t in trace.tracks))
-        self.tasks = {s[4][0]: f"{self.bindings[s[2]].name} 0x{s[4][0]:x}" for s in spans}
+        self.tasks = {s[4][0]: f"{self.bindings[s[2]].name[:MAX_EVENT_NAME]} 0x{s[4][0]:x}" for s in spans}
         self.ns = lambda ticks: trace.image.clock.ns(ticks) - trace.first  # since the first event
 
     def head(self, phase: str, track: Track, id: int, name: Optional[str] = None) -> str:
@@ -1144,8 +1169,10 @@ class Writer:
         top = limit = FOREVER  # the end of the slice that is open now: as written, and as recorded
         floor = opened = empty = -FOREVER  # newest start that was moved, start of a slice, and empty slice
         high = c = m = s = -1
-        for block in range(0, len(regions), BLOCK):
-            for start, end, id, payload in regions[block:block + BLOCK]:
+        longest = max((len(head) + 6 * (self.bindings[id].longest + MAX_EVENT_NAME) for id, head in heads.items()), default=1)
+        size = max(1, min(BLOCK, BLOCK_BYTES // longest))  # a byte is at most 6 characters of JSON
+        for block in range(0, len(regions), size):
+            for start, end, id, payload in regions[block:block + size]:
                 while start >= next_switch:
                     now = self.task(switches[current][1])
                     current += 1
@@ -1238,8 +1265,7 @@ class Writer:
                 current += 1
             series = self.counter_series(binding, payload) if binding.kind == COUNTER else None
             if series:
-                event = f'{self.head("C", track, id)}"ts":{time},"args":{{{series}}}}}'
-                self.counters.append((ticks, event))
+                self.counters.append((ticks, track, id, f'"ts":{time},"args":{{{series}}}}}'))
             elif binding.kind == FRAME_MARK:
                 self.marks[binding.category, binding.name].append((ticks, id, track))
             elif binding.arrows and binding.kind != LOG:
@@ -1282,7 +1308,8 @@ class Writer:
             out.write(f',\n{{"ph":"i","pid":{self.pid},"tid":{self.crash.tid},"cat":"contrail","name":'
                       f'{quote("crashed: " + self.crash.what)},"s":"t","ts":{time}{details}}}'.encode("ascii"))
         self.counters.sort(key=itemgetter(0))  # chrome://tracing takes their order from the file
-        out.write("".join(event for _, event in self.counters).encode("ascii"))
+        for _, track, id, rest in self.counters:
+            out.write(f'{self.head("C", track, id)}{rest}'.encode("ascii"))
         metadata = quote(metadata_of(self.trace))
         out.write(f'\n],\n"metadata":{metadata},\n"otherData":{metadata}}}\n'.encode("ascii"))
 
@@ -1291,7 +1318,6 @@ class Writer:
 
 BITS = {FLOAT32: UINT32, FLOAT64: UINT64}  # floating point is shown as it is stored
 HEX_DIGITS = {FLOAT32: 8, FLOAT64: 16, POINTER: 1, FLOW_OUT: 1, FLOW_IN: 1}  # at least
-MAX_EVENT_NAME = 60  # bytes of each name in a line of an event; whole names stand in the lines of the bindings
 NOT_PLAIN = re.compile(r'[^ !#-\[\]-~]')
 
 
@@ -1760,10 +1786,10 @@ def write_output(path: str, write: Callable[[BinaryIO], None]) -> None:
     """Under a temporary name beside `path`, then renamed, so that nobody sees half a file."""
     if path == "-":
         return write(sys.stdout.buffer)
-    path = os.path.realpath(path)
     if os.path.exists(path) and not os.path.isfile(path):  # a device or a pipe
         with open(path, "wb") as file:
             return write(file)
+    path = os.path.realpath(path)
     temporary = f"{path}.{os.getpid()}.tmp"
     with open(temporary, "xb") as file:
         try:
@@ -1771,7 +1797,8 @@ def write_output(path: str, write: Callable[[BinaryIO], None]) -> None:
             file.flush()
             os.replace(temporary, path)
         except BaseException:
-            os.unlink(temporary)
+            with suppress(OSError):  # the first error is the one to tell
+                os.unlink(temporary)
             raise
 
 
@@ -1781,6 +1808,14 @@ def parse_duration(source: str) -> int:
         raise argparse.ArgumentTypeError(f"'{source}' is not a duration such as 200ms, 1.5s or 2min")
     unit = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "": 10**9, "min": 60 * 10**9, "h": 3600 * 10**9}
     return int(Fraction(match[1]) * unit[match[2]])
+
+
+def discard(stream: Any) -> None:
+    """What a stream still holds goes nowhere: at the exit it would fail again, with a traceback and another code."""
+    with suppress(OSError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
 
 
 class Progress:
@@ -1853,7 +1888,15 @@ def run(options: argparse.Namespace, progress: Progress) -> List[str]:
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     options = parser().parse_args(arguments)
     progress = Progress()
-    complain = lambda what: print(f"contrail.py: {printable(options.input)}: {what}.", file=sys.stderr)  # noqa: E731
+    # Of a closed stream Python has nothing, and print would take standard output for standard error.
+    sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))
+
+    def complain(what: Any) -> None:
+        try:
+            print(f"contrail.py: {printable(options.input)}: {what}.", file=sys.stderr, flush=True)
+        except OSError:
+            discard(sys.stderr)  # the exit code is all that is left
+
     gc.disable()  # millions of tuples and no cycles
     try:
         sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
@@ -1865,13 +1908,14 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     except Unusable as reason:
         complain(reason)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard(sys.stdout)
         return 1
     except KeyboardInterrupt:
         progress.done()
         return 130
     except OSError as error:
         complain(f"the output cannot be written: {error.strerror}")
+        discard(sys.stdout)
     except MemoryError:
         complain("this machine has too little memory for it")
     except Exception as error:  # a mistake of ours; whoever reads a dump in a hurry is not helped by a traceback

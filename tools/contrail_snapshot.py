@@ -247,7 +247,7 @@ HARDWARE_TICKS = {  # machine: its clock, and a function that returns it
 
 def hardware_ticks(source: int) -> Optional[Callable[[], int]]:
     """Reads the processor's counter as the recorded process does; None where that is not possible."""
-    clock, code = HARDWARE_TICKS.get(platform.machine(), (0, b""))
+    clock, code = HARDWARE_TICKS.get(platform.machine(), (None, b""))
     if clock != source or struct.calcsize("P") != 8:
         return None
     try:

@@ -12,6 +12,7 @@
 // Switches a user may define before the first include, in any translation unit on its own:
 //   CONTRAIL_DISABLED           every macro compiles to nothing; the control functions answer "compiled out"
 //   CONTRAIL_NO_SHORT_MACROS    only CONTRAIL_X macros, no TRACE_X
+//   CONTRAIL_MACROS_ONLY        no flight_recorder: for what only records, half the time to compile
 //   CONTRAIL_COMPACT            the begin of a region is a call too: smaller call sites, slower regions
 //   CONTRAIL_TLS_MODEL          the thread-local model, "initial-exec" or "local-exec" unless defined
 //   CONTRAIL_FORCE_UNSUPPORTED  behave as on a platform that contrail does not support (for tests)

@@ -17,8 +17,10 @@
 #include "contrail/options.hpp"
 
 #if CONTRAIL_DETAIL_ENABLED
-#include "contrail/flight_recorder.hpp"
 #include "contrail/macros.hpp"
+#ifndef CONTRAIL_MACROS_ONLY
+#include "contrail/flight_recorder.hpp"
+#endif
 #else
 #include "contrail/disabled.hpp"
 #endif

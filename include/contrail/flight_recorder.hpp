@@ -51,15 +51,17 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
     exit_note<T>::require();
     process_state* process = join_process();
     if (process == nullptr) return incompatible();
+    const auto refused = [] {
+      return error{error_code::already_running,
+                   "A flight recorder runs already: stop it first, or use set_filter to change what it records."};
+    };
+    if (process->recording.load_acquire() != 0) return refused();  // without waiting for a dump
     // Before the lock, since the dynamic linker has one of its own, under which objects link themselves.
     if (process->slow_table.load_acquire() == 0) pin_starter(*process);
     // A dump that began before the last stop may still be copying; nobody may rewrite what it reads.
     const dump_turn turn(*process, dump_turn::wait);
     const control_lock lock(*process);
-    if (process->recording.load_relaxed() != 0) {
-      return {error_code::already_running,
-              "A flight recorder runs already: stop it first, or use set_filter to change what it records."};
-    }
+    if (process->recording.load_relaxed() != 0) return refused();
     if (wanted.memory < smallest_image_bytes || wanted.memory > largest_image_bytes) {
       return {error_code::bad_option, "options.memory must lie between 1 MiB and 16 GiB."};
     }
@@ -73,6 +75,7 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
     if (reuse) {
       start_clock(*process, *image->super);
       image->super->ended = image_end::none;
+      image->super->crash.cause = crash_cause::none;
       for (atomic_word& count : image->super->dropped) count.store_relaxed(0);
     } else {
       if (process->slow_table.load_relaxed() == 0) {

@@ -126,6 +126,38 @@ CHILD(recovers_and_crashes_on_another_thread) {
   }).join();
 }
 
+sigjmp_buf way_out;
+
+[[noreturn]] __attribute__((noinline)) void abort_deep_in_the_stack() {
+  volatile char deep[65536];
+  for (size_t i = 0; i < sizeof deep; ++i) deep[i] = 1;
+  std::abort();
+}
+
+/// Without an alternate stack, so that the second crash's handler is deeper than the first one's was.
+CHILD(recovers_by_a_jump_and_crashes_deeper) {
+  install(SIGSEGV, [](int, siginfo_t*, void*) { siglongjmp(way_out, 1); });
+  record_and_watch({.caller_stack = false});
+  stack_t none{};
+  none.ss_flags = SS_DISABLE;
+  sigaltstack(&none, nullptr);
+  if (sigsetjmp(way_out, 1) == 0) store_to(nullptr);
+  say("dumped ");
+  TRACE_REGION("crashes again");
+  abort_deep_in_the_stack();
+}
+
+CHILD(recovers_and_crashes_on_a_thread_beside) {
+  install(SIGSEGV, [](int, siginfo_t*, void*) { siglongjmp(way_out, 1); });
+  record_and_watch();
+  if (sigsetjmp(way_out, 1) == 0) store_to(nullptr);
+  say("dumped ");
+  std::thread([] {
+    TRACE_REGION("crashes again");
+    std::abort();
+  }).join();
+}
+
 CHILD(ignores_what_is_sent) {
   std::signal(SIGSEGV, SIG_IGN);
   record_and_watch();
@@ -215,7 +247,8 @@ TEST_CASE("an earlier handler that crashes leaves the first dump, and ends the p
 }
 
 TEST_CASE("a crash after one that an earlier handler survived leaves a dump of its own") {
-  for (const char* name : {"recovers_by_a_jump", "recovers_by_a_repair", "recovers_and_crashes_on_another_thread"}) {
+  for (const char* name : {"recovers_by_a_jump", "recovers_by_a_repair", "recovers_and_crashes_on_another_thread",
+                           "recovers_by_a_jump_and_crashes_deeper", "recovers_and_crashes_on_a_thread_beside"}) {
     INFO(name);
     const crash_outcome left = run_child(name);
     CHECK(left.signal == SIGABRT);

@@ -136,8 +136,37 @@ CHILD(has_no_folder_for_its_dump) {
   store_to(nullptr);
 }
 
+/// Has an earlier handler for the crash if `argument` is not 0.
+void watch_for_exit() {
+  if (child_argument() != 0) std::signal(SIGSEGV, [](int) { _exit(42); });
+}
+
+CHILD(has_nobody_to_tell) {
+  watch_for_exit();
+  int ends[2];
+  require_in_child(!flight_recorder::start({.memory = 1 << 20}), "not started");
+  require_in_child(!flight_recorder::dump_on_crash("/nowhere/at/all/dump"), "not installed");
+  require_in_child(pipe(ends) == 0 && dup2(ends[1], STDERR_FILENO) >= 0, "no pipe");
+  close(ends[0]);
+  store_to(nullptr);
+}
+
+CHILD(has_no_room_to_tell) {
+  int ends[2];
+  require_in_child(!flight_recorder::start({.memory = 1 << 20}), "not started");
+  require_in_child(!flight_recorder::dump_on_crash("/nowhere/at/all/dump", {.watchdog = contrail::duration(100'000'000)}),
+                   "not installed");
+  require_in_child(pipe(ends) == 0 && dup2(ends[1], STDERR_FILENO) >= 0, "no pipe");
+  const char bytes[4096] = {};
+  fcntl(ends[1], F_SETFL, O_NONBLOCK);
+  while (syscall(SYS_write, ends[1], bytes, sizeof bytes) > 0) {
+  }
+  fcntl(ends[1], F_SETFL, 0);
+  store_to(nullptr);
+}
+
 CHILD(may_write_no_file_of_that_size) {
-  std::signal(SIGXFSZ, SIG_IGN);
+  watch_for_exit();
   record_and_watch();
   fill_some_chunks();
   const rlimit little{10'000, 10'000};
@@ -231,10 +260,17 @@ TEST_CASE("a dump that cannot be written is told on stderr") {
   const crash_outcome folder = run_child("has_no_folder_for_its_dump");
   CHECK(folder.signal == SIGSEGV);
   CHECK(folder.said == "contrail: Could not create the dump (no such file or directory): /nowhere/at/all/dump\n");
+  CHECK(run_child("may_write_no_file_of_that_size", 1).code == 42);
   const crash_outcome size = run_child("may_write_no_file_of_that_size");
   CHECK(size.signal == SIGSEGV);
   CHECK(size.bytes.empty());
   CHECK(size.said.find("contrail: Could not write the dump (the file would be too large): ") == 0);
+}
+
+TEST_CASE("where nobody reads what is said of a dump that fails, the process dies all the same, by its own signal or handler") {
+  CHECK(run_child("has_nobody_to_tell").signal == SIGSEGV);
+  CHECK(run_child("has_nobody_to_tell", 1).code == 42);
+  CHECK(run_child("has_no_room_to_tell").signal == SIGSEGV);
 }
 
 TEST_CASE("dumps work again after one that faulted in a crash that was survived") {

@@ -294,8 +294,16 @@ TEST_CASE("the signal that ends the process is the one that came, with its code 
   if (CONTRAIL_TESTS_SANITIZED) return;  // they make system calls of their own in between
   for (const char* name : {"stores_to_null", "runs_into_a_breakpoint", "aborts"}) {
     const temporary_folder folder;
+    int gate[2];  // the child waits behind it until it is traced
+    REQUIRE(pipe(gate) == 0);
+    fcntl(gate[1], F_SETFD, FD_CLOEXEC);
+    setenv("CONTRAIL_TEST_GATE", std::to_string(gate[0]).c_str(), 1);
     const pid_t child = start_child(name, folder);
-    if (ptrace(PTRACE_SEIZE, child, 0, 0) != 0) {
+    unsetenv("CONTRAIL_TEST_GATE");
+    const bool is_traced = ptrace(PTRACE_SEIZE, child, 0, 0) == 0;
+    close(gate[0]);
+    close(gate[1]);
+    if (!is_traced) {
       WARN("no permission to trace");
       end_of_child(child, folder);
       return;

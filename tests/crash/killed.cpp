@@ -238,7 +238,9 @@ TEST_CASE("The file of a process that is killed at a random moment holds what it
     const std::string text = text_of(shown);
     unlink(shown.c_str());
     INFO(text);
-    REQUIRE(status == 0);
+    // On a machine that is taken away between two clock reads, an anchor may be off; then the reader says so.
+    const bool warns_of_clock = text.find("clock anchors contradict the others") != std::string::npos;
+    REQUIRE(status == (warns_of_clock ? 1 : 0));
     REQUIRE(text.find("\nrecords    " + std::to_string(all.records - records_before) + ",") != std::string::npos);
   }
   tell(kills_wanted());

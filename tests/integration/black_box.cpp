@@ -322,11 +322,12 @@ TEST_CASE("A foreign file among the numbered ones is an error before anything mo
 TEST_CASE("What starts left that were killed is cleaned up, but nothing that is in use") {
   const temporary_folder folder;
   const std::string path = folder / "box";
-  std::ofstream(path + ".tmp-1-1") << std::string(4096, '\0');
-  std::ofstream(path + ".tmp-2-1");
-  std::ofstream(path + ".tmp-3-1") << "not ours";
+  std::ofstream(path + ".new-1-1") << std::string(4096, '\0');
+  std::ofstream(path + ".new-2-1");
+  std::ofstream(path + ".new-3-1") << "not ours";
+  std::ofstream(path + ".tmp-4-1");  // a dump that is being written
   REQUIRE(run_child(path) == killed);
-  CHECK(names_in(folder.path()) == names{"box", "box.tmp-3-1"});
+  CHECK(names_in(folder.path()) == names{"box", "box.new-3-1", "box.tmp-4-1"});
 }
 
 // ---- who else is there ---------------------------------------------------------------------------------------
@@ -452,6 +453,33 @@ TEST_CASE("A dump of a recorder in a file is the same as of one in memory") {
   const dump_reader::dump dump = dump_reader::read(text_of(dumped));
   CHECK(dump.records("of child").size() == 1);
   CHECK(dump.super.storage == contrail::detail::image_storage::memory);
+}
+
+TEST_CASE("A dump does not replace the file of its own recorder") {
+  const temporary_folder folder;
+  const std::string path = folder / "box";
+  running_recorder recorder({.memory = mebibyte, .file = path.c_str()});
+  const contrail::error failed = flight_recorder::dump(path.c_str());
+  CHECK(failed.code() == contrail::error_code::path);
+  CHECK(contains(failed.message(), "must not replace the recorder's own file"));
+  CHECK(dump_reader::read_live(text_of(path)).super.pid == static_cast<uint32_t>(getpid()));
+  CHECK_FALSE(flight_recorder::dump((folder / "dump").c_str()));
+}
+
+TEST_CASE("A process that starts again and again with other options leaves no more files than it keeps") {
+  const temporary_folder folder;
+  const std::string path = folder / "box";
+  CHECK(status_of_child([&] {
+          for (uint64_t i = 0; i < 10; ++i) {
+            if (flight_recorder::start({.memory = (1 + i % 2) * mebibyte, .file = path.c_str(), .keep_files = 1})) return 1;
+            TRACE_INSTANT("something");
+            if (flight_recorder::stop()) return 2;
+          }
+          return 0;
+        }) == 0);
+  size_t files = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(folder.path())) files += entry.is_regular_file();
+  CHECK(files == 2);
 }
 
 TEST_CASE("A forked child that ends leaves its parent's file as it is") {

@@ -6,6 +6,7 @@
 #include "support/single_step.hpp"
 
 #include <csetjmp>
+#include <coroutine>
 #include <thread>
 
 namespace {
@@ -209,6 +210,48 @@ TEST_CASE("a handler that traces may interrupt the begin of a time epoch at ever
     check_nothing_lost(at_every_instruction(runs, end_epoch, work, trace_in_handler));
     CHECK(written_by_handler > 200);
   }
+}
+
+/// A coroutine that holds a region from its first suspension to its second.
+struct holder {
+  struct promise_type {
+    holder get_return_object() { return {std::coroutine_handle<promise_type>::from_promise(*this)}; }
+    std::suspend_always initial_suspend() { return {}; }
+    std::suspend_always final_suspend() noexcept { return {}; }
+    void return_void() {}
+    void unhandled_exception() { std::abort(); }
+  };
+  std::coroutine_handle<promise_type> frame;
+};
+holder hold_region(uint64_t n) {
+  TRACE_REGION("held", "n", n);
+  co_await std::suspend_always{};
+}
+__attribute__((noinline)) void resume_deep(holder& what, int depth) {
+  volatile char room[512];
+  room[0] = static_cast<char>(depth);
+  if (depth == 0) what.frame.resume();
+  else resume_deep(what, depth - 1);
+  room[1] = room[0];
+}
+
+TEST_CASE("a handler that traces may interrupt the end of a region that began deeper in the stack") {
+  if (skipped()) return;
+  stepping_recorder recorder;
+  written_by_handler = 0;
+  uint64_t trials = 0;
+  for (bool interrupted_it = true; interrupted_it; ++trials) {
+    holder what = hold_region(trials);
+    resume_deep(what, 20);
+    interrupted_it = single_step::interrupt_at(static_cast<long>(trials), [&] { what.frame.resume(); }, trace_in_handler);
+    what.frame.destroy();
+  }
+  CHECK(trials > 50);
+  const auto dump = dump_now();
+  check_work(dump, 0, true);
+  CHECK(dump.records("held").size() == trials);
+  CHECK(dump.dropped() == 0);
+  CHECK(dump_reader::check_chains(dump) == 0);
 }
 
 TEST_CASE("a handler that takes longer than a time epoch may interrupt a record at every instruction") {

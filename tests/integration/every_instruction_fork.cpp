@@ -83,8 +83,11 @@ void fork_at_instructions(bool follows, long period, Work&& interrupted) {
 }
 
 void fill_chunk(unsigned words) {
-  lane& writer = slot_of(next_frame).lanes[lane_index_of(slot_of(next_frame), next_frame)];
-  while (chunk_words - words_in_chunk(writer) > words) {
+  // A region may end in another lane than the one before, when the thread goes back from a handler's.
+  const auto current = []() -> const lane& {
+    return slot_of(next_frame).lanes[lane_index_of(slot_of(next_frame), next_frame)];
+  };
+  while (chunk_words - words_in_chunk(current()) > words) {
     TRACE_REGION("filler");
   }
 }

@@ -102,7 +102,7 @@ void restart_at_instructions(uint64_t points, void (*prepare)(), void (*interrup
   WARN(length << " instructions, " << trials << " points, " << counted << " counted");
   CHECK(failed_restarts == 0);
   CHECK(length > 100);
-  CHECK(trials > 4);
+  CHECK(trials > 2);
   CHECK(whole > 0);
   CHECK(counted <= trials / 10);
 }

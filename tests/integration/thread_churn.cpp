@@ -197,7 +197,7 @@ namespace {
 constexpr int thread_flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
 constexpr size_t stack_bytes = 256 << 10;
 
-std::atomic<uint64_t> raw_round{0}, raw_done{0};
+std::atomic<uint64_t> raw_done{0};
 
 /// What a raw thread runs, with nothing of the C library but what the recorder itself calls.
 int raw_body(void* argument) {

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """What the converter makes of each kind of record, on images built in memory."""
+import json
 import os
 import stat
 import subprocess
@@ -542,6 +543,32 @@ class Commands(Base):
         if os.path.exists("/dev/full"):
             result = self.shell("convert", self.path, "-o", "/dev/full")
             self.assertEqual((result.returncode, result.stderr.count(b"\n")), (2, 1), result.stderr)
+
+    def redirected(self, how, *arguments):
+        buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+        return subprocess.run(["sh", "-c", f'exec "$@" {how}', "sh", sys.executable, CONVERTER, *arguments], timeout=60,
+                              capture_output=True, env=buffered)
+
+    def test_a_full_standard_output_is_one_sentence(self):
+        if not os.path.exists("/dev/full"):
+            self.skipTest("there is no /dev/full")
+        for command in (["info"], ["text"], ["convert", "-o", "-"]):
+            result = self.redirected(">/dev/full", *command, self.path)
+            self.assertEqual((result.returncode, result.stderr.count(b"\n")), (2, 1), result.stderr)
+        self.assertEqual(self.redirected("2>/dev/full", "info", self.path + " not there").returncode, 2)
+
+    def test_standard_streams_may_be_closed(self):
+        self.assertEqual(self.redirected(">&-", "convert", self.path).returncode, 0)
+        self.save(self.image.dump()[:-64])  # there is a warning, and it does not go where the trace goes
+        result = self.redirected("2>&-", "convert", self.path, "-o", "-")
+        self.assertEqual(result.returncode, 1)
+        self.assertTrue(json.loads(result.stdout)["metadata"]["warnings"])
+
+    def test_a_link_to_a_pipe_is_an_output(self):
+        if os.path.exists("/dev/stdout"):
+            result = self.shell("convert", self.path, "-o", "/dev/stdout")
+            self.assertEqual((result.returncode, result.stderr), (0, b""))
+            self.assertTrue(result.stdout.startswith(b'{"displayTimeUnit"'))
 
     def test_a_reader_that_goes_away_is_no_error_message(self):
         with subprocess.Popen([sys.executable, CONVERTER, "convert", self.path, "-o", "-"], stdout=subprocess.PIPE,

@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: MIT
 """Truncated, flipped and made-up input: exit code 0, 1 or 2, a trace that viewers load, and never a traceback.
 
-CONTRAIL_EXHAUSTIVE=1 tries every truncation and every bit; otherwise a sample that differs from run to run no more than
+CONTRAIL_TEST_LENGTH=long tries every truncation and every bit; otherwise a sample that differs from run to run no more than
 its seed."""
 import os
 import random
 import struct
 import time
 import unittest
+from types import SimpleNamespace
 
 from support import Json, contrail, run_on
 from image_builder import (CHUNK_BYTES, COUNTER, DOUBLE, DYNAMIC, EPOCH_TICKS, EVENT_TYPE, INT32, INT64, LOG, REGION,
                            SLOT_BYTES, STRING, SUPERBLOCK_BYTES, UINT8, ImageBuilder)
 
-EXHAUSTIVE = bool(os.environ.get("CONTRAIL_EXHAUSTIVE"))
+EXHAUSTIVE = os.environ.get("CONTRAIL_TEST_LENGTH") == "long"
 
 
 def small_image():
@@ -125,6 +126,30 @@ class Hostile(unittest.TestCase):
         result = run_on(data, "convert")
         self.assertLess(time.monotonic() - start, 20)
         self.assertLess(len(result.out), 100 * len(data))
+
+    def test_long_names_of_many_records_do_not_fill_the_memory(self):
+        """Of a few bytes each, and with all names that a record can have."""
+        image, most = ImageBuilder(), 4096
+        fields = [(f"{i}" + "\1" * (most - 3), UINT8, None, {1: "\1" * most}) for i in range(40)]
+        kinds = [(image.bind(REGION, "\1" * most, category="\1" * most), []),
+                 (image.bind(REGION, "many", fields=fields), [1] * 40),
+                 (image.bind(COUNTER, "\2" * most, fields=[("value", INT64)]), [1])]
+        thread, written = image.thread(1, "one"), []
+        for i in range(1500):
+            for id, values in kinds:
+                add = thread.point if id.kind == COUNTER else thread.region
+                add(id, *[image.start + 10_000 + i] * (1 if id.kind == COUNTER else 2), values)
+        log = image.bind(LOG, "{0:9999}" * 500, fields=[("0", INT32)])
+        for i in range(500):
+            thread.point(log, image.start + 20_000 + i, [1])
+        data = image.dump()
+        trace = contrail.Trace(contrail.Image(data))
+        writer = contrail.Writer(trace)
+        out = SimpleNamespace(write=lambda piece: written.append(len(piece)))
+        writer.write(out, lambda shown: None)
+        self.assertLess(max(written), 2 * contrail.BLOCK_BYTES)
+        self.assertLess(sum(written), 1000 * len(data))
+        self.assertLess(sum(len(rest) for *_, rest in writer.counters), 1 << 20)
 
     def test_huge_counts_in_the_superblock_cost_nothing(self):
         for member in ("slot_count", "chunk_count", "binding_index_count", "bindings_bytes", "chunks_offset",

@@ -44,6 +44,8 @@ CASES: dict[str, tuple[list[str], list[str], list[str] | None]] = {
                   ["with include", "with single header", "in both"]),
     "two_units_O0": (["-O0", INCLUDE], ["two_headers_main.cpp", "two_headers_other.cpp"],
                      ["with include", "with single header", "in both"]),
+    "two_units_macros_only": (["-O2", INCLUDE, "-DOTHER_MACROS_ONLY"], ["two_headers_main.cpp", "two_headers_other.cpp"],
+                              ["with include", "with single header", "in both"]),
     "one_unit": (["-O2", INCLUDE], ["both_in_one_unit.cpp"], ["in one unit"]),
     "one_unit_single_first": (["-O2", INCLUDE, "-DSINGLE_FIRST"], ["both_in_one_unit.cpp"], ["in one unit"]),
 }  # fmt: skip

@@ -57,6 +57,11 @@ inline long child_argument() { return std::strtol(child_variable("CONTRAIL_TEST_
 struct child_entry {
   child_entry(const char* name, void (*run)()) {
     if (std::strcmp(child_variable("CONTRAIL_TEST_CHILD"), name) != 0) return;
+    char byte;
+    if (const char* const gate = std::getenv("CONTRAIL_TEST_GATE")) {
+      while (read(std::atoi(gate), &byte, 1) < 0 && errno == EINTR) {
+      }
+    }
     run();
     _exit(0);
   }

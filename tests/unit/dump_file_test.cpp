@@ -7,11 +7,13 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include <atomic>
 #include <csignal>
 #include <ctime>
 #include <fstream>
 #include <iterator>
 #include <thread>
+#include <vector>
 
 namespace {
 
@@ -181,7 +183,6 @@ TEST_CASE("a file that becomes too large leaves the older dump and no temporary 
   const std::string path = folder / "dump";
   write_file(path, "older");
   const int status = status_of_child([&] {
-    std::signal(SIGXFSZ, SIG_IGN);
     const rlimit limit{10'000, 10'000};
     setrlimit(RLIMIT_FSIZE, &limit);
     if (flight_recorder::start({.memory = 1 << 20})) return 1;
@@ -192,6 +193,22 @@ TEST_CASE("a file that becomes too large leaves the older dump and no temporary 
   CHECK(status == 0);
   CHECK(content_of(path) == "older");
   CHECK(files_in(folder) == 1);
+}
+
+TEST_CASE("dumps that are written at the same time have names of their own, by %n") {
+  running_recorder recorder;
+  temporary_folder folder;
+  const std::string pattern = folder / "dump-%n";
+  std::atomic<size_t> written{0};
+  std::vector<std::thread> dumpers;
+  for (int t = 0; t < 4; ++t) {
+    dumpers.emplace_back([&] {
+      for (int i = 0; i < 100; ++i) written += !flight_recorder::dump(pattern.c_str());
+    });
+  }
+  for (std::thread& dumper : dumpers) dumper.join();
+  CHECK(written > 50);
+  CHECK(files_in(folder) == written);
 }
 
 TEST_CASE("a dump goes through a pipe whose reader is slow") {

@@ -39,10 +39,11 @@ task
 macros
 detail/storage
 detail/safe_writer
-detail/pipe_signal
+detail/write_signals
 detail/filter
 detail/binding
 detail/thread_id
+detail/signal_frame
 detail/crash_stack
 detail/pool
 detail/lane

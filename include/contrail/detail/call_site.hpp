@@ -23,8 +23,12 @@ struct CONTRAIL_DETAIL_HIDDEN site_storage {
 
 // ---- regions -------------------------------------------------------------------------------------------------
 
+// What macros put into scopes. Visible, as g++ warns of a coroutine's frame that is more visible than its members; all their
+// functions are inlined, so that nothing of them is ever a symbol.
+#define CONTRAIL_DETAIL_SCOPE_OBJECT [[nodiscard, gnu::visibility("default")]]
+
 /// A region without arguments. What TRACE_REGION puts into its scope.
-class [[nodiscard]] plain_region {
+class CONTRAIL_DETAIL_SCOPE_OBJECT plain_region {
  public:
   CONTRAIL_DETAIL_ALWAYS_INLINE constexpr plain_region() = default;
   CONTRAIL_DETAIL_ALWAYS_INLINE constexpr explicit plain_region(open_region opened) : at_(opened.at), word_(opened.word) {}
@@ -41,7 +45,7 @@ class [[nodiscard]] plain_region {
 
 /// A region whose arguments all have a fixed size: `Words` words.
 template <unsigned Words>
-class [[nodiscard]] fixed_region {
+class CONTRAIL_DETAIL_SCOPE_OBJECT fixed_region {
  public:
   CONTRAIL_DETAIL_ALWAYS_INLINE constexpr fixed_region() = default;
   CONTRAIL_DETAIL_ALWAYS_INLINE constexpr explicit fixed_region(open_region opened) : at_(opened.at), word_(opened.word) {}
@@ -57,7 +61,7 @@ class [[nodiscard]] fixed_region {
 };
 
 /// A region with strings among its arguments.
-class [[nodiscard]] payload_region {
+class CONTRAIL_DETAIL_SCOPE_OBJECT payload_region {
  public:
   CONTRAIL_DETAIL_ALWAYS_INLINE constexpr payload_region() = default;
   CONTRAIL_DETAIL_ALWAYS_INLINE constexpr payload_region(open_region opened, unsigned words)

@@ -30,8 +30,9 @@ struct crash_state {
   atomic_word installed;  ///< set of signals whose handler was ours at some time
   atomic_word last_ns;
   atomic_word watchdog_ns;
-  atomic_word owner;  ///< tid << 2 | crash_phase; 0: nobody crashed
-  atomic_word depth;  ///< stack address of the owner's handler; all is deeper than ~0
+  atomic_word owner;  ///< name of the owner's turn_holder; 0: nobody crashed
+  atomic_word phase;  ///< crash_phase of the owner
+  atomic_word timer;  ///< id of its watchdog's timer plus 1; 0: none
   atomic_word path_in_use;
   char path[2][longest_path_bytes];
   struct sigaction before[32];
@@ -55,34 +56,40 @@ inline void mask_signals(int how, bool fatal, sigset_t* before) {
   sigprocmask(how, &set, before);
 }
 
+/// On stderr, if that takes it at once: nobody may be reading there.
 inline void tell_crash(const char* message) {
   char line[sizeof(error) + 16];
   text_writer text(line, sizeof line);
   text.add("contrail: ").add(message).add('\n');
-  write_all(STDERR_FILENO, line, text.size());
+  struct {
+    int file;
+    short wanted, found;
+  } can_write{STDERR_FILENO, 4, 0};  // pollfd and POLLOUT
+  const timespec at_once{};
+  if (syscall(SYS_ppoll, &can_write, 1, &at_once, nullptr, 0) != 1) return;
+  const ssize_t ignored = write(STDERR_FILENO, line, text.size());
+  static_cast<void>(ignored);
 }
 
 /// Makes the kernel send `signal` to this thread when the crash dump takes too long. timer_create itself may allocate.
-struct crash_watchdog {
-  int timer;
-  bool armed;
-
-  crash_watchdog(crash_state& state, uint32_t tid, int signal) {
-    // The kernel's sigevent; libraries differ in what they call the tid. With 4, SIGEV_THREAD_ID, the signal comes to this
-    // thread: another one may be waiting for it.
-    const struct {
-      void* value;
-      int signal, notify;
-      uint32_t tid, rest[11];
-    } event{&state, signal, 4, tid, {}};
-    const uint64_t ns = state.watchdog_ns.load_relaxed();
-    itimerspec when{};
-    when.it_value.tv_sec = static_cast<time_t>(ns / 1'000'000'000);
-    when.it_value.tv_nsec = static_cast<long>(ns % 1'000'000'000);
-    armed = syscall(SYS_timer_create, CLOCK_MONOTONIC, &event, &timer) == 0 &&
-            syscall(SYS_timer_settime, timer, 0, &when, nullptr) == 0;
-  }
-};
+template <class = void>
+inline void set_watchdog(crash_state& state, uint32_t tid, int signal) {
+  int timer = 0;
+  // The kernel's sigevent; libraries differ in what they call the tid. With 4, SIGEV_THREAD_ID, the signal comes to this
+  // thread: another one may be waiting for it.
+  const struct {
+    void* value;
+    int signal, notify;
+    uint32_t tid, rest[11];
+  } event{&state, signal, 4, tid, {}};
+  const uint64_t ns = state.watchdog_ns.load_relaxed();
+  itimerspec when{};
+  when.it_value.tv_sec = static_cast<time_t>(ns / 1'000'000'000);
+  when.it_value.tv_nsec = static_cast<long>(ns % 1'000'000'000);
+  if (syscall(SYS_timer_create, CLOCK_MONOTONIC, &event, &timer) != 0) return;
+  state.timer.store_relaxed(static_cast<uint64_t>(timer) + 1);
+  syscall(SYS_timer_settime, timer, 0, &when, nullptr);
+}
 
 inline bool is_watchdog(const crash_state& state, const siginfo_t& info) {
   return info.si_code == SI_TIMER && info.si_value.sival_ptr == &state;
@@ -94,7 +101,9 @@ inline bool is_watchdog(const crash_state& state, const siginfo_t& info) {
 template <class = void>
 inline void note_and_dump(crash_state& state, process_state& process, const crash_note& note) {
   if (process.recording.load_acquire() == 0) return;
-  crash_note& live = current_image(process)->super->crash;
+  superblock& super = *current_image(process)->super;
+  if (super.pid != static_cast<uint32_t>(getpid())) return;  // a child of vfork: it is its parent that records
+  crash_note& live = super.crash;
   memcpy(&live.signal, &note.signal, sizeof note - __builtin_offsetof(crash_note, signal));
   crash_cause cause = note.cause;
   __atomic_store(&live.cause, &cause, __ATOMIC_RELEASE);
@@ -109,6 +118,7 @@ template <class = void>
 __attribute__((noinline)) inline void dump_crash(crash_state& state, crash_note& note) {
   process_state* const process = joined_process();
   if (process == nullptr) return;
+  const write_signal_hold no_death_by_writing;
   uint64_t name[thread_name_bytes / 8];
   read_system_thread_name(name);
   memcpy(note.thread, name, sizeof note.thread);
@@ -117,49 +127,51 @@ __attribute__((noinline)) inline void dump_crash(crash_state& state, crash_note&
   mask_signals(SIG_SETMASK, false, &before);
   const int left_by = sigsetjmp(state.escape, 0);
   if (left_by == 0) {
-    state.owner.store_release(uint64_t{note.tid} << 2 | crash_dumps);
-    const crash_watchdog watchdog(state, note.tid, note.signal != 0 ? static_cast<int>(note.signal) : SIGABRT);
+    state.phase.store_release(crash_dumps);
+    set_watchdog(state, note.tid, note.signal != 0 ? static_cast<int>(note.signal) : SIGABRT);
     note_and_dump(state, *process, note);
-    // It must not fire later; if it does now, the dump is there all the same.
-    if (watchdog.armed) syscall(SYS_timer_delete, watchdog.timer);
   } else {
     tell_crash(left_by == SI_TIMER ? "The dump of this crash took too long and was given up."
                                    : "The dump of this crash failed by a fault of its own.");
     uint64_t holder = process->dumping.load_acquire();
     if (tid_of_holder(holder) == note.tid) process->dumping.compare_exchange(holder, 0);
   }
-  state.owner.store_release(uint64_t{note.tid} << 2 | crash_passes);
+  // It must not fire later; if it does now, the dump is there all the same, or given up already.
+  if (const uint64_t timer = state.timer.load_relaxed()) syscall(SYS_timer_delete, static_cast<int>(timer - 1));
+  state.timer.store_relaxed(0);
+  state.phase.store_release(crash_passes);
   sigprocmask(SIG_SETMASK, &before, nullptr);
 }
 
 /// Makes this thread the owner of the crash. False when another one is, or when this is a crash of an earlier handler
 /// that the crash was passed to: then there is nothing to dump, or no hope.
 template <class = void>
-inline bool own_crash(crash_state& state, uint32_t tid, uint64_t depth) {
-  const uint64_t give_up = kernel_clock_ns(CLOCK_MONOTONIC) + state.watchdog_ns.load_relaxed() + 1'000'000'000U;
+inline bool own_crash(crash_state& state, const turn_holder& self) {
+  constexpr uint64_t second = 1'000'000'000;
+  const uint64_t begin = kernel_clock_ns(CLOCK_MONOTONIC);
   uint64_t found = 0;
-  while (!state.owner.compare_exchange(found, uint64_t{tid} << 2 | crash_passes)) {
-    const uint32_t other = static_cast<uint32_t>(found >> 2);
-    if (other == tid) {
-      // A handler that jumped out leaves the crash owned. A crash within it is deeper in the stack, by a signal's frame.
-      if (depth + 512 < state.depth.load_relaxed()) return false;
-    } else if (is_thread_alive(other)) {
-      if (kernel_clock_ns(CLOCK_MONOTONIC) < give_up) {
+  while (!state.owner.compare_exchange(found, self.name())) {
+    if (tid_of_holder(found) == tid_of_holder(self.name())) {
+      // An earlier handler that jumped out leaves the crash owned; one that crashed is still there.
+      if (!is_gone(found, self.name())) return false;
+    } else if (is_thread_alive(tid_of_holder(found))) {
+      const bool dumps = state.phase.load_acquire() == crash_dumps;
+      if (kernel_clock_ns(CLOCK_MONOTONIC) - begin < (dumps ? state.watchdog_ns.load_relaxed() + second : second)) {
         const timespec pause{0, 1'000'000};
         nanosleep(&pause, nullptr);
         found = 0;
-      } else if ((found & 3) == crash_dumps) {
+      } else if (dumps) {
         return false;
       }
     }
   }
-  state.depth.store_relaxed(depth);
+  state.phase.store_release(crash_passes);
   return true;
 }
 
 /// Does what would have happened without contrail.
 template <class = void>
-inline void pass_on(crash_state& state, uint32_t tid, int signal, siginfo_t* info, void* context) {
+inline void pass_on(crash_state& state, const turn_holder& self, int signal, siginfo_t* info, void* context) {
   struct sigaction& before = state.before[signal];
   const struct sigaction action = before;
   const unsigned flags = static_cast<unsigned>(action.sa_flags);  // SA_RESETHAND is unsigned
@@ -185,8 +197,13 @@ inline void pass_on(crash_state& state, uint32_t tid, int signal, siginfo_t* inf
     survived = true;
   }
   if (survived) {
-    uint64_t mine = uint64_t{tid} << 2 | crash_passes;
-    state.owner.compare_exchange(mine, 0);
+    uint64_t mine = self.name();
+    if (!state.owner.compare_exchange(mine, 0)) return;
+    const process_state* const process = joined_process();
+    if (process == nullptr || process->recording.load_relaxed() == 0) return;
+    superblock& super = *current_image(*process)->super;
+    crash_cause none = crash_cause::none;
+    if (super.pid == static_cast<uint32_t>(getpid())) __atomic_store(&super.crash.cause, &none, __ATOMIC_RELAXED);
     return;
   }
   // The default action, when the handler returns: what was interrupted is then what a core file shows. The signal is sent
@@ -194,7 +211,7 @@ inline void pass_on(crash_state& state, uint32_t tid, int signal, siginfo_t* inf
   struct sigaction fatal {};
   sigaction(signal, &fatal, nullptr);
   mask_signals(SIG_BLOCK, true, nullptr);
-  syscall(SYS_rt_tgsigqueueinfo, getpid(), tid, signal, info);
+  syscall(SYS_rt_tgsigqueueinfo, getpid(), current_tid(), signal, info);
 }
 
 // Async-signal-safe.
@@ -202,8 +219,9 @@ template <class = void>
 inline void on_crash_signal(int signal, siginfo_t* info, void* context) {
   const errno_keeper keep;
   crash_state& state = own_crash_state;
-  const uint32_t tid = current_tid();
-  if (state.owner.load_acquire() == (uint64_t{tid} << 2 | crash_dumps)) {
+  const turn_holder self;
+  const uint32_t tid = tid_of_holder(self.name());
+  if (tid_of_holder(state.owner.load_acquire()) == tid && state.phase.load_acquire() == crash_dumps) {
     // Somebody who sends one more fatal signal must not end the dump.
     if (info->si_code == SI_USER || info->si_code == SI_QUEUE) return;
     siglongjmp(state.escape, is_watchdog(state, *info) ? SI_TIMER : 1);
@@ -211,26 +229,24 @@ inline void on_crash_signal(int signal, siginfo_t* info, void* context) {
   if (is_watchdog(state, *info)) return;  // it fired as the dump ended
   const struct sigaction& before = state.before[signal];
   // What is sent and ignored is no crash. But abort raises SIGABRT, and ends the process whether that is ignored or not.
-  const bool is_ignored = (before.sa_flags & SA_SIGINFO) == 0 && before.sa_handler == SIG_IGN && info->si_code <= 0 &&
-                          signal != SIGABRT;
-  const uint64_t depth = reinterpret_cast<uint64_t>(__builtin_frame_address(0));
-  if (!is_ignored && (state.wanted.load_relaxed() >> signal & 1) != 0 && own_crash(state, tid, depth)) {
+  const bool is_abort = signal == SIGABRT && info->si_code == SI_TKILL && info->si_pid == getpid();
+  const bool is_ignored = (before.sa_flags & SA_SIGINFO) == 0 && before.sa_handler == SIG_IGN && info->si_code <= 0 && !is_abort;
+  if (!is_ignored && (state.wanted.load_relaxed() >> signal & 1) != 0 && own_crash(state, self)) {
     crash_note note{crash_cause::signal, static_cast<uint32_t>(signal), info->si_code, tid, 0, 0, 0, {}};
     if (info->si_code > 0) note.address = reinterpret_cast<uint64_t>(info->si_addr);
     else note.sender = static_cast<uint32_t>(info->si_pid);
     dump_crash(state, note);
   }
-  pass_on(state, tid, signal, info, context);
+  pass_on(state, self, signal, info, context);
 }
 
 /// std::terminate's handler. The abort that follows finds the crash owned, and dumps no more.
 template <class = void>
 inline void on_crash_terminate() {
   crash_state& state = own_crash_state;
-  const uint32_t tid = current_tid();
-  if ((state.wanted.load_relaxed() & terminate_bit) != 0 && own_crash(state, tid, 0)) {
-    state.depth.store_relaxed(~uint64_t{0});
-    crash_note note{crash_cause::terminate, 0, 0, tid, 0, 0, 0, {}};
+  const turn_holder self;
+  if ((state.wanted.load_relaxed() & terminate_bit) != 0 && own_crash(state, self)) {
+    crash_note note{crash_cause::terminate, 0, 0, tid_of_holder(self.name()), 0, 0, 0, {}};
     dump_crash(state, note);
   }
   if (state.terminate_before != nullptr) state.terminate_before();
@@ -249,7 +265,8 @@ inline void install_crash_handler(crash_state& state, int signal) {
   state.before[signal] = there;
   struct sigaction ours {};
   ours.sa_sigaction = state.on_signal;
-  ours.sa_flags = SA_SIGINFO | SA_ONSTACK;
+  // A system call that the signal interrupts goes on where it would have without ours.
+  ours.sa_flags = SA_SIGINFO | SA_ONSTACK | (is_handler ? there.sa_flags & SA_RESTART : SA_RESTART);
   sigfillset(&ours.sa_mask);
   sigaction(signal, &ours, nullptr);
   state.installed.fetch_add_relaxed((state.installed.load_relaxed() >> signal & 1) != 0 ? 0 : uint64_t{1} << signal);

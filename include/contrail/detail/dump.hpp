@@ -4,7 +4,7 @@
 #define CONTRAIL_DETAIL_DUMP_HPP
 
 #include "contrail/detail/dump_file.hpp"
-#include "contrail/detail/pipe_signal.hpp"
+#include "contrail/detail/write_signals.hpp"
 #include "contrail/detail/snapshot.hpp"
 #include "contrail/options.hpp"
 
@@ -59,15 +59,16 @@ inline int write_to_descriptor(void* context, const void* bytes, size_t size) {
   return write_all(*static_cast<int*>(context), bytes, size);
 }
 
-/// Every dump goes through here. `write` is called with pieces of the dump, in order.
+/// Every dump goes through here. `write` is called with pieces of the dump, in order. `sequence` is its number, 0 to take
+/// the next one.
 // Async-signal-safe, as far as `sink` is.
 inline error dump_to(const dump_sink& sink, duration last, uint32_t signal, const char* where,
-                     const crash_note* crash = nullptr) {
+                     const crash_note* crash = nullptr, uint64_t sequence = 0) {
   if (last.ns < 0) return negative_window();
   process_state* process = joined_process();
   if (process == nullptr || process->recording.load_acquire() == 0) return not_running();
   const dump_turn turn(*process);
-  const pipe_signal_hold no_death_by_a_pipe;
+  const write_signal_hold no_death_by_writing;
   image_view& image = *current_image(*process);
   dump_request request{window_ns(*process, last), signal, crash};
   if (!turn.taken()) {
@@ -78,7 +79,7 @@ inline error dump_to(const dump_sink& sink, duration last, uint32_t signal, cons
     if (own == MAP_FAILED) return {error_code::busy, "Another dump is being written; try again when it is done."};
     request.scratch = static_cast<char*>(own);
   }
-  process->dump_count.fetch_add_relaxed(1);
+  request.sequence = sequence != 0 ? sequence : process->dump_count.fetch_add_relaxed(1) + 1;
   const int failed = write_dump(*process, image, request, sink);
   if (request.scratch != nullptr) munmap(request.scratch, image.scratch_bytes);
   if (failed != 0) {
@@ -94,15 +95,20 @@ inline error dump_to_path(const char* pattern, duration last, uint32_t signal, c
   if (process == nullptr || process->recording.load_acquire() == 0) return not_running();
   const char* const executable = name_in_path(current_image(*process)->super->executable);
   const uint64_t pid = static_cast<uint64_t>(getpid());
-  const uint64_t sequence = process->dump_count.load_relaxed() + 1;
+  const uint64_t sequence = process->dump_count.fetch_add_relaxed(1) + 1;
   char path[longest_path_bytes];
   const path_values values{pid, kernel_clock_ns(CLOCK_REALTIME) / 1'000'000'000U, sequence, executable};
   if (error failed = expand_path(pattern, values, path)) return failed;
 
   replacing_file file(path, pid, sequence);
   if (!file.is_open()) return file_error("Could not create the dump", path, file.error());
+  for (const image_view* image = current_image(*process); image != nullptr; image = image->replaced) {
+    if (image->is_shared != 0 && file.replaces(image->device, image->inode)) {
+      return path_error(error_code::path, "A dump must not replace the recorder's own file: name another one than ", path, ".");
+    }
+  }
   int descriptor = file.descriptor();
-  if (error failed = dump_to({write_to_descriptor, &descriptor}, last, signal, path, crash)) return failed;
+  if (error failed = dump_to({write_to_descriptor, &descriptor}, last, signal, path, crash, sequence)) return failed;
   if (const int failed = file.commit()) return file_error("Could not finish the dump", path, failed);
   return {};
 }

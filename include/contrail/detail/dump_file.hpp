@@ -98,13 +98,14 @@ inline error expand_path(const char* pattern, const path_values& values, char (&
 // Async-signal-safe.
 class replacing_file {
  public:
-  /// With `lock` it is locked (flock) before it has content, so that nobody takes it for what a dead process left.
+  /// With `lock` it is locked (flock) before it has content, so that nobody takes it for what a dead process left; and its
+  /// temporary name is another one than a dump's, which has no lock.
   replacing_file(const char* path, uint64_t pid, uint64_t sequence, bool lock = false) : path_(path) {
     // A device or a pipe would be replaced by a file as well: nobody who names one means that.
     struct stat there {};
     if (fstatat(AT_FDCWD, path, &there, AT_SYMLINK_NOFOLLOW) != 0) {
       if (errno != ENOENT) error_ = errno;  // what stands there is unknown
-    } else if (!S_ISREG(there.st_mode) && !S_ISLNK(there.st_mode)) {
+    } else if (device_ = there.st_dev, inode_ = there.st_ino; !S_ISREG(there.st_mode) && !S_ISLNK(there.st_mode)) {
       error_ = S_ISDIR(there.st_mode) ? EISDIR : ENXIO;
     }
     if (error_ != 0) return;
@@ -118,7 +119,7 @@ class replacing_file {
     for (uint64_t attempt = 0; attempt < 16; ++attempt) {
       text_writer text(temporary_, sizeof temporary_);
       for (size_t i = 0; i < kept; ++i) text.add(path[i]);
-      text.add(".tmp-").add(pid).add('-').add(sequence + attempt);
+      text.add(lock ? ".new-" : ".tmp-").add(pid).add('-').add(sequence + attempt);
       descriptor_ = open(temporary_, (lock ? O_RDWR : O_WRONLY) | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
       error_ = descriptor_ < 0 ? errno : 0;
       if (descriptor_ >= 0 && lock && (error_ = lock_made()) != 0) {
@@ -143,6 +144,8 @@ class replacing_file {
   bool is_open() const { return descriptor_ >= 0; }
   int descriptor() const { return descriptor_; }
   int error() const { return error_; }
+  /// Whether this is what its name stood for.
+  bool replaces(uint64_t device, uint64_t inode) const { return inode_ == inode && device_ == device; }
 
   /// Gives the file its name; 0 or an errno value.
   int commit() {
@@ -174,6 +177,7 @@ class replacing_file {
 
   const char* path_;
   char temporary_[longest_path_bytes];
+  uint64_t device_ = 0, inode_ = 0;
   int descriptor_ = -1;
   int error_ = 0;
 };

@@ -36,7 +36,7 @@ inline void on_dump_signal(int signal, siginfo_t* info, void* context) {
       char line[sizeof(error) + 16];
       text_writer text(line, sizeof line);
       text.add("contrail: ").add(failed.message()).add('\n');
-      const pipe_signal_hold no_death_by_a_pipe;
+      const write_signal_hold no_death_by_writing;
       write_all(STDERR_FILENO, line, text.size());
     }
     if ((wanted.before.sa_flags & SA_SIGINFO) != 0 && wanted.before.sa_sigaction != nullptr) {

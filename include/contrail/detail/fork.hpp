@@ -53,10 +53,26 @@ inline uint64_t set_signal_mask(uint64_t mask) {
   return before;
 }
 
+/// In process_state::control: held for a fork, by the thread in the low half.
+inline constexpr uint64_t fork_mark = 1ULL << 32;
+
+/// Waits for a start of another thread: what that has mapped and opened so far, the child would keep.
+// Async-signal-safe.
+inline void hold_control(process_state& process) {
+  const uint64_t self = current_tid();
+  uint64_t found = 0;
+  // A handler that forks may have interrupted this very thread's start.
+  while (!process.control.compare_exchange(found, self | fork_mark) && (found & ~fork_mark) != self) {
+    found = 0;
+    sched_yield();
+  }
+}
+
 // Async-signal-safe.
 inline void before_fork() {
   const errno_keeper keep;
-  const process_state* const process = joined_process();
+  process_state* const process = joined_process();
+  if (process != nullptr) hold_control(*process);
   const image_view* image = process == nullptr ? nullptr : current_image(*process);
   while (image != nullptr && image->is_shared == 0) image = image->replaced;
   if (image == nullptr) return;
@@ -74,6 +90,10 @@ inline void before_fork() {
 // Async-signal-safe.
 inline void after_fork() {
   const errno_keeper keep;
+  if (process_state* const process = joined_process()) {
+    uint64_t held = current_tid() | fork_mark;
+    process->control.compare_exchange(held, 0);
+  }
   for (forking_thread& place : forking_threads) {
     if (place.next_frame.load_relaxed() != reinterpret_cast<uint64_t>(&next_frame)) continue;
     const uint64_t before = place.signal_mask;
@@ -85,14 +105,25 @@ inline void after_fork() {
 
 // ---- the child -----------------------------------------------------------------------------------------------
 
-/// Maps private memory over `pages` of a shared image, of the same content if `keep`.
+/// Where a child cannot be taken off its parent's file, which it would write to.
+[[noreturn]] inline void give_up_child() {
+  constexpr char message[] =
+      "contrail: A forked child ends, as there is no memory to take it off the file of its parent's recorder.\n";
+  const ssize_t ignored = write(STDERR_FILENO, message, sizeof message - 1);
+  static_cast<void>(ignored);
+  _exit(127);
+}
+
+/// Maps private memory over pages of a shared image, of the same content if `keep`.
 inline void make_private(char* at, uint64_t bytes, bool keep) {
   constexpr uint64_t page_bytes = 4096;
   const uint64_t step = keep ? page_bytes : bytes;
   for (char* const end = at + bytes; at < end; at += step) {
     char content[page_bytes];
     if (keep) memcpy(content, at, page_bytes);
-    mmap(at, step, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    if (mmap(at, step, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED) {
+      give_up_child();
+    }
     if (keep) memcpy(at, content, page_bytes);
   }
 }

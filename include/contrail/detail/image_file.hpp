@@ -132,15 +132,27 @@ inline const char* numbered(char (&name)[longest_path_bytes], const char* path, 
   return name;
 }
 
+inline error in_use(const older_file& by, const char* path) {
+  char message[sizeof(error)];
+  text_writer(message, sizeof message)
+      .add("The recorder's file is in use by process ")
+      .add(uint64_t{by.super().pid})
+      .add(": put %p into options.file, or end that process: ")
+      .add(path);
+  return {error_code::file, message};
+}
+
 /// Moves an older file aside: `path` becomes path.1, that one path.2, up to the first number that is free.
-inline error move_aside(const char* path) {
+inline error move_aside(const process_state& process, const char* path) {
   char from[longest_path_bytes], to[longest_path_bytes];
   struct stat there {};
   uint64_t last = 1;
   for (; fstatat(AT_FDCWD, numbered(to, path, last), &there, AT_SYMLINK_NOFOLLOW) == 0; ++last) {
-    if (older_file(to).error() == EEXIST) {
+    const older_file older(to);
+    if (older.error() == EEXIST) {
       return file_error("What is there is not moved aside, since contrail did not make it", to, EEXIST);
     }
+    if (older.error() == EBUSY && !is_own_file(process, older)) return in_use(older, to);
   }
   for (; last != 0; --last) {
     const char* const older = last == 1 ? path : numbered(from, path, last - 1);
@@ -156,22 +168,14 @@ inline error take_name(const process_state& process, replacing_file& file, const
   for (int attempt = 0;; ++attempt) {
     const older_file there(path);  // its lock keeps others from moving it as well
     const bool is_own = is_own_file(process, there);
-    if (there.error() == EBUSY && !is_own) {
-      char message[sizeof(error)];
-      text_writer(message, sizeof message)
-          .add("The recorder's file is in use by process ")
-          .add(uint64_t{there.super().pid})
-          .add(": put %p into options.file, or end that process: ")
-          .add(path);
-      return {error_code::file, message};
-    }
+    if (there.error() == EBUSY && !is_own) return in_use(there, path);
     if (there.error() == EEXIST) {
       return file_error("What is there is not replaced, since contrail did not make it", path, EEXIST);
     }
     const bool moves = there.error() == 0 || is_own;
     if (!moves && there.error() != ENOENT) return file_error("Could not look at the recorder's file", path, there.error());
     if (moves) {
-      if (error failed = move_aside(path)) return failed;
+      if (error failed = move_aside(process, path)) return failed;
     }
     const int failed = file.commit_if_free();
     if (failed == 0) return {};
@@ -218,8 +222,9 @@ struct folder_entry {
 };
 
 /// Removes the oldest of the files in the folder of `path` that `pattern` could have made, but for `keep`; and what starts
-/// left that were killed. Only what is unmistakably ours and in nobody's use; what cannot be removed stays.
-inline void remove_oldest(const char* pattern, const char* path, const char* executable, unsigned keep) {
+/// left that were killed. Only what is unmistakably ours and in nobody's use but of this process, which is about to leave
+/// them; what cannot be removed stays.
+inline void remove_oldest(const process_state& process, const char* pattern, const char* path, const char* executable, unsigned keep) {
   char name[longest_path_bytes];
   const char* const base = name_in_path(path);
   pattern = name_in_path(pattern);
@@ -235,7 +240,7 @@ inline void remove_oldest(const char* pattern, const char* path, const char* exe
       for (long at = 0; at < bytes;) {
         const folder_entry& entry = *reinterpret_cast<const folder_entry*>(entries + at);
         at += entry.bytes;
-        const bool is_half_made = could_be(pattern, ".tmp-%p-%n", executable, entry.name);
+        const bool is_half_made = could_be(pattern, ".new-%p-%n", executable, entry.name);
         if (!is_half_made && !could_be(pattern, "", executable, entry.name) &&
             !could_be(pattern, ".%n", executable, entry.name)) {
           continue;
@@ -244,9 +249,8 @@ inline void remove_oldest(const char* pattern, const char* path, const char* exe
         for (const char* from = path; from != base; ++from) whole.add(*from);
         whole.add(entry.name);
         const older_file there(name, is_half_made, false);
-        if (there.error() != 0 || (!is_half_made && strcmp(name_in_path(there.super().executable), executable) != 0)) {
-          continue;
-        }
+        if (there.error() != 0 && !(there.error() == EBUSY && is_own_file(process, there))) continue;
+        if (!is_half_made && strcmp(name_in_path(there.super().executable), executable) != 0) continue;
         const uint64_t began = there.super().start.realtime_ns;
         if (is_half_made || (round == 1 && (keep == 0 || began < newest[keep - 1]))) {
           unlink(name);

@@ -25,6 +25,7 @@ struct dump_request {
   uint64_t window_ns;  ///< 0: all
   uint32_t signal;     ///< that asked for it, or 0
   const crash_note* crash = nullptr;
+  uint64_t sequence = 0;    ///< number of the dump in its process
   char* scratch = nullptr;  ///< scratch_bytes of work space instead of the image's
 };
 
@@ -300,7 +301,7 @@ inline int write_dump(process_state& process, image_view& image, const dump_requ
   super.dump = now;
   super.window_ns = request.window_ns;
   super.cutoff_ticks = cutoff;
-  super.dump_sequence = static_cast<uint32_t>(process.dump_count.load_relaxed());
+  super.dump_sequence = static_cast<uint32_t>(request.sequence);
   super.dump_signal = request.signal;
   super.dump_tid = current_tid();
   super.reserved0 = 0;

@@ -249,7 +249,7 @@ inline image_view* make_image_file(process_state& process, const options& wanted
     munmap(base, layout.image_bytes);
     return nullptr;
   }
-  remove_oldest(wanted.file, path, name_in_path(view.super->executable), wanted.keep_files);
+  remove_oldest(process, wanted.file, path, name_in_path(view.super->executable), wanted.keep_files);
   return &view;
 }
 

@@ -35,6 +35,15 @@ inline stack_t alternate_stack() {
   return stack;
 }
 
+/// Whether memory of a stack is still there: the kernel looks at the set before it refuses the unknown operation.
+// Async-signal-safe.
+inline bool is_readable(const uint64_t* at) {
+  const errno_keeper keep;
+  constexpr long unknown_operation = 99;
+  constexpr long set_bytes = 8;
+  return syscall(SYS_rt_sigprocmask, unknown_operation, at, nullptr, set_bytes) != 0 && errno != EFAULT;
+}
+
 /// Stands on the stack of code that takes a turn, and names it: [63:42] its thread, [41] set on an alternate signal stack,
 /// [40:0] where this object is. What runs there after the code was left writes over it.
 class alignas(128) turn_holder {
@@ -55,14 +64,7 @@ class alignas(128) turn_holder {
   /// Whether the code that has this name, on the stack of the running thread, was left. Memory of stacks may be gone.
   static bool is_overwritten(uint64_t name) {
     turn_holder* const holder = reinterpret_cast<turn_holder*>((name & places) << 7);
-    // The kernel looks at the set before it refuses the unknown operation.
-    const errno_keeper keep;
-    constexpr long unknown_operation = 99;
-    constexpr long set_bytes = 8;
-    const auto is_gone = [](const uint64_t* at) {
-      return syscall(SYS_rt_sigprocmask, unknown_operation, at, nullptr, set_bytes) == 0 || errno == EFAULT;
-    };
-    if (is_gone(&holder->name_) || is_gone(&holder->marks_[254])) return false;
+    if (!is_readable(&holder->name_) || !is_readable(&holder->marks_[254])) return false;
     bool is_whole = holder->name_ == name;
     for (const uint64_t& mark : holder->marks_) is_whole = is_whole && mark == ~name;
     return !is_whole;
@@ -82,8 +84,8 @@ inline uint32_t tid_of_holder(uint64_t holder) { return static_cast<uint32_t>(ho
 inline bool is_gone(uint64_t holder, uint64_t self) {
   if (tid_of_holder(holder) != tid_of_holder(self)) return !is_thread_alive(tid_of_holder(holder));
   const uint64_t alternate = turn_holder::alternate, places = turn_holder::places;
-  if ((holder & alternate) != (self & alternate)) return (holder & alternate) != 0;
-  if ((self & places) >= (holder & places)) return true;
+  const bool same_stack = (holder & alternate) == (self & alternate);
+  if (same_stack ? (self & places) >= (holder & places) : (holder & alternate) != 0) return true;
   return (holder & places) != places && turn_holder::is_overwritten(holder);
 }
 

@@ -8,6 +8,7 @@
 #include "contrail/detail/lane.hpp"
 #include "contrail/detail/ring.hpp"
 #include "contrail/detail/safe_writer.hpp"
+#include "contrail/detail/signal_frame.hpp"
 
 #include <signal.h>
 #include <sys/syscall.h>
@@ -248,7 +249,9 @@ inline frame* find_frame(thread_slot& slot, unsigned lane_index, uint64_t word, 
     frame* const at = top_frame(slot, lane_index) + most_interrupted_begins;
     if (at < end_frame_of(slot, lane_index)) return at;
     for (unsigned k = 0; k < lane_count; ++k) {
-      if (k != lane_index && top_frame(slot, k) == first_frame_of(slot, k)) return first_frame_of(slot, k);
+      if (k == lane_index || top_frame(slot, k) != first_frame_of(slot, k)) continue;
+      slot.interrupted[k].store_relaxed(0);
+      return first_frame_of(slot, k);
     }
   }
   return nullptr;
@@ -284,7 +287,8 @@ inline claim claim_frame(caller from, call_site& site, uint64_t stack_pointer) {
   bool is_in_use = !is_full || at->start_ticks.load_relaxed() != frame_busy;
   // The next free frame is not free: an end (or a point) was interrupted on it. Either this is a handler above it, or a
   // handler has jumped out of it for good. A handler runs deeper in the stack than the code that it interrupted.
-  if (is_in_use && is_left(depth_of(*at), stack_pointer, alternate_stack())) {
+  // But a region that a coroutine began deeper in the stack may be ending above: within a handler that tells nothing.
+  if (is_in_use && is_left(depth_of(*at), stack_pointer, alternate_stack()) && !is_in_handler_of(stack_pointer, at)) {
     slot.recount[lane_index].store_relaxed(1);
     at->start_ticks.store_relaxed(is_full ? frame_busy : 0);
     if (!is_full) return {at, word};
