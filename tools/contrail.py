@@ -1730,6 +1730,13 @@ def settled(fd: int, sb: Any, size: int) -> bytes:
             if before[frame:frame + FRAME_PAYLOAD_OFFSET] != after[frame:frame + FRAME_PAYLOAD_OFFSET]:
                 slot[frame:frame + FRAME_BYTES] = bytes(FRAME_BYTES)  # it began or ended meanwhile
 
+    spans = range(sb.spans_offset, sb.spans_offset + sb.span_count * SPAN.size, SPAN.size)
+    if not SUPERBLOCK_BYTES <= spans.start <= spans.stop <= chunks:
+        spans = range(0)
+    began = {at: words(at, 1)[0] for at in spans}
+    open_spans = {at: copy(at, SPAN.size) for at, state in began.items() if state & 3 > 1}
+    still = {at: words(at, 1)[0] for at in open_spans}
+
     content, batch = bytearray(), 16
     held: List[int] = []
     for first in range(0, sb.chunk_count, batch):
@@ -1754,6 +1761,10 @@ def settled(fd: int, sb: Any, size: int) -> bytes:
     image[slots:slots + sb.slot_count * SLOT_BYTES] = bytes(sb.slot_count * SLOT_BYTES)
     for at, slot in used.items():
         image[at:at + SLOT_BYTES] = slot
+    image[spans.start:spans.stop] = bytes(len(spans) * SPAN.size)
+    for at, span in open_spans.items():
+        if still[at] & 3 > 1 and still[at] >> 2 == began[at] >> 2:  # else another one began there meanwhile
+            image[at:at + SPAN.size] = span
     struct.pack_into(f"<{len(held)}Q", image, states, *held)
     return bytes(image)
 
