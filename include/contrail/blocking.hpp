@@ -16,7 +16,13 @@
 #include <mutex>
 #include <shared_mutex>
 
-CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace contrail {
+// The locks are other types where nothing records: translation units that share one must agree.
+#if CONTRAIL_DETAIL_ENABLED
+inline namespace v0 {
+#else
+inline namespace disabled_v0 {
+#endif
 namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 #if CONTRAIL_DETAIL_ENABLED
@@ -48,6 +54,7 @@ class lock_holder {
 struct lock_holder {
   void set() noexcept {}
   void clear() noexcept {}
+  uint32_t tid() const noexcept { return 0; }
 };
 
 #endif
@@ -193,6 +200,7 @@ class [[gnu::visibility("hidden")]] condition_variable {
   const char* name_;
 };
 
-CONTRAIL_DETAIL_NAMESPACE_END
+}  // inline namespace
+}  // namespace contrail
 
 #endif

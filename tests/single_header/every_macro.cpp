@@ -53,6 +53,18 @@ int trade(const char* customer) {
   TRACE_EMIT(parcel{250});
 #endif
   TRACE_LOG("sold {} for {}", 2, 10.5);
+  TRACE_TASK(task, "task", "n", 1);
+  TRACE_TASK_OF(child, task, "child", "text", customer);
+  contrail::task_scope current(child.context());
+  const contrail::flow arrow = contrail::flow::begin();
+  { TRACE_BLOCKED(io, "blocked", "to", arrow.out()); }
+  TRACE_INSTANT("arrives", "from", arrow.in());
+  TRACE_ASYNC(async, "async");
+  TRACE_FRAME("frame");
+  TRACE_COUNTER("series", "one", 1, "two", 2.5);
+  task.end();
+  child = contrail::task();
+  async.end();
   till().open();
   const auto in_lambda = [](int n) {
     TRACE_REGION("lambda");
@@ -75,6 +87,11 @@ void long_names() {
   CONTRAIL_EMIT(order{3, 1, currency::euro});
   CONTRAIL_LOG("long log");
   CONTRAIL_THREAD_NAME("long name");
+  CONTRAIL_TASK(task, "long task");
+  CONTRAIL_TASK_OF(other, task, "long task too");
+  CONTRAIL_ASYNC(async, "long async");
+  CONTRAIL_BLOCKED(sync, "long blocked");
+  CONTRAIL_FRAME("long frame");
 }
 }  // namespace shop
 

@@ -21,7 +21,8 @@ SKIPPED = 77
 
 NAMES = ["trade", "two on", "one line", "with object", "known later", "instant", "queue", "shop::order", "lambda",
          "square", "twice", "long region", "long scope", "long variable", "long instant", "long counter",
-         "elsewhere::point"]  # fmt: skip
+         "elsewhere::point", "task", "child", "blocked", "arrives", "async", "series", "long task", "long task too",
+         "long async", "long blocked"]  # fmt: skip
 
 # case -> flags, sources, names expected in the dump (None: no dump is made)
 CASES: dict[str, tuple[list[str], list[str], list[str] | None]] = {

@@ -18,6 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 INCLUDE = ROOT / "include"
 OUTPUT = ROOT / "single_include" / "contrail.hpp"
+OPT_INS_EVERYWHERE = {"CONTRAIL_WITH_READER": "contrail/reader.hpp", "CONTRAIL_WITH_BLOCKING": "contrail/blocking.hpp"}
 OPT_INS = {"CONTRAIL_WITH_PFR": "contrail/pfr.hpp", "CONTRAIL_WITH_FMT": "contrail/fmt.hpp"}
 
 SPDX = "// SPDX-License-Identifier: MIT"
@@ -91,9 +92,10 @@ def amalgamate() -> str:
         one.expand(header)
         one.add("#endif")
     one.add("#endif")
-    one.add("#ifdef CONTRAIL_WITH_READER")  # where nothing is recorded too
-    one.expand("contrail/reader.hpp")
-    one.add("#endif")
+    for switch, header in OPT_INS_EVERYWHERE.items():  # where nothing is recorded too
+        one.add(f"#ifdef {switch}")
+        one.expand(header)
+        one.add("#endif")
     return one.result()
 
 

@@ -63,6 +63,7 @@ short_macros
 contrail
 pfr
 fmt
+blocking
 detail/reader_bytes
 detail/reader_clock
 detail/reader_records
@@ -73,7 +74,7 @@ reader
 """.split()
 
 # The only includers of C++ headers; all others live in every translation unit of their users.
-MAY_INCLUDE_CXX = {"pfr", "fmt", "reader"} | {name for name in LAYERS if name.startswith("detail/reader_")}
+MAY_INCLUDE_CXX = {"pfr", "fmt", "reader", "blocking"} | {name for name in LAYERS if name.startswith("detail/reader_")}
 
 INCLUDE_LINE = re.compile(r'^\s*#\s*include\s+(["<])([^">]+)[">]')
 
