@@ -11,6 +11,12 @@
 #ifndef CONTRAIL_ENV_HPP
 #define CONTRAIL_ENV_HPP
 
+#include "contrail/contrail.hpp"
+
+#if CONTRAIL_DETAIL_ENABLED && defined(CONTRAIL_MACROS_ONLY)
+#error "contrail/env.hpp needs all of contrail: leave out CONTRAIL_MACROS_ONLY in this translation unit."
+#endif
+
 #include "contrail/detail/start_text.hpp"
 
 #if CONTRAIL_DETAIL_ENABLED
@@ -103,7 +109,7 @@ bool start_from_environment(process_state& process, const options& defaults) {
     char line[sizeof(error) + 64];
     text_writer writer(line, sizeof line);
     writer.add("contrail: in the environment variable CONTRAIL: ").add(failed.message()).add('\n');
-    const pipe_signal_hold no_death_by_a_pipe;
+    const write_signal_hold no_death_by_writing;
     write_all(STDERR_FILENO, line, writer.size());
   }
   return process.recording.load_relaxed() != 0;
