@@ -66,7 +66,8 @@ SUPERBLOCK = Layout(
     host="64s", next_ticket="Q", next_id="Q", arena_used="Q", attached="Q", attached_slots="Q", dropped="8Q",
     overwritten_ticks="Q", next_span="Q", next_flow="Q",
     dump="4Q", window_ns="Q", cutoff_ticks="Q", dump_sequence="I", dump_signal="I", dump_tid="I", reserved0="I",
-    storage="I", ended="I", end="4Q", crash="64s", spans_offset="Q", span_bytes="I", span_count="I", seed="2Q")
+    storage="I", ended="I", end="4Q", crash="64s", trigger_ticks="Q", trigger="120s", spans_offset="Q", span_bytes="I",
+    span_count="I", seed="2Q")
 CRASH = Layout(cause="I", signal="I", code="i", tid="I", address="Q", sender="I", reserved="I", thread="32s")
 SLOT = Layout(state="Q", tid_index="2I", owner_object="Q", attach_ticks="Q", name_version="Q", name="32s")
 LANE = Layout(cursor="Q", deadline="Q", epoch_base="Q", chunk="Q", extra_words="Q", words_before="Q",
@@ -1077,6 +1078,12 @@ def crash_of(trace: Trace) -> Optional[Crash]:
     return Crash(trace) if trace.image.crash.cause in (BY_SIGNAL, BY_TERMINATE) else None
 
 
+def trigger_of(trace: Trace) -> Optional[str]:
+    """What made the recorder dump by itself."""
+    sb = trace.image.sb
+    return text(c_string(sb.trigger)) if trace.image.is_dump and sb.trigger_ticks else None
+
+
 # ---- Chrome trace JSON -----------------------------------------------------------------------------------------
 
 BLOCK, BLOCK_BYTES = 20_000, 1 << 24  # slices made at a time, and their names; this bounds the memory for their text
@@ -1096,7 +1103,9 @@ class Writer:
         self.trace, self.data, self.sources = trace, trace.image.data, sources
         self.bindings, self.with_arguments = trace.image.bindings, arguments
         self.pid = trace.image.sb.pid or 1
-        self.crash = crash_of(trace)
+        self.crash, self.trigger = crash_of(trace), trigger_of(trace)
+        tids = sorted((t.system_tid != self.pid, t.tid) for t in trace.tracks)
+        self.trigger_tid = tids[0][1] if tids else self.pid  # the main thread's track, if there is one
         self.async_id = 0
         self.counters: List[Tuple[int, Track, int, str]] = []
         self.marks: Dict[Tuple[str, str], List[Tuple[int, int, Track]]] = defaultdict(list)  # of frames
@@ -1147,6 +1156,8 @@ class Writer:
                      (track.tid, "thread_sort_index", {"sort_index": order})]
         if self.crash and self.crash.is_stranger:
             rows.append((self.crash.tid, "thread_name", {"name": self.crash.thread}))
+        if self.trigger is not None and not self.trace.tracks:
+            rows.append((self.trigger_tid, "thread_name", {"name": "trigger"}))
         return ",\n".join(f'{{"ph":"M","pid":{self.pid},"tid":{tid or self.pid},"name":"{name}","args":{quote(args)}}}'
                           for tid, name, args in rows)
 
@@ -1307,6 +1318,11 @@ class Writer:
             details = f',"args":{{{details}}}' if details and self.with_arguments else ""
             out.write(f',\n{{"ph":"i","pid":{self.pid},"tid":{self.crash.tid},"cat":"contrail","name":'
                       f'{quote("crashed: " + self.crash.what)},"s":"t","ts":{time}{details}}}'.encode("ascii"))
+        if self.trigger is not None:
+            fired = self.ns(self.trace.image.sb.trigger_ticks)
+            time = microseconds(max(0, min(fired, self.ns(self.trace.now))))
+            out.write(f',\n{{"ph":"i","pid":{self.pid},"tid":{self.trigger_tid},"cat":"contrail","name":'
+                      f'{quote("trigger: " + self.trigger)},"s":"g","ts":{time}}}'.encode("ascii"))
         self.counters.sort(key=itemgetter(0))  # chrome://tracing takes their order from the file
         for _, track, id, rest in self.counters:
             out.write(f'{self.head("C", track, id)}{rest}'.encode("ascii"))
@@ -1394,6 +1410,8 @@ class TextWriter:
         if crash.cause:
             yield (f"crash {crash.cause} {crash.signal} {crash.code} {crash.tid} {crash.address} {crash.sender}"
                    f" {quoted(c_string(crash.thread))}\n")
+        if image.is_dump and sb.trigger_ticks:
+            yield f"trigger {sb.trigger_ticks} {quoted(c_string(sb.trigger))}\n"
         yield f"holds {len(trace.tracks)} threads of {sb.attached}, {len(image.chunks)} chunks\n"
         yield (f"time {self.moment(image.clock.realtime(self.zero))} {max(0, self.ns(trace.newest))}"
                f" {self.ns(trace.now)}\n")
@@ -1475,7 +1493,7 @@ def ending(image: Image) -> str:
 
 
 def metadata_of(trace: Trace) -> Dict[str, Any]:
-    image, sb, crash = trace.image, trace.image.sb, crash_of(trace)
+    image, sb, crash, fired = trace.image, trace.image.sb, crash_of(trace), trigger_of(trace)
     zero = image.clock.realtime(trace.first)
     return {
         "recorder": "contrail", "format": f"{sb.version_major}.{sb.version_minor}",
@@ -1483,6 +1501,7 @@ def metadata_of(trace: Trace) -> Dict[str, Any]:
         "clock": CLOCKS.get(sb.source, f"source {sb.source}"), "recording started": utc(sb.start[2]),
         "dumped": utc(sb.dump[2]) if image.is_dump else f"never: this is a live image{ending(image)}",
         **({"crashed": f"{crash.what} ({crash.where})"} if crash else {}),
+        **({"trigger": fired} if fired is not None else {}),
         "time zero": utc(zero), "time zero, unix ns": str(zero),
         "losses": {why: count if count <= 2**53 else str(count) for why, count in losses_of(trace).items()},
         "warnings": image.warnings, "notes": image.notes,
@@ -1542,6 +1561,7 @@ def info_text(trace: Trace, size: int) -> str:
         f"recording  since {about['recording started']}",
         f"dumped     {about['dumped']}{how}",
         *([f"crashed    {crash.what} ({crash.where})"] if crash else []),
+        *([f"trigger    {printable(about['trigger'])}"] if "trigger" in about else []),
         f"clock      {about['clock']}, {image.clock.hz / 1e6:.6g} ticks per us",
         f"window     {brief(max(0, ns(trace.newest) - trace.first))} covered, "
         f"{brief(sb.window_ns) if sb.window_ns else 'all'} asked for",

@@ -45,7 +45,7 @@ SUPERBLOCK = {  # member: where it is, its struct code
     "scratch_offset": (120, "Q"), "scratch_bytes": (128, "Q"), "pid": (136, "I"), "lane_count": (140, "I"),
     "frame_bytes": (144, "I"), "frame_count": (148, "I"), "tick_hz": (168, "Q"), "start": (176, "4Q"),
     "dump": (688, "4Q"), "window_ns": (720, "Q"), "cutoff_ticks": (728, "Q"),
-    "ended": (756, "I"), "spans_offset": (856, "Q"), "span_bytes": (864, "I"), "span_count": (868, "I")}
+    "ended": (756, "I"), "spans_offset": (984, "Q"), "span_bytes": (992, "I"), "span_count": (996, "I")}
 ONLY_IN_DUMPS, IN_BOTH = 688, 792  # where these parts of the superblock begin; between them one only in live images
 FIXED = {"superblock_bytes": SUPERBLOCK_BYTES, "slot_bytes": SLOT_BYTES, "chunk_bytes": CHUNK_BYTES,
          "lane_count": LANE_COUNT, "frame_bytes": FRAME_BYTES, "frame_count": FRAME_COUNT}

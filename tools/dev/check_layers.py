@@ -61,6 +61,12 @@ flight_recorder
 disabled
 short_macros
 contrail
+detail/start_text
+env
+detail/kept_dumps
+detail/watch
+trigger
+http
 pfr
 fmt
 blocking
@@ -74,7 +80,7 @@ reader
 """.split()
 
 # The only includers of C++ headers; all others live in every translation unit of their users.
-MAY_INCLUDE_CXX = {"pfr", "fmt", "reader", "blocking"} | {name for name in LAYERS if name.startswith("detail/reader_")}
+MAY_INCLUDE_CXX = {"pfr", "fmt", "reader", "blocking", "http"} | {name for name in LAYERS if name.startswith("detail/reader_")}
 
 INCLUDE_LINE = re.compile(r'^\s*#\s*include\s+(["<])([^">]+)[">]')
 

@@ -402,16 +402,19 @@ struct superblock {
   clock_anchor end;        ///< when it ended; filled in before `ended` is
   // 792
   crash_note crash;
-  // 856
+  // 856: only in dumps that a trigger made
+  uint64_t trigger_ticks;  ///< when it fired; 0: no trigger made this dump
+  char trigger[120];       ///< what fired, a sentence; zero padded
+  // 984
   uint64_t spans_offset;
   uint32_t span_bytes;
   uint32_t span_count;
-  uint64_t seed[2];  ///< random; ids of traces, tasks and flows are made of it
-  uint8_t reserved[4096 - 888];
+  uint64_t seed[2];  ///< live: random; ids of traces, tasks and flows are made of it
+  uint8_t reserved[4096 - 1016];
 };
 static_assert(sizeof(superblock) == 4096 && __builtin_offsetof(superblock, pid) == 136 &&
               __builtin_offsetof(superblock, next_ticket) == 560 && __builtin_offsetof(superblock, dump) == 688 &&
-              __builtin_offsetof(superblock, reserved) == 888);
+              __builtin_offsetof(superblock, spans_offset) == 984 && __builtin_offsetof(superblock, reserved) == 1016);
 
 }  // namespace detail
 CONTRAIL_DETAIL_NAMESPACE_END
