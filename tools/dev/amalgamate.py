@@ -91,6 +91,9 @@ def amalgamate() -> str:
         one.expand(header)
         one.add("#endif")
     one.add("#endif")
+    one.add("#ifdef CONTRAIL_WITH_SESSION")  # where nothing is recorded its names stand for nothing
+    one.expand("contrail/session.hpp")
+    one.add("#endif")
     one.add("#ifdef CONTRAIL_WITH_READER")  # where nothing is recorded too
     one.expand("contrail/reader.hpp")
     one.add("#endif")

@@ -42,6 +42,7 @@ detail/filter
 detail/binding
 detail/thread_id
 detail/crash_stack
+detail/session_marks
 detail/pool
 detail/lane
 detail/threads
@@ -59,6 +60,11 @@ short_macros
 contrail
 pfr
 fmt
+detail/session_copy
+detail/session_sink
+detail/session_thread
+detail/session_start
+session
 detail/reader_bytes
 detail/reader_clock
 detail/reader_records

@@ -8,7 +8,7 @@
 #ifndef CONTRAIL_DETAIL_POOL_HPP
 #define CONTRAIL_DETAIL_POOL_HPP
 
-#include "contrail/detail/process.hpp"
+#include "contrail/detail/session_marks.hpp"
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail CONTRAIL_DETAIL_HIDDEN {
@@ -70,6 +70,12 @@ inline chunk* take_chunk(image_view& image, bool keep_floor, atomic_word& taking
     // A thread that was preempted here for a whole round would otherwise put an old ticket over a newer one.
     if (ticket_of(found) >= ticket) continue;
     if (keep_floor && state_of(found) == chunk_state::sealed && is_floored(image, candidate)) continue;
+    // Acquire, after the state: a session that began before this chunk was sealed is seen.
+    session_marks* const sessions = state_of(found) == chunk_state::sealed ? first_session(image) : nullptr;
+    if (sessions != nullptr &&
+        is_held_back(sessions, index, ticket_of(found), candidate.sealed_ticks.load_relaxed())) {
+      continue;
+    }
     taking.store_relaxed(ticket);
     // Before the exchange, so that nothing can come in between: too much said is better than too little.
     if (state_of(found) == chunk_state::sealed) note_overwritten(super, candidate.sealed_ticks.load_relaxed());
@@ -78,6 +84,10 @@ inline chunk* take_chunk(image_view& image, bool keep_floor, atomic_word& taking
     // acquire fence: this fence pairs with that one.
     __atomic_thread_fence(__ATOMIC_RELEASE);
     candidate.ticket.store_relaxed(0);
+    if (sessions != nullptr) {
+      const uint64_t records = extent_records(candidate.extent.load_relaxed());
+      count_recycled(sessions, index, ticket_of(found), candidate.sealed_ticks.load_relaxed(), records);
+    }
     header(candidate);
     candidate.extent.store_relaxed(0);
     candidate.sealed_ticks.store_relaxed(0);

@@ -21,7 +21,7 @@ namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 /// Of the structures in this header and in image.hpp, which all objects of a process share. Objects with another
 /// number do not join.
-inline constexpr uint64_t layout_version = 2;
+inline constexpr uint64_t layout_version = 3;
 
 /// A call site's cached word, less its object's epoch, is its site word (id and tag, 18 bits) while it is bound and on;
 /// else it is negative: site_off while it is known to be off, site_slow where every record goes the slow way, less in a
@@ -60,6 +60,7 @@ struct image_view {
   atomic_word slot_hand;  ///< where the next attach begins to look
   atomic_word no_slot_until;   ///< ticks before which looking for a slot again is pointless
   atomic_word no_chunk_until;  ///< the same for chunks
+  atomic_word sessions;   ///< session_marks* of session_marks.hpp: who wants to be told of chunks that are recycled
 };
 
 inline constexpr size_t filter_bytes = 256;

@@ -270,6 +270,9 @@ inline void retire_image(image_view& image) {
       at.start_ticks.compare_exchange(free, frame_busy);
     }
   }
+  for (session_marks* session = first_session(image); session != nullptr; session = session->next) {
+    if (session->in_use.load_acquire() != 0) return;  // it still copies what was recorded until now
+  }
   madvise(image.chunks, image.chunk_count * chunk_bytes, MADV_DONTNEED);
 }
 
