@@ -14310,7 +14310,7 @@ class session {
 #endif
 #ifdef CONTRAIL_WITH_READER
 // ==== contrail/reader.hpp ===========================================================================================
-// Opt-in: reads what contrail recorded, a dump or the image file of a process that runs or was killed, in C++. It needs
+// Opt-in: reads what contrail recorded, a dump, a stream, or the image file of a process that runs or was killed, in C++. It needs
 // no recorder, and g++ or clang for a 64-bit machine, whichever recorded. The input may be damaged or hostile: what can
 // be read is, warnings() says what could not, and memory is bounded by the input's size. No function throws but for want
 // of memory.
@@ -14332,7 +14332,7 @@ class session {
 #define CONTRAIL_DETAIL_READER_THREADS_HPP
 
 // ==== contrail/detail/reader_image.hpp ==============================================================================
-// A dump or a live image as its parts: superblock, thread slots, bindings, and which chunks hold what. The order of the
+// A dump, a stream or a live image as its parts: superblock, thread slots, bindings, and which chunks hold what. The order of the
 // checks is that of tools/contrail.py, so that both say the same of a damaged input.
 #ifndef CONTRAIL_DETAIL_READER_IMAGE_HPP
 #define CONTRAIL_DETAIL_READER_IMAGE_HPP
@@ -15565,6 +15565,135 @@ inline bool decode_chunk(const untrusted_bytes& data, const reader_chunk& chunk,
 CONTRAIL_DETAIL_NAMESPACE_END
 
 #endif
+// ==== contrail/detail/reader_stream.hpp =============================================================================
+// A session's stream as its parts, up to the last whole block: bindings, thread slots, and chunks put together from their
+// pieces.
+#ifndef CONTRAIL_DETAIL_READER_STREAM_HPP
+#define CONTRAIL_DETAIL_READER_STREAM_HPP
+
+#include <array>
+#include <map>
+#include <vector>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+namespace reading {
+
+class stream_parts {
+ public:
+  struct place {
+    uint64_t at, end;
+  };
+  /// What one slot held last, and one that nobody has any more.
+  struct slot {
+    place where;
+    std::array<uint64_t, lane_count> dropped_before;  ///< by lane, when the session began
+    bool is_left;
+  };
+  using writer = std::pair<uint32_t, uint32_t>;  ///< a slot's index and generation
+
+  explicit stream_parts(const untrusted_bytes& data) : data_(data) {
+    uint64_t at = sizeof(superblock);
+    while (!has_end && data.has(at, sizeof(stream_block))) {
+      const uint32_t kind = data.u32(at + offsetof(stream_block, type));
+      const uint32_t begin = data.u32(at + offsetof(stream_block, begin));
+      const uint64_t size = data.u64(at + offsetof(stream_block, bytes));
+      at += sizeof(stream_block);
+      if (size % 8 != 0 || !data.has(at, size)) break;
+      take(static_cast<block_type>(kind), {at, at + size}, begin);
+      at += size;
+    }
+  }
+
+  /// The input, and behind it the chunks that are spread over several blocks. `chunks` says afterwards where each is.
+  std::string assemble() {
+    std::string all(data_.view(0, data_.size()));
+    for (auto& [ticket, pieces] : pieces_) {
+      place made = pieces.back();
+      if (pieces.size() > 1) {
+        made.at = all.size();
+        all += data_.view(pieces.back().at, chunk_header_bytes);
+        for (const place& piece : pieces) {
+          const uint64_t words = piece.at + chunk_header_bytes;
+          all += data_.view(words, piece.end - words);
+        }
+        made.end = all.size();
+      }
+      chunks.push_back(made);
+    }
+    return all;
+  }
+
+  std::vector<place> bindings;
+  std::map<uint32_t, slot> slots;  ///< by index
+  std::map<writer, std::string_view> names;
+  std::vector<place> chunks;  ///< by ticket
+  uint64_t state_at = 0;      ///< of the last one; 0: there is none
+  bool has_end = false;
+  uint64_t damaged = 0;
+
+ private:
+  void take(block_type kind, place where, uint32_t begin) {
+    const uint64_t size = where.end - where.at;
+    if (kind == block_type::binding) {
+      bindings.push_back(where);
+    } else if (kind == block_type::slot && size >= offsetof(thread_slot, frames)) {
+      take_slot(where);
+    } else if (kind == block_type::chunk) {
+      damaged += !take_piece(where, begin);
+    } else if (kind == block_type::state || kind == block_type::end) {
+      if (size >= sizeof(stream_state)) state_at = where.at;
+      has_end = kind == block_type::end;
+    }
+  }
+
+  void take_slot(place where) {
+    const uint64_t state = data_.u64(where.at + offsetof(thread_slot, state));
+    const uint32_t index = data_.u32(where.at + offsetof(thread_slot, tid_index) + 4);
+    const uint64_t name_version = data_.u64(where.at + offsetof(thread_slot, name_version));
+    const auto name = data_.c_string(where.at + offsetof(thread_slot, name), thread_name_bytes);
+    if (name_version != 0 && name_version % 2 == 0 && !name.empty() && state >> 40 == 0) {
+      names[{index, static_cast<uint32_t>(state >> 8)}] = name;
+    }
+    if (state_at == 0) {
+      for (unsigned i = 0; i < lane_count; ++i) before_[{index, state >> 8}][i] = dropped_at(where, i);
+    }
+    const auto before = before_.find({index, state >> 8});
+    const auto found = slots.find(index);
+    if ((state & 0xff) != 0) {
+      slots[index] = {where, before == before_.end() ? std::array<uint64_t, lane_count>{} : before->second, false};
+    } else if (found != slots.end()) {
+      found->second.is_left = true;
+    }
+  }
+  uint64_t dropped_at(place where, unsigned lane_index) const {
+    return data_.u64(where.at + offsetof(thread_slot, lanes) + lane_index * sizeof(lane) + offsetof(lane, dropped));
+  }
+
+  /// False for one that does not begin where the one before ended.
+  bool take_piece(place where, uint32_t begin) {
+    if (where.end - where.at < chunk_header_bytes) return false;
+    const uint64_t ticket = data_.u64(where.at + offsetof(chunk, ticket));
+    const uint32_t extent = data_.u32(where.at + offsetof(chunk, extent));
+    const auto found = pieces_.find(ticket);
+    const uint64_t filled =
+        found == pieces_.end() ? uint64_t{chunk_header_bytes} : data_.u32(found->second.back().at + offsetof(chunk, extent));
+    const uint64_t words_end = begin + (where.end - where.at - chunk_header_bytes);
+    if (ticket == 0 || begin != filled || words_end != extent || extent > chunk_bytes) return false;
+    pieces_[ticket].push_back(where);
+    return true;
+  }
+
+  untrusted_bytes data_;
+  std::map<uint64_t, std::vector<place>> pieces_;
+  std::map<std::pair<uint32_t, uint64_t>, std::array<uint64_t, lane_count>> before_;
+};
+
+}  // namespace reading
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail CONTRAIL_DETAIL_HIDDEN {
@@ -15572,6 +15701,8 @@ namespace reading {
 
 struct reader_slot {
   uint64_t at;  ///< in the input
+  uint64_t frames_at, frames, frame_step;
+  std::array<uint64_t, lane_count> dropped_before;  ///< of a stream: by lane, when the session began
   uint64_t generation, attach_ticks;
   uint32_t tid, index;
   std::string_view name;
@@ -15579,12 +15710,15 @@ struct reader_slot {
 
 class reader_image {
  public:
-  explicit reader_image(const untrusted_bytes& data) : data_(data) {
+  explicit reader_image(const untrusted_bytes& data) : data_(data), input_bytes_(data.size()) {
     if (!read_superblock()) return;
+    if (is_stream_) read_stream();
     cut_ = std::max(start().ticks, is_dump_ ? in_superblock(offsetof(superblock, cutoff_ticks)) : 0);
-    read_slots();
-    read_chunks();
-    read_bindings();
+    if (!is_stream_) {
+      read_slots();
+      read_chunks();
+      read_bindings();
+    }
     make_clock();
     const uint64_t hour = 3600 * tick_hz_;
     // No record can be much younger than the newest clock reading; a damaged time would stretch the whole trace.
@@ -15593,7 +15727,10 @@ class reader_image {
 
   const untrusted_bytes& data() const { return data_; }
   const std::string& reason() const { return reason_; }  ///< empty if it can be read
-  bool is_dump() const { return is_dump_; }
+  uint64_t input_bytes() const { return input_bytes_; }
+  bool is_dump() const { return is_dump_; }      ///< or a stream
+  bool is_stream() const { return is_stream_; }
+  uint64_t lost() const { return lost_; }        ///< of a stream: records that the session counted as lost
   uint64_t tick_hz() const { return tick_hz_; }
   uint64_t cut() const { return cut_; }
   uint64_t torn() const { return torn_; }
@@ -15622,8 +15759,8 @@ class reader_image {
   /// The regions of a slot that were open, the outer first.
   std::vector<reader_record> open_regions(const reader_slot& slot) const {
     std::vector<reader_record> found;
-    for (unsigned i = 0; i < frame_count; ++i) {
-      const uint64_t at = slot.at + offsetof(thread_slot, frames) + i * sizeof(frame);
+    for (uint64_t i = 0; i < slot.frames; ++i) {
+      const uint64_t at = slot.frames_at + i * slot.frame_step;
       const uint64_t word = data_.u64(at + offsetof(frame, word)), start = data_.u64(at + offsetof(frame, start_ticks));
       const uint64_t site = (start << duration_shift) - word;
       if (word == 0 || (site & 3) == 0 || site > site_word_mask) continue;
@@ -15644,7 +15781,11 @@ class reader_image {
 
   bool read_superblock();
   void read_slots();
+  reader_slot slot_at(uint64_t at) const;
+  void index_slots();
   void read_chunks();
+  reader_chunk chunk_at(uint64_t at) const;
+  void read_stream();
   uint64_t open_end(uint64_t at) const;
   void read_bindings();
   bool read_binding_at(uint64_t at, uint64_t limit);
@@ -15664,6 +15805,7 @@ class reader_image {
   void make_clock() {
     std::vector<clock_anchor> anchors{start(), data_.anchor(offsetof(superblock, ready))};
     if (is_dump_) anchors.push_back(dump());
+    if (is_stream_) anchors.push_back(session_start_);
     if (end_of_dump_at_ != 0) anchors.push_back(data_.anchor(end_of_dump_at_ + offsetof(end_of_dump, anchor)));
     reader_records found;
     for (const reader_chunk& chunk : chunks_) {
@@ -15686,8 +15828,12 @@ class reader_image {
   }
 
   untrusted_bytes data_;
+  uint64_t input_bytes_;
+  std::string assembled_;  ///< of a stream: data_
   std::string reason_;
-  bool is_dump_ = false;
+  bool is_dump_ = false, is_stream_ = false;
+  uint64_t lost_ = 0;
+  clock_anchor session_start_{};
   uint64_t tick_hz_ = 0, cut_ = 0, latest_ = 0, torn_ = 0;
   std::vector<reader_slot> slots_;
   std::vector<uint32_t> slot_by_index_;  ///< order in slots_ by (index, order)
@@ -15714,11 +15860,13 @@ inline bool reader_image::read_superblock() {
     reason_ = "it is truncated: " + std::to_string(data_.size()) + " bytes do not hold the first " +
               std::to_string(sizeof(superblock));
   } else if (const uint32_t kind = data_.u32(offsetof(superblock, kind));
-             kind != static_cast<uint32_t>(image_kind::live) && kind != static_cast<uint32_t>(image_kind::dump)) {
-    reason_ = "it is damaged: its kind is " + std::to_string(kind) + ", neither a live image nor a dump";
+             kind < static_cast<uint32_t>(image_kind::live) || kind > static_cast<uint32_t>(image_kind::stream)) {
+    reason_ = "it is damaged, or newer than this reader: its kind is " + std::to_string(kind) +
+              ", neither a live image nor a dump nor a stream";
   }
   if (!reason_.empty()) return false;
-  is_dump_ = data_.u32(offsetof(superblock, kind)) == static_cast<uint32_t>(image_kind::dump);
+  is_dump_ = data_.u32(offsetof(superblock, kind)) != static_cast<uint32_t>(image_kind::live);
+  is_stream_ = data_.u32(offsetof(superblock, kind)) == static_cast<uint32_t>(image_kind::stream);
 
   const struct {
     const char* name;
@@ -15744,21 +15892,26 @@ inline bool reader_image::read_superblock() {
   return true;
 }
 
+/// A slot as dumps and live images have it.
+inline reader_slot reader_image::slot_at(uint64_t at) const {
+  const uint64_t state = data_.u64(at + offsetof(thread_slot, state));
+  const uint64_t name_version = data_.u64(at + offsetof(thread_slot, name_version));
+  const uint64_t tid_index = at + offsetof(thread_slot, tid_index);
+  reader_slot slot{at, at + offsetof(thread_slot, frames), frame_count, sizeof(frame), {}, state >> 8,
+                   data_.u64(at + offsetof(thread_slot, attach_ticks)), data_.u32(tid_index), data_.u32(tid_index + 4),
+                   {}};
+  if (name_version != 0 && name_version % 2 == 0) {
+    slot.name = data_.c_string(at + offsetof(thread_slot, name), thread_name_bytes);
+  }
+  return slot;
+}
+
 inline void reader_image::read_slots() {
   const entries all = fitting("thread slots", data_.u64(offsetof(superblock, slots_offset)),
                               data_.u32(offsetof(superblock, slot_count)), sizeof(thread_slot));
   std::vector<reader_slot> found;
   for (uint64_t at = all.at; at < all.end(); at += all.size) {
-    const uint64_t state = data_.u64(at + offsetof(thread_slot, state));
-    if ((state & 0xff) == 0) continue;
-    const uint64_t name_version = data_.u64(at + offsetof(thread_slot, name_version));
-    const uint64_t tid_index = at + offsetof(thread_slot, tid_index);
-    reader_slot slot{at, state >> 8, data_.u64(at + offsetof(thread_slot, attach_ticks)), data_.u32(tid_index),
-                     data_.u32(tid_index + 4), {}};
-    if (name_version != 0 && name_version % 2 == 0) {
-      slot.name = data_.c_string(at + offsetof(thread_slot, name), thread_name_bytes);
-    }
-    found.push_back(slot);
+    if ((data_.u64(at + offsetof(thread_slot, state)) & 0xff) != 0) found.push_back(slot_at(at));
   }
   // Of several slots with one index, which only damage brings about, the last one holds, in the first one's place.
   std::vector<uint32_t> order;
@@ -15775,6 +15928,10 @@ inline void reader_image::read_slots() {
   for (size_t i = 0; i < found.size(); ++i) {
     if (is_first[i]) slots_.push_back(found[i]);
   }
+  index_slots();
+}
+
+inline void reader_image::index_slots() {
   for (uint32_t i = 0; i < slots_.size(); ++i) slot_by_index_.push_back(i);
   std::sort(slot_by_index_.begin(), slot_by_index_.end(),
             [&](uint32_t a, uint32_t b) { return slots_[a].index < slots_[b].index; });
@@ -15796,6 +15953,15 @@ inline uint64_t reader_image::open_end(uint64_t at) const {
   return end >= chunk_header_bytes && end <= chunk_bytes ? end : 0;
 }
 
+/// A chunk's header, whose words are from there on.
+inline reader_chunk reader_image::chunk_at(uint64_t at) const {
+  return {at, 0, data_.u64(at + offsetof(chunk, ticket)), data_.u64(at + offsetof(chunk, records_before)),
+          data_.u64(at + offsetof(chunk, epoch_base)), data_.u64(at + offsetof(chunk, sealed_ticks)),
+          data_.u32(at + offsetof(chunk, writer) + 4), data_.u32(at + offsetof(chunk, writer)),
+          data_.u32(at + offsetof(chunk, tid_lane)), data_.u32(at + offsetof(chunk, tid_lane) + 4),
+          data_.anchor(at + offsetof(chunk, anchor)), data_.c_string(at + offsetof(chunk, thread_name), thread_name_bytes)};
+}
+
 /// In the order of their tickets.
 inline void reader_image::read_chunks() {
   const uint64_t count = data_.u32(offsetof(superblock, chunk_count));
@@ -15809,12 +15975,8 @@ inline void reader_image::read_chunks() {
     told = ++all.count;  // of the next chunk the beginning is there
   }
   for (uint64_t i = 0; i < told; ++i) {
-    const uint64_t at = all.at + i * chunk_bytes, anchor_at = at + offsetof(chunk, anchor);
-    reader_chunk found{at, 0, data_.u64(at + offsetof(chunk, ticket)), data_.u64(at + offsetof(chunk, records_before)),
-                       data_.u64(at + offsetof(chunk, epoch_base)), data_.u64(at + offsetof(chunk, sealed_ticks)),
-                       data_.u32(at + offsetof(chunk, writer) + 4), data_.u32(at + offsetof(chunk, writer)),
-                       data_.u32(at + offsetof(chunk, tid_lane)), data_.u32(at + offsetof(chunk, tid_lane) + 4),
-                       data_.anchor(anchor_at), data_.c_string(at + offsetof(chunk, thread_name), thread_name_bytes)};
+    const uint64_t at = all.at + i * chunk_bytes;
+    reader_chunk found = chunk_at(at);
     uint64_t end = data_.u32(at + offsetof(chunk, extent));
     if (is_dump_) {
       if (found.ticket == 0) {
@@ -15855,8 +16017,8 @@ inline bool reader_image::read_binding_at(uint64_t at, uint64_t limit) {
   const uint16_t id = data_.u16(at + offsetof(binding, id));
   const uint8_t kind = data_.u8(at + offsetof(binding, kind));
   if (kind == static_cast<uint8_t>(binding_kind::end_of_dump)) {
-    if (!data_.has(at, sizeof(end_of_dump))) return false;
-    end_of_dump_at_ = at;
+    if (!is_stream_ && !data_.has(at, sizeof(end_of_dump))) return false;
+    if (!is_stream_) end_of_dump_at_ = at;
   } else if (kind != 0 && kind <= static_cast<uint8_t>(binding_kind::overflow) && binding_of(id) == nullptr) {
     event_binding found;
     if (!read_binding(data_.part(at, size), found)) return false;
@@ -15908,6 +16070,64 @@ inline void reader_image::read_bindings() {
     const uint64_t total = data_.u64(end_of_dump_at_ + offsetof(end_of_dump, total_bytes));
     if (total == data_.size()) return;
     warn("the dump should have " + std::to_string(total) + " bytes and has " + std::to_string(data_.size()));
+  }
+}
+
+/// All of a stream. What its last state says stands in the superblock afterwards, as in that of a dump.
+inline void reader_image::read_stream() {
+  stream_parts parts(data_);
+  session_start_ = dump();
+  assembled_ = parts.assemble();
+  data_ = untrusted_bytes(assembled_.data(), assembled_.size());
+  uint64_t damaged_bindings = 0;
+  for (const stream_parts::place& where : parts.bindings) damaged_bindings += !read_binding_at(where.at, where.end);
+
+  for (const auto& [index, from] : parts.slots) {
+    reader_slot slot = slot_at(from.where.at);
+    slot.frame_step = sizeof(uint64_t) + sizeof(frame);  // each stands behind its index
+    slot.frames = from.is_left ? 0 : (from.where.end - slot.frames_at) / slot.frame_step;
+    slot.frames_at += sizeof(uint64_t);
+    slot.dropped_before = from.dropped_before;
+    slots_.push_back(slot);
+  }
+  index_slots();
+
+  for (const stream_parts::place& where : parts.chunks) {
+    reader_chunk found = chunk_at(where.at);
+    found.end = where.end;
+    if (found.lane >= lane_count || found.epoch_base % epoch_ticks != 0) {
+      ++parts.damaged;
+      continue;
+    }
+    const auto name = parts.names.find({found.writer_index, static_cast<uint32_t>(found.writer_generation)});
+    if (name != parts.names.end()) found.thread_name = name->second;
+    chunks_.push_back(found);
+  }
+
+  const auto put = [&](uint64_t to, uint64_t value) {
+    for (unsigned i = 0; i < 8; ++i) assembled_[to + i] = static_cast<char>(value >> 8 * i);
+  };
+  const uint64_t state = parts.state_at;
+  if (state != 0) {
+    for (unsigned i = 0; i < 8; ++i) {
+      const uint64_t at = offsetof(superblock, dropped) + 8 * i;
+      put(at, data_.u64(state + offsetof(stream_state, dropped) + 8 * i) - data_.u64(at));
+    }
+    for (unsigned i = 0; i < 4; ++i) put(offsetof(superblock, dump) + 8 * i, data_.u64(state + 8 * i));
+    put(offsetof(superblock, attached), data_.u64(state + offsetof(stream_state, attached)));
+    lost_ = data_.u64(state + offsetof(stream_state, lost_records));
+  }
+  if (damaged_bindings != 0) warn("some bindings are damaged, so that some names are lost");
+  if (parts.damaged != 0) warn(std::to_string(parts.damaged) + " pieces of chunks are damaged");
+  const uint32_t cause = state == 0 ? 0 : data_.u32(state + offsetof(stream_state, cause));
+  if (!parts.has_end || state == 0) {
+    warn("the stream has no end: its process was killed or still writes it, or it was cut; all up to the last whole block "
+         "is here");
+  } else if (cause == static_cast<uint32_t>(stream_cause::failed)) {
+    const auto number = static_cast<int32_t>(data_.u32(state + offsetof(stream_state, error_number)));
+    warn("a write of the session failed (system error " + std::to_string(number) + "), which ended the stream");
+  } else if (cause == static_cast<uint32_t>(stream_cause::recorder)) {
+    notes_.push_back("the flight recorder was stopped before the session");
   }
 }
 
@@ -16043,7 +16263,7 @@ class reader_trace {
       }
       for (unsigned i = 0; life->slot != nullptr && i < lane_count; ++i) {
         const uint64_t at = life->slot->at + offsetof(thread_slot, lanes) + i * sizeof(lane) + offsetof(lane, dropped);
-        thread.dropped = saturating_add(thread.dropped, image_.data().u64(at));
+        thread.dropped = saturating_add(thread.dropped, image_.data().u64(at) - life->slot->dropped_before[i]);
       }
     }
     if (lanes > 1) {
@@ -16059,7 +16279,8 @@ class reader_trace {
     for (const reader_chunk* chunk : chunks) {
       const uint64_t missing = chunk->records_before > expected ? chunk->records_before - expected : 0;
       uint64_t& lost = chunk == chunks.front() ? thread.overwritten : thread.missing;
-      lost = saturating_add(lost, missing);
+      // In a stream that is what the thread wrote before the session, or its beginning is lost.
+      if (chunk != chunks.front() || !image_.is_stream()) lost = saturating_add(lost, missing);
       reader_records& to = thread.found;
       const size_t regions = to.regions.size(), points = to.points.size(), asyncs = to.asyncs.size();
       const size_t before = to.count();
@@ -16202,7 +16423,8 @@ struct CONTRAIL_DETAIL_HIDDEN recording_info {
   uint64_t chunks;           ///< in the input
   int64_t zero_unix_ns;      ///< when the first event began, from which all times of events count
   int64_t covered_ns;        ///< to the end of the last record
-  int64_t now_ns;            ///< the dump; in a live image the last record
+  int64_t now_ns;            ///< the dump; in a live image the last record; in a stream its end
+  bool is_stream;            ///< a session's; then is_dump is set too
 };
 
 /// Records that are not in the dump.
@@ -16418,7 +16640,7 @@ inline recording_info reader::info() const {
   return {data.u16(offsetof(superblock, version_major)),
           data.u16(offsetof(superblock, version_minor)),
           image_.is_dump(),
-          data.size(),
+          image_.input_bytes(),
           data.u32(offsetof(superblock, pid)),
           data.c_string(offsetof(superblock, executable), sizeof(superblock::executable)),
           data.c_string(offsetof(superblock, host), sizeof(superblock::host)),
@@ -16440,7 +16662,8 @@ inline recording_info reader::info() const {
           image_.chunks().size(),
           image_.clock().realtime(zero_),
           std::max<int64_t>(0, ns(newest_)),
-          ns(now_)};
+          ns(now_),
+          image_.is_stream()};
 }
 
 inline std::vector<recording_loss> reader::losses() const {
@@ -16458,6 +16681,8 @@ inline std::vector<recording_loss> reader::losses() const {
       {"overwritten by newer records", overwritten},
       {"missing between others", missing},
       {"chunks recycled while they were copied", image_.torn()},
+      // The session counted all; gaps show those between others.
+      {"missing at the ends of threads", image_.lost() > missing ? image_.lost() - missing : 0},
       {"dropped: no chunk free", dropped(detail::drop_reason::no_chunk)},
       {"dropped: more threads than slots", dropped(detail::drop_reason::no_slot)},
       {"dropped: no lane free in a signal handler", dropped(detail::drop_reason::no_lane)},

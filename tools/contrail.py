@@ -811,6 +811,7 @@ class Image:
             self.chunks.append(chunk)
         self.data = b"".join(made) if len(made) > 1 else data
         self.chunks.sort(key=lambda c: c.ticket)
+        self.slots = dict(sorted(self.slots.items()))
         self.note_stream_end(kind, damaged_bindings, damaged)
 
     def note_stream_end(self, kind: int, damaged_bindings: int, damaged: int) -> None:

@@ -69,6 +69,7 @@ detail/reader_bytes
 detail/reader_clock
 detail/reader_records
 detail/reader_bindings
+detail/reader_stream
 detail/reader_image
 detail/reader_threads
 reader
