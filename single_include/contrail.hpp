@@ -13716,7 +13716,7 @@ struct session_state {
   uint64_t memory_bytes;     ///< of all this
   uint8_t* is_bound;         ///< by id: it is in the stream
   uint64_t* slot_hashes;     ///< by slot: of its last block
-  thread_slot* slot_work;
+  thread_slot* slot_work;    ///< also where pieces go that will not be written
   buffered_block* blocks;
   size_t block_count;
   char* buffer;
@@ -13884,6 +13884,15 @@ inline uint64_t copy_chunks(session_state& session, bool open_too) {
   return pieces;
 }
 
+/// After a failed write: what was recorded until now and is not even copied is lost too.
+inline void count_uncopied(session_state& session) {
+  const image_view& image = *session.image;
+  for (uint64_t i = 0; i < image.chunk_count; ++i) {
+    const chunk_piece rest = copy_piece(reinterpret_cast<char*>(session.slot_work), image, i, *session.marks, true);
+    session.unwritten.store_relaxed(session.unwritten.load_relaxed() + rest.records);
+  }
+}
+
 /// One look; with `all` also at what is not finished: open chunks, open regions, counters.
 inline uint64_t look(session_state& session, bool all) {
   if (all && !copy_slots(session)) return 0;
@@ -13922,6 +13931,8 @@ inline void* run_session(void* argument) {
   session_state& session = *static_cast<session_state*>(argument);
   constexpr int set_name = 15;  // PR_SET_NAME
   syscall(SYS_prctl, set_name, "contrail", 0, 0, 0);
+  session.sink.put(session.buffer, session.used);  // the superblock, if it is not there yet
+  session.used = 0;
   uint64_t next_full = 0;
   for (bool is_busy = true;;) {
     const bool stop_wanted = wait_for_look(session, is_busy);
@@ -13940,6 +13951,7 @@ inline void* run_session(void* argument) {
     session.sink.put(&end, sizeof end);
     break;
   }
+  if (session.sink.error() != 0) count_uncopied(session);
   leave_marks(session);
   if (session.sink.error() != 0) give_up(session);
   session.sink.finish();
@@ -14133,9 +14145,7 @@ inline session_state* begin_session(const session_request& wanted, error& failed
     failed = check_descriptor(wanted.descriptor);
     session.sink.use(wanted.descriptor);
     text_writer(session.path, sizeof session.path).add("the descriptor");
-    // The thread writes it: the descriptor may make it wait.
-    session.used = sizeof super;
-    session.blocks[session.block_count++] = {sizeof super, 0};
+    session.used = sizeof super;  // for the thread to write, as the descriptor may make it wait
   }
   if (!failed && start_session_thread(session) != 0) failed = no_memory_for_a_session();
   if (failed) {

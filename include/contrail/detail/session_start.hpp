@@ -187,9 +187,7 @@ inline session_state* begin_session(const session_request& wanted, error& failed
     failed = check_descriptor(wanted.descriptor);
     session.sink.use(wanted.descriptor);
     text_writer(session.path, sizeof session.path).add("the descriptor");
-    // The thread writes it: the descriptor may make it wait.
-    session.used = sizeof super;
-    session.blocks[session.block_count++] = {sizeof super, 0};
+    session.used = sizeof super;  // for the thread to write, as the descriptor may make it wait
   }
   if (!failed && start_session_thread(session) != 0) failed = no_memory_for_a_session();
   if (failed) {
