@@ -2805,6 +2805,7 @@ struct slow_half {
 struct process_state {
   atomic_word image;      ///< image_view*; stays after stop, since threads may still hold frames in it
   atomic_word recording;  ///< 1 between start and stop
+  atomic_word recordings; ///< how many began
   atomic_word epoch{epoch_step};  ///< multiples of epoch_step; changes with start, stop, fork and filters
   atomic_word control;    ///< lock of start, stop, set_filter and the linking of objects; never taken while recording
   atomic_word dumping;    ///< whose turn it is to write a dump, see thread_id.hpp
@@ -6921,6 +6922,7 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
     }
     process->window_ns.store_relaxed(static_cast<uint64_t>(wanted.window.ns));
     process->follow_fork.store_relaxed(follow_flags(wanted));
+    process->recordings.fetch_add_relaxed(1);
     process->recording.store_release(1);
     begin_epoch(*process);
     return {};
@@ -10953,6 +10955,7 @@ struct slow_half {
 struct process_state {
   atomic_word image;      ///< image_view*; stays after stop, since threads may still hold frames in it
   atomic_word recording;  ///< 1 between start and stop
+  atomic_word recordings; ///< how many began
   atomic_word epoch{epoch_step};  ///< multiples of epoch_step; changes with start, stop, fork and filters
   atomic_word control;    ///< lock of start, stop, set_filter and the linking of objects; never taken while recording
   atomic_word dumping;    ///< whose turn it is to write a dump, see thread_id.hpp
@@ -13692,7 +13695,7 @@ struct session_state {
   process_state* process;
   image_view* image;
   session_marks* marks;
-  uint64_t recording_start;  ///< ticks: which recording of the image
+  uint64_t recording;  ///< the number of the one that it streams
   uint64_t dropped_before;
   uint64_t interval_ns, look_ns;
   int pid;
@@ -13922,8 +13925,7 @@ inline bool wait_for_look(session_state& session, bool at_once) {
 
 inline bool still_records(const session_state& session) {
   const process_state& process = *session.process;
-  return process.recording.load_acquire() != 0 && current_image(process) == session.image &&
-         session.image->super->start.ticks == session.recording_start;
+  return process.recording.load_acquire() != 0 && process.recordings.load_relaxed() == session.recording;
 }
 
 /// What the thread runs.
@@ -14126,7 +14128,7 @@ inline session_state* begin_session(const session_request& wanted, error& failed
   session.process = process;
   session.image = &image;
   session.marks = marks;
-  session.recording_start = image.super->start.ticks;
+  session.recording = process->recordings.load_relaxed();
   session.interval_ns = wanted.interval_ns;
   // Chunks must not go round between two looks: 4 us for each are half of them at a gigabyte a second.
   const uint64_t safe_ns = image.chunk_count * 4'000;

@@ -95,6 +95,7 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
     }
     process->window_ns.store_relaxed(static_cast<uint64_t>(wanted.window.ns));
     process->follow_fork.store_relaxed(follow_flags(wanted));
+    process->recordings.fetch_add_relaxed(1);
     process->recording.store_release(1);
     begin_epoch(*process);
     return {};

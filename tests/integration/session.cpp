@@ -4,6 +4,7 @@
 #include "contrail/session.hpp"
 #include "support/converted.hpp"
 #include "support/recorder.hpp"
+#include "support/sanitized.hpp"
 
 #include <fcntl.h>
 #include <sys/resource.h>
@@ -400,6 +401,7 @@ TEST_CASE("When the recorder stops the session ends, with all until then; also w
 }
 
 TEST_CASE("In a forked child the session does not exist, and the parent's goes on") {
+  if (CONTRAIL_TESTS_SANITIZED) return;  // ThreadSanitizer lets no child of threads create one
   running_recorder recorder;
   temporary_folder folder;
   const std::string path = folder / "parent.contrail";

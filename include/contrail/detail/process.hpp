@@ -118,6 +118,7 @@ struct slow_half {
 struct process_state {
   atomic_word image;      ///< image_view*; stays after stop, since threads may still hold frames in it
   atomic_word recording;  ///< 1 between start and stop
+  atomic_word recordings; ///< how many began
   atomic_word epoch{epoch_step};  ///< multiples of epoch_step; changes with start, stop, fork and filters
   atomic_word control;    ///< lock of start, stop, set_filter and the linking of objects; never taken while recording
   atomic_word dumping;    ///< whose turn it is to write a dump, see thread_id.hpp

@@ -168,7 +168,7 @@ inline session_state* begin_session(const session_request& wanted, error& failed
   session.process = process;
   session.image = &image;
   session.marks = marks;
-  session.recording_start = image.super->start.ticks;
+  session.recording = process->recordings.load_relaxed();
   session.interval_ns = wanted.interval_ns;
   // Chunks must not go round between two looks: 4 us for each are half of them at a gigabyte a second.
   const uint64_t safe_ns = image.chunk_count * 4'000;

@@ -30,7 +30,7 @@ struct session_state {
   process_state* process;
   image_view* image;
   session_marks* marks;
-  uint64_t recording_start;  ///< ticks: which recording of the image
+  uint64_t recording;  ///< the number of the one that it streams
   uint64_t dropped_before;
   uint64_t interval_ns, look_ns;
   int pid;
@@ -260,8 +260,7 @@ inline bool wait_for_look(session_state& session, bool at_once) {
 
 inline bool still_records(const session_state& session) {
   const process_state& process = *session.process;
-  return process.recording.load_acquire() != 0 && current_image(process) == session.image &&
-         session.image->super->start.ticks == session.recording_start;
+  return process.recording.load_acquire() != 0 && process.recordings.load_relaxed() == session.recording;
 }
 
 /// What the thread runs.
