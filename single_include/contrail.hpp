@@ -777,47 +777,6 @@ static_assert(sizeof(superblock) == 4096 && __builtin_offsetof(superblock, pid) 
               __builtin_offsetof(superblock, next_ticket) == 560 && __builtin_offsetof(superblock, dump) == 688 &&
               __builtin_offsetof(superblock, reserved) == 856);
 
-// ---- streams -------------------------------------------------------------------------------------------------
-// What a session writes: a superblock, then blocks, each a stream_block and its content. A reader takes them in order up
-// to the last whole one, which may be anywhere: the process may have been killed.
-
-enum class block_type : uint32_t {
-  binding = 1,  ///< one entry; before the first block with its id
-  slot = 2,     ///< a thread_slot without its frames, then each open region's index as a word and its frame
-  chunk = 3,    ///< a chunk's header with its extent so far, then the words from `begin` to there
-  state = 4,    ///< a stream_state of that moment
-  end = 5       ///< a stream_state: nothing follows
-};
-
-struct stream_block {
-  block_type type;
-  uint32_t begin;  ///< of a chunk: bytes from its start to the first word that is here; else 0
-  uint64_t bytes;  ///< of the content, a multiple of 8
-};
-static_assert(sizeof(stream_block) == 16);
-
-/// Why a stream has an end.
-enum class stream_cause : uint32_t {
-  none = 0,      ///< it has none yet
-  stopped = 1,   ///< session::stop, or the end of the session's scope
-  failed = 2,    ///< a write failed, with the errno value beside it
-  recorder = 3   ///< the flight recorder was stopped
-};
-
-struct stream_state {
-  clock_anchor anchor;
-  uint64_t next_ticket;
-  uint64_t attached;
-  uint64_t attached_slots;
-  uint64_t dropped[8];      ///< as in the superblock: since the recorder's start
-  uint64_t lost_records;    ///< recycled before the session had copied them, or not written
-  uint64_t lost_chunks;     ///< those that lost any
-  uint64_t chunks;          ///< of which a part is in the stream
-  stream_cause cause;
-  int32_t error_number;
-};
-static_assert(sizeof(stream_state) == 152);
-
 }  // namespace detail
 CONTRAIL_DETAIL_NAMESPACE_END
 
@@ -2747,7 +2706,15 @@ struct image_view {
   atomic_word slot_hand;  ///< where the next attach begins to look
   atomic_word no_slot_until;   ///< ticks before which looking for a slot again is pointless
   atomic_word no_chunk_until;  ///< the same for chunks
-  atomic_word sessions;   ///< session_marks* of session_marks.hpp: who wants to be told of chunks that are recycled
+  atomic_word watch;      ///< const recycling_watch*, once there was a session
+  atomic_word sessions;   ///< session_marks* of session_marks.hpp
+  atomic_word session_count;  ///< that run
+};
+
+/// What sessions have to do with chunks that are recycled: in session_marks.hpp, which only their users compile.
+struct recycling_watch {
+  bool (*is_held_back)(const image_view& image, uint64_t chunk_index, uint64_t ticket);
+  void (*count)(const image_view& image, uint64_t chunk_index, uint64_t ticket);
 };
 
 inline constexpr size_t filter_bytes = 256;
@@ -3841,86 +3808,6 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #ifndef CONTRAIL_DETAIL_POOL_HPP
 #define CONTRAIL_DETAIL_POOL_HPP
 
-// ==== contrail/detail/session_marks.hpp =============================================================================
-// What a session has copied of each chunk, for whoever recycles one. Losses are counted where they arise, each record
-// once, and a session can keep writers from overwriting what it has not copied. Nobody waits.
-//
-// A mark is ticket << 20 | words copied << 10 | records copied. The session moves it on by compare-exchange when it has a
-// valid copy, the recycler when it has the chunk; whoever comes second learns of the first. So a record is either copied
-// or counted as lost.
-#ifndef CONTRAIL_DETAIL_SESSION_MARKS_HPP
-#define CONTRAIL_DETAIL_SESSION_MARKS_HPP
-
-CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail CONTRAIL_DETAIL_HIDDEN {
-
-/// Followed by a mark for each chunk of its image. It stays in the image's list, and mapped, since a recycler may be in
-/// it; a later session of the image takes it over.
-struct session_marks {
-  session_marks* next;
-  atomic_word in_use;       ///< 1: a session has it
-  atomic_word is_blocking;  ///< 1: writers drop records rather than overwrite what was not copied
-  atomic_word begin_ticks;  ///< chunks that were sealed before are no part of the session
-  atomic_word lost;         ///< records in the low 40 bits; above, the number of the session
-  atomic_word lost_chunks;
-
-  atomic_word& operator[](uint64_t chunk_index) { return reinterpret_cast<atomic_word*>(this + 1)[chunk_index]; }
-};
-
-inline constexpr uint64_t lost_bits = 40;
-inline constexpr uint64_t lost_mask = (1ULL << lost_bits) - 1;
-
-inline constexpr uint64_t all_copied = 1023;  ///< in place of the words copied: nothing more will be
-inline constexpr uint64_t mark_word(uint64_t ticket, uint64_t words, uint64_t records) {
-  return ticket << 20 | words << 10 | records;
-}
-inline constexpr bool is_marked(uint64_t mark, uint64_t ticket) { return mark >> 20 == ticket; }
-inline constexpr uint64_t marked_words(uint64_t mark, uint64_t ticket) {
-  return is_marked(mark, ticket) ? mark >> 10 & 1023 : 0;
-}
-inline constexpr uint64_t marked_records(uint64_t mark, uint64_t ticket) {
-  return is_marked(mark, ticket) ? mark & 1023 : 0;
-}
-
-inline session_marks* first_session(const image_view& image) {
-  return reinterpret_cast<session_marks*>(image.sessions.load_acquire());
-}
-
-/// Whether any session holds this sealed chunk back.
-inline bool is_held_back(session_marks* session, uint64_t index, uint64_t ticket, uint64_t sealed_ticks) {
-  for (; session != nullptr; session = session->next) {
-    if (session->in_use.load_acquire() == 0 || session->is_blocking.load_relaxed() == 0) continue;
-    if (sealed_ticks < session->begin_ticks.load_relaxed()) continue;
-    if (marked_words((*session)[index].load_relaxed(), ticket) != all_copied) return true;
-  }
-  return false;
-}
-
-/// Tells all sessions that a sealed chunk with so many records is gone. The caller has taken it and not touched it yet.
-inline void count_recycled(session_marks* session, uint64_t index, uint64_t ticket, uint64_t sealed_ticks,
-                           uint64_t records) {
-  for (; session != nullptr; session = session->next) {
-    if (session->in_use.load_acquire() == 0) continue;
-    uint64_t total = session->lost.load_acquire();  // before the moment it began: a later session's is another number
-    if (sealed_ticks < session->begin_ticks.load_relaxed()) continue;
-    atomic_word& mark = (*session)[index];
-    uint64_t found = mark.load_relaxed();
-    while (!mark.compare_exchange(found, mark_word(ticket, all_copied, 0))) {
-    }
-    if (marked_words(found, ticket) == all_copied || records <= marked_records(found, ticket)) continue;
-    const uint64_t lost = records - marked_records(found, ticket);
-    const uint64_t number = total >> lost_bits;
-    while (total >> lost_bits == number && !session->lost.compare_exchange(total, total + lost)) {
-    }
-    if (total >> lost_bits == number) session->lost_chunks.fetch_add_relaxed(1);
-  }
-}
-
-}  // namespace detail
-CONTRAIL_DETAIL_NAMESPACE_END
-
-#endif
-
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail CONTRAIL_DETAIL_HIDDEN {
 
@@ -3982,11 +3869,9 @@ inline chunk* take_chunk(image_view& image, bool keep_floor, atomic_word& taking
     if (ticket_of(found) >= ticket) continue;
     if (keep_floor && state_of(found) == chunk_state::sealed && is_floored(image, candidate)) continue;
     // Acquire, after the state: a session that began before this chunk was sealed is seen.
-    session_marks* const sessions = state_of(found) == chunk_state::sealed ? first_session(image) : nullptr;
-    if (sessions != nullptr &&
-        is_held_back(sessions, index, ticket_of(found), candidate.sealed_ticks.load_relaxed())) {
-      continue;
-    }
+    const uint64_t watched = state_of(found) == chunk_state::sealed ? image.watch.load_acquire() : 0;
+    const recycling_watch* const watch = reinterpret_cast<const recycling_watch*>(watched);
+    if (watch != nullptr && watch->is_held_back(image, index, ticket_of(found))) continue;
     taking.store_relaxed(ticket);
     // Before the exchange, so that nothing can come in between: too much said is better than too little.
     if (state_of(found) == chunk_state::sealed) note_overwritten(super, candidate.sealed_ticks.load_relaxed());
@@ -3995,10 +3880,7 @@ inline chunk* take_chunk(image_view& image, bool keep_floor, atomic_word& taking
     // acquire fence: this fence pairs with that one.
     __atomic_thread_fence(__ATOMIC_RELEASE);
     candidate.ticket.store_relaxed(0);
-    if (sessions != nullptr) {
-      const uint64_t records = extent_records(candidate.extent.load_relaxed());
-      count_recycled(sessions, index, ticket_of(found), candidate.sealed_ticks.load_relaxed(), records);
-    }
+    if (watch != nullptr) watch->count(image, index, ticket_of(found));
     header(candidate);
     candidate.extent.store_relaxed(0);
     candidate.sealed_ticks.store_relaxed(0);
@@ -6623,9 +6505,7 @@ inline void retire_image(image_view& image) {
       at.start_ticks.compare_exchange(free, frame_busy);
     }
   }
-  for (session_marks* session = first_session(image); session != nullptr; session = session->next) {
-    if (session->in_use.load_acquire() != 0) return;  // it still copies what was recorded until now
-  }
+  if (image.session_count.load_acquire() != 0) return;  // they still copy what was recorded until now
   madvise(image.chunks, image.chunk_count * chunk_bytes, MADV_DONTNEED);
 }
 
@@ -8927,47 +8807,6 @@ static_assert(sizeof(superblock) == 4096 && __builtin_offsetof(superblock, pid) 
               __builtin_offsetof(superblock, next_ticket) == 560 && __builtin_offsetof(superblock, dump) == 688 &&
               __builtin_offsetof(superblock, reserved) == 856);
 
-// ---- streams -------------------------------------------------------------------------------------------------
-// What a session writes: a superblock, then blocks, each a stream_block and its content. A reader takes them in order up
-// to the last whole one, which may be anywhere: the process may have been killed.
-
-enum class block_type : uint32_t {
-  binding = 1,  ///< one entry; before the first block with its id
-  slot = 2,     ///< a thread_slot without its frames, then each open region's index as a word and its frame
-  chunk = 3,    ///< a chunk's header with its extent so far, then the words from `begin` to there
-  state = 4,    ///< a stream_state of that moment
-  end = 5       ///< a stream_state: nothing follows
-};
-
-struct stream_block {
-  block_type type;
-  uint32_t begin;  ///< of a chunk: bytes from its start to the first word that is here; else 0
-  uint64_t bytes;  ///< of the content, a multiple of 8
-};
-static_assert(sizeof(stream_block) == 16);
-
-/// Why a stream has an end.
-enum class stream_cause : uint32_t {
-  none = 0,      ///< it has none yet
-  stopped = 1,   ///< session::stop, or the end of the session's scope
-  failed = 2,    ///< a write failed, with the errno value beside it
-  recorder = 3   ///< the flight recorder was stopped
-};
-
-struct stream_state {
-  clock_anchor anchor;
-  uint64_t next_ticket;
-  uint64_t attached;
-  uint64_t attached_slots;
-  uint64_t dropped[8];      ///< as in the superblock: since the recorder's start
-  uint64_t lost_records;    ///< recycled before the session had copied them, or not written
-  uint64_t lost_chunks;     ///< those that lost any
-  uint64_t chunks;          ///< of which a part is in the stream
-  stream_cause cause;
-  int32_t error_number;
-};
-static_assert(sizeof(stream_state) == 152);
-
 }  // namespace detail
 CONTRAIL_DETAIL_NAMESPACE_END
 
@@ -10897,7 +10736,15 @@ struct image_view {
   atomic_word slot_hand;  ///< where the next attach begins to look
   atomic_word no_slot_until;   ///< ticks before which looking for a slot again is pointless
   atomic_word no_chunk_until;  ///< the same for chunks
-  atomic_word sessions;   ///< session_marks* of session_marks.hpp: who wants to be told of chunks that are recycled
+  atomic_word watch;      ///< const recycling_watch*, once there was a session
+  atomic_word sessions;   ///< session_marks* of session_marks.hpp
+  atomic_word session_count;  ///< that run
+};
+
+/// What sessions have to do with chunks that are recycled: in session_marks.hpp, which only their users compile.
+struct recycling_watch {
+  bool (*is_held_back)(const image_view& image, uint64_t chunk_index, uint64_t ticket);
+  void (*count)(const image_view& image, uint64_t chunk_index, uint64_t ticket);
 };
 
 inline constexpr size_t filter_bytes = 256;
@@ -11628,86 +11475,6 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #ifndef CONTRAIL_DETAIL_POOL_HPP
 #define CONTRAIL_DETAIL_POOL_HPP
 
-// ==== contrail/detail/session_marks.hpp =============================================================================
-// What a session has copied of each chunk, for whoever recycles one. Losses are counted where they arise, each record
-// once, and a session can keep writers from overwriting what it has not copied. Nobody waits.
-//
-// A mark is ticket << 20 | words copied << 10 | records copied. The session moves it on by compare-exchange when it has a
-// valid copy, the recycler when it has the chunk; whoever comes second learns of the first. So a record is either copied
-// or counted as lost.
-#ifndef CONTRAIL_DETAIL_SESSION_MARKS_HPP
-#define CONTRAIL_DETAIL_SESSION_MARKS_HPP
-
-CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail CONTRAIL_DETAIL_HIDDEN {
-
-/// Followed by a mark for each chunk of its image. It stays in the image's list, and mapped, since a recycler may be in
-/// it; a later session of the image takes it over.
-struct session_marks {
-  session_marks* next;
-  atomic_word in_use;       ///< 1: a session has it
-  atomic_word is_blocking;  ///< 1: writers drop records rather than overwrite what was not copied
-  atomic_word begin_ticks;  ///< chunks that were sealed before are no part of the session
-  atomic_word lost;         ///< records in the low 40 bits; above, the number of the session
-  atomic_word lost_chunks;
-
-  atomic_word& operator[](uint64_t chunk_index) { return reinterpret_cast<atomic_word*>(this + 1)[chunk_index]; }
-};
-
-inline constexpr uint64_t lost_bits = 40;
-inline constexpr uint64_t lost_mask = (1ULL << lost_bits) - 1;
-
-inline constexpr uint64_t all_copied = 1023;  ///< in place of the words copied: nothing more will be
-inline constexpr uint64_t mark_word(uint64_t ticket, uint64_t words, uint64_t records) {
-  return ticket << 20 | words << 10 | records;
-}
-inline constexpr bool is_marked(uint64_t mark, uint64_t ticket) { return mark >> 20 == ticket; }
-inline constexpr uint64_t marked_words(uint64_t mark, uint64_t ticket) {
-  return is_marked(mark, ticket) ? mark >> 10 & 1023 : 0;
-}
-inline constexpr uint64_t marked_records(uint64_t mark, uint64_t ticket) {
-  return is_marked(mark, ticket) ? mark & 1023 : 0;
-}
-
-inline session_marks* first_session(const image_view& image) {
-  return reinterpret_cast<session_marks*>(image.sessions.load_acquire());
-}
-
-/// Whether any session holds this sealed chunk back.
-inline bool is_held_back(session_marks* session, uint64_t index, uint64_t ticket, uint64_t sealed_ticks) {
-  for (; session != nullptr; session = session->next) {
-    if (session->in_use.load_acquire() == 0 || session->is_blocking.load_relaxed() == 0) continue;
-    if (sealed_ticks < session->begin_ticks.load_relaxed()) continue;
-    if (marked_words((*session)[index].load_relaxed(), ticket) != all_copied) return true;
-  }
-  return false;
-}
-
-/// Tells all sessions that a sealed chunk with so many records is gone. The caller has taken it and not touched it yet.
-inline void count_recycled(session_marks* session, uint64_t index, uint64_t ticket, uint64_t sealed_ticks,
-                           uint64_t records) {
-  for (; session != nullptr; session = session->next) {
-    if (session->in_use.load_acquire() == 0) continue;
-    uint64_t total = session->lost.load_acquire();  // before the moment it began: a later session's is another number
-    if (sealed_ticks < session->begin_ticks.load_relaxed()) continue;
-    atomic_word& mark = (*session)[index];
-    uint64_t found = mark.load_relaxed();
-    while (!mark.compare_exchange(found, mark_word(ticket, all_copied, 0))) {
-    }
-    if (marked_words(found, ticket) == all_copied || records <= marked_records(found, ticket)) continue;
-    const uint64_t lost = records - marked_records(found, ticket);
-    const uint64_t number = total >> lost_bits;
-    while (total >> lost_bits == number && !session->lost.compare_exchange(total, total + lost)) {
-    }
-    if (total >> lost_bits == number) session->lost_chunks.fetch_add_relaxed(1);
-  }
-}
-
-}  // namespace detail
-CONTRAIL_DETAIL_NAMESPACE_END
-
-#endif
-
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail CONTRAIL_DETAIL_HIDDEN {
 
@@ -11769,11 +11536,9 @@ inline chunk* take_chunk(image_view& image, bool keep_floor, atomic_word& taking
     if (ticket_of(found) >= ticket) continue;
     if (keep_floor && state_of(found) == chunk_state::sealed && is_floored(image, candidate)) continue;
     // Acquire, after the state: a session that began before this chunk was sealed is seen.
-    session_marks* const sessions = state_of(found) == chunk_state::sealed ? first_session(image) : nullptr;
-    if (sessions != nullptr &&
-        is_held_back(sessions, index, ticket_of(found), candidate.sealed_ticks.load_relaxed())) {
-      continue;
-    }
+    const uint64_t watched = state_of(found) == chunk_state::sealed ? image.watch.load_acquire() : 0;
+    const recycling_watch* const watch = reinterpret_cast<const recycling_watch*>(watched);
+    if (watch != nullptr && watch->is_held_back(image, index, ticket_of(found))) continue;
     taking.store_relaxed(ticket);
     // Before the exchange, so that nothing can come in between: too much said is better than too little.
     if (state_of(found) == chunk_state::sealed) note_overwritten(super, candidate.sealed_ticks.load_relaxed());
@@ -11782,10 +11547,7 @@ inline chunk* take_chunk(image_view& image, bool keep_floor, atomic_word& taking
     // acquire fence: this fence pairs with that one.
     __atomic_thread_fence(__ATOMIC_RELEASE);
     candidate.ticket.store_relaxed(0);
-    if (sessions != nullptr) {
-      const uint64_t records = extent_records(candidate.extent.load_relaxed());
-      count_recycled(sessions, index, ticket_of(found), candidate.sealed_ticks.load_relaxed(), records);
-    }
+    if (watch != nullptr) watch->count(image, index, ticket_of(found));
     header(candidate);
     candidate.extent.store_relaxed(0);
     candidate.sealed_ticks.store_relaxed(0);
@@ -13433,6 +13195,141 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #ifndef CONTRAIL_DETAIL_SESSION_COPY_HPP
 #define CONTRAIL_DETAIL_SESSION_COPY_HPP
 
+// ==== contrail/detail/session_marks.hpp =============================================================================
+// What a session has copied of each chunk, for whoever recycles one. Losses are counted where they arise, each record
+// once, and a session can keep writers from overwriting what it has not copied. Nobody waits.
+//
+// A mark is ticket << 20 | words copied << 10 | records copied. The session moves it on by compare-exchange when it has a
+// valid copy, the recycler when it has the chunk; whoever comes second learns of the first. So a record is either copied
+// or counted as lost.
+#ifndef CONTRAIL_DETAIL_SESSION_MARKS_HPP
+#define CONTRAIL_DETAIL_SESSION_MARKS_HPP
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// Followed by a mark for each chunk of its image. It stays in the image's list, and mapped, since a recycler may be in
+/// it; a later session of the image takes it over.
+struct session_marks {
+  session_marks* next;
+  atomic_word in_use;       ///< 1: a session has it
+  atomic_word is_blocking;  ///< 1: writers drop records rather than overwrite what was not copied
+  atomic_word begin_ticks;  ///< chunks that were sealed before are no part of the session
+  atomic_word lost;         ///< records in the low 40 bits; above, the number of the session
+  atomic_word lost_chunks;
+
+  atomic_word& operator[](uint64_t chunk_index) { return reinterpret_cast<atomic_word*>(this + 1)[chunk_index]; }
+};
+
+inline constexpr uint64_t lost_bits = 40;
+inline constexpr uint64_t lost_mask = (1ULL << lost_bits) - 1;
+
+inline constexpr uint64_t all_copied = 1023;  ///< in place of the words copied: nothing more will be
+inline constexpr uint64_t mark_word(uint64_t ticket, uint64_t words, uint64_t records) {
+  return ticket << 20 | words << 10 | records;
+}
+inline constexpr bool is_marked(uint64_t mark, uint64_t ticket) { return mark >> 20 == ticket; }
+inline constexpr uint64_t marked_words(uint64_t mark, uint64_t ticket) {
+  return is_marked(mark, ticket) ? mark >> 10 & 1023 : 0;
+}
+inline constexpr uint64_t marked_records(uint64_t mark, uint64_t ticket) {
+  return is_marked(mark, ticket) ? mark & 1023 : 0;
+}
+
+inline session_marks* first_session(const image_view& image) {
+  return reinterpret_cast<session_marks*>(image.sessions.load_acquire());
+}
+
+/// Whether any session holds this sealed chunk back.
+inline bool is_held_back(const image_view& image, uint64_t index, uint64_t ticket) {
+  const uint64_t sealed_ticks = image.chunks[index].sealed_ticks.load_relaxed();
+  for (session_marks* session = first_session(image); session != nullptr; session = session->next) {
+    if (session->in_use.load_acquire() == 0 || session->is_blocking.load_relaxed() == 0) continue;
+    if (sealed_ticks < session->begin_ticks.load_relaxed()) continue;
+    if (marked_words((*session)[index].load_relaxed(), ticket) != all_copied) return true;
+  }
+  return false;
+}
+
+/// Tells all sessions that a sealed chunk is gone. The caller has taken it, and not touched what it holds.
+inline void count_recycled(const image_view& image, uint64_t index, uint64_t ticket) {
+  const uint64_t sealed_ticks = image.chunks[index].sealed_ticks.load_relaxed();
+  const uint64_t records = extent_records(image.chunks[index].extent.load_relaxed());
+  for (session_marks* session = first_session(image); session != nullptr; session = session->next) {
+    if (session->in_use.load_acquire() == 0) continue;
+    uint64_t total = session->lost.load_acquire();  // before the moment it began: a later session's is another number
+    if (sealed_ticks < session->begin_ticks.load_relaxed()) continue;
+    atomic_word& mark = (*session)[index];
+    uint64_t found = mark.load_relaxed();
+    while (!mark.compare_exchange(found, mark_word(ticket, all_copied, 0))) {
+    }
+    if (marked_words(found, ticket) == all_copied || records <= marked_records(found, ticket)) continue;
+    const uint64_t lost = records - marked_records(found, ticket);
+    const uint64_t number = total >> lost_bits;
+    while (total >> lost_bits == number && !session->lost.compare_exchange(total, total + lost)) {
+    }
+    if (total >> lost_bits == number) session->lost_chunks.fetch_add_relaxed(1);
+  }
+}
+
+CONTRAIL_DETAIL_HIDDEN inline constexpr recycling_watch the_recycling_watch{&is_held_back, &count_recycled};
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/detail/stream.hpp ====================================================================================
+// Every byte of a stream that image.hpp does not have. What a session writes: a superblock, then blocks, each a
+// stream_block and its content. A reader takes them in order up to the last whole one, which may be anywhere: the process
+// may have been killed. A header of its own, since what only records need not compile it.
+#ifndef CONTRAIL_DETAIL_STREAM_HPP
+#define CONTRAIL_DETAIL_STREAM_HPP
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+enum class block_type : uint32_t {
+  binding = 1,  ///< one entry; before the first block with its id
+  slot = 2,     ///< a thread_slot without its frames, then each open region's index as a word and its frame
+  chunk = 3,    ///< a chunk's header with its extent so far, then the words from `begin` to there
+  state = 4,    ///< a stream_state of that moment
+  end = 5       ///< a stream_state: nothing follows
+};
+
+struct stream_block {
+  block_type type;
+  uint32_t begin;  ///< of a chunk: bytes from its start to the first word that is here; else 0
+  uint64_t bytes;  ///< of the content, a multiple of 8
+};
+static_assert(sizeof(stream_block) == 16);
+
+/// Why a stream has an end.
+enum class stream_cause : uint32_t {
+  none = 0,      ///< it has none yet
+  stopped = 1,   ///< session::stop, or the end of the session's scope
+  failed = 2,    ///< a write failed, with the errno value beside it
+  recorder = 3   ///< the flight recorder was stopped
+};
+
+struct stream_state {
+  clock_anchor anchor;
+  uint64_t next_ticket;
+  uint64_t attached;
+  uint64_t attached_slots;
+  uint64_t dropped[8];      ///< as in the superblock: since the recorder's start
+  uint64_t lost_records;    ///< recycled before the session had copied them, or not written
+  uint64_t lost_chunks;     ///< those that lost any
+  uint64_t chunks;          ///< of which a part is in the stream
+  stream_cause cause;
+  int32_t error_number;
+};
+static_assert(sizeof(stream_state) == 152);
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail CONTRAIL_DETAIL_HIDDEN {
 
@@ -13758,6 +13655,7 @@ inline void leave_marks(session_state& session) {
   session.dropped_at_end.store_relaxed(dropped_records(session));
   session.has_left.store_release(1);
   session.marks->in_use.store_release(0);
+  session.image->session_count.fetch_add_relaxed(~uint64_t{0});
 }
 
 struct state_block {
@@ -14011,6 +13909,8 @@ inline session_marks* claim_marks(image_view& image) {
     found = static_cast<session_marks*>(memory);
     found->next = first_session(image);
     image.sessions.store_release(reinterpret_cast<uint64_t>(found));
+    // For good: whoever takes a chunk may be about to call these. The object that has them stays loaded.
+    if (image.watch.load_relaxed() == 0) image.watch.store_release(reinterpret_cast<uint64_t>(&the_recycling_watch));
   }
   for (uint64_t i = 0; i < image.chunk_count; ++i) (*found)[i].store_relaxed(0);
   return found;
@@ -14111,6 +14011,7 @@ inline session_state* begin_session(const session_request& wanted, error& failed
     failed = incompatible();
     return nullptr;
   }
+  pin_object(reinterpret_cast<const void*>(&count_recycled));  // also for the thread; before the lock, as start does
   const control_lock lock(*process);
   if (process->recording.load_relaxed() == 0) {
     failed = not_running();
@@ -14124,6 +14025,7 @@ inline session_state* begin_session(const session_request& wanted, error& failed
     failed = no_memory_for_a_session();
     return nullptr;
   }
+  image.session_count.fetch_add_relaxed(1);
   session_state& session = *made;
   session.process = process;
   session.image = &image;
@@ -14805,47 +14707,6 @@ struct superblock {
 static_assert(sizeof(superblock) == 4096 && __builtin_offsetof(superblock, pid) == 136 &&
               __builtin_offsetof(superblock, next_ticket) == 560 && __builtin_offsetof(superblock, dump) == 688 &&
               __builtin_offsetof(superblock, reserved) == 856);
-
-// ---- streams -------------------------------------------------------------------------------------------------
-// What a session writes: a superblock, then blocks, each a stream_block and its content. A reader takes them in order up
-// to the last whole one, which may be anywhere: the process may have been killed.
-
-enum class block_type : uint32_t {
-  binding = 1,  ///< one entry; before the first block with its id
-  slot = 2,     ///< a thread_slot without its frames, then each open region's index as a word and its frame
-  chunk = 3,    ///< a chunk's header with its extent so far, then the words from `begin` to there
-  state = 4,    ///< a stream_state of that moment
-  end = 5       ///< a stream_state: nothing follows
-};
-
-struct stream_block {
-  block_type type;
-  uint32_t begin;  ///< of a chunk: bytes from its start to the first word that is here; else 0
-  uint64_t bytes;  ///< of the content, a multiple of 8
-};
-static_assert(sizeof(stream_block) == 16);
-
-/// Why a stream has an end.
-enum class stream_cause : uint32_t {
-  none = 0,      ///< it has none yet
-  stopped = 1,   ///< session::stop, or the end of the session's scope
-  failed = 2,    ///< a write failed, with the errno value beside it
-  recorder = 3   ///< the flight recorder was stopped
-};
-
-struct stream_state {
-  clock_anchor anchor;
-  uint64_t next_ticket;
-  uint64_t attached;
-  uint64_t attached_slots;
-  uint64_t dropped[8];      ///< as in the superblock: since the recorder's start
-  uint64_t lost_records;    ///< recycled before the session had copied them, or not written
-  uint64_t lost_chunks;     ///< those that lost any
-  uint64_t chunks;          ///< of which a part is in the stream
-  stream_cause cause;
-  int32_t error_number;
-};
-static_assert(sizeof(stream_state) == 152);
 
 }  // namespace detail
 CONTRAIL_DETAIL_NAMESPACE_END
@@ -15582,6 +15443,58 @@ CONTRAIL_DETAIL_NAMESPACE_END
 // pieces.
 #ifndef CONTRAIL_DETAIL_READER_STREAM_HPP
 #define CONTRAIL_DETAIL_READER_STREAM_HPP
+
+// ==== contrail/detail/stream.hpp ====================================================================================
+// Every byte of a stream that image.hpp does not have. What a session writes: a superblock, then blocks, each a
+// stream_block and its content. A reader takes them in order up to the last whole one, which may be anywhere: the process
+// may have been killed. A header of its own, since what only records need not compile it.
+#ifndef CONTRAIL_DETAIL_STREAM_HPP
+#define CONTRAIL_DETAIL_STREAM_HPP
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+enum class block_type : uint32_t {
+  binding = 1,  ///< one entry; before the first block with its id
+  slot = 2,     ///< a thread_slot without its frames, then each open region's index as a word and its frame
+  chunk = 3,    ///< a chunk's header with its extent so far, then the words from `begin` to there
+  state = 4,    ///< a stream_state of that moment
+  end = 5       ///< a stream_state: nothing follows
+};
+
+struct stream_block {
+  block_type type;
+  uint32_t begin;  ///< of a chunk: bytes from its start to the first word that is here; else 0
+  uint64_t bytes;  ///< of the content, a multiple of 8
+};
+static_assert(sizeof(stream_block) == 16);
+
+/// Why a stream has an end.
+enum class stream_cause : uint32_t {
+  none = 0,      ///< it has none yet
+  stopped = 1,   ///< session::stop, or the end of the session's scope
+  failed = 2,    ///< a write failed, with the errno value beside it
+  recorder = 3   ///< the flight recorder was stopped
+};
+
+struct stream_state {
+  clock_anchor anchor;
+  uint64_t next_ticket;
+  uint64_t attached;
+  uint64_t attached_slots;
+  uint64_t dropped[8];      ///< as in the superblock: since the recorder's start
+  uint64_t lost_records;    ///< recycled before the session had copied them, or not written
+  uint64_t lost_chunks;     ///< those that lost any
+  uint64_t chunks;          ///< of which a part is in the stream
+  stream_cause cause;
+  int32_t error_number;
+};
+static_assert(sizeof(stream_state) == 152);
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
 
 #include <array>
 #include <map>

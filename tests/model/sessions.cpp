@@ -31,6 +31,7 @@ void set_up(bool is_blocking, uint64_t begin_ticks) {
   session_memory.head.in_use.value = 1;
   session_memory.head.is_blocking.value = is_blocking;
   session_memory.head.begin_ticks.value = begin_ticks;
+  image.view.watch.value = reinterpret_cast<uint64_t>(&the_recycling_watch);
   image.view.sessions.value = reinterpret_cast<uint64_t>(&session_memory);
 }
 

@@ -53,7 +53,7 @@ CONSTANTS = {
 
 
 def program():
-    lines = ['#include "contrail/detail/image.hpp"', "#include <stdio.h>", "using namespace contrail::detail;",
+    lines = ['#include "contrail/detail/stream.hpp"', "#include <stdio.h>", "using namespace contrail::detail;",
              "using contrail::field_type;", "int main() {"]
     for struct, layout in LAYOUTS.items():
         for member in layout.offsets:

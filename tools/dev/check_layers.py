@@ -18,6 +18,7 @@ detail/memory
 detail/atomic
 detail/clock
 detail/image
+detail/stream
 detail/text
 detail/site_text
 detail/enum_names
@@ -42,7 +43,6 @@ detail/filter
 detail/binding
 detail/thread_id
 detail/crash_stack
-detail/session_marks
 detail/pool
 detail/lane
 detail/threads
@@ -60,6 +60,7 @@ short_macros
 contrail
 pfr
 fmt
+detail/session_marks
 detail/session_copy
 detail/session_sink
 detail/session_thread

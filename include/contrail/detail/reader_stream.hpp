@@ -5,6 +5,7 @@
 #define CONTRAIL_DETAIL_READER_STREAM_HPP
 
 #include "contrail/detail/reader_bytes.hpp"
+#include "contrail/detail/stream.hpp"
 
 #include <array>
 #include <map>

@@ -4,7 +4,9 @@
 #ifndef CONTRAIL_DETAIL_SESSION_COPY_HPP
 #define CONTRAIL_DETAIL_SESSION_COPY_HPP
 
+#include "contrail/detail/session_marks.hpp"
 #include "contrail/detail/snapshot.hpp"
+#include "contrail/detail/stream.hpp"
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail CONTRAIL_DETAIL_HIDDEN {

@@ -8,7 +8,7 @@
 #ifndef CONTRAIL_DETAIL_SESSION_MARKS_HPP
 #define CONTRAIL_DETAIL_SESSION_MARKS_HPP
 
-#include "contrail/detail/process.hpp"
+#include "contrail/detail/pool.hpp"
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail CONTRAIL_DETAIL_HIDDEN {
@@ -46,8 +46,9 @@ inline session_marks* first_session(const image_view& image) {
 }
 
 /// Whether any session holds this sealed chunk back.
-inline bool is_held_back(session_marks* session, uint64_t index, uint64_t ticket, uint64_t sealed_ticks) {
-  for (; session != nullptr; session = session->next) {
+inline bool is_held_back(const image_view& image, uint64_t index, uint64_t ticket) {
+  const uint64_t sealed_ticks = image.chunks[index].sealed_ticks.load_relaxed();
+  for (session_marks* session = first_session(image); session != nullptr; session = session->next) {
     if (session->in_use.load_acquire() == 0 || session->is_blocking.load_relaxed() == 0) continue;
     if (sealed_ticks < session->begin_ticks.load_relaxed()) continue;
     if (marked_words((*session)[index].load_relaxed(), ticket) != all_copied) return true;
@@ -55,10 +56,11 @@ inline bool is_held_back(session_marks* session, uint64_t index, uint64_t ticket
   return false;
 }
 
-/// Tells all sessions that a sealed chunk with so many records is gone. The caller has taken it and not touched it yet.
-inline void count_recycled(session_marks* session, uint64_t index, uint64_t ticket, uint64_t sealed_ticks,
-                           uint64_t records) {
-  for (; session != nullptr; session = session->next) {
+/// Tells all sessions that a sealed chunk is gone. The caller has taken it, and not touched what it holds.
+inline void count_recycled(const image_view& image, uint64_t index, uint64_t ticket) {
+  const uint64_t sealed_ticks = image.chunks[index].sealed_ticks.load_relaxed();
+  const uint64_t records = extent_records(image.chunks[index].extent.load_relaxed());
+  for (session_marks* session = first_session(image); session != nullptr; session = session->next) {
     if (session->in_use.load_acquire() == 0) continue;
     uint64_t total = session->lost.load_acquire();  // before the moment it began: a later session's is another number
     if (sealed_ticks < session->begin_ticks.load_relaxed()) continue;
@@ -74,6 +76,8 @@ inline void count_recycled(session_marks* session, uint64_t index, uint64_t tick
     if (total >> lost_bits == number) session->lost_chunks.fetch_add_relaxed(1);
   }
 }
+
+CONTRAIL_DETAIL_HIDDEN inline constexpr recycling_watch the_recycling_watch{&is_held_back, &count_recycled};
 
 }  // namespace detail
 CONTRAIL_DETAIL_NAMESPACE_END

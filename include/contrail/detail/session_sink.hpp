@@ -5,7 +5,7 @@
 #define CONTRAIL_DETAIL_SESSION_SINK_HPP
 
 #include "contrail/detail/dump_file.hpp"
-#include "contrail/detail/image.hpp"
+#include "contrail/detail/stream.hpp"
 
 #include <poll.h>
 

@@ -51,6 +51,8 @@ inline session_marks* claim_marks(image_view& image) {
     found = static_cast<session_marks*>(memory);
     found->next = first_session(image);
     image.sessions.store_release(reinterpret_cast<uint64_t>(found));
+    // For good: whoever takes a chunk may be about to call these. The object that has them stays loaded.
+    if (image.watch.load_relaxed() == 0) image.watch.store_release(reinterpret_cast<uint64_t>(&the_recycling_watch));
   }
   for (uint64_t i = 0; i < image.chunk_count; ++i) (*found)[i].store_relaxed(0);
   return found;
@@ -151,6 +153,7 @@ inline session_state* begin_session(const session_request& wanted, error& failed
     failed = incompatible();
     return nullptr;
   }
+  pin_object(reinterpret_cast<const void*>(&count_recycled));  // also for the thread; before the lock, as start does
   const control_lock lock(*process);
   if (process->recording.load_relaxed() == 0) {
     failed = not_running();
@@ -164,6 +167,7 @@ inline session_state* begin_session(const session_request& wanted, error& failed
     failed = no_memory_for_a_session();
     return nullptr;
   }
+  image.session_count.fetch_add_relaxed(1);
   session_state& session = *made;
   session.process = process;
   session.image = &image;

@@ -93,6 +93,7 @@ inline void leave_marks(session_state& session) {
   session.dropped_at_end.store_relaxed(dropped_records(session));
   session.has_left.store_release(1);
   session.marks->in_use.store_release(0);
+  session.image->session_count.fetch_add_relaxed(~uint64_t{0});
 }
 
 struct state_block {

@@ -270,9 +270,7 @@ inline void retire_image(image_view& image) {
       at.start_ticks.compare_exchange(free, frame_busy);
     }
   }
-  for (session_marks* session = first_session(image); session != nullptr; session = session->next) {
-    if (session->in_use.load_acquire() != 0) return;  // it still copies what was recorded until now
-  }
+  if (image.session_count.load_acquire() != 0) return;  // they still copy what was recorded until now
   madvise(image.chunks, image.chunk_count * chunk_bytes, MADV_DONTNEED);
 }
 
