@@ -285,7 +285,11 @@ TEST_CASE("A stream whose process was killed is read up to its last whole block"
     session s;
     if (s.start({.file = path.c_str(), .interval = std::chrono::milliseconds(1)})) return 2;
     uint64_t i = 0;
-    while (s.status().bytes < 500'000) record(i++ & 0xffff'ffff);
+    while (s.status().bytes < 500'000) {
+      // Never so much that any could be overwritten, however long the session's thread has to wait for a processor.
+      for (int k = 0; k < 1000; ++k) record(i++);
+      for (const uint64_t before = s.status().bytes; s.status().bytes == before;) std::this_thread::yield();
+    }
     kill(getpid(), SIGKILL);
     return 3;
   });
