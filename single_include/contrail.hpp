@@ -725,7 +725,7 @@ static_assert(sizeof(end_of_dump) == 64);
 
 // ---- superblock ----------------------------------------------------------------------------------------------
 
-enum class image_kind : uint32_t { live = 1, dump = 2 };
+enum class image_kind : uint32_t { live = 1, dump = 2, stream = 3 };
 enum class image_storage : uint32_t { memory = 0, file = 1 };
 
 /// How the recording in a live image ended.
@@ -805,8 +805,8 @@ struct superblock {
   atomic_word overwritten_ticks;  ///< the newest moment of which records were overwritten: all threads' are there after it
   atomic_word next_span;   ///< where the next span's search for a free entry begins
   atomic_word next_flow;
-  // 688: only in dumps
-  clock_anchor dump;       ///< when the dump began
+  // 688: only in dumps and streams
+  clock_anchor dump;       ///< when the dump began; stream: when the session did
   uint64_t window_ns;      ///< asked for; 0: all
   uint64_t cutoff_ticks;   ///< records that ended before are outside the window
   uint32_t dump_sequence;
@@ -2875,6 +2875,15 @@ struct image_view {
   atomic_word slot_hand;  ///< where the next attach begins to look
   atomic_word no_slot_until;   ///< ticks before which looking for a slot again is pointless
   atomic_word no_chunk_until;  ///< the same for chunks
+  atomic_word watch;      ///< const recycling_watch*, once there was a session
+  atomic_word sessions;   ///< session_marks* of session_marks.hpp
+  atomic_word session_count;  ///< that run
+};
+
+/// What sessions have to do with chunks that are recycled: in session_marks.hpp, which only their users compile.
+struct recycling_watch {
+  bool (*is_held_back)(const image_view& image, uint64_t chunk_index, uint64_t ticket);
+  void (*count)(const image_view& image, uint64_t chunk_index, uint64_t ticket);
 };
 
 inline constexpr size_t filter_bytes = 256;
@@ -2946,6 +2955,7 @@ struct slow_half {
 struct process_state {
   atomic_word image;      ///< image_view*; stays after stop, since threads may still hold frames in it
   atomic_word recording;  ///< 1 between start and stop
+  atomic_word recordings; ///< how many began
   atomic_word epoch{epoch_step};  ///< multiples of epoch_step; changes with start, stop, fork and filters
   atomic_word control;    ///< lock of start, stop, set_filter and the linking of objects; never taken while recording
   atomic_word dumping;    ///< whose turn it is to write a dump, see thread_id.hpp
@@ -5123,6 +5133,10 @@ inline chunk* take_chunk(image_view& image, bool keep_floor, atomic_word& taking
     // A thread that was preempted here for a whole round would otherwise put an old ticket over a newer one.
     if (ticket_of(found) >= ticket) continue;
     if (keep_floor && state_of(found) == chunk_state::sealed && is_floored(image, candidate)) continue;
+    // Acquire, after the state: a session that began before this chunk was sealed is seen.
+    const uint64_t watched = state_of(found) == chunk_state::sealed ? image.watch.load_acquire() : 0;
+    const recycling_watch* const watch = reinterpret_cast<const recycling_watch*>(watched);
+    if (watch != nullptr && watch->is_held_back(image, index, ticket_of(found))) continue;
     taking.store_relaxed(ticket);
     // Before the exchange, so that nothing can come in between: too much said is better than too little.
     if (state_of(found) == chunk_state::sealed) note_overwritten(super, candidate.sealed_ticks.load_relaxed());
@@ -5131,6 +5145,7 @@ inline chunk* take_chunk(image_view& image, bool keep_floor, atomic_word& taking
     // acquire fence: this fence pairs with that one.
     __atomic_thread_fence(__ATOMIC_RELEASE);
     candidate.ticket.store_relaxed(0);
+    if (watch != nullptr) watch->count(image, index, ticket_of(found));
     header(candidate);
     candidate.extent.store_relaxed(0);
     candidate.sealed_ticks.store_relaxed(0);
@@ -5226,10 +5241,10 @@ inline bool is_open_chunk_of(const image_view& image, const chunk& candidate, co
   return state_of(state.load_acquire()) == chunk_state::open && lane_of(image, candidate) == &writer;
 }
 
-/// The records between a chunk's begin and `end`.
-inline uint64_t count_records(const chunk& of, const atomic_word* end) {
+/// The records from `at`, where one begins, to `end`.
+inline uint64_t count_records(const atomic_word* at, const atomic_word* end) {
   uint64_t records = 0;
-  for (const atomic_word* at = of.words; at < end;) {
+  while (at < end) {
     const uint64_t word = at->load_relaxed();
     const auto tag = static_cast<record_tag>(word & 3);
     const auto form = static_cast<long_form>(word >> 2 & 0xf);
@@ -5261,7 +5276,7 @@ inline void close_chunk(image_view& image, lane& writer, uint64_t ticks) {
     atomic_word& recount = slot.recount[&writer - slot.lanes];
     if (recount.load_relaxed() != 0) {
       // A jump may have come between the count of a record's words and the record.
-      const uint64_t records = count_records(done, reinterpret_cast<const atomic_word*>(cursor));
+      const uint64_t records = count_records(done.words, reinterpret_cast<const atomic_word*>(cursor));
       writer.extra_words.store_relaxed(words - done.records_before.load_relaxed() - records);
       recount.store_relaxed(0);
     }
@@ -6288,6 +6303,23 @@ inline uint64_t window_begin(const superblock& live, uint64_t now, uint64_t wind
   return now - back > start ? now - back : start;
 }
 
+/// What dumps and streams take over from the live superblock. The rest is zero, but for the places of its parts.
+inline void copy_superblock(superblock& super, const superblock& live, image_kind kind) {
+  memcpy(static_cast<void*>(&super), &live, __builtin_offsetof(superblock, next_ticket));
+  super.next_ticket.store_relaxed(live.next_ticket.load_relaxed());
+  super.next_id.store_relaxed(live.next_id.load_relaxed());
+  super.arena_used.store_relaxed(live.arena_used.load_relaxed());
+  super.attached.store_relaxed(live.attached.load_relaxed());
+  super.attached_slots.store_relaxed(live.attached_slots.load_relaxed());
+  for (unsigned i = 0; i < 8; ++i) super.dropped[i].store_relaxed(live.dropped[i].load_relaxed());
+  super.overwritten_ticks.store_relaxed(live.overwritten_ticks.load_relaxed());
+  super.next_span.store_relaxed(live.next_span.load_relaxed());
+  super.next_flow.store_relaxed(live.next_flow.load_relaxed());
+  constexpr size_t rest = __builtin_offsetof(superblock, dump);
+  memset(reinterpret_cast<char*>(&super) + rest, 0, sizeof super - rest);
+  super.kind = kind;
+}
+
 /// Writes the dump. One at a time in the image's work space: the caller holds process.dumping. Returns 0 or an errno value.
 // Async-signal-safe.
 inline int write_dump(process_state& process, image_view& image, const dump_request& request, const dump_sink& sink) {
@@ -6320,17 +6352,7 @@ inline int write_dump(process_state& process, image_view& image, const dump_requ
     if (is_wanted(image, i, cutoff)) chosen[chunks++] = static_cast<uint32_t>(i);
   }
 
-  memcpy(static_cast<void*>(&super), &live, __builtin_offsetof(superblock, next_ticket));
-  super.next_ticket.store_relaxed(live.next_ticket.load_relaxed());
-  super.next_id.store_relaxed(live.next_id.load_relaxed());
-  super.arena_used.store_relaxed(live.arena_used.load_relaxed());
-  super.attached.store_relaxed(live.attached.load_relaxed());
-  super.attached_slots.store_relaxed(live.attached_slots.load_relaxed());
-  for (unsigned i = 0; i < 8; ++i) super.dropped[i].store_relaxed(live.dropped[i].load_relaxed());
-  super.overwritten_ticks.store_relaxed(live.overwritten_ticks.load_relaxed());
-  super.next_span.store_relaxed(live.next_span.load_relaxed());
-  super.next_flow.store_relaxed(live.next_flow.load_relaxed());
-  super.kind = image_kind::dump;
+  copy_superblock(super, live, image_kind::dump);
   super.tick_hz = tick_hz;
   super.base_address = reinterpret_cast<uint64_t>(image.super);
   super.slots_offset = sizeof(superblock);
@@ -6353,8 +6375,6 @@ inline int write_dump(process_state& process, image_view& image, const dump_requ
   super.dump_sequence = static_cast<uint32_t>(request.sequence);
   super.dump_signal = request.signal;
   super.dump_tid = current_tid();
-  super.reserved0 = 0;
-  memset(static_cast<void*>(&super.storage), 0, sizeof super - __builtin_offsetof(superblock, storage));
   if (request.crash != nullptr) super.crash = *request.crash;
   if (request.trigger != nullptr) {
     super.trigger_ticks = request.trigger->ticks;
@@ -7722,6 +7742,7 @@ inline void retire_image(image_view& image) {
       at.start_ticks.compare_exchange(free, frame_busy);
     }
   }
+  if (image.session_count.load_acquire() != 0) return;  // they still copy what was recorded until now
   madvise(image.chunks, image.chunk_count * chunk_bytes, MADV_DONTNEED);
 }
 
@@ -8037,6 +8058,7 @@ inline error begin_recording(process_state& process, const options& wanted) {
   }
   process.window_ns.store_relaxed(static_cast<uint64_t>(wanted.window.ns));
   process.follow_fork.store_relaxed(follow_flags(wanted));
+  process.recordings.fetch_add_relaxed(1);
   process.recording.store_release(1);
   begin_epoch(process);
   return {};
@@ -8801,6 +8823,6676 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #endif
 
 #endif
+#endif
+#endif
+#ifdef CONTRAIL_WITH_SESSION
+// ==== contrail/session.hpp ==========================================================================================
+// Opt-in: streams all that the running flight recorder records to a file or descriptor, until it is stopped.
+//
+//   #include <contrail/contrail.hpp>
+//   #include <contrail/session.hpp>
+//
+//   contrail::flight_recorder::start();
+//   contrail::session session;
+//   if (auto failed = session.start({.file = "run.contrail"})) puts(failed.message());
+//   ...
+//   const contrail::session_result result = session.stop();
+//   if (result.failed) puts(result.failed.message());
+#ifndef CONTRAIL_SESSION_HPP
+#define CONTRAIL_SESSION_HPP
+
+#if CONTRAIL_DETAIL_ENABLED
+// ==== contrail/detail/session_start.hpp =============================================================================
+// Begins and ends sessions: their memory, their marks in the image, their thread.
+#ifndef CONTRAIL_DETAIL_SESSION_START_HPP
+#define CONTRAIL_DETAIL_SESSION_START_HPP
+
+// ==== contrail/detail/dump.hpp ======================================================================================
+// A dump from request to file: one at a time, in the window that the options allow, with errors in sentences.
+#ifndef CONTRAIL_DETAIL_DUMP_HPP
+#define CONTRAIL_DETAIL_DUMP_HPP
+
+// ==== contrail/detail/dump_file.hpp =================================================================================
+// Dump files: paths with placeholders, and files that appear whole or not at all.
+#ifndef CONTRAIL_DETAIL_DUMP_FILE_HPP
+#define CONTRAIL_DETAIL_DUMP_FILE_HPP
+
+// ==== contrail/detail/safe_writer.hpp ===============================================================================
+// Bytes to a descriptor, and short texts into fixed buffers, without the heap, locks or stdio.
+#ifndef CONTRAIL_DETAIL_SAFE_WRITER_HPP
+#define CONTRAIL_DETAIL_SAFE_WRITER_HPP
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <unistd.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// Puts errno back when a scope ends, so that a signal handler leaves no trace of its system calls.
+class errno_keeper {
+ public:
+  errno_keeper() : saved_(errno) {}
+  ~errno_keeper() { errno = saved_; }
+  errno_keeper(const errno_keeper&) = delete;
+  errno_keeper& operator=(const errno_keeper&) = delete;
+
+ private:
+  int saved_;
+};
+
+/// Writes all of it, however often the kernel takes only a part or a signal interrupts. Returns 0 or an errno value.
+// Async-signal-safe.
+inline int write_all(int descriptor, const void* bytes, size_t size) {
+  const char* at = static_cast<const char*>(bytes);
+  // A descriptor that is always interrupted before it takes a byte must not hold a crash handler for ever.
+  for (int interruptions = 0; size != 0;) {
+    const ssize_t taken = write(descriptor, at, size);
+    if (taken < 0) {
+      if (errno == EINTR && ++interruptions < 1000) continue;
+      return errno;
+    }
+    interruptions = 0;
+    // A descriptor that takes nothing and reports nothing would make this loop endless.
+    if (taken == 0) return EIO;
+    at += taken;
+    size -= static_cast<size_t>(taken);
+  }
+  return 0;
+}
+
+/// Appends to a caller's buffer, always terminated; what does not fit is cut and `cut()` says so.
+// Async-signal-safe.
+class text_writer {
+ public:
+  text_writer(char* buffer, size_t capacity) : buffer_(buffer), capacity_(capacity) { buffer_[0] = '\0'; }
+
+  text_writer& add(char c) {
+    if (size_ + 1 < capacity_) {
+      buffer_[size_++] = c;
+      buffer_[size_] = '\0';
+    } else {
+      cut_ = true;
+    }
+    return *this;
+  }
+  text_writer& add(const char* text) {
+    while (*text != '\0') add(*text++);
+    return *this;
+  }
+  text_writer& add(uint64_t number) {
+    char digits[20];
+    int count = 0;
+    do {
+      digits[count++] = static_cast<char>('0' + number % 10);
+      number /= 10;
+    } while (number != 0);
+    while (count != 0) add(digits[--count]);
+    return *this;
+  }
+
+  bool cut() const { return cut_; }
+  size_t size() const { return size_; }
+
+ private:
+  char* buffer_;
+  size_t capacity_;
+  size_t size_ = 0;
+  bool cut_ = false;
+};
+
+/// The system's word for an errno value: strerror is not async-signal-safe.
+// Async-signal-safe.
+inline const char* errno_text(int number) {
+  switch (number) {
+    case ENOENT: return "no such file or directory";
+    case EACCES: return "permission denied";
+    case EPERM: return "operation not permitted";
+    case EEXIST: return "it exists already";
+    case EISDIR: return "it is a directory";
+    case ENOTDIR: return "a part of the path is no directory";
+    case ELOOP: return "it is a symbolic link, or too many of them";
+    case ENOSPC: return "no space left on the device";
+    case EDQUOT: return "the disk quota is used up";
+    case EROFS: return "the file system is read-only";
+    case ENAMETOOLONG: return "the name is too long";
+    case EMFILE: return "the process has too many open files";
+    case ENFILE: return "the system has too many open files";
+    case ENOMEM: return "out of memory";
+    case EIO: return "input/output error";
+    case EFBIG: return "the file would be too large";
+    case EPIPE: return "nobody reads the other end";
+    case EBADF: return "the descriptor is not open for writing";
+    case EINTR: return "signals interrupted it again and again";
+    case ENXIO: return "it is a device, a pipe or a socket";
+    case EAGAIN: return "the descriptor is non-blocking and full";
+    case EINVAL: return "invalid argument";
+    default: return nullptr;
+  }
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+inline constexpr size_t longest_path_bytes = 1024;
+
+/// What the placeholders of a dump's path stand for.
+struct path_values {
+  uint64_t pid;
+  uint64_t seconds;         ///< since 1970, for %t
+  uint64_t sequence;        ///< for %n
+  const char* executable;   ///< its file name without folders, for %e
+};
+
+/// A path's last part.
+inline const char* name_in_path(const char* path) {
+  const char* name = path;
+  for (const char* at = path; *at != '\0'; ++at) {
+    if (*at == '/') name = at + 1;
+  }
+  return name;
+}
+
+/// "<what> (<the system's reason>): <path>": the path comes last, since it may be longer than the message.
+inline error file_error(const char* what, const char* path, int number) {
+  char message[sizeof(error)];
+  text_writer writer(message, sizeof message);
+  writer.add(what).add(" (");
+  if (const char* known = errno_text(number)) {
+    writer.add(known);
+  } else {
+    writer.add("system error ").add(static_cast<uint64_t>(number));
+  }
+  writer.add("): ").add(path);
+  return {error_code::file, message};
+}
+
+inline error path_error(error_code code, const char* what, const char* path, const char* why) {
+  char message[sizeof(error)];
+  text_writer(message, sizeof message).add(what).add(path).add(why);
+  return {code, message};
+}
+
+/// Renames, but replaces nothing; 0 or an errno value.
+inline int rename_if_free(const char* from, const char* to) {
+  constexpr int no_replace = 1;
+  if (syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, no_replace) == 0) return 0;
+  if (errno != EINVAL && errno != ENOSYS) return errno;
+  // This file system cannot: a link replaces nothing either.
+  if (link(from, to) != 0) return errno;
+  unlink(from);
+  return 0;
+}
+
+/// Expands %p, %t, %n, %e and %% of `pattern`.
+// Async-signal-safe.
+inline error expand_path(const char* pattern, const path_values& values, char (&path)[longest_path_bytes]) {
+  if (pattern == nullptr || *pattern == '\0') return {error_code::path, "The path is empty: name a file."};
+  text_writer writer(path, sizeof path);
+  for (const char* at = pattern; *at != '\0'; ++at) {
+    if (*at != '%') {
+      writer.add(*at);
+      continue;
+    }
+    switch (*++at) {
+      case 'p': writer.add(values.pid); break;
+      case 't': writer.add(values.seconds); break;
+      case 'n': writer.add(values.sequence); break;
+      case 'e': writer.add(values.executable); break;
+      case '%': writer.add('%'); break;
+      default:
+        return path_error(error_code::path, "The path ", pattern,
+                          " has an unknown placeholder: %p, %t, %n, %e and %% exist.");
+    }
+  }
+  // The name of the temporary file beside it is 24 bytes longer.
+  if (writer.cut() || writer.size() + 32 > sizeof path) {
+    return {error_code::path, "The path is longer than 992 bytes once expanded: use a shorter one."};
+  }
+  return {};
+}
+
+/// A file that is written under a temporary name and takes its own name when it is complete. An older file of that name
+/// stays whole until then. Mode 0600, never through a symbolic link.
+// Async-signal-safe.
+class replacing_file {
+ public:
+  /// With `lock` it is locked (flock) before it has content, so that nobody takes it for what a dead process left; and its
+  /// temporary name is another one than a dump's, which has no lock.
+  replacing_file(const char* path, uint64_t pid, uint64_t sequence, bool lock = false) : path_(path) {
+    // A device or a pipe would be replaced by a file as well: nobody who names one means that.
+    struct stat there {};
+    if (fstatat(AT_FDCWD, path, &there, AT_SYMLINK_NOFOLLOW) != 0) {
+      if (errno != ENOENT) error_ = errno;  // what stands there is unknown
+    } else if (device_ = there.st_dev, inode_ = there.st_ino; !S_ISREG(there.st_mode) && !S_ISLNK(there.st_mode)) {
+      error_ = S_ISDIR(there.st_mode) ? EISDIR : ENXIO;
+    }
+    if (error_ != 0) return;
+    // The temporary name is as long as the system allows where the file's own is: 200 bytes of it say enough.
+    size_t kept = 0;
+    for (size_t i = 0, name = 0; path[i] != '\0'; ++i) {
+      if (path[i] == '/') name = i + 1;
+      kept = i + 1 < name + 200 ? i + 1 : name + 200;
+    }
+    // A crashed process of the same id may have left a temporary file behind: step over a few.
+    for (uint64_t attempt = 0; attempt < 16; ++attempt) {
+      text_writer text(temporary_, sizeof temporary_);
+      for (size_t i = 0; i < kept; ++i) text.add(path[i]);
+      text.add(lock ? ".new-" : ".tmp-").add(pid).add('-').add(sequence + attempt);
+      descriptor_ = open(temporary_, (lock ? O_RDWR : O_WRONLY) | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+      error_ = descriptor_ < 0 ? errno : 0;
+      if (descriptor_ >= 0 && lock && (error_ = lock_made()) != 0) {
+        unlink(temporary_);
+        close(descriptor_);
+        descriptor_ = -1;
+      }
+      if (error_ != EEXIST && error_ != EINTR) break;
+    }
+    // A umask may have taken away the owner's own bits. A file system without modes refuses, and that is no reason to.
+    if (descriptor_ >= 0) fchmod(descriptor_, 0600);
+  }
+  ~replacing_file() {
+    if (descriptor_ >= 0) {
+      close(descriptor_);
+      unlink(temporary_);
+    }
+  }
+  replacing_file(const replacing_file&) = delete;
+  replacing_file& operator=(const replacing_file&) = delete;
+
+  bool is_open() const { return descriptor_ >= 0; }
+  int descriptor() const { return descriptor_; }
+  int error() const { return error_; }
+  /// Whether this is what its name stood for.
+  bool replaces(uint64_t device, uint64_t inode) const { return inode_ == inode && device_ == device; }
+
+  /// Gives the file its name; 0 or an errno value.
+  int commit() {
+    const int closed = close(descriptor_);
+    descriptor_ = -1;
+    // close may report a write that failed late (quota, network file systems); EINTR leaves the file closed on Linux.
+    if (closed != 0 && errno != EINTR) error_ = errno;
+    // rename itself is declared by <stdio.h>, which costs every translation unit 3 ms.
+    if (error_ == 0 && syscall(SYS_renameat, AT_FDCWD, temporary_, AT_FDCWD, path_) != 0) error_ = errno;
+    if (error_ != 0) unlink(temporary_);
+    return error_;
+  }
+  /// Gives the file its name if nothing has that name; 0 or an errno value. It may be tried again.
+  int commit_if_free() {
+    if (const int failed = rename_if_free(temporary_, path_)) return failed;
+    close(descriptor_);
+    descriptor_ = -1;
+    return 0;
+  }
+
+ private:
+  /// EEXIST where somebody who cleans up was faster than the lock; another error also where the file system has no locks.
+  int lock_made() const {
+    struct stat now {};
+    if (flock(descriptor_, LOCK_EX | LOCK_NB) != 0) return errno == EWOULDBLOCK ? EEXIST : errno;
+    if (fstat(descriptor_, &now) != 0) return errno;
+    return now.st_nlink == 0 ? EEXIST : 0;
+  }
+
+  const char* path_;
+  char temporary_[longest_path_bytes];
+  uint64_t device_ = 0, inode_ = 0;
+  int descriptor_ = -1;
+  int error_ = 0;
+};
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/detail/write_signals.hpp =============================================================================
+// Writing to a pipe or socket that nobody reads any more, or beyond the limit of a file's size, without dying of it.
+#ifndef CONTRAIL_DETAIL_WRITE_SIGNALS_HPP
+#define CONTRAIL_DETAIL_WRITE_SIGNALS_HPP
+
+#include <errno.h>
+#include <signal.h>
+#include <time.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// In its scope such a write answers EPIPE or EFBIG, and the SIGPIPE or SIGXFSZ that the kernel sends with it is taken away.
+/// Of this thread only: the program's own dispositions are not touched. (Pipes know no MSG_NOSIGNAL.)
+// Async-signal-safe.
+class write_signal_hold {
+ public:
+  write_signal_hold() {
+    sigset_t both, pending;
+    sigemptyset(&both);
+    sigaddset(&both, SIGPIPE);
+    sigaddset(&both, SIGXFSZ);
+    taken_ = both;
+    // One that was pending before is the program's.
+    if (sigpending(&pending) == 0) {
+      const int signals[] = {SIGPIPE, SIGXFSZ};
+      for (const int signal : signals) {
+        if (sigismember(&pending, signal) == 1) sigdelset(&taken_, signal);
+      }
+    }
+    held_ = pthread_sigmask(SIG_BLOCK, &both, &before_) == 0;
+  }
+  ~write_signal_hold() {
+    if (!held_) return;
+    const timespec at_once{};
+    for (int i = 0; i < 100 && (sigtimedwait(&taken_, nullptr, &at_once) > 0 || errno == EINTR); ++i) {
+    }
+    pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+  }
+  write_signal_hold(const write_signal_hold&) = delete;
+  write_signal_hold& operator=(const write_signal_hold&) = delete;
+
+ private:
+  sigset_t taken_, before_;
+  bool held_;
+};
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/detail/snapshot.hpp ==================================================================================
+// From the live image to a validated dump. It runs beside the writers and never makes one wait.
+//
+// Order: stacks of open regions, bindings known so far, chunks, bindings made meanwhile. Stacks before chunks, so that
+// a region that ends in between is in both and the reader drops the unfinished one, instead of in neither. Bindings
+// once more after the chunks, so that every id in a chunk resolves; and once before, so that a dump cut short has names.
+#ifndef CONTRAIL_DETAIL_SNAPSHOT_HPP
+#define CONTRAIL_DETAIL_SNAPSHOT_HPP
+
+// ==== contrail/detail/threads.hpp ===================================================================================
+// Threads and their slots: attach, liveness, and the slow half of begin and end that needs them.
+#ifndef CONTRAIL_DETAIL_THREADS_HPP
+#define CONTRAIL_DETAIL_THREADS_HPP
+
+// ==== contrail/detail/binding.hpp ===================================================================================
+// Binds call sites and registered types to short ids inside the image: at a site's first hit its descriptor is copied
+// into the image, so that neither dlclose nor the end of the process can make a record unreadable.
+#ifndef CONTRAIL_DETAIL_BINDING_HPP
+#define CONTRAIL_DETAIL_BINDING_HPP
+
+// ==== contrail/detail/process.hpp ===================================================================================
+// The one recorder of the process. Inline variables are not process-wide: an executable linked without -rdynamic and
+// plugins opened with RTLD_LOCAL each get their own. So every shared object has a hidden root and an ELF note that says
+// where it is, and all of them join the first root that dl_iterate_phdr meets, the executable's before any other.
+#ifndef CONTRAIL_DETAIL_PROCESS_HPP
+#define CONTRAIL_DETAIL_PROCESS_HPP
+
+// ==== contrail/detail/clock.hpp =====================================================================================
+// Ticks now. They become nanoseconds only in the decoder, by the clock anchors.
+#ifndef CONTRAIL_DETAIL_CLOCK_HPP
+#define CONTRAIL_DETAIL_CLOCK_HPP
+
+#include <stdint.h>
+#include <time.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// The processor's counter. Not fenced: neighbouring instructions may move across it by some nanoseconds, and a fence
+/// would double the price of a region. Always inline; no header is needed for it (<x86intrin.h> costs 500 ms).
+// Async-signal-safe.
+CONTRAIL_DETAIL_ALWAYS_INLINE uint64_t hardware_ticks() {
+#if defined(__x86_64__)
+  return __builtin_ia32_rdtsc();
+#elif defined(__aarch64__)
+  uint64_t ticks;
+  asm volatile("mrs %0, cntvct_el0" : "=r"(ticks));
+  return ticks;
+#else
+  return 0;
+#endif
+}
+
+/// Nanoseconds of one of the kernel's clocks, read through the vDSO.
+// Async-signal-safe.
+inline uint64_t kernel_clock_ns(clockid_t clock) {
+  timespec now{};
+  clock_gettime(clock, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000U + static_cast<uint64_t>(now.tv_nsec);
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/detail/image.hpp =====================================================================================
+// Every byte of the image: the recorder's memory, which is also the file format of a dump. docs/format.md is the
+// prose of this header; tools/contrail.py mirrors it. No other C++ code knows an offset.
+#ifndef CONTRAIL_DETAIL_IMAGE_HPP
+#define CONTRAIL_DETAIL_IMAGE_HPP
+
+// ==== contrail/detail/atomic.hpp ====================================================================================
+// The one atomic word type, over the compilers' builtins: <atomic> alone would cost each translation unit 220 ms.
+#ifndef CONTRAIL_DETAIL_ATOMIC_HPP
+#define CONTRAIL_DETAIL_ATOMIC_HPP
+
+#include <stdint.h>
+
+#if defined(__SANITIZE_THREAD__)
+#define CONTRAIL_DETAIL_THREAD_SANITIZER 1
+#elif defined(__has_feature)
+#define CONTRAIL_DETAIL_THREAD_SANITIZER __has_feature(thread_sanitizer)
+#else
+#define CONTRAIL_DETAIL_THREAD_SANITIZER 0
+#endif
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// A 64-bit word that threads, signal handlers and readers of the image share. Same size and layout as uint64_t.
+// Async-signal-safe.
+struct alignas(8) atomic_word {
+  uint64_t value = 0;
+
+  CONTRAIL_DETAIL_ALWAYS_INLINE uint64_t load_relaxed() const { return __atomic_load_n(&value, __ATOMIC_RELAXED); }
+  CONTRAIL_DETAIL_ALWAYS_INLINE uint64_t load_acquire() const { return __atomic_load_n(&value, __ATOMIC_ACQUIRE); }
+  /// Loads a word that only the running thread writes while it matters. Compilers fold this into the instruction that
+  /// uses it, which they do not do with atomic loads; several per region.
+  CONTRAIL_DETAIL_ALWAYS_INLINE uint64_t load_owned() const {
+    return CONTRAIL_DETAIL_THREAD_SANITIZER ? load_relaxed() : value;
+  }
+  CONTRAIL_DETAIL_ALWAYS_INLINE void store_relaxed(uint64_t v) { __atomic_store_n(&value, v, __ATOMIC_RELAXED); }
+  CONTRAIL_DETAIL_ALWAYS_INLINE void store_release(uint64_t v) { __atomic_store_n(&value, v, __ATOMIC_RELEASE); }
+  CONTRAIL_DETAIL_ALWAYS_INLINE uint64_t fetch_add_relaxed(uint64_t v) {
+    return __atomic_fetch_add(&value, v, __ATOMIC_RELAXED);
+  }
+  /// Strong compare-exchange, acquire and release on success; `expected` receives the value found.
+  CONTRAIL_DETAIL_ALWAYS_INLINE bool compare_exchange(uint64_t& expected, uint64_t desired) {
+    return __atomic_compare_exchange_n(&value, &expected, desired, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+  }
+  /// Adds with a plain load and store, for words that only their own thread changes and others may read.
+  CONTRAIL_DETAIL_ALWAYS_INLINE void add_owned(uint64_t v) {
+#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
+    asm("addq %1, %0" : "+m"(value) : "er"(v) : "cc");
+#else
+    store_relaxed(load_relaxed() + v);
+#endif
+  }
+};
+
+/// A pointer that one thread uses, and another one when that thread has ended.
+template <class T>
+struct owned_pointer {
+  T* value;
+
+  CONTRAIL_DETAIL_ALWAYS_INLINE T& operator*() const {
+    return *(CONTRAIL_DETAIL_THREAD_SANITIZER ? __atomic_load_n(&value, __ATOMIC_RELAXED) : value);
+  }
+  CONTRAIL_DETAIL_ALWAYS_INLINE void operator=(T* to) { __atomic_store_n(&value, to, __ATOMIC_RELAXED); }
+};
+
+static_assert(sizeof(atomic_word) == 8 && __atomic_always_lock_free(8, nullptr),
+              "contrail needs lock-free 64-bit atomics.");
+
+/// The difference of two words, `b` read after `a` and anew each time, in one instruction where the compiler would take
+/// two.
+CONTRAIL_DETAIL_ALWAYS_INLINE uint64_t difference(const atomic_word& a, const atomic_word& b) {
+  // Acquire costs nothing on x86-64, whose loads stay in order.
+  uint64_t result = a.load_acquire();
+#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
+  asm volatile("subq %1, %0" : "+r"(result) : "m"(b.value) : "cc");
+#else
+  result -= b.load_relaxed();
+#endif
+  return result;
+}
+
+/// Orders this thread against its own signal handlers; emits no instruction.
+CONTRAIL_DETAIL_ALWAYS_INLINE void signal_fence() { __atomic_signal_fence(__ATOMIC_SEQ_CST); }
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+
+/// How a field's value is stored in a payload. An enumeration has its underlying type.
+enum class field_type : uint8_t {
+  boolean = 1,
+  character = 2,  ///< char and char8_t, 1 byte
+  int8 = 3,
+  uint8 = 4,
+  int16 = 5,
+  uint16 = 6,
+  int32 = 7,
+  uint32 = 8,
+  int64 = 9,
+  uint64 = 10,
+  int128 = 11,   ///< 16 bytes, aligned to 8
+  uint128 = 12,
+  float32 = 13,
+  float64 = 14,  ///< also long double, rounded
+  pointer = 15,  ///< 8 bytes
+  string = 16,   ///< 2 bytes: bits [14:0] its bytes in the tail, bit 15 set when it was cut
+  duration = 17,  ///< std::chrono durations, int64 nanoseconds, saturated
+  code_point = 18,  ///< wchar_t, char16_t, char32_t, as uint32
+  flow_out = 19,    ///< 8 bytes: the id of a flow that leaves this record; 0 is none
+  flow_in = 20      ///< the same of one that arrives
+};
+
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// Complemented in the source. A compiler may undo that: who scans a core file for the magic checks what follows it too.
+/// The file begins with the bytes 89 43 54 52 4c 0d 0a 1a ("\x89CTRL\r\n\x1a").
+inline constexpr uint64_t complement_of_image_magic = ~0x1a0a'0d4c'5254'4389ULL;
+inline constexpr uint16_t format_major = 1;  ///< a reader refuses another major version
+inline constexpr uint16_t format_minor = 2;  ///< a reader accepts any minor version and skips what it does not know
+
+// ---- time ----------------------------------------------------------------------------------------------------
+
+enum class clock_source : uint32_t { tsc = 1, cntvct = 2, monotonic = 3 };
+
+/// One moment on four clocks; the decoder turns ticks into nanoseconds between two of these.
+struct clock_anchor {
+  uint64_t ticks;
+  uint64_t monotonic_ns;
+  uint64_t realtime_ns;
+  uint64_t boottime_ns;
+};
+
+inline constexpr unsigned epoch_bits = 23;  ///< a time epoch is 2^23 ticks; short forms hold times within it
+inline constexpr uint64_t epoch_ticks = 1ULL << epoch_bits;
+
+// ---- records -------------------------------------------------------------------------------------------------
+// A record is a header word and 0 or more payload words. Its length follows from the header word alone.
+//
+//   tag 0  point, short      [1:0]=0 [17:2]=id [25:18]=payload words [40:26]=0      [63:41]=time
+//   tag 1  region, plain     [1:0]=1 [17:2]=id [40:18]=duration                     [63:41]=end time
+//   tag 2  region, payload   [1:0]=2 [5:2]=payload words [17:6]=id [40:18]=duration [63:41]=end time
+//   tag 3  long form         [1:0]=3 [5:2]=form [15:6]=words after the header [31:16]=id [63:32]=0
+//
+// Times are ticks modulo 2^23 within the epoch whose base the chunk's header or the last epoch word states.
+
+enum class record_tag : unsigned { point = 0, region = 1, region_payload = 2, long_form = 3 };
+
+enum class long_form : unsigned {
+  epoch = 0,         ///< no further words; bits [63:23] are the base of the epoch that starts here
+  anchor = 1,        ///< 4 words: a clock_anchor
+  region = 2,        ///< start ticks, end ticks, payload
+  point = 3,         ///< ticks, payload
+  async_region = 4,  ///< start ticks, end ticks, tid of the thread that began it, payload
+  span = 5,          ///< span_words words as in span_entry::words with the end ticks first, payload
+  current_task = 6,  ///< ticks, id of the span that is the thread's current task from then on, or 0
+};
+
+inline constexpr unsigned id_shift = 2;
+inline constexpr unsigned payload_region_id_shift = 6;
+inline constexpr unsigned duration_shift = 18;
+inline constexpr uint64_t site_word_mask = (1ULL << duration_shift) - 1;
+inline constexpr unsigned end_time_shift = 41;
+inline constexpr uint64_t max_payload_region_id = 0xfff;
+inline constexpr uint64_t max_id = 0xfffd;
+inline constexpr uint64_t overflow_id = 0xfffe;  ///< what call sites bind to when ids or binding space ran out
+inline constexpr unsigned max_short_region_words = 15;
+inline constexpr unsigned max_point_words = 255;
+
+inline constexpr uint64_t long_header(long_form form, uint64_t id, unsigned words) {
+  return id << 16 | static_cast<uint64_t>(words) << 6 | static_cast<uint64_t>(form) << 2 | 3;
+}
+inline constexpr uint64_t epoch_word(uint64_t base) { return base | static_cast<uint64_t>(long_form::epoch) << 2 | 3; }
+
+// ---- payloads ------------------------------------------------------------------------------------------------
+// Fixed part: the fields in order, each aligned to min(its size, 8), as binding_field::offset says; arrays are `count`
+// elements in a row. Then the tail: the bytes of all strings in field order, without padding. Then zeros up to a whole
+// word. Then, if the binding has binding_flag_dynamic, fields set at run time: a word
+//   [7:0] field_type  [31:16] bytes of the key  [47:32] bytes of the value  [48] set when the value was cut
+// followed by the key's and the value's bytes, padded with zeros to whole words; a zero word or the payload's end ends
+// them.
+
+inline constexpr uint16_t string_cut = 0x8000;
+
+// ---- chunks --------------------------------------------------------------------------------------------------
+
+inline constexpr unsigned chunk_bytes = 8192;
+inline constexpr unsigned chunk_header_bytes = 128;
+inline constexpr unsigned chunk_words = (chunk_bytes - chunk_header_bytes) / 8;
+inline constexpr unsigned thread_name_bytes = 32;
+
+struct chunk {
+  atomic_word ticket;          ///< unique and increasing over the process; 0 while the header is rewritten
+  atomic_word extent;          ///< bytes from the chunk's start to the end of its last record; 0 while it is open.
+                               ///< In a live image the number of its records stands above bit 32
+  atomic_word writer;          ///< index of the thread slot that writes it, and above bit 32 the slot's generation
+  atomic_word tid_lane;        ///< the system's thread id, and above bit 32 the lane
+  atomic_word words_before;    ///< words this lane wrote before this chunk: a gap here is an exact loss
+  atomic_word records_before;  ///< records this lane wrote before this chunk
+  atomic_word epoch_base;      ///< the time epoch at the chunk's first record
+  atomic_word sealed_ticks;    ///< when it was sealed; 0 while it is open
+  atomic_word anchor[4];       ///< a clock_anchor from when it was opened, or up to a millisecond earlier
+  atomic_word thread_name[thread_name_bytes / 8];  ///< UTF-8, zero padded, as known when it was opened
+  atomic_word words[chunk_words];
+};
+static_assert(sizeof(chunk) == chunk_bytes && __builtin_offsetof(chunk, words) == chunk_header_bytes);
+
+/// An entry of the chunk state table: ticket << 2 | state.
+enum class chunk_state : unsigned { free = 0, open = 1, sealed = 2, taking = 3 };
+
+// ---- thread slots --------------------------------------------------------------------------------------------
+
+struct lane;
+
+inline constexpr unsigned frame_payload_words = 20;
+
+/// One entry of a thread's open-region stack. `start_ticks` tells its state: 0 free; below point_mark a region that began
+/// then; with point_mark the stack pointer of code that writes a point here; frame_busy the stack's end, or left for
+/// good. As signed numbers all but the first are above every site word, so that one compare finds a free frame.
+struct alignas(64) frame {
+  atomic_word word;           ///< of a region: (start ticks << 18) - site word. In a dump 0 where there is none
+  owned_pointer<lane> owner;  ///< where its record goes
+  atomic_word start_ticks;
+  atomic_word stack_pointer;  ///< of the code that began the region, to recognise frames that were jumped over
+  atomic_word payload[frame_payload_words];
+};
+static_assert(sizeof(frame) == 192);
+inline constexpr uint64_t point_mark = 1ULL << 62;
+inline constexpr uint64_t frame_busy = ~0ULL >> 1;
+
+inline bool is_free(const frame& at) { return at.start_ticks.load_relaxed() == 0; }
+/// Release: a dump that finds the frame free finds the record, since it copies frames before chunks.
+inline void set_free(frame& at) { at.start_ticks.store_release(0); }
+
+/// Whether a frame's start_ticks is that of an open region.
+inline bool is_region(uint64_t start_ticks) { return start_ticks - 1 < point_mark - 1; }
+
+/// Whether the region that was given `word` when it began is still open in this frame.
+inline bool holds_region(const frame& at, uint64_t word) {
+  const uint64_t start = at.start_ticks.load_relaxed();
+  return is_region(start) && at.word.load_relaxed() == word && (start << duration_shift) - word <= site_word_mask;
+}
+
+/// One write position of a thread. Only its own thread writes it; dumps and the recycler read it.
+struct lane {
+  atomic_word cursor;       ///< address of the next word to write; released after the words before it
+  atomic_word deadline;     ///< end of the time epoch; records at or past it take the slow path
+  atomic_word epoch_base;
+  atomic_word chunk;        ///< address of the open chunk; 0 when there is none
+  atomic_word extra_words;  ///< words written that are no record's header: records = words - extra words
+  atomic_word words_before; ///< words in chunks before the open one
+  atomic_word anchor_ticks; ///< of the newest clock anchor
+  atomic_word dropped;      ///< records this lane lost for want of a chunk
+};
+static_assert(sizeof(lane) == 64);
+
+inline constexpr unsigned lane_count = 3;
+CONTRAIL_DETAIL_HIDDEN inline constexpr unsigned lane_depth[lane_count] = {64, 8, 8};  ///< open regions; one frame more ends each stack
+inline constexpr unsigned frame_count = 64 + 8 + 8 + lane_count;
+CONTRAIL_DETAIL_HIDDEN inline constexpr unsigned first_frame[lane_count] = {0, 65, 74};
+
+enum class slot_state : uint64_t { free = 0, claimed = 1, live = 2, sealing = 3 };
+
+struct alignas(64) thread_slot {
+  atomic_word state;       ///< slot_state in the low 8 bits, generation above
+  atomic_word tid_index;     ///< the system's thread id, and above bit 32 the index of this slot
+  atomic_word owner_object;  ///< which shared object of the process this slot serves
+  atomic_word attach_ticks;
+  atomic_word name_version;  ///< odd while the name changes; 0: never named by TRACE_THREAD_NAME
+  atomic_word name[thread_name_bytes / 8];
+  atomic_word alternate_stack;  ///< live: which of contrail's signal stacks the thread has, plus 1
+  atomic_word occupant;         ///< live: who claims or seals the slot, see thread_id.hpp; 0: nobody
+  atomic_word taking[3];        ///< live: by lane, the ticket by which it is about to take a chunk; 0: none
+  atomic_word recount[3];       ///< live: by lane, 1 if a jump may have left its count of words wrong
+  atomic_word interrupted[3];   ///< live: by lane, address of the frame to go back to when its first region ends; 0: none
+  atomic_word current_task;     ///< id of a span, 0: none
+  atomic_word reserved[11];
+  lane lanes[lane_count];
+  frame frames[frame_count];
+};
+static_assert(sizeof(thread_slot) == 16384 && __builtin_offsetof(thread_slot, lanes) == 256 &&
+              __builtin_offsetof(thread_slot, frames) == 448);
+
+// ---- spans ---------------------------------------------------------------------------------------------------
+
+/// What begins on one thread and may end on another: a task, or an asynchronous span. Its place while it is open; when it
+/// ends it becomes one record.
+enum class span_state : uint64_t { free = 0, claimed = 1, open = 2, ending = 3 };
+
+/// Words of a span, in its entry and, with the end before them, in its record.
+enum span_word : unsigned {
+  span_start,       ///< ticks
+  span_id,          ///< unique in the process: generation * count of entries + index of its entry
+  span_parent,      ///< id of the parent in this process, 0 if there is none
+  span_tid,         ///< of the thread that began it
+  span_trace_high,  ///< of a task: the trace that it belongs to, as in W3C Trace Context, 128 bits
+  span_trace_low,
+  span_own,         ///< its own id in that trace
+  span_from,        ///< the parent's id in that trace, which may be another process's; 0: it is a root
+  span_words
+};
+
+struct alignas(64) span_entry {
+  atomic_word state;    ///< generation << 2 | span_state
+  atomic_word binding;  ///< id of its call site, and above bit 32 the words of payload
+  atomic_word words[span_words];
+  atomic_word payload[frame_payload_words];
+  atomic_word reserved[2];
+};
+static_assert(sizeof(span_entry) == 256);
+
+// ---- bindings ------------------------------------------------------------------------------------------------
+
+enum class binding_kind : uint8_t {
+  region = 1,
+  instant = 2,
+  counter = 3,
+  log = 4,        ///< the name is the format string
+  event_type = 5,
+  overflow = 6,
+  task = 7,
+  async_span = 8,
+  frame_mark = 9,  ///< where a frame of a loop ends and the next one begins
+  end_of_dump = 255
+};
+
+inline constexpr uint8_t binding_flag_cut = 1;      ///< a string or the schema was cut to fit
+inline constexpr uint8_t binding_flag_dynamic = 2;  ///< records may carry fields set at run time after the payload
+inline constexpr unsigned binding_blocked_shift = 4;  ///< bits [6:4]: of a region in which the thread waits, a blocked_on; else 0
+
+/// What a thread waits for in a region of TRACE_BLOCKED.
+enum class blocked_on : uint8_t { sync = 1, net = 2, syscall = 3, io = 4, sleep = 5 };
+constexpr uint8_t blocked_flag(blocked_on reason) {
+  return static_cast<uint8_t>(static_cast<unsigned>(reason) << binding_blocked_shift);
+}
+
+/// Followed by `field_count` binding_field, `enumerator_count` binding_enumerator, then the strings without
+/// terminators: name, category, file, function, each field's name, each enumerator's name; padded to 8 bytes.
+struct binding {
+  uint32_t bytes;  ///< of the whole entry, a multiple of 8
+  uint16_t id;
+  binding_kind kind;
+  uint8_t flags;
+  uint64_t type_id;  ///< the stable id of the registered type, 0 if none
+  uint32_t line;
+  uint16_t field_count;
+  uint16_t enumerator_count;
+  uint16_t name_bytes;
+  uint16_t category_bytes;
+  uint16_t file_bytes;
+  uint16_t function_bytes;
+};
+static_assert(sizeof(binding) == 32);
+
+struct binding_field {
+  uint16_t name_bytes;
+  uint8_t type;  ///< contrail::field_type
+  uint8_t flags;
+  uint16_t offset;            ///< in the payload's fixed part, bytes
+  uint16_t count;             ///< 1, or the number of elements of an array
+  uint16_t first_enumerator;  ///< index into the entry's enumerators
+  uint16_t enumerator_count;  ///< 0: not an enumeration, or its names are not known
+  uint16_t is_array;
+  uint16_t reserved;
+};
+static_assert(sizeof(binding_field) == 16);
+
+struct binding_enumerator {
+  int64_t value;
+  uint16_t name_bytes;
+  uint16_t reserved[3];
+};
+static_assert(sizeof(binding_enumerator) == 16);
+
+/// The last 64 bytes of a complete dump; laid out so that a reader of bindings meets it as one more entry.
+struct end_of_dump {
+  uint32_t bytes = 64;
+  uint16_t id = 0;
+  binding_kind kind = binding_kind::end_of_dump;
+  uint8_t flags = 0;
+  uint64_t total_bytes = 0;   ///< of the whole dump
+  uint64_t chunks_written = 0;
+  uint64_t chunks_torn = 0;   ///< recycled while they were copied: written with ticket 0
+  clock_anchor anchor{};
+};
+static_assert(sizeof(end_of_dump) == 64);
+
+// ---- superblock ----------------------------------------------------------------------------------------------
+
+enum class image_kind : uint32_t { live = 1, dump = 2, stream = 3 };
+enum class image_storage : uint32_t { memory = 0, file = 1 };
+
+/// How the recording in a live image ended.
+enum class image_end : uint32_t {
+  none = 0,     ///< it runs, or its process was killed, crashed or called _exit
+  stopped = 1,  ///< flight_recorder::stop
+  exited = 2    ///< exit, or the end of main
+};
+
+enum class crash_cause : uint32_t { none = 0, signal = 1, terminate = 2 };
+
+/// What ended the process. In a dump: of the crash that made it.
+struct crash_note {
+  crash_cause cause;  ///< in a live image filled in last
+  uint32_t signal;    ///< 0: std::terminate
+  int32_t code;       ///< si_code: above 0 the kernel found a fault, else a process sent the signal
+  uint32_t tid;
+  uint64_t address;   ///< si_addr of a fault
+  uint32_t sender;    ///< the process that sent the signal
+  uint32_t reserved;
+  char thread[thread_name_bytes];  ///< the system's name of the thread, which may have no slot
+};
+static_assert(sizeof(crash_note) == 64);
+
+enum class drop_reason : unsigned {
+  no_chunk,      ///< the pool had no chunk to give
+  no_slot,       ///< more threads than slots
+  no_lane,       ///< a signal handler found all lanes of its thread in use
+  too_deep,      ///< more open regions than a lane's stack holds
+  misnested,     ///< a region whose frame was taken away before it ended
+  no_span,       ///< more open tasks and asynchronous spans than there are entries
+  count
+};
+
+struct superblock {
+  uint64_t magic;
+  uint16_t version_major;
+  uint16_t version_minor;
+  uint32_t superblock_bytes;
+  image_kind kind;
+  clock_source source;
+  uint64_t image_bytes;   ///< live: of the mapping
+  uint64_t base_address;  ///< live: where it is mapped in the process; cursors are absolute addresses
+  // 40
+  uint64_t slots_offset;
+  uint32_t slot_bytes;
+  uint32_t slot_count;
+  uint64_t chunk_states_offset;  ///< live only; one word per chunk
+  uint64_t chunks_offset;
+  uint32_t chunk_bytes;
+  uint32_t chunk_count;
+  uint64_t binding_index_offset;  ///< live only; per id the offset of its entry in the arena plus 1, as uint32_t
+  uint64_t binding_index_count;
+  uint64_t bindings_offset;       ///< live: the arena; dump: entries known before the chunks were copied
+  uint64_t bindings_bytes;
+  uint64_t late_bindings_offset;  ///< dump only: entries made meanwhile, ended by end_of_dump
+  uint64_t scratch_offset;        ///< live only: work space of the dump
+  uint64_t scratch_bytes;
+  // 136
+  uint32_t pid;
+  uint32_t lane_count;
+  uint32_t frame_bytes;
+  uint32_t frame_count;
+  uint32_t lane_first_frame[4];
+  uint64_t tick_hz;    ///< nominal ticks per second; anchors are better
+  clock_anchor start;  ///< when recording started; earlier records are no part of this recording
+  clock_anchor ready;  ///< a little later
+  char executable[256];
+  char host[64];
+  // 560
+  atomic_word next_ticket;
+  atomic_word next_id;
+  atomic_word arena_used;
+  atomic_word attached;        ///< threads that ever attached
+  atomic_word attached_slots;  ///< slots in use
+  atomic_word dropped[8];
+  atomic_word overwritten_ticks;  ///< the newest moment of which records were overwritten: all threads' are there after it
+  atomic_word next_span;   ///< where the next span's search for a free entry begins
+  atomic_word next_flow;
+  // 688: only in dumps and streams
+  clock_anchor dump;       ///< when the dump began; stream: when the session did
+  uint64_t window_ns;      ///< asked for; 0: all
+  uint64_t cutoff_ticks;   ///< records that ended before are outside the window
+  uint32_t dump_sequence;
+  uint32_t dump_signal;    ///< the signal that asked for it, 0: the program did
+  uint32_t dump_tid;
+  uint32_t reserved0;
+  // 752: only in live images
+  image_storage storage;
+  image_end ended;
+  clock_anchor end;        ///< when it ended; filled in before `ended` is
+  // 792
+  crash_note crash;
+  // 856: only in dumps that a trigger made
+  uint64_t trigger_ticks;  ///< when it fired; 0: no trigger made this dump
+  char trigger[120];       ///< what fired, a sentence; zero padded
+  // 984
+  uint64_t spans_offset;
+  uint32_t span_bytes;
+  uint32_t span_count;
+  uint64_t seed[2];  ///< live: random; ids of traces, tasks and flows are made of it
+  uint8_t reserved[4096 - 1016];
+};
+static_assert(sizeof(superblock) == 4096 && __builtin_offsetof(superblock, pid) == 136 &&
+              __builtin_offsetof(superblock, next_ticket) == 560 && __builtin_offsetof(superblock, dump) == 688 &&
+              __builtin_offsetof(superblock, spans_offset) == 984 && __builtin_offsetof(superblock, reserved) == 1016);
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/detail/memory.hpp ====================================================================================
+// Of <string.h>, which would be 3 % of what including contrail costs.
+#ifndef CONTRAIL_DETAIL_MEMORY_HPP
+#define CONTRAIL_DETAIL_MEMORY_HPP
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+CONTRAIL_DETAIL_ALWAYS_INLINE void* memcpy(void* to, const void* from, size_t size) {
+  return __builtin_memcpy(to, from, size);
+}
+CONTRAIL_DETAIL_ALWAYS_INLINE void* memset(void* to, int byte, size_t size) { return __builtin_memset(to, byte, size); }
+CONTRAIL_DETAIL_ALWAYS_INLINE int memcmp(const void* a, const void* b, size_t size) {
+  return __builtin_memcmp(a, b, size);
+}
+CONTRAIL_DETAIL_ALWAYS_INLINE const void* memchr(const void* in, int byte, size_t size) {
+  return __builtin_memchr(in, byte, size);
+}
+CONTRAIL_DETAIL_ALWAYS_INLINE int strcmp(const char* a, const char* b) { return __builtin_strcmp(a, b); }
+CONTRAIL_DETAIL_ALWAYS_INLINE const char* strstr(const char* in, const char* what) { return __builtin_strstr(in, what); }
+CONTRAIL_DETAIL_ALWAYS_INLINE constexpr size_t strlen(const char* text) { return __builtin_strlen(text); }
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/task_context.hpp =====================================================================================
+// What names a task to others: to threads of this process, and by W3C Trace Context to other processes and tracing systems.
+#ifndef CONTRAIL_TASK_CONTEXT_HPP
+#define CONTRAIL_TASK_CONTEXT_HPP
+
+#include <stdint.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+
+inline constexpr unsigned traceparent_bytes = 55;
+
+/// The name of a task, to be copied and passed on: it keeps nothing alive. Empty if there is no task.
+struct task_context {
+  uint64_t id = 0;          ///< in this process; 0: none, or a task of another process
+  uint64_t trace_high = 0;  ///< the trace id, 128 bits; 0: none
+  uint64_t trace_low = 0;
+  uint64_t span = 0;        ///< the task's own id in that trace
+
+  constexpr explicit operator bool() const { return id != 0 || span != 0; }
+
+  /// Of the text of a `traceparent` header, as another process sent it: a task that has it as its parent joins that trace.
+  /// Empty where the text is null, malformed, or of all zeros.
+  // Async-signal-safe.
+  static constexpr task_context from_traceparent(const char* text) {
+    task_context found;
+    uint64_t version = 0, flags = 0;
+    const bool is_good = text != nullptr && take_hex(text, 2, '-', version) && take_hex(text, 16, 0, found.trace_high) &&
+                         take_hex(text, 16, '-', found.trace_low) && take_hex(text, 16, '-', found.span) &&
+                         take_hex(text, 2, 0, flags);
+    // Later versions may have more behind a dash.
+    if (!is_good || version == 0xff || (*text != '\0' && (version == 0 || *text != '-'))) return {};
+    if ((found.trace_high | found.trace_low) == 0 || found.span == 0) return {};
+    return found;
+  }
+
+  /// The header to send with a request, 55 characters and a NUL; empty text, and false, where there is no trace.
+  // Async-signal-safe.
+  constexpr bool write_traceparent(char (&text)[traceparent_bytes + 1]) const {
+    text[0] = '\0';
+    if (span == 0) return false;
+    char* at = put_hex(text, 0, 2);
+    *at++ = '-';
+    at = put_hex(put_hex(at, trace_high, 16), trace_low, 16);
+    *at++ = '-';
+    at = put_hex(at, span, 16);
+    *at++ = '-';
+    *put_hex(at, 1, 2) = '\0';  // recorded
+    return true;
+  }
+
+ private:
+  /// Takes `digits` hexadecimal digits, in lower case as the standard wants, and the character `end` behind them.
+  static constexpr bool take_hex(const char*& at, unsigned digits, char end, uint64_t& value) {
+    value = 0;
+    for (unsigned i = 0; i < digits; ++i, ++at) {
+      const bool is_letter = *at >= 'a' && *at <= 'f';
+      if (!is_letter && (*at < '0' || *at > '9')) return false;
+      value = value << 4 | static_cast<uint64_t>(is_letter ? *at - 'a' + 10 : *at - '0');
+    }
+    return end == 0 || *at++ == end;
+  }
+  static constexpr char* put_hex(char* at, uint64_t value, unsigned digits) {
+    for (unsigned i = digits; i-- != 0;) *at++ = "0123456789abcdef"[value >> 4 * i & 0xf];
+    return at;
+  }
+};
+
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/registry.hpp =========================================================================================
+// What contrail knows of event types: at compile time of each, and the list of all event types of the program.
+//
+//   struct point { int x, y; };
+//   TRACE_EVENT_TYPE(point, x, y);
+//
+//   using info = contrail::event_info<point>;
+//   static_assert(info::name == "point" && info::size == 8 && info::fields[1].name == "y");
+//
+//   for (const contrail::descriptor& type : contrail::registry()) puts_text(type.name);
+#ifndef CONTRAIL_REGISTRY_HPP
+#define CONTRAIL_REGISTRY_HPP
+
+// ==== contrail/detail/site.hpp ======================================================================================
+// Call sites at compile time: their descriptors, the checks of their arguments, and the way of these into words.
+#ifndef CONTRAIL_DETAIL_SITE_HPP
+#define CONTRAIL_DETAIL_SITE_HPP
+
+// ==== contrail/detail/descriptor.hpp ================================================================================
+// Descriptors, and how the macro that registers a type makes one.
+#ifndef CONTRAIL_DETAIL_DESCRIPTOR_HPP
+#define CONTRAIL_DETAIL_DESCRIPTOR_HPP
+
+// ==== contrail/detail/schema.hpp ====================================================================================
+// From argument types and registered types to constexpr fields: what can be recorded, as what, and at which offset.
+#ifndef CONTRAIL_DETAIL_SCHEMA_HPP
+#define CONTRAIL_DETAIL_SCHEMA_HPP
+
+// ==== contrail/detail/enum_names.hpp ================================================================================
+// The names of an enumeration's values, read from what the compiler calls a template over them.
+#ifndef CONTRAIL_DETAIL_ENUM_NAMES_HPP
+#define CONTRAIL_DETAIL_ENUM_NAMES_HPP
+
+// ==== contrail/detail/text.hpp ======================================================================================
+// Constant text, and the names of types as the compiler spells them.
+#ifndef CONTRAIL_DETAIL_TEXT_HPP
+#define CONTRAIL_DETAIL_TEXT_HPP
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+
+/// Characters of static storage duration; not terminated by a NUL, since it may be a part of a longer literal.
+struct text {
+  const char* data = "";
+  uint32_t size = 0;
+
+  constexpr text() = default;
+  constexpr text(const char* literal) : data(literal), size(static_cast<uint32_t>(__builtin_strlen(literal))) {}
+  constexpr text(const char* characters, uint32_t count) : data(characters), size(count) {}
+
+  constexpr const char* begin() const { return data; }
+  constexpr const char* end() const { return data + size; }
+  constexpr char operator[](uint32_t i) const { return data[i]; }
+
+  friend constexpr bool operator==(text a, text b) {
+    if (a.size != b.size) return false;
+    for (uint32_t i = 0; i < a.size; ++i)
+      if (a.data[i] != b.data[i]) return false;
+    return true;
+  }
+};
+
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+using size_type = decltype(sizeof 0);
+
+constexpr text part(text t, uint32_t begin, uint32_t end) { return {t.data + begin, end - begin}; }
+constexpr bool is_digit(char c) { return c >= '0' && c <= '9'; }
+constexpr bool is_identifier(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || is_digit(c) || c == '_' || c == '$' ||
+         static_cast<unsigned char>(c) >= 0x80;
+}
+/// Whether `pattern` stands in `t` at `at`.
+constexpr bool stands_at(text t, uint32_t at, text pattern) {
+  return at + pattern.size <= t.size && part(t, at, at + pattern.size) == pattern;
+}
+
+/// FNV-1a, 64 bits: the stable ids of types are made of it.
+struct hash {
+  uint64_t value = 0xcbf29ce484222325ULL;
+
+  constexpr void add(text t) {
+    add(uint64_t{t.size});
+    for (char c : t) value = (value ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
+  }
+  constexpr void add(uint64_t number) {
+    for (int i = 0; i < 8; ++i, number >>= 8) value = (value ^ (number & 0xff)) * 0x100000001b3ULL;
+  }
+};
+
+template <class T>
+constexpr text pretty_function_of() {
+  return __PRETTY_FUNCTION__;
+}
+
+/// The qualified name of a type. Compilers agree on plain names, and differ in anonymous and inline namespaces and in
+/// template arguments ("unsigned long", "long unsigned int").
+template <class T>
+constexpr text type_name() {
+  constexpr text probe = pretty_function_of<void>();
+  constexpr uint32_t before = probe.size - 5;  // of "void]", which ends the text on both compilers
+  text pretty = pretty_function_of<T>();
+  return part(pretty, before, pretty.size - 1);
+}
+
+template <class T> struct without_qualifiers { using type = T; };
+template <class T> struct without_qualifiers<const T> { using type = T; };
+template <class T> struct without_qualifiers<volatile T> { using type = T; };
+template <class T> struct without_qualifiers<const volatile T> { using type = T; };
+template <class T, decltype(sizeof 0) N> struct without_qualifiers<const T[N]> { using type = T[N]; };
+template <class T> struct without_qualifiers<T&> : without_qualifiers<T> {};
+template <class T> struct without_qualifiers<T&&> : without_qualifiers<T> {};
+
+/// The type of a value: no reference, const or volatile.
+template <class T>
+using bare = typename without_qualifiers<T>::type;
+
+template <class A, class B> inline constexpr bool is_same = false;
+template <class A> inline constexpr bool is_same<A, A> = true;
+
+/// Passes a type as a value, so that functions can be found by it.
+template <class T> struct type_tag { using type = T; };
+template <class... T> struct type_list {};
+
+#if defined(__clang__)
+template <class T, T... I> struct integer_pack { using type = integer_pack; };
+template <class T, T N> using make_integer_pack = __make_integer_seq<integer_pack, T, N>;
+#else
+template <class T, T... I> struct integer_pack {};
+template <class T, T N> using make_integer_pack = integer_pack<T, __integer_pack(N)...>;
+#endif
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+
+/// A value of an enumeration and its unqualified name.
+struct enumerator {
+  int64_t value = 0;
+  text name;
+};
+
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+// Values that are tried for a name. One template over all of them costs a tenth of a template for each.
+inline constexpr int first_probed_value = -8;
+inline constexpr int last_probed_value = 119;
+inline constexpr int first_probed_bit = 7;  // 1 << 7 and above, for flags
+inline constexpr int last_probed_bit = 30;
+
+template <class E, int Value>
+concept converts_in_constant = requires {
+  typename type_tag<char[static_cast<E>(Value) == static_cast<E>(0) ? 1 : 2]>;
+};
+
+/// The greatest value that may be converted to E in a constant expression: newer clang refuses those outside the range
+/// of an enumeration without a fixed underlying type.
+template <class E, int Bits = 7>
+constexpr int last_value_to_probe() {
+  if constexpr (requires { E{0}; }) {
+    return sizeof(E) == 1 && is_same<__underlying_type(E), bool> ? 1 : last_probed_value;
+  } else if constexpr (converts_in_constant<E, (1 << Bits) - 1>) {
+    return Bits == 7 ? last_probed_value : (1 << Bits) - 1;
+  } else if constexpr (Bits > 1) {
+    return last_value_to_probe<E, Bits - 1>();
+  } else {
+    return 0;
+  }
+}
+
+template <class E>
+constexpr int first_value_to_probe() {
+  using underlying = __underlying_type(E);
+  if constexpr (static_cast<underlying>(-1) > underlying{}) {
+    return 0;
+  } else if constexpr (requires { E{0}; } || converts_in_constant<E, -8>) {
+    return first_probed_value;
+  } else {
+    return 0;
+  }
+}
+
+template <class E>
+constexpr int bits_to_probe() {
+  constexpr int top = static_cast<int>(sizeof(E) * 8) - 2;
+  constexpr int last = top < last_probed_bit ? top : last_probed_bit;
+  if constexpr (last < first_probed_bit) {
+    return 0;
+  } else if constexpr (requires { E{0}; } || converts_in_constant<E, 1 << last>) {
+    return last - first_probed_bit + 1;
+  } else {
+    return 0;
+  }
+}
+
+template <class E, E... Values>
+constexpr text pretty_function_of_values() {
+  return __PRETTY_FUNCTION__;
+}
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wconversion"  // g++ warns of values outside the range of an enumeration
+template <class E, int First, int... I>
+constexpr text pretty_values(integer_pack<int, I...>) {
+  return pretty_function_of_values<E, static_cast<E>(First + I)...>();
+}
+template <class E, int... I>
+constexpr text pretty_bits(integer_pack<int, I...>) {
+  return pretty_function_of_values<E, static_cast<E>(1 << (first_probed_bit + I))...>();
+}
+#pragma GCC diagnostic pop
+
+/// A value of an enumeration that has a name, as it stands in a list that a compiler wrote.
+struct named_value {
+  int64_t value = 0;
+  const char* name = nullptr;
+  uint32_t size = 0;
+};
+
+template <uint32_t Most>
+struct named_values {
+  uint32_t count = 0;
+  uint32_t characters = 0;
+  named_value values[Most];
+};
+
+/// Past the bracket group at `at`.
+constexpr const char* past_group(const char* at) {
+  int depth = 0;
+  do {
+    if (*at == '(' || *at == '<' || *at == '{') ++depth;
+    if (*at == ')' || *at == '>' || *at == '}') --depth;
+    ++at;
+  } while (depth != 0);
+  return at;
+}
+constexpr bool starts_number(char c) { return is_digit(c) || c == '-'; }
+
+/// Reads a list such as "ns::red, (ns::color)1, ns::blue}]". Most values have no name, and their cast is as long every
+/// time, so that it is stepped over: constant evaluation takes a microsecond for each character it looks at.
+template <uint32_t Most, class Value>
+constexpr void find_named_values(named_values<Most>& found, const char* at, int count, Value value_at) {
+  long cast = 0;  // length of "(ns::color)"
+  for (int i = 0; i < count; ++i) {
+    if (*at == '(') {
+      if (cast == 0) {
+        const char* const after = past_group(at);
+        if (starts_number(*after)) cast = after - at;
+      }
+      if (cast != 0 && at[cast - 1] == ')' && starts_number(at[cast])) {
+        at += cast + 1;
+        while (*at != ',' && *at != '}' && *at != '>') ++at;
+        at += 2;
+        continue;
+      }
+    }
+    const char* name = at;
+    while (*at != ',' && *at != '}' && *at != '>') {
+      if (*at == '(' || *at == '<' || *at == '{') {
+        at = past_group(at);
+      } else if (*at++ == ':') {
+        name = at;
+      }
+    }
+    const uint32_t size = static_cast<uint32_t>(at - name);
+    found.values[found.count++] = {value_at(i), name, size};
+    found.characters += size;
+    at += 2;
+  }
+}
+
+template <class E>
+constexpr auto find_enumerators() {
+  constexpr int first = first_value_to_probe<E>();
+  constexpr int count = last_value_to_probe<E>() - first + 1;
+  constexpr int bits = bits_to_probe<E>();
+  constexpr uint32_t before_list = pretty_function_of_values<E>().size - 2;  // of "}]" or ">]"
+  named_values<count + bits> found;
+  find_named_values(found, pretty_values<E, first>(make_integer_pack<int, count>{}).data + before_list, count,
+                    [](int i) { return int64_t{first} + i; });
+  if constexpr (bits > 0)
+    find_named_values(found, pretty_bits<E>(make_integer_pack<int, bits>{}).data + before_list, bits,
+                      [](int i) { return int64_t{1} << (first_probed_bit + i); });
+  return found;
+}
+
+/// The names are copied: the texts they stand in have some 3000 characters.
+template <uint32_t Count, uint32_t Characters>
+struct enumerator_storage {
+  enumerator values[Count + 1]{};
+  char names[Characters + 1]{};
+
+  template <uint32_t Most>
+  constexpr explicit enumerator_storage(const named_values<Most>& found) {
+    char* next = names;
+    for (uint32_t i = 0; i < Count; ++i) {
+      const named_value& v = found.values[i];
+      values[i] = {v.value, {next, v.size}};
+      for (uint32_t k = 0; k < v.size; ++k) *next++ = v.name[k];
+    }
+  }
+};
+
+/// All named enumerators of E that could be found, in increasing order.
+template <class E>
+struct CONTRAIL_DETAIL_HIDDEN enumerators_of {
+  static constexpr auto found = find_enumerators<E>();
+  static constexpr uint32_t count = found.count;
+  static constexpr enumerator_storage<found.count, found.characters> storage{found};
+};
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+
+/// As an argument of a region or an instant: an arrow to other records leaves there; see contrail::flow.
+struct flow_out {
+  uint64_t id;
+};
+/// As an argument of a region or an instant: an arrow arrives there.
+struct flow_in {
+  uint64_t id;
+};
+
+/// One value of an event: how a reader finds it in a record's payload.
+struct field {
+  text name;                   ///< members of nested aggregates are flattened: "pos.x", "corners[0].x"
+  field_type type{};
+  uint16_t offset = 0;         ///< in the payload's fixed part, bytes
+  uint16_t count = 1;          ///< elements of an array, else 1
+  bool is_array = false;
+  const enumerator* enumerators = nullptr;  ///< of an enumeration whose names could be found, else null
+  uint16_t enumerator_count = 0;
+};
+
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+__extension__ typedef __int128 int128;
+__extension__ typedef unsigned __int128 uint128;
+
+/// What kind of value a type is to the recorder; `leaf` kinds are one field, the others several.
+enum class value_kind : unsigned char {
+  none,  ///< cannot be recorded
+  scalar, enumeration, pointer, function, duration, c_string, char_array, sized_text,  // leaves
+  array, array_object, aggregate
+};
+constexpr bool is_leaf(value_kind kind) { return kind != value_kind::none && kind < value_kind::array; }
+constexpr bool is_text(value_kind kind) { return kind >= value_kind::c_string && kind <= value_kind::sized_text; }
+
+template <class T> inline constexpr field_type scalar_type{};
+template <> inline constexpr field_type scalar_type<bool> = field_type::boolean;
+template <> inline constexpr field_type scalar_type<char> = field_type::character;
+template <> inline constexpr field_type scalar_type<char8_t> = field_type::character;
+template <> inline constexpr field_type scalar_type<signed char> = field_type::int8;
+template <> inline constexpr field_type scalar_type<unsigned char> = field_type::uint8;
+template <> inline constexpr field_type scalar_type<short> = field_type::int16;
+template <> inline constexpr field_type scalar_type<unsigned short> = field_type::uint16;
+template <> inline constexpr field_type scalar_type<int> = field_type::int32;
+template <> inline constexpr field_type scalar_type<unsigned> = field_type::uint32;
+template <> inline constexpr field_type scalar_type<long> = sizeof(long) == 8 ? field_type::int64 : field_type::int32;
+template <>
+inline constexpr field_type scalar_type<unsigned long> = sizeof(long) == 8 ? field_type::uint64 : field_type::uint32;
+template <> inline constexpr field_type scalar_type<long long> = field_type::int64;
+template <> inline constexpr field_type scalar_type<unsigned long long> = field_type::uint64;
+template <> inline constexpr field_type scalar_type<int128> = field_type::int128;
+template <> inline constexpr field_type scalar_type<uint128> = field_type::uint128;
+template <> inline constexpr field_type scalar_type<float> = field_type::float32;
+template <> inline constexpr field_type scalar_type<double> = field_type::float64;
+template <> inline constexpr field_type scalar_type<long double> = field_type::float64;
+template <> inline constexpr field_type scalar_type<wchar_t> = field_type::code_point;
+template <> inline constexpr field_type scalar_type<char16_t> = field_type::code_point;
+template <> inline constexpr field_type scalar_type<char32_t> = field_type::code_point;
+template <> inline constexpr field_type scalar_type<flow_out> = field_type::flow_out;
+template <> inline constexpr field_type scalar_type<flow_in> = field_type::flow_in;
+
+/// Bytes of one element in a payload's fixed part.
+constexpr uint32_t bytes_of(field_type type) {
+  constexpr unsigned char bytes[] = {0, 1, 1, 1, 1, 2, 2, 4, 4, 8, 8, 16, 16, 4, 8, 8, 2, 8, 4, 8, 8};
+  return bytes[static_cast<unsigned>(type)];
+}
+
+template <class T> inline constexpr bool is_char = is_same<bare<T>, char> || is_same<bare<T>, char8_t>;
+
+template <class T> struct element { using type = void; };
+template <class T, size_type N> struct element<T[N]> {
+  using type = T;
+  static constexpr size_type count = N;
+};
+// std::array by its shape. A span<T, N> gives mutable elements even if it is const, or has const ones.
+template <template <class, size_type> class Array, class T, size_type N> struct element<Array<T, N>> {
+  using type = T;
+  static constexpr size_type count = N;
+};
+template <class T>
+concept array_shaped = sizeof(T) != 0 && requires(const T& t) {
+  typename type_tag<char[element<T>::count]>;
+  requires is_same<typename element<T>::type, bare<typename element<T>::type>>;
+  requires is_same<decltype(t.data()), const typename element<T>::type*>;
+  requires sizeof(T) == element<T>::count * sizeof(typename element<T>::type);
+};
+template <class T>
+concept text_shaped = requires(const T& t) {
+  t.size();
+  requires is_char<decltype(*t.data())>;
+};
+template <class T>
+concept duration_shaped = requires(const T& t) {
+  T::period::num;
+  T::period::den;
+  requires scalar_type<bare<decltype(t.count())>> != field_type{};
+};
+/// Registered by CONTRAIL_EVENT_TYPE, which declares this function in the namespace of T.
+template <class T>
+concept registered = requires { contrail_event_type(type_tag<T>{}); };
+
+template <class T> struct pointer_kind { static constexpr value_kind value = value_kind::none; };
+template <class T> struct pointer_kind<T*> {
+  static constexpr value_kind value = is_same<T, bare<T>> || is_same<T, const bare<T>>
+                                          ? (is_char<T> ? value_kind::c_string : value_kind::pointer)
+                                          : value_kind::pointer;
+};
+template <> struct pointer_kind<decltype(nullptr)> { static constexpr value_kind value = value_kind::pointer; };
+template <class T, size_type N> struct pointer_kind<T[N]> {
+  static constexpr value_kind value = is_char<T> ? value_kind::char_array : value_kind::array;
+};
+
+template <class T>
+constexpr value_kind find_kind() {
+  if constexpr (scalar_type<T> != field_type{}) return value_kind::scalar;
+  else if constexpr (__is_enum(T)) return value_kind::enumeration;
+  else if constexpr (is_same<T, const T>) return value_kind::function;  // only functions cannot be const
+  else if constexpr (!__is_class(T) && !__is_union(T)) return pointer_kind<T>::value;
+  else if constexpr (registered<T>) return value_kind::aggregate;
+  else if constexpr (array_shaped<T>)
+    return is_char<typename element<T>::type> ? value_kind::char_array : value_kind::array_object;
+  else if constexpr (text_shaped<T>) return value_kind::sized_text;
+  else if constexpr (duration_shaped<T>) return value_kind::duration;
+  else return value_kind::none;
+}
+/// T is a bare type.
+template <class T> inline constexpr value_kind kind_of = find_kind<T>();
+
+template <class T>
+constexpr bool can_record() {
+  if constexpr (kind_of<T> == value_kind::array || kind_of<T> == value_kind::array_object)
+    return can_record<bare<typename element<T>::type>>();
+  else
+    return kind_of<T> != value_kind::none;
+}
+/// Whether a value of type T can be an argument of an event.
+template <class T> inline constexpr bool is_recordable = can_record<bare<T>>();
+
+template <class T>
+constexpr field_type leaf_type() {
+  constexpr value_kind kind = kind_of<T>;
+  if constexpr (kind == value_kind::scalar) return scalar_type<T>;
+  else if constexpr (kind == value_kind::enumeration) return scalar_type<__underlying_type(T)>;
+  else if constexpr (kind == value_kind::duration) return field_type::duration;
+  else if constexpr (is_text(kind)) return field_type::string;
+  else return field_type::pointer;
+}
+
+/// What knows the members of a registered type: their types and names, and how to visit those of an object.
+template <class T>
+using fields_of = typename decltype(contrail_event_type(type_tag<T>{}))::fields;
+
+/// Where a field stands inside an argument: a member's name, or an array's index, below what holds it.
+struct field_path {
+  const field_path* parent = nullptr;
+  text name;
+  uint32_t index = 0;  ///< meant when `name` is empty
+
+  constexpr uint32_t digits() const {
+    return index < 10 ? 1 : index < 100 ? 2 : index < 1000 ? 3 : index < 10000 ? 4 : 5;
+  }
+  constexpr uint32_t size() const {
+    const uint32_t before = parent != nullptr ? parent->size() : 0;
+    if (name.size == 0) return before + digits() + 2;
+    return before + name.size + (before != 0 ? 1 : 0);
+  }
+  constexpr char* write(char* out) const {
+    char* const first = out;
+    if (parent != nullptr) out = parent->write(out);
+    if (name.size != 0) {
+      if (parent != nullptr && out != first) *out++ = '.';
+      for (char c : name) *out++ = c;
+      return out;
+    }
+    *out++ = '[';
+    out += digits();
+    uint32_t rest = index;
+    for (uint32_t i = 1; i <= digits(); ++i, rest /= 10) out[-static_cast<int>(i)] = static_cast<char>('0' + rest % 10);
+    *out++ = ']';
+    return out;
+  }
+};
+
+/// Where a walk writes fields and their composed names. `given` stands for "not null": with -fsanitize=undefined, g++
+/// does not take a comparison of a static object's address with null for a constant.
+struct schema_room {
+  field* fields = nullptr;
+  char* names = nullptr;
+  bool given = false;
+
+  constexpr schema_room() = default;
+  constexpr schema_room(field* field_room, char* name_room) : fields(field_room), names(name_room), given(true) {}
+};
+
+/// A walk over the fields of some values, which counts them, and writes them down where it is given room.
+struct schema_walk {
+  uint32_t bytes = 0;       ///< of the fixed part so far
+  uint32_t fields = 0;
+  uint32_t texts = 0;       ///< strings, elements of arrays of strings counted each
+  uint32_t characters = 0;  ///< of names that are not a part of a literal
+  schema_room room;
+
+  template <class T>
+  constexpr void leaf(const field_path& path, size_type count, bool is_array) {
+    constexpr field_type type = leaf_type<T>();
+    constexpr uint32_t element_bytes = bytes_of(type);
+    constexpr uint32_t alignment = element_bytes < 8 ? element_bytes : 8;
+    bytes = (bytes + alignment - 1) & ~(alignment - 1);
+    const bool composed = path.parent != nullptr || path.name.size == 0;
+    if (room.given) {
+      field& f = room.fields[fields];
+      f.type = type;
+      f.offset = static_cast<uint16_t>(bytes);
+      f.count = static_cast<uint16_t>(count);
+      f.is_array = is_array;
+      f.name = path.name;
+      if (composed) {
+        f.name = {room.names + characters, path.size()};
+        path.write(room.names + characters);
+      }
+      if constexpr (kind_of<T> == value_kind::enumeration) {
+        if constexpr (enumerators_of<T>::count != 0) {
+          f.enumerators = enumerators_of<T>::storage.values;
+          f.enumerator_count = static_cast<uint16_t>(enumerators_of<T>::count);
+        }
+      }
+    }
+    ++fields;
+    if (composed) characters += path.size();
+    if (type == field_type::string) texts += static_cast<uint32_t>(count);
+    bytes += element_bytes * static_cast<uint32_t>(count);
+  }
+
+  template <class T>
+  constexpr void value(const field_path& path) {
+    using type = bare<T>;
+    constexpr value_kind kind = kind_of<type>;
+    if constexpr (is_leaf(kind)) {
+      leaf<type>(path, 1, false);
+    } else if constexpr (kind == value_kind::array || kind == value_kind::array_object) {
+      using item = bare<typename element<type>::type>;
+      constexpr size_type count = element<type>::count;
+      if constexpr (is_leaf(kind_of<item>)) {
+        leaf<item>(path, count, true);
+      } else {
+        for (uint32_t i = 0; i < count; ++i) value<item>(field_path{&path, {}, i});
+      }
+    } else if constexpr (kind == value_kind::aggregate) {
+      members<type>(&path, typename fields_of<type>::types{});
+    }
+  }
+
+  template <class T, class... Members>
+  constexpr void members(const field_path* path, type_list<Members...>) {
+    uint32_t i = 0;
+    (value<Members>(field_path{path, fields_of<T>::member_name(i++), 0}), ...);
+    static_cast<void>(path);
+    static_cast<void>(i);
+  }
+};
+
+/// The size of values' payload, without their names.
+struct payload_size {
+  uint32_t fields = 0;
+  uint32_t bytes = 0;
+  uint32_t texts = 0;
+  uint32_t characters = 0;  ///< of composed names, were the arguments' own names one character long
+
+  constexpr uint32_t words() const { return (bytes + 7) / 8; }
+};
+
+template <class... Args>
+constexpr payload_size measure() {
+  schema_walk walk;
+  (walk.value<Args>(field_path{nullptr, "x", 0}), ...);
+  return {walk.fields, walk.bytes, walk.texts, walk.characters};
+}
+
+/// How values of these types are laid out in a record: a fixed part, and a tail that holds the bytes of strings.
+template <class... Args>
+struct payload {
+  static constexpr payload_size size = measure<Args...>();
+  static constexpr unsigned field_count = size.fields;
+  static constexpr unsigned fixed_bytes = size.bytes;
+  static constexpr unsigned fixed_words = size.words();
+  static constexpr unsigned text_count = size.texts;
+  static constexpr bool is_fixed = size.texts == 0;
+};
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/detail/site_text.hpp =================================================================================
+// Reads a call site's macro arguments as the preprocessor spelled them: the name, the keys, the enclosing function.
+#ifndef CONTRAIL_DETAIL_SITE_TEXT_HPP
+#define CONTRAIL_DETAIL_SITE_TEXT_HPP
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// What a macro knows of its call site. A lambda without captures returns it, and so carries it as a type: names are
+/// constants even though they come as ordinary macro arguments, which may be anything.
+struct site_text {
+  text arguments;  ///< all macro arguments, expanded, as source text
+  text category;
+  text file;
+  uint32_t line;
+  text pretty_function;  ///< of the lambda
+};
+
+/// The first macro argument of a site that is named after its function.
+struct function_name_tag {};
+#define CONTRAIL_DETAIL_FUNCTION_NAME \
+  ::contrail::detail::function_name_tag {}
+
+#define CONTRAIL_DETAIL_STRINGIZE(...) CONTRAIL_DETAIL_STRINGIZE_EXPANDED(__VA_ARGS__)
+#define CONTRAIL_DETAIL_STRINGIZE_EXPANDED(...) #__VA_ARGS__
+
+#define CONTRAIL_DETAIL_SITE_TEXT(...)                                                                  \
+  ::contrail::detail::site_text {                                                                       \
+    CONTRAIL_DETAIL_STRINGIZE(__VA_ARGS__), decltype(contrail_category(0))::name(), __FILE__, __LINE__, \
+        __PRETTY_FUNCTION__                                                                             \
+  }
+
+// ---- categories ----------------------------------------------------------------------------------------------
+
+/// A literal as a template argument.
+template <size_type N>
+struct fixed_text {
+  char characters[N]{};
+  constexpr fixed_text(const char (&literal)[N]) {
+    for (size_type i = 0; i < N; ++i) characters[i] = literal[i];
+  }
+};
+
+/// CONTRAIL_CATEGORY declares `category<"name"> contrail_category(int)` and never defines it, so that the headers of
+/// one namespace may repeat it; unqualified lookup finds the nearest.
+template <fixed_text Name>
+struct CONTRAIL_DETAIL_HIDDEN category {
+  static constexpr fixed_text storage = Name;
+  static constexpr text name() { return {storage.characters, sizeof storage.characters - 1}; }
+};
+
+// ---- string literals -----------------------------------------------------------------------------------------
+
+/// One or more adjacent string literals in the text of macro arguments.
+struct literal {
+  uint32_t begin = 0;
+  uint32_t end = 0;  ///< equal to begin: no literal
+};
+
+/// Steps over C++ tokens, as far as needed to tell commas between arguments from others.
+struct token_scanner {
+  text source;
+  uint32_t at = 0;
+
+  constexpr bool done() const { return at >= source.size; }
+  constexpr char peek(uint32_t ahead = 0) const { return at + ahead < source.size ? source[at + ahead] : '\0'; }
+  constexpr void skip_spaces() {
+    while (!done() && (peek() == ' ' || peek() == '\t' || peek() == '\n')) ++at;
+  }
+  /// Whether a string literal that can be a name starts here: "…", R"…", u8"…", u8R"…".
+  constexpr bool at_name_literal() const {
+    uint32_t ahead = peek() == 'u' && peek(1) == '8' ? 2 : 0;
+    if (peek(ahead) == 'R') ++ahead;
+    return peek(ahead) == '"';
+  }
+  /// Past the quoted literal whose quote stands here.
+  constexpr void skip_quoted() {
+    const char quote = source[at++];
+    while (!done() && source[at] != quote) at += source[at] == '\\' ? 2 : 1;
+    ++at;
+  }
+  /// Past R"x(…)x", from its quote.
+  constexpr void skip_raw() {
+    uint32_t delimiter = ++at;
+    while (!done() && source[at] != '(') ++at;
+    const text end = part(source, delimiter, at);
+    for (; !done(); ++at) {
+      if (source[at] == ')' && stands_at(source, at + 1, end) && peek(1 + end.size) == '"') break;
+    }
+    at += end.size + 2;
+  }
+  constexpr void skip_literal() {
+    if (peek() == 'u') at += 2;
+    if (peek() == 'R') {
+      ++at;
+      skip_raw();
+    } else {
+      skip_quoted();
+    }
+  }
+  /// One or more literals in a row, and the spaces around them.
+  constexpr literal take_literals() {
+    skip_spaces();
+    literal found{at, at};
+    while (at_name_literal()) {
+      skip_literal();
+      found.end = at;
+      if (is_identifier(peek())) return {at, at};  // "…"sv is a value
+      skip_spaces();
+    }
+    return found;
+  }
+  /// Past one token that is no bracket.
+  constexpr void skip_token() {
+    const char c = peek();
+    if (c == '"' || c == '\'') return skip_quoted();
+    if (!is_identifier(c)) {
+      ++at;
+      return;
+    }
+    const bool number = is_digit(c);
+    const uint32_t first = at;
+    while (is_identifier(peek()) || (number && (peek() == '\'' || peek() == '.') && is_identifier(peek(1)))) ++at;
+    if (peek() == '"' && source[at - 1] == 'R' && at - first <= 3) skip_raw();
+  }
+  /// Past a value: to the end, or past a comma outside brackets before a string literal. Commas of template arguments
+  /// are not followed by one.
+  constexpr void skip_value() {
+    skip_spaces();
+    for (int depth = 0; !done();) {
+      const char c = peek();
+      if (c == '(' || c == '[' || c == '{') ++depth;
+      if (c == ')' || c == ']' || c == '}') --depth;
+      if (c == ',' && depth == 0) {
+        ++at;
+        skip_spaces();
+        if (at_name_literal()) return;
+      } else {
+        skip_token();
+      }
+    }
+  }
+};
+
+constexpr unsigned hex_digit(char c) {
+  return is_digit(c) ? static_cast<unsigned>(c - '0') : static_cast<unsigned>((c | 0x20) - 'a') + 10;
+}
+constexpr bool is_hex_digit(char c) { return is_digit(c) || ((c | 0x20) >= 'a' && (c | 0x20) <= 'f'); }
+
+/// Where decoded characters go; without room it only counts them.
+struct character_sink {
+  char* out = nullptr;
+  bool has_room = false;
+  uint32_t size = 0;
+
+  constexpr character_sink() = default;
+  constexpr explicit character_sink(char* room) : out(room), has_room(true) {}
+
+  constexpr void put(unsigned byte) {
+    if (has_room) out[size] = static_cast<char>(byte);
+    ++size;
+  }
+  constexpr void put_code_point(uint32_t c) {
+    if (c < 0x80) return put(c);
+    if (c < 0x800) {
+      put(0xc0 | c >> 6);
+    } else {
+      if (c < 0x10000) {
+        put(0xe0 | c >> 12);
+      } else {
+        put(0xf0 | c >> 18);
+        put(0x80 | (c >> 12 & 0x3f));
+      }
+      put(0x80 | (c >> 6 & 0x3f));
+    }
+    put(0x80 | (c & 0x3f));
+  }
+  constexpr void put(text t) {
+    for (char c : t) put(static_cast<unsigned char>(c));
+  }
+};
+
+/// Decodes the escape sequence after the backslash before `at`; returns where it ends.
+constexpr uint32_t decode_escape(text source, uint32_t at, character_sink& sink) {
+  const char kind = source[at++];
+  const bool braced = source[at] == '{' && (kind == 'x' || kind == 'o' || kind == 'u');
+  if (braced) ++at;
+  uint32_t value = 0;
+  if (kind == 'x' || kind == 'u' || kind == 'U') {
+    const uint32_t most = braced || kind == 'x' ? source.size : kind == 'u' ? 4 : 8;
+    for (uint32_t i = 0; i < most && is_hex_digit(source[at]); ++i) value = value << 4 | hex_digit(source[at++]);
+    if (braced) ++at;
+    kind == 'x' ? sink.put(value) : sink.put_code_point(value);
+  } else if (braced || (kind >= '0' && kind <= '7')) {
+    if (!braced) --at;
+    for (int i = 0; (braced || i < 3) && source[at] >= '0' && source[at] <= '7'; ++i)
+      value = value << 3 | static_cast<uint32_t>(source[at++] - '0');
+    if (braced) ++at;
+    sink.put(value);
+  } else {
+    constexpr text letters = "abfnrtve";
+    constexpr text meanings = "\a\b\f\n\r\t\v\033";
+    char meant = kind;
+    for (uint32_t i = 0; i < letters.size; ++i)
+      if (letters[i] == kind) meant = meanings[i];
+    sink.put(static_cast<unsigned char>(meant));
+  }
+  return at;
+}
+
+/// What the compiler makes of adjacent string literals, without the terminating NUL.
+constexpr void decode(text source, literal l, character_sink& sink) {
+  token_scanner scanner{source, l.begin};
+  while (scanner.at < l.end) {
+    const uint32_t first = scanner.at;
+    scanner.skip_literal();
+    uint32_t at = first;
+    bool raw = false;
+    for (; source[at] != '"'; ++at) raw = source[at] == 'R';
+    ++at;
+    uint32_t end = scanner.at - 1;
+    if (raw) {
+      const uint32_t delimiter = at;
+      while (source[at] != '(') ++at;
+      end -= at - delimiter + 1;
+      ++at;
+      sink.put(part(source, at, end));
+    } else {
+      while (at < end) {
+        if (source[at] == '\\')
+          at = decode_escape(source, at + 1, sink);
+        else
+          sink.put(static_cast<unsigned char>(source[at++]));
+      }
+    }
+    scanner.skip_spaces();
+  }
+}
+
+// ---- functions -----------------------------------------------------------------------------------------------
+
+/// Where the bracket group that ends before `end` begins.
+constexpr uint32_t group_begin(text t, uint32_t end) {
+  const char* at = t.data + end;
+  int depth = 0;
+  while (at != t.data) {
+    const char c = *--at;
+    if (c == ')' || c == '>' || c == ']' || c == '}') ++depth;
+    if (c == '(' || c == '<' || c == '[' || c == '{') --depth;
+    if (depth == 0) break;
+  }
+  return static_cast<uint32_t>(at - t.data);
+}
+
+/// Where the text of a function ends without the lambda at its end and the "::" before it; `end` if there is none.
+constexpr uint32_t without_lambda(text t, uint32_t end) {
+  uint32_t last = end;
+  if (last != 0 && t[last - 1] == ']') last = group_begin(t, last);      // "[T = int]"
+  while (last != 0 && t[last - 1] != ')' && t[last - 1] != '>') --last;  // "const"
+  if (last == 0) return end;
+  const uint32_t group = group_begin(t, last);
+  if (t[last - 1] == '>') {  // g++: "f(int)::<lambda()>"
+    if (!stands_at(t, group, "<lambda(")) return end;
+    return group < 2 ? 0 : group - 2;
+  }
+  // clang: "auto f(int)::(anonymous class)::operator()() const"
+  constexpr text clang = "(anonymous class)::operator()";
+  if (group < clang.size || !stands_at(t, group - clang.size, clang)) return end;
+  const uint32_t begin = group - clang.size;
+  return begin < 2 ? 0 : t[begin - 1] == ':' ? begin - 2 : begin;
+}
+
+/// Where the name of an operator that ends before `end` begins, as in "operator()" or "operator bool"; else `end`.
+constexpr uint32_t operator_begin(text t, uint32_t end) {
+  for (uint32_t at = end; at-- > 0;) {
+    if (t[at] == ')' && stands_at(t, at, ")::")) break;
+    if (t[at] == 'o' && stands_at(t, at, "operator") && !is_identifier(t[at + 8]) &&
+        (at == 0 || !is_identifier(t[at - 1])))
+      return at;
+  }
+  return end;
+}
+
+/// "Class::method" out of __PRETTY_FUNCTION__ as a lambda in that function sees it: qualified by namespaces, without
+/// return type and parameters. Lambdas inside the function count as the function. Empty where there is none.
+constexpr text function_name(text pretty) {
+  uint32_t end = without_lambda(pretty, pretty.size);
+  if (end == pretty.size) return {};
+  for (uint32_t outer = without_lambda(pretty, end); outer != end; outer = without_lambda(pretty, end)) end = outer;
+  while (end != 0 && pretty[end - 1] != ')') --end;  // qualifiers
+  if (end == 0) return {};
+  end = group_begin(pretty, end);  // parameters
+  if (end == 0) return {};
+  uint32_t begin = is_identifier(pretty[end - 1]) ? end : operator_begin(pretty, end);
+  for (bool again = true; again;) {
+    while (begin != 0 && pretty[begin - 1] != ' ') {
+      const char c = pretty[begin - 1];
+      begin = c == ')' || c == '}' || c == '>' ? group_begin(pretty, begin) : begin - 1;
+    }
+    // What ends in a space is a return type ("auto" on clang), or the name is one like "operator unsigned int".
+    again = false;
+    if (begin != 0 && !(begin == 5 && pretty[0] == 'a' && pretty[1] == 'u')) {
+      const uint32_t name = operator_begin(pretty, begin);
+      again = name != begin;
+      begin = name;
+    }
+  }
+  return part(pretty, begin, end);
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+/// The category of code that names none.
+::contrail::detail::category<""> contrail_category(...);
+
+#endif
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+
+/// An event type or a call site. All of it has static storage duration; texts are not terminated by NUL.
+struct descriptor {
+  detail::binding_kind kind{};
+  uint8_t flags = 0;
+  text name;
+  text category;
+  text file;
+  text function;
+  uint32_t line = 0;
+  uint64_t type_id = 0;  ///< of the registered type whose fields these are, 0 if there is none
+  const field* fields = nullptr;
+  uint16_t field_count = 0;
+};
+
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// What contrail_event_type(type_tag<T>) returns: how to know T's members, and the lambda that knows the macro's place.
+template <class Fields, class Site>
+struct event_type {
+  using fields = Fields;
+  using site = Site;
+};
+template <class Fields, class Site>
+constexpr event_type<Fields, Site> make_event_type(type_tag<Fields>, Site) {
+  return {};
+}
+
+/// The members of an aggregate by Boost.PFR; contrail/pfr.hpp defines it.
+template <class T>
+struct aggregate_fields;
+
+struct member_types {
+  template <class... Members>
+  constexpr type_list<Members...> operator()(const Members&...) const {
+    return {};
+  }
+};
+
+/// An explicit list of members. `Visit` passes an object's members to a function; `Names` returns their list as text.
+template <class T, class Visit, class Names>
+struct listed_fields {
+  using types = decltype(Visit{}(*static_cast<const T*>(nullptr), member_types{}));
+
+  template <class Visitor>
+  CONTRAIL_DETAIL_ALWAYS_INLINE static void visit(const T& object, const Visitor& visitor) {
+    Visit{}(object, visitor);
+  }
+  static constexpr text member_name(uint32_t index) {
+    const text names = Names{}();
+    uint32_t at = 0;
+    while (true) {
+      while (names[at] == ' ' || names[at] == ',') ++at;
+      uint32_t end = at;
+      while (end != names.size && names[end] != ',' && names[end] != ' ') ++end;
+      if (index-- == 0) return part(names, at, end);
+      at = end;
+    }
+  }
+};
+
+template <class T, class Visit, class Names>
+constexpr type_tag<listed_fields<T, Visit, Names>> list_fields(Visit, Names) {
+  return {};
+}
+
+template <uint32_t Fields, uint32_t Characters>
+struct schema_storage {
+  field fields[Fields + 1]{};
+  char characters[Characters + 1]{};
+};
+
+template <class T>
+constexpr schema_walk walk_members(schema_room room) {
+  schema_walk walk;
+  walk.room = room;
+  walk.members<T>(nullptr, typename fields_of<T>::types{});
+  return walk;
+}
+
+/// The descriptor of a registered type, with the storage that it points to.
+template <class T>
+struct CONTRAIL_DETAIL_HIDDEN type_table {
+  static constexpr schema_walk size = walk_members<T>({});
+
+  struct storage : schema_storage<size.fields, size.characters> {
+    descriptor description;
+    constexpr storage() {
+      walk_members<T>({this->fields, this->characters});
+      constexpr site_text site = typename decltype(contrail_event_type(type_tag<T>{}))::site{}();
+      description = {binding_kind::event_type,
+                     0,
+                     type_name<T>(),
+                     site.category,
+                     site.file,
+                     {},
+                     site.line,
+                     0,
+                     this->fields,
+                     static_cast<uint16_t>(size.fields)};
+      hash id;
+      id.add(description.name);
+      for (uint32_t i = 0; i < size.fields; ++i) {
+        const field& f = this->fields[i];
+        id.add(f.name);
+        id.add(static_cast<uint64_t>(f.type) << 40 | uint64_t{f.is_array} << 32 | uint64_t{f.offset} << 16 | f.count);
+      }
+      description.type_id = id.value != 0 ? id.value : 1;
+    }
+  };
+  static constexpr storage value{};
+};
+
+template <class T>
+inline constexpr const descriptor& type_descriptor = type_table<T>::value.description;
+
+template <class Event, class Member>
+constexpr bool check_member() {
+  static_assert(
+      is_recordable<Member>,
+      "contrail: a member of this event type cannot be recorded: register the member's type too, before, with "
+      "TRACE_EVENT_TYPE(type, field, ...), or list the other members only.");
+  return is_recordable<Member>;
+}
+template <class Event, class... Members>
+constexpr bool check_members(type_list<Members...>) {
+  bool good = true;
+  ((good = check_member<Event, Members>() && good), ...);
+  return good;
+}
+
+/// What CONTRAIL_EVENT_TYPE puts into the linker's section.
+template <class T>
+constexpr const descriptor* registration() {
+  static_assert(registered<T>, "contrail: write TRACE_EVENT_TYPE in the namespace of the type, after its definition.");
+  if constexpr (registered<T>) {
+    constexpr bool complete = requires { sizeof(fields_of<T>); };
+    static_assert(complete,
+                  "contrail: to register a type without a list of its fields, include <contrail/pfr.hpp> "
+                  "(Boost.PFR) before; or list them: TRACE_EVENT_TYPE(type, field, ...).");
+    if constexpr (complete) {
+      if constexpr (check_members<T>(typename fields_of<T>::types{})) {
+        constexpr uint32_t bytes = type_table<T>::size.bytes;
+        static_assert(bytes <= max_point_words * 8, "contrail: this event type is larger than a record, 2040 bytes.");
+        return &type_descriptor<T>;
+      }
+    }
+  }
+  return nullptr;
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/detail/payload.hpp ===================================================================================
+// Writes argument values into the words of a record, as detail/image.hpp lays a payload out.
+#ifndef CONTRAIL_DETAIL_PAYLOAD_HPP
+#define CONTRAIL_DETAIL_PAYLOAD_HPP
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+struct text_piece {
+  const char* data;
+  uint32_t size;
+};
+
+constexpr int128 greatest_common_divisor(int128 a, int128 b) { return b == 0 ? a : greatest_common_divisor(b, a % b); }
+
+/// Signed nanoseconds, saturated, rounded towards zero as duration_cast does.
+template <class Duration>
+constexpr int64_t nanoseconds_of(const Duration& d) {
+  constexpr int64_t max = 0x7fff'ffff'ffff'ffff;
+  constexpr int64_t min = -max - 1;
+  using rep = bare<decltype(d.count())>;
+  const rep count = d.count();
+  constexpr int128 ns_per_period_times_den = static_cast<int128>(Duration::period::num) * 1'000'000'000;
+  constexpr int128 divisor = greatest_common_divisor(ns_per_period_times_den, Duration::period::den);
+  constexpr int128 num = ns_per_period_times_den / divisor;
+  constexpr int128 den = Duration::period::den / divisor;
+  if constexpr (scalar_type<rep> >= field_type::float32) {
+    const double ns = static_cast<double>(count) * (static_cast<double>(num) / static_cast<double>(den));
+    return ns >= 0x1p63 ? max : ns <= -0x1p63 ? min : ns != ns ? 0 : static_cast<int64_t>(ns);
+  } else {
+    int64_t periods = static_cast<int64_t>(count);
+    if constexpr (rep(-1) > rep{} || sizeof(rep) > 8) {
+      if (count > static_cast<rep>(max)) periods = max;
+      if constexpr (rep(-1) < rep{}) {
+        if (count < static_cast<rep>(min)) periods = min;
+      }
+    }
+    if constexpr (num > max) {
+      return periods > 0 ? max : periods < 0 ? min : 0;
+    } else if constexpr (den == 1) {
+      int64_t ns = 0;
+      if (!__builtin_mul_overflow(periods, static_cast<int64_t>(num), &ns)) return ns;
+      return periods > 0 ? max : min;
+    } else if constexpr (num == 1) {
+      return periods / static_cast<int64_t>(den);
+    } else {  // 64 by 64 bits cannot overflow 128, and needs no function that only compiler-rt has
+      const int128 ns = static_cast<int128>(periods) * num / den;
+      return ns > max ? max : ns < min ? min : static_cast<int64_t>(ns);
+    }
+  }
+}
+
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wstringop-overread"  // of a short local array: memchr stops at its NUL
+#endif
+/// Characters before the first NUL, at most `limit`.
+CONTRAIL_DETAIL_ALWAYS_INLINE uint32_t bounded_length(const char* s, uint32_t limit) {
+  const void* const nul = __builtin_memchr(s, 0, limit);
+  return nul != nullptr ? static_cast<uint32_t>(static_cast<const char*>(nul) - s) : limit;
+}
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
+
+/// How much to keep of a text that is longer than the `room` for it: no broken UTF-8 sequence at its end.
+// Async-signal-safe.
+CONTRAIL_DETAIL_HIDDEN CONTRAIL_DETAIL_COLD inline uint32_t cut_text(const char* data, uint32_t room) {
+  uint32_t size = room;
+  while (size != 0 && room - size < 3 && (static_cast<unsigned char>(data[size]) & 0xc0) == 0x80) --size;
+  return (static_cast<unsigned char>(data[size]) & 0xc0) == 0x80 ? room : size;
+}
+
+/// 1 to 7 characters as a word, the first in its low byte. Overlapping loads read neither before nor behind them, and a
+/// loop over the characters would cost some 5 ns more for a text of 15.
+CONTRAIL_DETAIL_ALWAYS_INLINE uint64_t short_text(const char* from, uint32_t size) {
+  if (size >= 4) {
+    uint32_t first;
+    uint32_t last;
+    __builtin_memcpy(&first, from, 4);
+    __builtin_memcpy(&last, from + size - 4, 4);
+    return first | static_cast<uint64_t>(last) << (8 * size - 32);
+  }
+  const uint64_t first = static_cast<unsigned char>(from[0]);
+  const uint64_t middle = static_cast<unsigned char>(from[size / 2]);
+  const uint64_t last = static_cast<unsigned char>(from[size - 1]);
+  return first | middle << (size / 2 * 8) | last << (size * 8 - 8);
+}
+
+/// Appends the tail to a fixed part of `used` bytes, whose last, unfinished word is `word`; returns words in all.
+// Async-signal-safe.
+CONTRAIL_DETAIL_ALWAYS_INLINE unsigned append_pieces(atomic_word* out, unsigned used, uint64_t word,
+                                                     const text_piece* pieces, unsigned count) {
+  atomic_word* to = out + used / 8;
+  unsigned filled = used % 8 * 8;  // bits of `word`
+  for (unsigned i = 0; i < count; ++i) {
+    const char* from = pieces[i].data;
+    uint32_t left = pieces[i].size;
+    for (; left >= 8; from += 8, left -= 8) {
+      uint64_t next;
+      __builtin_memcpy(&next, from, 8);
+      (to++)->store_relaxed(word | next << filled);
+      word = next >> 1 >> (63 - filled);  // in two steps: a shift by 64 is undefined
+    }
+    if (left == 0) continue;
+    const uint64_t next = short_text(from, left);
+    word |= next << filled;
+    filled += 8 * left;
+    if (filled >= 64) {
+      (to++)->store_relaxed(word);
+      filled -= 64;
+      word = filled != 0 ? next >> (8 * left - filled) : 0;
+    }
+  }
+  if (filled != 0) (to++)->store_relaxed(word);
+  return static_cast<unsigned>(to - out);
+}
+
+CONTRAIL_DETAIL_HIDDEN __attribute__((noinline)) inline unsigned append_texts(atomic_word* out, unsigned used,
+                                                                              uint64_t word, const text_piece* pieces,
+                                                                              unsigned count) {
+  return append_pieces(out, used, word, pieces, count);
+}
+
+/// The same for a single text, which then travels in registers.
+CONTRAIL_DETAIL_HIDDEN __attribute__((noinline)) inline unsigned append_text(atomic_word* out, unsigned used,
+                                                                             uint64_t word, const char* data,
+                                                                             uint32_t size) {
+  const text_piece piece{data, size};
+  return append_pieces(out, used, word, &piece, 1);
+}
+
+/// Puts values into words one after the other. Every offset is a constant once this is inlined, so that two ints
+/// become one shift, one or, one store; going through memory would cost a failed store forwarding.
+struct payload_writer {
+  atomic_word* out;
+  text_piece* pieces = nullptr;
+  uint32_t room = 0;  ///< bytes left for texts, less than string_cut
+  uint32_t used = 0;  ///< bytes of the fixed part so far
+  uint64_t word = 0;  ///< the word at used / 8, as far as it is filled
+
+  CONTRAIL_DETAIL_ALWAYS_INLINE void align(uint32_t bytes) {
+    const uint32_t at = (used + bytes - 1) & ~(bytes - 1);
+    if (at / 8 != used / 8) flush();
+    used = at;
+  }
+  CONTRAIL_DETAIL_ALWAYS_INLINE void flush() {
+    if (used % 8 != 0) {
+      out[used / 8].store_relaxed(word);
+      word = 0;
+    }
+  }
+  template <uint32_t Bytes>
+  CONTRAIL_DETAIL_ALWAYS_INLINE void put_bits(uint64_t bits) {
+    align(Bytes);
+    if constexpr (Bytes == 8) {
+      out[used / 8].store_relaxed(bits);
+      used += 8;
+    } else {
+      word |= bits << (8 * (used % 8));
+      used += Bytes;
+      if (used % 8 == 0) {
+        out[used / 8 - 1].store_relaxed(word);
+        word = 0;
+      }
+    }
+  }
+
+  CONTRAIL_DETAIL_ALWAYS_INLINE void put_text(const char* data, size_type size) {
+    uint32_t kept = static_cast<uint32_t>(size);
+    uint32_t cut = 0;
+    if (__builtin_expect(size > room, 0)) {
+      kept = cut_text(data, room);
+      cut = string_cut;
+    }
+    room -= kept;
+    *pieces++ = {data, kept};
+    put_bits<2>(kept | cut);
+  }
+  CONTRAIL_DETAIL_ALWAYS_INLINE void put_c_string(const char* data) {
+    if (data == nullptr) return put_text("(null)", 6);
+    put_text(data, bounded_length(data, room + 1));  // one more than there is room for shows that it was cut
+  }
+
+  template <class T>
+  CONTRAIL_DETAIL_ALWAYS_INLINE void put_scalar(T value) {
+    constexpr field_type type = scalar_type<T>;
+    if constexpr (type == field_type::float32) {
+      put_bits<4>(__builtin_bit_cast(uint32_t, value));
+    } else if constexpr (type == field_type::float64) {
+      put_bits<8>(__builtin_bit_cast(uint64_t, static_cast<double>(value)));
+    } else if constexpr (type == field_type::int128 || type == field_type::uint128) {
+      put_bits<8>(static_cast<uint64_t>(value));
+      put_bits<8>(static_cast<uint64_t>(value >> 64));
+    } else if constexpr (type == field_type::code_point) {
+      put_bits<4>(static_cast<uint32_t>(value));
+    } else if constexpr (type == field_type::flow_out || type == field_type::flow_in) {
+      put_bits<8>(value.id);
+    } else if constexpr (sizeof(T) == 1) {
+      put_bits<1>(static_cast<uint8_t>(value));
+    } else if constexpr (sizeof(T) == 2) {
+      put_bits<2>(static_cast<uint16_t>(value));
+    } else if constexpr (sizeof(T) == 4) {
+      put_bits<4>(static_cast<uint32_t>(value));
+    } else {
+      put_bits<8>(static_cast<uint64_t>(value));
+    }
+  }
+
+  struct member_writer {
+    payload_writer& writer;
+    template <class... Members>
+    CONTRAIL_DETAIL_ALWAYS_INLINE void operator()(const Members&... members) const {
+      (writer.put(members), ...);
+    }
+  };
+
+  template <class T>
+  CONTRAIL_DETAIL_ALWAYS_INLINE void put(const T& value) {
+    using type = bare<T>;
+    constexpr value_kind kind = kind_of<type>;
+    if constexpr (kind == value_kind::scalar) {
+      put_scalar<type>(value);
+    } else if constexpr (kind == value_kind::enumeration) {
+      put_scalar(static_cast<__underlying_type(type)>(value));
+    } else if constexpr (kind == value_kind::duration) {
+      put_bits<8>(static_cast<uint64_t>(nanoseconds_of(value)));
+    } else if constexpr (kind == value_kind::function) {
+      put_bits<8>(reinterpret_cast<uintptr_t>(&value));
+    } else if constexpr (is_same<type, decltype(nullptr)>) {
+      put_bits<8>(0);
+    } else if constexpr (kind == value_kind::pointer) {
+      put_bits<8>(reinterpret_cast<uintptr_t>(value));
+    } else if constexpr (kind == value_kind::c_string) {
+      put_c_string(reinterpret_cast<const char*>(value));
+    } else if constexpr (kind == value_kind::char_array) {
+      const char* const data = reinterpret_cast<const char*>(&value);
+      put_text(data, bounded_length(data, sizeof(type)));
+    } else if constexpr (kind == value_kind::sized_text) {
+      put_text(reinterpret_cast<const char*>(value.data()), static_cast<size_type>(value.size()));
+    } else if constexpr (kind == value_kind::array) {
+      put_array<typename element<type>::type, element<type>::count>(value);
+    } else if constexpr (kind == value_kind::array_object) {
+      put_array<typename element<type>::type, element<type>::count>(value.data());
+    } else if constexpr (kind == value_kind::aggregate) {
+      fields_of<type>::visit(value, member_writer{*this});
+    }
+  }
+
+  template <class Item, size_type Count>
+  CONTRAIL_DETAIL_ALWAYS_INLINE void put_array(const Item* items) {
+    if constexpr (is_leaf(kind_of<bare<Item>>)) {
+      constexpr uint32_t bytes = bytes_of(leaf_type<bare<Item>>());
+      align(bytes < 8 ? bytes : 8);
+      const uint32_t after = used + bytes * static_cast<uint32_t>(Count);
+      for (size_type i = 0; i < Count; ++i) put(items[i]);
+      used = after;  // says again what is constant, which the loop has hidden from the compiler
+    } else {
+      for (size_type i = 0; i < Count; ++i) put(items[i]);
+    }
+  }
+
+  CONTRAIL_DETAIL_ALWAYS_INLINE unsigned finish() {
+    flush();
+    return (used + 7) / 8;
+  }
+};
+
+/// Writes the values' payload to `out`, which holds `capacity_words`: at least payload<Args...>::fixed_words, at
+/// most max_point_words. Returns the words used. Texts are cut to the room that is left.
+// Async-signal-safe.
+template <class... Args>
+CONTRAIL_DETAIL_ALWAYS_INLINE unsigned encode(atomic_word* out, unsigned capacity_words, const Args&... args) {
+  using layout = payload<Args...>;
+  if constexpr (layout::is_fixed) {
+    payload_writer writer{out};
+    (writer.put(args), ...);
+    static_cast<void>(capacity_words);
+    return writer.finish();
+  } else {
+    text_piece pieces[layout::text_count];
+    payload_writer writer{out, pieces, capacity_words * 8 - layout::fixed_bytes};
+    (writer.put(args), ...);
+    return append_texts(out, layout::fixed_bytes, writer.word, pieces, layout::text_count);
+  }
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// What the arguments after a site's name are.
+enum class argument_form : unsigned char { none, object, pairs, values };
+
+template <binding_kind Kind, class... Args>
+constexpr argument_form form_of() {
+  if constexpr (sizeof...(Args) == 0)
+    return argument_form::none;
+  else if constexpr (Kind == binding_kind::log || (Kind == binding_kind::counter && sizeof...(Args) == 1))
+    return argument_form::values;
+  else if constexpr (sizeof...(Args) == 1)
+    return argument_form::object;
+  else
+    return argument_form::pairs;
+}
+
+/// Folds over alternating keys and values without a template for each key:
+/// `(key_turn<W>{w} << ... << type_tag<Args>{})` calls w.key() and w.template value<T>() in turn.
+struct any_argument {};
+template <class T>
+struct argument : any_argument {};
+template <class Walk>
+struct value_turn;
+template <class Walk>
+struct key_turn {
+  Walk& walk;
+  constexpr value_turn<Walk> operator<<(any_argument) const;
+};
+template <class Walk>
+struct value_turn {
+  Walk& walk;
+  template <class T>
+  constexpr key_turn<Walk> operator<<(argument<T>) const {
+    walk.template value<T>();
+    return {walk};
+  }
+};
+template <class Walk>
+constexpr value_turn<Walk> key_turn<Walk>::operator<<(any_argument) const {
+  return {walk};
+}
+
+struct pair_measure {
+  schema_walk sizes;
+  bool recordable = true;
+  template <class T>
+  constexpr void value() {
+    recordable = recordable && is_recordable<T>;
+    sizes.value<T>(field_path{nullptr, "x", 0});
+  }
+};
+
+/// The same turns over arguments themselves.
+struct value_to_put;
+struct key_of_value {
+  payload_writer& writer;
+  CONTRAIL_DETAIL_ALWAYS_INLINE value_to_put operator<<(const char*) const;
+  CONTRAIL_DETAIL_ALWAYS_INLINE value_to_put operator<<(const char8_t*) const;
+};
+struct value_to_put {
+  payload_writer& writer;
+  template <class T>
+  CONTRAIL_DETAIL_ALWAYS_INLINE key_of_value operator<<(const T& value) const {
+    writer.put(value);
+    return {writer};
+  }
+};
+CONTRAIL_DETAIL_ALWAYS_INLINE value_to_put key_of_value::operator<<(const char*) const { return {writer}; }
+CONTRAIL_DETAIL_ALWAYS_INLINE value_to_put key_of_value::operator<<(const char8_t*) const { return {writer}; }
+
+struct argument_size : payload_size {
+  bool recordable = true;
+};
+
+/// The payload of a site's arguments after its name.
+template <argument_form Form, class... Args>
+constexpr argument_size measure_arguments() {
+  pair_measure m;
+  if constexpr (Form == argument_form::pairs) {
+    if constexpr (sizeof...(Args) % 2 == 0) static_cast<void>((key_turn<pair_measure>{m} << ... << argument<Args>{}));
+  } else {
+    (m.value<Args>(), ...);
+  }
+  return {{m.sizes.fields, m.sizes.bytes, m.sizes.texts, m.sizes.characters}, m.recordable};
+}
+template <argument_form Form, class... Args>
+inline constexpr argument_size size_of_arguments = measure_arguments<Form, Args...>();
+
+template <class T>
+constexpr bool is_counted() {
+  if constexpr (!is_leaf(kind_of<T>))
+    return false;
+  else
+    return leaf_type<T>() <= field_type::float64 || leaf_type<T>() == field_type::duration;
+}
+
+enum class site_mistake : unsigned char { none, name, keys };
+
+/// Where the name and the keys of a site stand in its text.
+template <uint32_t Keys>
+struct parsed_site {
+  site_mistake mistake = site_mistake::none;
+  bool named_after_function = false;
+  uint32_t characters = 0;  ///< of name and keys, decoded
+  literal name;
+  literal keys[Keys + 1];
+};
+
+template <uint32_t Keys>
+constexpr parsed_site<Keys> parse_site(text arguments) {
+  parsed_site<Keys> site;
+  token_scanner scanner{arguments};
+  character_sink count;
+  scanner.skip_spaces();
+  if (scanner.peek() == ':' && stands_at(arguments, scanner.at, "::contrail::detail::function_name_tag")) {
+    site.named_after_function = true;
+    while (!scanner.done() && scanner.peek() != ',') ++scanner.at;
+  } else {
+    site.name = scanner.take_literals();
+    if (site.name.begin == site.name.end || (!scanner.done() && scanner.peek() != ',')) {
+      site.mistake = site_mistake::name;
+      return site;
+    }
+    decode(arguments, site.name, count);
+  }
+  ++scanner.at;
+  for (uint32_t i = 0; i < Keys; ++i) {
+    site.keys[i] = scanner.take_literals();
+    if (site.keys[i].begin == site.keys[i].end || scanner.peek() != ',') {
+      site.mistake = site_mistake::keys;
+      return site;
+    }
+    decode(arguments, site.keys[i], count);
+    ++scanner.at;
+    scanner.skip_value();
+  }
+  if (Keys != 0 && !scanner.done()) site.mistake = site_mistake::keys;
+  site.characters = count.size;
+  return site;
+}
+
+/// The names of TRACE_LOG's arguments.
+CONTRAIL_DETAIL_HIDDEN inline constexpr char log_argument_digits[] =
+    "012345678910111213141516171819202122232425262728293031323334353637383940414243444546474849505152535455565758596061"
+    "6263";
+constexpr text log_argument_name(uint32_t index) {
+  return index < 10 ? text{log_argument_digits + index, 1} : text{log_argument_digits + 10 + (index - 10) * 2, 2};
+}
+
+/// Walks arguments under their own names.
+struct site_walk {
+  schema_walk sizes;
+  const text* names = nullptr;
+
+  template <class T>
+  constexpr void value() {
+    sizes.value<T>(field_path{nullptr, *names++, 0});
+  }
+};
+
+template <argument_form Form, class... Args>
+constexpr schema_walk walk_arguments(const text* names, schema_room room) {
+  site_walk w{{}, names};
+  w.sizes.room = room;
+  if constexpr (Form == argument_form::pairs) {
+    static_cast<void>((key_turn<site_walk>{w} << ... << argument<Args>{}));
+  } else {
+    (w.value<Args>(), ...);
+  }
+  return w.sizes;
+}
+
+constexpr void decode_keys(text arguments, const literal* keys, uint32_t count, text* names, character_sink& sink) {
+  for (uint32_t i = 0; i < count; ++i) {
+    const uint32_t first = sink.size;
+    decode(arguments, keys[i], sink);
+    names[i] = {sink.out + first, sink.size - first};
+  }
+}
+
+/// A descriptor with the fields and characters it points to. Few types, shared by many sites: a class of its own for
+/// each site would cost 2 ms of compile time.
+template <uint32_t Fields, uint32_t Characters>
+struct site_constants {
+  field fields[Fields + 1]{};
+  char characters[Characters + 1]{};
+  descriptor description;
+
+  template <class Table>
+  constexpr explicit site_constants(type_tag<Table>) {
+    const site_text site = typename Table::site{}();
+    character_sink sink{characters};
+    description.kind = Table::kind;
+    description.category = site.category;
+    description.file = site.file;
+    description.function = function_name(site.pretty_function);
+    description.line = site.line;
+    if (Table::parsed.named_after_function) {
+      description.name = description.function;
+    } else {
+      decode(site.arguments, Table::parsed.name, sink);
+      description.name = {characters, sink.size};
+    }
+    if constexpr (Fields != 0) {
+      Table::fill(site.arguments, sink, fields, true);
+      description.fields = fields;
+      description.field_count = static_cast<uint16_t>(Fields);
+    }
+    if constexpr (Table::form == argument_form::object) {
+      const descriptor& type = Table::object_type();
+      description.type_id = type.type_id;
+      description.fields = type.fields;
+      description.field_count = type.field_count;
+    }
+  }
+};
+
+/// All constants of one call site. `Args` are the types after the name. Made only of sites without a mistake.
+template <class Site, binding_kind Kind, class... Args>
+struct CONTRAIL_DETAIL_HIDDEN site_table {
+  using site = Site;
+  static constexpr binding_kind kind = Kind;
+  static constexpr argument_form form = form_of<Kind, Args...>();
+  static constexpr uint32_t key_count = form == argument_form::pairs ? sizeof...(Args) / 2 : 0;
+  static constexpr parsed_site<key_count> parsed = parse_site<key_count>(Site{}().arguments);
+
+  static constexpr const descriptor& object_type() { return (type_descriptor<bare<Args>>, ...); }
+
+  static constexpr schema_walk fill(text arguments, character_sink& sink, field* fields, bool writes) {
+    text names[sizeof...(Args) + 1];
+    if constexpr (form == argument_form::pairs) {
+      decode_keys(arguments, parsed.keys, key_count, names, sink);
+    } else if constexpr (Kind == binding_kind::log) {
+      for (uint32_t i = 0; i < sizeof...(Args); ++i) names[i] = log_argument_name(i);
+    } else {
+      names[0] = "value";
+    }
+    return walk_arguments<form, Args...>(names, writes ? schema_room(fields, sink.out + sink.size) : schema_room());
+  }
+  static constexpr uint32_t field_count() {
+    if constexpr (form == argument_form::pairs || form == argument_form::values) {
+      return size_of_arguments<form, Args...>.fields;
+    } else {
+      return 0;
+    }
+  }
+  /// Rounded up, so that fewer types are needed.
+  static constexpr uint32_t character_count() {
+    uint32_t composed = 0;
+    if constexpr (field_count() != 0 && size_of_arguments<form, Args...>.characters != 0) {
+      char decoded[parsed.characters + 1]{};
+      character_sink sink{decoded};
+      composed = fill(Site{}().arguments, sink, nullptr, false).characters;
+    }
+    return (parsed.characters + composed) | 15;
+  }
+
+  static constexpr site_constants<field_count(), character_count()> value{type_tag<site_table>{}};
+};
+
+template <class Site, binding_kind Kind, class... Args>
+inline constexpr const descriptor& site_descriptor = site_table<Site, Kind, Args...>::value.description;
+
+/// Refuses an argument that cannot be recorded; the type stands in the compiler's "required from".
+template <class Argument>
+constexpr bool check_argument() {
+  static_assert(is_recordable<Argument>,
+                "contrail: an argument of this type cannot be recorded: register the type with TRACE_EVENT_TYPE(type, "
+                "field, ...), or pass a number, a text or a member of it instead.");
+  return is_recordable<Argument>;
+}
+struct argument_check {
+  bool good = true;
+  template <class T>
+  constexpr void value() {
+    good = check_argument<T>() && good;
+  }
+};
+
+struct number_check {
+  bool good = true;
+  template <class T>
+  constexpr void value() {
+    good = good && is_counted<bare<T>>();
+  }
+};
+template <argument_form Form, class... Args>
+constexpr bool all_numbers() {
+  number_check check;
+  if constexpr (Form == argument_form::pairs) {
+    static_cast<void>((key_turn<number_check>{check} << ... << argument<Args>{}));
+  } else {
+    (check.value<Args>(), ...);
+  }
+  return check.good;
+}
+
+/// Whether an event's arguments are kept while it is open.
+constexpr bool is_held(binding_kind kind) {
+  return kind == binding_kind::region || kind == binding_kind::task || kind == binding_kind::async_span;
+}
+constexpr uint32_t capacity_words_of(binding_kind kind) {
+  return is_held(kind) ? frame_payload_words : max_point_words;
+}
+
+/// The part of check_site that is the same for all sites with these types.
+template <binding_kind Kind, argument_form Form, class... Args>
+constexpr bool check_arguments() {
+  constexpr argument_size size = size_of_arguments<Form, Args...>;
+  argument_check check;
+  if constexpr (!size.recordable) {
+    if constexpr (Form == argument_form::pairs) {
+      static_cast<void>((key_turn<argument_check>{check} << ... << argument<Args>{}));
+    } else {
+      (check.value<Args>(), ...);
+    }
+  }
+  constexpr bool is_number = Kind != binding_kind::counter || !size.recordable || all_numbers<Form, Args...>();
+  static_assert(is_number, "contrail: the value of a counter must be a number.");
+  constexpr bool is_small = size.words() <= capacity_words_of(Kind);
+  static_assert(is_small || !is_held(Kind),
+                "contrail: the arguments of this region are too large: 160 bytes fit. Record a part of them, or all of "
+                "them with TRACE_INSTANT, which takes 2040.");
+  static_assert(is_small || is_held(Kind),
+                "contrail: the arguments are too large for a record: 2040 bytes fit.");
+  return size.recordable && is_number && is_small;
+}
+
+/// Refuses a call site with a mistake, in a sentence. False: do not go on, or the sentence drowns in other errors.
+template <class Site, binding_kind Kind, class... Args>
+constexpr bool check_site() {
+  using table = site_table<Site, Kind, Args...>;
+  constexpr argument_form form = table::form;
+  constexpr site_mistake mistake = table::parsed.mistake;
+  constexpr bool name = mistake != site_mistake::name;
+  static_assert(name || Kind != binding_kind::region,
+                "contrail: the name of a region must be a string literal; put a run-time name in an argument, as in "
+                "TRACE_REGION(\"request\", \"path\", path).");
+  static_assert(name || Kind != binding_kind::instant,
+                "contrail: the name of an instant must be a string literal; put a run-time name in an argument, as in "
+                "TRACE_INSTANT(\"request\", \"path\", path).");
+  static_assert(name || Kind != binding_kind::counter, "contrail: the name of a counter must be a string literal.");
+  static_assert(name || (Kind != binding_kind::task && Kind != binding_kind::async_span),
+                "contrail: the name of a task must be a string literal; put a run-time name in an argument, as in "
+                "TRACE_TASK(t, \"request\", \"path\", path).");
+  static_assert(name || Kind != binding_kind::frame_mark, "contrail: the name of a frame must be a string literal.");
+  static_assert(
+      name || Kind != binding_kind::log,
+      "contrail: the format of a log line must be a string literal; put a run-time text in an argument, as in "
+      "TRACE_LOG(\"{}\", text).");
+  constexpr bool keys = mistake != site_mistake::keys;
+  constexpr bool even = form != argument_form::pairs || sizeof...(Args) % 2 == 0;
+  static_assert(even, "contrail: a key or a value is missing: arguments after the name are \"key\", value, ...");
+  static_assert(
+      keys || !even,
+      "contrail: a key must be a string literal: arguments after the name are \"key\", value, ... (If all keys "
+      "are, put the value that holds a comma before a string literal in parentheses.)");
+  constexpr bool object = form != argument_form::object || (... && (kind_of<bare<Args>> == value_kind::aggregate));
+  static_assert(object,
+                "contrail: a single argument after the name must be an object of a type registered with "
+                "TRACE_EVENT_TYPE; other values need a key before them: \"key\", value.");
+  constexpr bool one_value = Kind != binding_kind::counter || sizeof...(Args) != 0;
+  static_assert(one_value,
+                "contrail: a counter takes its name and one value: TRACE_COUNTER(\"name\", value); or several series: "
+                "TRACE_COUNTER(\"name\", \"key\", value, ...).");
+  if constexpr (!(name && keys && even && object && one_value)) {
+    return false;
+  } else {
+    return check_arguments<Kind, form, Args...>();
+  }
+}
+
+/// Writes the payload of a site's arguments, which check_site has accepted: those after the name, keys and all.
+/// Returns the words used, 0 to `capacity_words`, which is no less than capacity_words_of(Kind).
+// Async-signal-safe.
+template <binding_kind Kind, class... Args>
+CONTRAIL_DETAIL_ALWAYS_INLINE unsigned encode_arguments(atomic_word* out, unsigned capacity_words,
+                                                        const Args&... args) {
+  constexpr argument_form form = form_of<Kind, Args...>();
+  constexpr payload_size size = size_of_arguments<form, Args...>;
+  text_piece pieces[size.texts + 1];
+  payload_writer writer{out, pieces, capacity_words * 8 - size.bytes};
+  if constexpr (form == argument_form::pairs) {
+    static_cast<void>((key_of_value{writer} << ... << args));
+  } else {
+    (writer.put(args), ...);
+  }
+  if constexpr (size.texts == 0) {
+    return writer.finish();
+  } else if constexpr (size.texts == 1) {
+    return append_text(out, size.bytes, writer.word, pieces[0].data, pieces[0].size);
+  } else {
+    return append_texts(out, size.bytes, writer.word, pieces, size.texts);
+  }
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+
+/// A constant range of fields.
+struct field_list {
+  const field* first = nullptr;
+  uint32_t count = 0;
+
+  constexpr const field* begin() const { return first; }
+  constexpr const field* end() const { return first + count; }
+  constexpr uint32_t size() const { return count; }
+  constexpr const field& operator[](uint32_t i) const { return first[i]; }
+};
+
+/// What is known of a registered type; all members are constants.
+template <class T>
+struct event_info {
+  static_assert(detail::registered<T>,
+                "contrail: this type is not registered: write TRACE_EVENT_TYPE(type, field, ...) "
+                "in its namespace.");
+  /// Qualified by its namespaces.
+  static constexpr text name = detail::type_descriptor<T>.name;
+  /// A stable hash of the name and of all fields' names, types and offsets: equal in all builds by one compiler.
+  static constexpr uint64_t id = detail::type_descriptor<T>.type_id;
+  /// Bytes of the fixed part of its payload; strings add their characters behind it.
+  static constexpr uint32_t size = detail::type_table<T>::size.bytes;
+  /// With nested aggregates flattened; offsets are those in the payload.
+  static constexpr field_list fields{detail::type_descriptor<T>.fields, detail::type_descriptor<T>.field_count};
+  static constexpr text category = detail::type_descriptor<T>.category;
+  static constexpr text file = detail::type_descriptor<T>.file;
+  static constexpr uint32_t line = detail::type_descriptor<T>.line;
+};
+
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// The event types that one shared object registers. Its constructor links it into the process's list.
+struct type_range {
+  const descriptor* const* begin = nullptr;
+  const descriptor* const* end = nullptr;
+  type_range* next = nullptr;
+};
+
+/// Head of the process's list of type_ranges; null while it is empty. Defined in detail/process.hpp.
+type_range* first_type_range();
+
+// The linker defines these around the section; weak, since an object without event types has no such section.
+extern const descriptor* const first_registered_type[] __asm__("__start_contrail_types")
+    __attribute__((weak, visibility("hidden")));
+extern const descriptor* const end_of_registered_types[] __asm__("__stop_contrail_types")
+    __attribute__((weak, visibility("hidden")));
+
+/// Of the shared object that this is linked into.
+CONTRAIL_DETAIL_HIDDEN inline type_range own_type_range() {
+  return {first_registered_type, end_of_registered_types, nullptr};
+}
+
+}  // namespace detail
+/// All event types of the program: of the executable and of all shared objects loaded now, each once. Usable before
+/// main. Do not iterate while another thread unloads a shared object.
+class CONTRAIL_DETAIL_HIDDEN registry {
+ public:
+  class iterator {
+   public:
+    explicit iterator(const detail::type_range* range) : range_(range), at_(range != nullptr ? range->begin : nullptr) {
+      skip();
+    }
+    const descriptor& operator*() const { return **at_; }
+    const descriptor* operator->() const { return *at_; }
+    iterator& operator++() {
+      ++at_;
+      skip();
+      return *this;
+    }
+    bool operator==(const iterator& other) const { return range_ == other.range_ && at_ == other.at_; }
+    bool operator!=(const iterator& other) const { return !(*this == other); }
+
+   private:
+    void skip() {
+      while (range_ != nullptr) {
+        if (at_ == range_->end) {
+          range_ = range_->next;
+          at_ = range_ != nullptr ? range_->begin : nullptr;
+        } else if (*at_ == nullptr || was_before()) {
+          ++at_;
+        } else {
+          return;
+        }
+      }
+    }
+    bool was_before() const {
+      for (const detail::type_range* r = detail::first_type_range(); r != nullptr; r = r->next) {
+        for (const descriptor* const* d = r->begin; d != r->end; ++d) {
+          if (d == at_) return false;
+          if (*d != nullptr && (*d)->type_id == (*at_)->type_id) return true;
+        }
+      }
+      return false;
+    }
+
+    const detail::type_range* range_;
+    const descriptor* const* at_;
+  };
+
+  iterator begin() const { return iterator(detail::first_type_range()); }
+  iterator end() const { return iterator(nullptr); }
+};
+
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+#include <dlfcn.h>
+#include <sched.h>
+#include <stddef.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// Of the structures in this header and in image.hpp, which all objects of a process share. Objects with another
+/// number do not join.
+inline constexpr uint64_t layout_version = 3;
+
+/// A call site's cached word, less its object's epoch, is its site word (id and tag, 18 bits) while it is bound and on;
+/// else it is negative: site_off while it is known to be off, site_slow where every record goes the slow way, less in a
+/// later epoch.
+inline constexpr uint64_t site_off = ~uint64_t{0};
+inline constexpr uint64_t site_slow = site_off - 1;
+inline constexpr uint64_t epoch_step = 1ULL << 19;
+
+/// Where everything of one image is in memory; it stands in the image's second page.
+struct image_view {
+  superblock* super;
+  thread_slot* slots;
+  uint64_t slot_count;
+  atomic_word* chunk_states;
+  chunk* chunks;
+  uint64_t chunk_count;
+  uint32_t* binding_index;  ///< by id: offset in the arena plus 1; entry 0 is the overflow binding's
+  uint64_t id_count;
+  char* arena;
+  uint64_t arena_bytes;
+  atomic_word* binding_hashes;  ///< open addressing: content hash with the id in its low 16 bits
+  uint64_t hash_count;          ///< a power of two
+  span_entry* spans;
+  uint64_t span_count;
+  char* scratch;
+  uint64_t scratch_bytes;
+  uint64_t image_bytes;
+  uint64_t generation;    ///< of this image in the process, from 1
+  uint64_t is_shared;     ///< 1: a file's pages. Whatever forks must map private memory over them in the child
+  image_view* replaced;   ///< the image before this one; it stays mapped
+  // Of a file: for a start that may go on in it, and for a child that wants one of its own.
+  uint64_t device;
+  uint64_t inode;
+  uint64_t keep_files;
+  char file[1024];
+  char file_pattern[1024];
+  atomic_word retired;    ///< 1 once another image took over
+  atomic_word slot_hand;  ///< where the next attach begins to look
+  atomic_word no_slot_until;   ///< ticks before which looking for a slot again is pointless
+  atomic_word no_chunk_until;  ///< the same for chunks
+  atomic_word watch;      ///< const recycling_watch*, once there was a session
+  atomic_word sessions;   ///< session_marks* of session_marks.hpp
+  atomic_word session_count;  ///< that run
+};
+
+/// What sessions have to do with chunks that are recycled: in session_marks.hpp, which only their users compile.
+struct recycling_watch {
+  bool (*is_held_back)(const image_view& image, uint64_t chunk_index, uint64_t ticket);
+  void (*count)(const image_view& image, uint64_t chunk_index, uint64_t ticket);
+};
+
+inline constexpr size_t filter_bytes = 256;
+
+/// A list of globs that threads may read while it is replaced. Who reads a mixture of old and new stores what follows
+/// from it under the old epoch, which is over before anybody looks.
+struct filter_list {
+  atomic_word words[filter_bytes / 8];
+
+  void store(const char* list, size_t size) {
+    char bytes[filter_bytes] = {};
+    memcpy(bytes, list, size);
+    for (size_t i = 0; i < filter_bytes / 8; ++i) {
+      uint64_t word;
+      memcpy(&word, bytes + 8 * i, 8);
+      words[i].store_relaxed(word);
+    }
+  }
+  void load(char (&list)[filter_bytes]) const {
+    for (size_t i = 0; i < filter_bytes / 8; ++i) {
+      const uint64_t word = words[i].load_relaxed();
+      memcpy(list + 8 * i, &word, 8);
+    }
+    list[filter_bytes - 1] = '\0';
+  }
+};
+
+struct object_root;
+struct call_site;
+struct process_state;
+
+/// An open task or span as its owner holds it.
+struct open_span {
+  span_entry* at = nullptr;
+  task_context context{};
+};
+
+/// What is the running thread's and the calling object's own: handed to the slow half, which another object may hold.
+struct caller {
+  frame** next_frame;
+  object_root* object;
+};
+
+/// A place for a region or a point: `at` is null when there is nothing to record, `word` is the site's id and tag.
+struct claim {
+  frame* at;
+  uint64_t word;
+};
+
+/// The slow half of recording. Only a translation unit that calls flight_recorder::start compiles it, and every object
+/// of the process calls it through this table: a translation unit that only records costs a fraction to compile.
+struct slow_half {
+  claim (*claim_frame)(caller from, call_site& site, uint64_t stack_pointer);
+  void (*end_region)(caller from, frame* at, uint64_t word, unsigned words);
+  void (*roll_chunk)(frame* at, uint64_t ticks);
+  void (*write_point)(frame* at, uint64_t word, uint64_t stack_pointer, uint64_t* record, unsigned words);
+  void (*name_thread)(caller from, const char* name, size_t size);
+  open_span (*begin_span)(caller from, call_site& site, const task_context* parent, const atomic_word* payload,
+                          unsigned words);
+  void (*end_span)(caller from, span_entry* at, uint64_t id);
+  uint64_t (*set_current_task)(caller from, uint64_t id);
+  void (*object_loaded)(object_root& object);
+  /// Only in the table of contrail/env.hpp, which stands here until the first start: begins what the environment asks
+  /// for, if it asks for anything, and says whether a recorder runs now. Held: control.
+  bool (*start_from_environment)(process_state& process, const options& wanted);
+};
+
+/// The state of the recorder. Only the elected object's instance is in use.
+struct process_state {
+  atomic_word image;      ///< image_view*; stays after stop, since threads may still hold frames in it
+  atomic_word recording;  ///< 1 between start and stop
+  atomic_word recordings; ///< how many began
+  atomic_word epoch{epoch_step};  ///< multiples of epoch_step; changes with start, stop, fork and filters
+  atomic_word control;    ///< lock of start, stop, set_filter and the linking of objects; never taken while recording
+  atomic_word dumping;    ///< whose turn it is to write a dump, see thread_id.hpp
+  atomic_word dump_count;
+  atomic_word window_ns;
+  atomic_word hardware_clock;  ///< 1: ticks are the processor's counter; 0: CLOCK_MONOTONIC
+  atomic_word tick_hz;
+  atomic_word start_ticks;  ///< when the recording began
+  atomic_word forked;  ///< 1 in a child that inherited a recording
+  atomic_word follow_fork;  ///< what a forked child does, see fork.hpp; 0: it records nothing
+  atomic_word crash;   ///< crash_state* of crash.hpp, once anybody asked for dumps of crashes
+  atomic_word stacks;  ///< stack_pool* of crash_stack.hpp, likewise
+  atomic_word slow_table;  ///< const slow_half*, set by the first start, before the epoch that sends anybody there
+  atomic_word environment;  ///< whether the variable CONTRAIL was read: environment_unread and so on
+  type_range* objects;  ///< object_root::types of every object
+  filter_list categories;
+  filter_list names;
+};
+
+/// What every shared object that uses contrail has one of.
+struct object_root {
+  uint64_t layout = layout_version;
+  atomic_word epoch{epoch_step};  ///< copy of process_state::epoch, near the code that compares with it
+  atomic_word joined;             ///< process_state*; 0 before the election
+  type_range types{};             ///< also the link of the process's list of objects
+  process_state process{};
+};
+
+extern "C" {
+CONTRAIL_DETAIL_HIDDEN __attribute__((used)) inline constinit object_root contrail_v0_object_root{};
+}
+
+// One note per object, whatever its number of translation units; the linker keeps notes, also with --gc-sections.
+asm(".pushsection .note.contrail,\"aG\",%note,contrail_v0_note,comdat\n"
+    ".balign 4\n"
+    ".long 9, 4, 1\n"
+    ".asciz \"contrail\"\n"
+    ".balign 4\n"
+    ".long contrail_v0_object_root - .\n"
+    ".popsection\n");
+
+inline object_root& own_object() { return contrail_v0_object_root; }
+
+inline object_root& object_of(type_range& types) {
+  return *reinterpret_cast<object_root*>(reinterpret_cast<char*>(&types) - __builtin_offsetof(object_root, types));
+}
+
+// ---- election ------------------------------------------------------------------------------------------------
+
+// <link.h> takes 5 ms to compile, for two structures of the ELF ABI and this function.
+struct elf_segment {
+  static constexpr uint32_t note = 4;
+  uint32_t type;
+  uint32_t flags;
+  uint64_t offset;
+  uint64_t address;
+  uint64_t physical_address;
+  uint64_t file_bytes;
+  uint64_t memory_bytes;
+  uint64_t alignment;
+};
+struct loaded_object {
+  uint64_t address;
+  const char* name;
+  const elf_segment* segments;
+  uint16_t segment_count;
+};
+int for_each_object(int (*visit)(loaded_object*, size_t, void*), void* context) __asm__("dl_iterate_phdr")
+    __attribute__((visibility("default")));
+
+/// dl_iterate_phdr's callback: stops at the first object with a contrail note and stores its root.
+CONTRAIL_DETAIL_UNOPTIMISED inline int find_root(loaded_object* object, size_t, void* found) noexcept {
+  for (int i = 0; i < object->segment_count; ++i) {
+    const elf_segment& segment = object->segments[i];
+    // Linkers keep notes of different alignment in segments of their own; ours is aligned to 4.
+    if (segment.type != elf_segment::note || segment.alignment > 4) continue;
+    const uint32_t* at = reinterpret_cast<const uint32_t*>(object->address + segment.address);
+    const uint32_t* const end = at + segment.memory_bytes / 4;
+    // A note is the sizes of its name and its content, its type, the name, the content.
+    for (; end - at > 6; at += 3 + (at[0] + 3) / 4 + (at[1] + 3) / 4) {
+      if (at[0] != 9 || memcmp(at + 3, "contrail", 9) != 0) continue;
+      const char* const content = reinterpret_cast<const char*>(at + 6);
+      *static_cast<const char**>(found) = content + static_cast<int32_t>(at[6]);
+      return 1;
+    }
+  }
+  return 0;
+}
+
+/// The process's state, electing it at the first call. Null when the elected object has another layout version.
+/// Not async-signal-safe at the first call (dl_iterate_phdr), which the ELF constructor makes.
+CONTRAIL_DETAIL_UNOPTIMISED inline process_state* join_process() noexcept {
+  object_root& own = own_object();
+  if (const uint64_t joined = own.joined.load_acquire()) return reinterpret_cast<process_state*>(joined);
+  object_root* root = nullptr;
+  for_each_object(find_root, &root);
+  if (root == nullptr) root = &own;  // a linker that dropped the note: alone, but working
+  if (root->layout != layout_version) return nullptr;
+  own.joined.store_release(reinterpret_cast<uint64_t>(&root->process));
+  return &root->process;
+}
+
+/// The process's state if this object has joined it, else null.
+// Async-signal-safe.
+inline process_state* joined_process() { return reinterpret_cast<process_state*>(own_object().joined.load_acquire()); }
+
+/// Keeps the shared object that holds `address` loaded for the rest of the process.
+CONTRAIL_DETAIL_UNOPTIMISED inline void pin_object(const void* address) noexcept {
+  Dl_info object{};
+  if (dladdr(address, &object) == 0 || object.dli_fname == nullptr) return;
+  dlopen(object.dli_fname, RTLD_NOW | RTLD_NOLOAD | RTLD_NODELETE);
+}
+
+// ---- control -------------------------------------------------------------------------------------------------
+
+/// Holds the lock of start, stop, set_filter, and of objects that come and go. Nothing that records, attaches, binds or
+/// dumps takes it. No signal handler does; so where the thread has it already, a handler left what had it by a jump.
+class control_lock {
+ public:
+  explicit control_lock(process_state& process) noexcept : process_(process) {
+    const uint64_t self = static_cast<uint64_t>(syscall(SYS_gettid));
+    uint64_t expected = 0;
+    while (!process_.control.compare_exchange(expected, self) && expected != self) {
+      expected = 0;
+      sched_yield();
+    }
+  }
+  ~control_lock() { process_.control.store_release(0); }
+  control_lock(const control_lock&) = delete;
+  control_lock& operator=(const control_lock&) = delete;
+
+ private:
+  process_state& process_;
+};
+
+/// Makes every call site of every object ask again whether it is on. Regions in flight are not touched. Held: control.
+inline void begin_epoch(process_state& process) {
+  const uint64_t epoch = process.epoch.load_relaxed() + epoch_step;
+  process.epoch.store_release(epoch);
+  for (type_range* object = process.objects; object != nullptr; object = object->next) {
+    object_of(*object).epoch.store_release(epoch);
+  }
+}
+
+/// Of process_state::environment. It stays environment_started until the program itself calls start.
+inline constexpr uint64_t environment_unread = 0, environment_read = 1, environment_started = 2;
+
+/// Whether anything was started. Until then a table of contrail/env.hpp may wait in its place.
+inline bool has_slow_half(const process_state& process) {
+  const slow_half* const table = reinterpret_cast<const slow_half*>(process.slow_table.load_acquire());
+  return table != nullptr && table->start_from_environment == nullptr;
+}
+
+inline image_view* current_image(const process_state& process) {
+  return reinterpret_cast<image_view*>(process.image.load_acquire());
+}
+
+// ---- time ----------------------------------------------------------------------------------------------------
+
+/// Ticks now, by the clock this process uses: the processor's counter only where the kernel trusts it.
+// Async-signal-safe.
+inline uint64_t now_ticks(const process_state& process) {
+  return process.hardware_clock.load_relaxed() != 0 ? hardware_ticks() : kernel_clock_ns(CLOCK_MONOTONIC);
+}
+
+/// The same moment on four clocks, within some 100 ns. A thread that is preempted between two of them would put them
+/// apart by milliseconds, so the best of a few tries counts.
+// Async-signal-safe.
+inline clock_anchor take_anchor(const process_state& process) {
+  clock_anchor best{};
+  uint64_t shortest = ~uint64_t{0};
+  constexpr uint64_t good_enough_ticks = 1024;
+  for (int i = 0; i < 4 && shortest > good_enough_ticks; ++i) {
+    clock_anchor anchor{};
+    const uint64_t before = now_ticks(process);
+    anchor.monotonic_ns = kernel_clock_ns(CLOCK_MONOTONIC);
+    anchor.realtime_ns = kernel_clock_ns(CLOCK_REALTIME);
+    anchor.boottime_ns = kernel_clock_ns(CLOCK_BOOTTIME);
+    const uint64_t took = now_ticks(process) - before;
+    if (took >= shortest) continue;
+    shortest = took;
+    // The monotonic clock was read a sixth of the way.
+    anchor.ticks = before + took / 6;
+    best = anchor;
+  }
+  return best;
+}
+
+// ---- ids ------------------------------------------------------------------------------------------------------
+
+/// Makes numbers that follow each other into numbers that look random, each into another one.
+inline uint64_t scramble(uint64_t x) {
+  x = (x ^ x >> 30) * 0xbf58'476d'1ce4'e5b9U;
+  x = (x ^ x >> 27) * 0x94d0'49bb'1331'11ebU;
+  x ^= x >> 31;
+  return x != 0 ? x : 1;
+}
+
+// ---- registered types ----------------------------------------------------------------------------------------
+
+/// All objects' registered types, for contrail::registry.
+inline type_range* first_type_range() {
+  process_state* process = join_process();
+  return process == nullptr ? nullptr : process->objects;
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+inline constexpr uint32_t longest_name_bytes = 1023;  ///< longer strings of a descriptor are cut
+inline constexpr uint32_t most_fields = 512;
+inline constexpr uint32_t most_enumerators = 4096;
+
+/// Where a serialised binding goes: counted, compared with bytes, or written. One pass of `serialise` serves all three,
+/// so that what is hashed, compared and stored cannot differ.
+class binding_output {
+ public:
+  binding_output() = default;
+  explicit binding_output(char* to) : to_(to) {}
+  static binding_output comparing(const char* with) {
+    binding_output output;
+    output.with_ = with;
+    return output;
+  }
+
+  void add(const void* bytes, size_t size) {
+    const char* from = static_cast<const char*>(bytes);
+    for (size_t i = 0; i < size; ++i) {
+      hash_ = (hash_ ^ static_cast<uint8_t>(from[i])) * 0x100'0000'01b3ULL;  // FNV-1a
+      if (to_ != nullptr) to_[size_ + i] = from[i];
+      // An entry's length and id, its first 6 bytes, are no part of its content.
+      if (with_ != nullptr && size_ + i >= 6 && with_[size_ + i] != from[i]) equal_ = false;
+    }
+    size_ += size;
+  }
+
+  uint64_t hash() const { return hash_; }
+  size_t size() const { return size_; }
+  bool equal() const { return equal_; }
+
+ private:
+  char* to_ = nullptr;
+  const char* with_ = nullptr;
+  size_t size_ = 0;
+  uint64_t hash_ = 0xcbf2'9ce4'8422'2325ULL;
+  bool equal_ = true;
+};
+
+inline uint16_t cut_size(const text& name, uint8_t& flags) {
+  if (name.size <= longest_name_bytes) return static_cast<uint16_t>(name.size);
+  flags |= binding_flag_cut;
+  return longest_name_bytes;
+}
+
+/// Writes a binding as image.hpp specifies it, without its length and id (both 0).
+inline void serialise(const descriptor& what, binding_output& output) {
+  binding entry{};
+  entry.kind = what.kind;
+  entry.flags = what.flags;
+  entry.type_id = what.type_id;
+  entry.line = what.line;
+  entry.field_count = what.field_count < most_fields ? what.field_count : most_fields;
+  if (entry.field_count != what.field_count) entry.flags |= binding_flag_cut;
+  uint32_t enumerators = 0;
+  for (unsigned i = 0; i < entry.field_count; ++i) enumerators += what.fields[i].enumerator_count;
+  const bool with_enumerators = enumerators <= most_enumerators;
+  entry.enumerator_count = static_cast<uint16_t>(with_enumerators ? enumerators : 0);
+  entry.name_bytes = cut_size(what.name, entry.flags);
+  entry.category_bytes = cut_size(what.category, entry.flags);
+  entry.file_bytes = cut_size(what.file, entry.flags);
+  entry.function_bytes = cut_size(what.function, entry.flags);
+  output.add(&entry, sizeof entry);
+
+  uint8_t ignored = 0;
+  uint16_t first = 0;
+  for (unsigned i = 0; i < entry.field_count; ++i) {
+    const field& from = what.fields[i];
+    binding_field to{};
+    to.name_bytes = cut_size(from.name, ignored);
+    to.type = static_cast<uint8_t>(from.type);
+    to.offset = from.offset;
+    to.count = from.count;
+    to.is_array = from.is_array;
+    to.first_enumerator = first;
+    to.enumerator_count = with_enumerators ? from.enumerator_count : 0;
+    first = static_cast<uint16_t>(first + to.enumerator_count);
+    output.add(&to, sizeof to);
+  }
+  if (with_enumerators) {
+    for (unsigned i = 0; i < entry.field_count; ++i) {
+      for (unsigned k = 0; k < what.fields[i].enumerator_count; ++k) {
+        binding_enumerator to{};
+        to.value = what.fields[i].enumerators[k].value;
+        to.name_bytes = cut_size(what.fields[i].enumerators[k].name, ignored);
+        output.add(&to, sizeof to);
+      }
+    }
+  }
+  output.add(what.name.data, entry.name_bytes);
+  output.add(what.category.data, entry.category_bytes);
+  output.add(what.file.data, entry.file_bytes);
+  output.add(what.function.data, entry.function_bytes);
+  for (unsigned i = 0; i < entry.field_count; ++i) {
+    output.add(what.fields[i].name.data, cut_size(what.fields[i].name, ignored));
+  }
+  if (with_enumerators) {
+    for (unsigned i = 0; i < entry.field_count; ++i) {
+      for (unsigned k = 0; k < what.fields[i].enumerator_count; ++k) {
+        const text& name = what.fields[i].enumerators[k].name;
+        output.add(name.data, cut_size(name, ignored));
+      }
+    }
+  }
+  constexpr char zeros[8] = {};
+  output.add(zeros, (8 - output.size() % 8) % 8);
+}
+
+/// A published binding, or null.
+inline const binding* binding_of(const image_view& image, uint64_t id) {
+  const uint64_t index = id == overflow_id ? 0 : id;
+  if (index > image.id_count) return nullptr;
+  // Acquire pairs with the release in publish_binding: the entry is whole before its offset can be seen.
+  const uint32_t offset = __atomic_load_n(&image.binding_index[index], __ATOMIC_ACQUIRE);
+  return offset == 0 ? nullptr : reinterpret_cast<const binding*>(image.arena + (offset - 1));
+}
+
+/// Stores a binding under an id of its own; 0 when ids or space ran out.
+inline uint64_t publish_binding(image_view& image, const descriptor& what, size_t bytes, uint64_t id) {
+  superblock& super = *image.super;
+  const uint64_t at = super.arena_used.fetch_add_relaxed(bytes);
+  if (at + bytes > image.arena_bytes) return 0;
+  if (id == 0) id = super.next_id.fetch_add_relaxed(1);
+  if (id != overflow_id && (id > image.id_count || id > max_id)) return 0;
+  binding_output output(image.arena + at);
+  serialise(what, output);
+  binding& entry = *reinterpret_cast<binding*>(image.arena + at);
+  entry.bytes = static_cast<uint32_t>(bytes);
+  entry.id = static_cast<uint16_t>(id);
+  __atomic_store_n(&image.binding_index[id == overflow_id ? 0 : id], static_cast<uint32_t>(at + 1), __ATOMIC_RELEASE);
+  return id;
+}
+
+/// The id of a descriptor's content in this image, the same for equal descriptors, so that a library which is opened
+/// and closed in a loop does not use ids up. Two threads that bind the same content at the same time may both publish
+/// it, under two ids; readers merge them. Nobody waits.
+// Async-signal-safe.
+inline uint64_t bind(image_view& image, const descriptor& what) {
+  binding_output content;
+  serialise(what, content);
+  const uint64_t mask = image.hash_count - 1;
+  // The low 16 bits of an entry are the id; a hash of 0 would look like a free entry.
+  const uint64_t hash = (content.hash() & ~0xffffULL) | 0x10000;
+  uint64_t place = (content.hash() >> 16) & mask;
+  uint64_t id = 0;
+  for (uint64_t probes = 0; probes < image.hash_count; ++probes, place = (place + 1) & mask) {
+    uint64_t found = image.binding_hashes[place].load_acquire();
+    if (found == 0) {
+      if (id == 0) id = publish_binding(image, what, content.size(), 0);
+      if (id == 0) return overflow_id;
+      if (image.binding_hashes[place].compare_exchange(found, hash | id)) return id;
+    }
+    if ((found & ~0xffffULL) != hash) continue;
+    const binding* entry = binding_of(image, found & 0xffff);
+    if (entry == nullptr || entry->bytes != content.size()) continue;
+    binding_output compare = binding_output::comparing(reinterpret_cast<const char*>(entry));
+    serialise(what, compare);
+    if (compare.equal()) return found & 0xffff;
+  }
+  return id != 0 ? id : overflow_id;
+}
+
+/// The word of a site bound to `id`: what its records carry in their low 18 bits.
+inline uint64_t site_word(const descriptor& what, uint64_t id) {
+  if (what.kind != binding_kind::region) return id << id_shift | static_cast<uint64_t>(record_tag::point);
+  const bool has_payload = what.field_count != 0 || (what.flags & binding_flag_dynamic) != 0;
+  if (!has_payload) return id << id_shift | static_cast<uint64_t>(record_tag::region);
+  if (id > max_payload_region_id) return id << id_shift | static_cast<uint64_t>(record_tag::long_form);
+  return id << payload_region_id_shift | static_cast<uint64_t>(record_tag::region_payload);
+}
+
+/// The id in a site's word.
+inline uint64_t id_of_site_word(uint64_t word) {
+  return (word & 3) == static_cast<uint64_t>(record_tag::region_payload) ? word >> payload_region_id_shift
+                                                                          : word >> id_shift;
+}
+
+/// Binds all registered types of an object, so that every dump lists them, also those that never fired.
+inline void bind_types(image_view& image, const type_range& types) {
+  for (const descriptor* const* type = types.begin; type != types.end; ++type) {
+    if (*type != nullptr) bind(image, **type);
+  }
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/detail/filter.hpp ====================================================================================
+// Filters by category and name: comma separated globs.
+#ifndef CONTRAIL_DETAIL_FILTER_HPP
+#define CONTRAIL_DETAIL_FILTER_HPP
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// Whether `name` matches one glob of [glob, glob_end): `*` is any run of characters, `?` any one.
+constexpr bool matches_glob(const char* glob, const char* glob_end, const char* name, const char* name_end) {
+  const char* star = nullptr;     // after the last '*' met,
+  const char* resume = nullptr;  // and where in the name that star's next try begins
+  while (name != name_end) {
+    if (glob != glob_end && *glob == '*') {
+      star = ++glob;
+      resume = name;
+    } else if (glob != glob_end && (*glob == '?' || *glob == *name)) {
+      ++glob;
+      ++name;
+    } else if (star != nullptr) {
+      glob = star;
+      name = ++resume;
+    } else {
+      return false;
+    }
+  }
+  while (glob != glob_end && *glob == '*') ++glob;
+  return glob == glob_end;
+}
+
+/// Whether `name` passes a list such as "net,db*,-db.noise": the last glob that matches decides, '-' excludes; a list
+/// that begins with an exclusion, or is empty, lets through what no glob matches.
+constexpr bool passes_globs(const char* list, const text& name) {
+  const auto skip_spaces = [](const char*& at) {
+    while (*at == ' ' || *at == ',') ++at;
+  };
+  skip_spaces(list);
+  bool passes = *list == '\0' || *list == '-';
+  while (*list != '\0') {
+    const bool excludes = *list == '-';
+    if (excludes) ++list;
+    const char* end = list;
+    while (*end != '\0' && *end != ',') ++end;
+    const char* trimmed = end;
+    while (trimmed != list && trimmed[-1] == ' ') --trimmed;
+    if (matches_glob(list, trimmed, name.data, name.data + name.size)) passes = !excludes;
+    list = end;
+    skip_spaces(list);
+  }
+  return passes;
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/detail/lane.hpp ======================================================================================
+// The slow half of a lane: chunks, time epochs, clock anchors, and records in any form.
+#ifndef CONTRAIL_DETAIL_LANE_HPP
+#define CONTRAIL_DETAIL_LANE_HPP
+
+// ==== contrail/detail/crash_stack.hpp ===============================================================================
+// Alternate signal stacks: a thread whose own stack overflowed has nowhere else to run the crash handler. Each thread
+// that records gets one, above a guard page; they are no part of the image.
+#ifndef CONTRAIL_DETAIL_CRASH_STACK_HPP
+#define CONTRAIL_DETAIL_CRASH_STACK_HPP
+
+// ==== contrail/detail/thread_id.hpp =================================================================================
+// Threads as the kernel knows them.
+#ifndef CONTRAIL_DETAIL_THREAD_ID_HPP
+#define CONTRAIL_DETAIL_THREAD_ID_HPP
+
+#include <signal.h>
+#include <sys/syscall.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+// Async-signal-safe.
+inline uint32_t current_tid() { return static_cast<uint32_t>(syscall(SYS_gettid)); }
+
+/// Asks the kernel, not a destructor: pthread keys and C++ thread_local destructors allocate.
+// Async-signal-safe.
+inline bool is_thread_alive(uint32_t tid) {
+  const errno_keeper keep;
+  return syscall(SYS_tgkill, getpid(), tid, 0) == 0 || errno != ESRCH;
+}
+
+// ---- turns -----------------------------------------------------------------------------------------------------
+// What only one may do at a time is a word: 0, or who does it. Nobody waits for it, and none is lost for ever: code that
+// was left by siglongjmp, or by the end of its thread, never gives its turn back, but the word tells that it is gone.
+
+/// The running thread's alternate signal stack.
+// Async-signal-safe.
+inline stack_t alternate_stack() {
+  const errno_keeper keep;
+  stack_t stack{};
+  if (sigaltstack(nullptr, &stack) != 0) stack.ss_flags = SS_DISABLE;
+  return stack;
+}
+
+/// Whether memory of a stack is still there: the kernel looks at the set before it refuses the unknown operation.
+// Async-signal-safe.
+inline bool is_readable(const uint64_t* at) {
+  const errno_keeper keep;
+  constexpr long unknown_operation = 99;
+  constexpr long set_bytes = 8;
+  return syscall(SYS_rt_sigprocmask, unknown_operation, at, nullptr, set_bytes) != 0 && errno != EFAULT;
+}
+
+/// Stands on the stack of code that takes a turn, and names it: [63:42] its thread, [41] set on an alternate signal stack,
+/// [40:0] where this object is. What runs there after the code was left writes over it.
+class alignas(128) turn_holder {
+ public:
+  turn_holder() noexcept {
+    const bool is_alternate = (alternate_stack().ss_flags & SS_ONSTACK) != 0;
+    name_ = uint64_t{current_tid()} << 42 | uint64_t{is_alternate} << 41 | place_of(this);
+    for (uint64_t& mark : marks_) mark = ~name_;
+    asm volatile("" : : "r"(this) : "memory");  // nothing here reads the marks
+  }
+  turn_holder(const turn_holder&) = delete;
+  turn_holder& operator=(const turn_holder&) = delete;
+  uint64_t name() const { return name_; }
+
+  static constexpr uint64_t alternate = 1ULL << 41, places = alternate - 1;
+  static uint64_t place_of(const turn_holder* holder) { return reinterpret_cast<uint64_t>(holder) >> 7 & places; }
+
+  /// Whether the code that has this name, on the stack of the running thread, was left. Memory of stacks may be gone.
+  static bool is_overwritten(uint64_t name) {
+    turn_holder* const holder = reinterpret_cast<turn_holder*>((name & places) << 7);
+    if (!is_readable(&holder->name_) || !is_readable(&holder->marks_[254])) return false;
+    bool is_whole = holder->name_ == name;
+    for (const uint64_t& mark : holder->marks_) is_whole = is_whole && mark == ~name;
+    return !is_whole;
+  }
+
+ private:
+  uint64_t name_;
+  uint64_t marks_[255];  // more than what functions leave as it was of their frames
+};
+
+inline uint32_t tid_of_holder(uint64_t holder) { return static_cast<uint32_t>(holder >> 42); }
+
+/// Whether the holder of a turn will never run again, as far as `self` can tell, which runs. Of its own thread it can: a
+/// handler is deeper in the stack than what it interrupted, and on the alternate stack if that was; and what was left is
+/// overwritten sooner or later.
+// Async-signal-safe.
+inline bool is_gone(uint64_t holder, uint64_t self) {
+  if (tid_of_holder(holder) != tid_of_holder(self)) return !is_thread_alive(tid_of_holder(holder));
+  const uint64_t alternate = turn_holder::alternate, places = turn_holder::places;
+  const bool same_stack = (holder & alternate) == (self & alternate);
+  if (same_stack ? (self & places) >= (holder & places) : (holder & alternate) != 0) return true;
+  return (holder & places) != places && turn_holder::is_overwritten(holder);
+}
+
+/// Takes a turn if it is free, or if who had it is gone; what they left half done is the taker's to finish. 0: not taken;
+/// 1: it was free; 2: its holder was gone.
+// Async-signal-safe.
+inline int take_turn(atomic_word& turn, uint64_t self) {
+  uint64_t found = 0;
+  if (turn.compare_exchange(found, self)) return 1;
+  return is_gone(found, self) && turn.compare_exchange(found, self) ? 2 : 0;
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+#include <signal.h>
+#include <sys/mman.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+inline constexpr uint64_t most_stacks = 8192;
+inline constexpr uint64_t fewest_stacks = 64;
+inline constexpr uint64_t smallest_stack_bytes = 64U << 10;
+
+/// Address space for stacks; a page gets memory when somebody first uses it.
+struct stack_pool {
+  char* first;           ///< its guard page; the stack is above that
+  uint64_t guard_bytes;
+  uint64_t stride;       ///< from one guard page to the next
+  uint64_t count;
+  atomic_word taken;     ///< the first so many belong, or belonged, to threads
+  atomic_word hand;      ///< where the next search for one of a dead thread begins
+  atomic_word* owners;   ///< tid of each; 0 while it is made ready
+};
+
+/// Null when the system has no address space.
+inline stack_pool* make_stack_pool() {
+  const uint64_t page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  uint64_t stack_bytes = smallest_stack_bytes;
+#ifdef _SC_SIGSTKSZ
+  // What the kernel pushes for a signal depends on the processor, and is more than SIGSTKSZ on some.
+  const long wanted = sysconf(_SC_SIGSTKSZ);
+  if (wanted > static_cast<long>(stack_bytes)) stack_bytes = static_cast<uint64_t>(wanted);
+#endif
+  const uint64_t stride = (stack_bytes + page - 1) / page * page + page;
+  for (uint64_t count = most_stacks; count >= fewest_stacks; count /= 2) {
+    const uint64_t table_bytes = (sizeof(stack_pool) + count * sizeof(atomic_word) + page - 1) / page * page;
+    void* const raw = mmap(nullptr, table_bytes + count * stride, PROT_NONE,
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (raw == MAP_FAILED) continue;
+    char* const base = static_cast<char*>(raw);
+    if (mprotect(base, table_bytes, PROT_READ | PROT_WRITE) != 0) {
+      munmap(raw, table_bytes + count * stride);
+      return nullptr;
+    }
+    stack_pool& pool = *reinterpret_cast<stack_pool*>(base);
+    pool.first = base + table_bytes;
+    pool.guard_bytes = page;
+    pool.stride = stride;
+    pool.count = count;
+    pool.owners = reinterpret_cast<atomic_word*>(base + sizeof(stack_pool));
+    return &pool;
+  }
+  return nullptr;
+}
+
+inline constexpr uint64_t no_stack = ~uint64_t{0};
+
+/// A stack for the thread `tid`: its index plus 1, or no_stack. One of a thread that ended if a few probes find any, so
+/// that there are never many more stacks than threads at one time.
+// Async-signal-safe.
+inline uint64_t take_stack(stack_pool& pool, uint32_t tid) {
+  uint64_t taken = pool.taken.load_relaxed();
+  if (taken > pool.count) taken = pool.count;
+  const unsigned probes = taken == pool.count ? 64 : 8;
+  for (unsigned i = 0; i < probes && taken != 0; ++i) {
+    const uint64_t index = pool.hand.fetch_add_relaxed(1) % taken;
+    uint64_t owner = pool.owners[index].load_relaxed();
+    if (owner == 0 || is_thread_alive(static_cast<uint32_t>(owner))) continue;
+    if (pool.owners[index].compare_exchange(owner, tid)) return index + 1;
+  }
+  if (taken == pool.count) return no_stack;
+  const uint64_t index = pool.taken.fetch_add_relaxed(1);
+  if (index >= pool.count) return no_stack;
+  char* const stack = pool.first + index * pool.stride + pool.guard_bytes;
+  if (mprotect(stack, pool.stride - pool.guard_bytes, PROT_READ | PROT_WRITE) != 0) return no_stack;
+  pool.owners[index].store_release(tid);
+  return index + 1;
+}
+
+/// Makes sure that the running thread has an alternate stack, if dumps of crashes were asked for. One that is not ours
+/// stays. Called again and again, since the kernel undoes what a signal handler installs when the handler returns.
+/// `number` is where the thread keeps its stack's number, 0 at first.
+// Async-signal-safe.
+inline void keep_stack(process_state& process, atomic_word& number) {
+  const uint64_t address = process.stacks.load_acquire();
+  if (address == 0 || number.load_relaxed() == no_stack) return;
+  stack_pool& pool = *reinterpret_cast<stack_pool*>(address);
+  stack_t there{};
+  if (sigaltstack(nullptr, &there) != 0 || (there.ss_flags & SS_DISABLE) == 0) return;
+  const uint32_t tid = current_tid();
+  uint64_t mine = number.load_relaxed();
+  if (mine == 0 || pool.owners[mine - 1].load_relaxed() != tid) {
+    mine = take_stack(pool, tid);
+    number.store_relaxed(mine);
+    if (mine == no_stack) return;
+  }
+  stack_t fresh{};
+  fresh.ss_sp = pool.first + (mine - 1) * pool.stride + pool.guard_bytes;
+  fresh.ss_size = pool.stride - pool.guard_bytes;
+  sigaltstack(&fresh, nullptr);
+}
+
+/// In a forked child, whose thread has its parent's stack, and a tid of its own.
+// Async-signal-safe.
+inline void adopt_stack(process_state& process) {
+  const uint64_t address = process.stacks.load_acquire();
+  stack_t there{};
+  if (address == 0 || sigaltstack(nullptr, &there) != 0) return;
+  stack_pool& pool = *reinterpret_cast<stack_pool*>(address);
+  const uint64_t offset = reinterpret_cast<uint64_t>(there.ss_sp) - reinterpret_cast<uint64_t>(pool.first);
+  if (offset < pool.count * pool.stride) pool.owners[offset / pool.stride].store_relaxed(current_tid());
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/detail/pool.hpp ======================================================================================
+// The pool of chunks: take one by ticket, seal it, recycle the oldest. Lock-free; nobody waits.
+//
+//   FREE --take--> TAKING --header written--> OPEN --seal--> SEALED --take--> TAKING ...
+//
+// A state word is ticket << 2 | state. Tickets are unique and increase, so a state word never repeats and a
+// compare-exchange on it cannot be fooled. A reader remembers the ticket before it copies and compares it afterwards.
+#ifndef CONTRAIL_DETAIL_POOL_HPP
+#define CONTRAIL_DETAIL_POOL_HPP
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+inline chunk_state state_of(uint64_t word) { return static_cast<chunk_state>(word & 3); }
+inline uint64_t ticket_of(uint64_t word) { return word >> 2; }
+inline uint64_t extent_bytes(uint64_t extent) { return extent & 0xffff'ffff; }
+inline uint64_t extent_records(uint64_t extent) { return extent >> 32; }
+inline uint64_t state_word(uint64_t ticket, chunk_state state) { return ticket << 2 | static_cast<uint64_t>(state); }
+
+inline slot_state state_of(const thread_slot& slot) { return static_cast<slot_state>(slot.state.load_acquire() & 0xff); }
+inline uint64_t generation_of(const thread_slot& slot) { return slot.state.load_acquire() >> 8; }
+
+inline uint32_t tid_of(const thread_slot& slot) { return static_cast<uint32_t>(slot.tid_index.load_relaxed()); }
+inline uint64_t index_of(const thread_slot& slot) { return slot.tid_index.load_relaxed() >> 32; }
+
+/// The lane that wrote a chunk, or null if its header makes no sense (it may be changing).
+inline lane* lane_of(const image_view& image, const chunk& written) {
+  const uint64_t index = written.writer.load_relaxed() & 0xffff'ffff;
+  const uint64_t lane_index = written.tid_lane.load_relaxed() >> 32;
+  if (index >= image.slot_count || lane_index >= lane_count) return nullptr;
+  return &image.slots[index].lanes[lane_index];
+}
+
+/// Whether a sealed chunk is the newest history of a live thread, which a noisy thread must not take from a quiet one.
+/// What it reads may be recycled meanwhile; then the caller's compare-exchange fails.
+inline bool is_floored(const image_view& image, const chunk& candidate) {
+  const lane* writer = lane_of(image, candidate);
+  if (writer == nullptr) return false;
+  const uint64_t identity = candidate.writer.load_relaxed();
+  const thread_slot& slot = image.slots[identity & 0xffff'ffff];
+  if (state_of(slot) != slot_state::live || generation_of(slot) != identity >> 32) return false;
+  const uint64_t words = (extent_bytes(candidate.extent.load_relaxed()) - chunk_header_bytes) / 8;
+  return candidate.words_before.load_relaxed() + words == writer->words_before.load_relaxed();
+}
+
+/// Remembers up to when history is gone.
+inline void note_overwritten(superblock& super, uint64_t ticks) {
+  uint64_t newest = super.overwritten_ticks.load_relaxed();
+  while (newest < ticks && !super.overwritten_ticks.compare_exchange(newest, ticks)) {
+  }
+}
+
+/// Takes a chunk, the oldest that may be had, and opens it with its ticket; null when there is none.
+/// `header` is called between, to write the chunk's header. `taking` tells the ticket before the chunk has it: should a jump
+/// or the thread's end leave a chunk half taken, return_chunk finds it there.
+template <class WriteHeader>
+inline chunk* take_chunk(image_view& image, bool keep_floor, atomic_word& taking, WriteHeader&& header) {
+  superblock& super = *image.super;
+  for (uint64_t tries = 0; tries < image.chunk_count; ++tries) {
+    // Relaxed: the ticket only has to be unique; the state word orders everything else.
+    const uint64_t ticket = super.next_ticket.fetch_add_relaxed(1);
+    const uint64_t index = ticket % image.chunk_count;
+    atomic_word& state = image.chunk_states[index];
+    chunk& candidate = image.chunks[index];
+    // Acquire pairs with the release in seal_chunk: its records are written before ours replace them.
+    uint64_t found = state.load_acquire();
+    if (state_of(found) == chunk_state::open || state_of(found) == chunk_state::taking) continue;
+    // A thread that was preempted here for a whole round would otherwise put an old ticket over a newer one.
+    if (ticket_of(found) >= ticket) continue;
+    if (keep_floor && state_of(found) == chunk_state::sealed && is_floored(image, candidate)) continue;
+    // Acquire, after the state: a session that began before this chunk was sealed is seen.
+    const uint64_t watched = state_of(found) == chunk_state::sealed ? image.watch.load_acquire() : 0;
+    const recycling_watch* const watch = reinterpret_cast<const recycling_watch*>(watched);
+    if (watch != nullptr && watch->is_held_back(image, index, ticket_of(found))) continue;
+    taking.store_relaxed(ticket);
+    // Before the exchange, so that nothing can come in between: too much said is better than too little.
+    if (state_of(found) == chunk_state::sealed) note_overwritten(super, candidate.sealed_ticks.load_relaxed());
+    if (!state.compare_exchange(found, state_word(ticket, chunk_state::taking))) continue;
+    // A reader that sees any word of the new header also sees TAKING or later when it re-reads the state, behind its
+    // acquire fence: this fence pairs with that one.
+    __atomic_thread_fence(__ATOMIC_RELEASE);
+    candidate.ticket.store_relaxed(0);
+    if (watch != nullptr) watch->count(image, index, ticket_of(found));
+    header(candidate);
+    candidate.extent.store_relaxed(0);
+    candidate.sealed_ticks.store_relaxed(0);
+    candidate.ticket.store_release(ticket);
+    state.store_release(state_word(ticket, chunk_state::open));
+    return &candidate;
+  }
+  return nullptr;
+}
+
+/// Gives back a chunk that was taken and is no lane's, because a jump or its thread's end came in between.
+inline void return_chunk(image_view& image, atomic_word& taking) {
+  const uint64_t ticket = taking.load_relaxed();
+  if (ticket == 0) return;
+  atomic_word& state = image.chunk_states[ticket % image.chunk_count];
+  const uint64_t found = state.load_relaxed();
+  // Nobody else has this ticket. Sealed, the chunk did become the lane's.
+  if (found == state_word(ticket, chunk_state::taking) || found == state_word(ticket, chunk_state::open)) {
+    state.store_release(state_word(ticket, chunk_state::free));
+  }
+  taking.store_relaxed(0);
+}
+
+/// Ends a chunk that this thread owns (or whose owner is dead): its extent is final and it may be recycled.
+inline void seal_chunk(image_view& image, chunk& done, uint64_t end_bytes, uint64_t records, uint64_t ticks) {
+  const uint64_t index = static_cast<uint64_t>(&done - image.chunks);
+  done.sealed_ticks.store_relaxed(ticks);
+  done.extent.store_release(end_bytes | records << 32);
+  image.chunk_states[index].store_release(state_word(done.ticket.load_relaxed(), chunk_state::sealed));
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// Owner of frames that a new time epoch overtook: its deadline has always passed, so they end on the slow path.
+CONTRAIL_DETAIL_HIDDEN inline constinit lane stale_lane{};
+
+inline thread_slot& slot_of(const frame* at) {
+  return *reinterpret_cast<thread_slot*>(reinterpret_cast<uint64_t>(at) & ~uint64_t{sizeof(thread_slot) - 1});
+}
+
+inline thread_slot& slot_of(const lane& writer) {
+  return *reinterpret_cast<thread_slot*>(reinterpret_cast<uint64_t>(&writer) & ~uint64_t{sizeof(thread_slot) - 1});
+}
+
+inline unsigned lane_index_of(const thread_slot& slot, const frame* at) {
+  const long index = at - slot.frames;
+  return index < first_frame[1] ? 0 : index < first_frame[2] ? 1 : 2;
+}
+
+inline frame* first_frame_of(thread_slot& slot, unsigned lane_index) { return &slot.frames[first_frame[lane_index]]; }
+inline frame* end_frame_of(thread_slot& slot, unsigned lane_index) {
+  return &slot.frames[first_frame[lane_index] + lane_depth[lane_index]];
+}
+
+/// Regions that are open when an epoch begins outgrow their short form: they take the slow path at their end. Free
+/// frames are marked too: one may belong to a begin that a handler interrupted after it had read the clock.
+inline void mark_frames(thread_slot& slot, unsigned lane_index) {
+  for (frame* at = first_frame_of(slot, lane_index); at != end_frame_of(slot, lane_index); ++at) at->owner = &stale_lane;
+}
+
+inline uint64_t words_in_chunk(const lane& writer) {
+  const uint64_t cursor = writer.cursor.load_relaxed();
+  const uint64_t open = writer.chunk.load_relaxed();
+  return open == 0 ? 0 : (cursor - open - chunk_header_bytes) / 8;
+}
+
+inline void set_deadline(const process_state& process, const image_view& image, lane& writer, uint64_t base) {
+  // Without a trusted counter every record takes the slow path, which knows the other clock.
+  writer.deadline.store_relaxed(process.hardware_clock.load_relaxed() != 0 ? base + epoch_ticks : 0);
+  // Pairs with the fence in retire_image: either it resets this deadline, or it is seen here.
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);
+  if (image.retired.load_relaxed() != 0) writer.deadline.store_relaxed(0);
+}
+
+inline void set_epoch(process_state& process, const image_view& image, thread_slot& slot, unsigned lane_index,
+                      uint64_t base) {
+  lane& writer = slot.lanes[lane_index];
+  mark_frames(slot, lane_index);
+  writer.epoch_base.store_relaxed(base);
+  set_deadline(process, image, writer, base);
+}
+
+/// Whether a chunk is this lane's, and not sealed yet. It is not when a jump left the lane's cursor in a chunk that it had
+/// sealed, and that may be anybody's by now.
+inline bool is_open_chunk_of(const image_view& image, const chunk& candidate, const lane& writer) {
+  const atomic_word& state = image.chunk_states[&candidate - image.chunks];
+  return state_of(state.load_acquire()) == chunk_state::open && lane_of(image, candidate) == &writer;
+}
+
+/// The records from `at`, where one begins, to `end`.
+inline uint64_t count_records(const atomic_word* at, const atomic_word* end) {
+  uint64_t records = 0;
+  while (at < end) {
+    const uint64_t word = at->load_relaxed();
+    const auto tag = static_cast<record_tag>(word & 3);
+    const auto form = static_cast<long_form>(word >> 2 & 0xf);
+    const bool is_long = tag == record_tag::long_form;
+    records += !is_long || (form != long_form::epoch && form != long_form::anchor && form != long_form::current_task);
+    at += 1 + (tag == record_tag::point            ? word >> duration_shift & 0xff
+               : tag == record_tag::region_payload ? word >> id_shift & 0xf
+               : is_long && form != long_form::epoch ? word >> 6 & 0x3ff
+                                                     : 0);
+  }
+  return records;
+}
+
+/// Ends the lane's chunk. The lane is busy, or its thread is dead. Whoever reads the image finds the chunk's end by the
+/// lane's cursor until it has an extent. What a jump left half done is done again, with the same result: after the lane
+/// has let go of the chunk, and until its cursor has, the chunk is still to be sealed.
+inline void close_chunk(image_view& image, lane& writer, uint64_t ticks) {
+  const uint64_t cursor = writer.cursor.load_relaxed();
+  if (cursor == 0) return;
+  chunk& done = *reinterpret_cast<chunk*>((cursor - 1) & ~uint64_t{chunk_bytes - 1});
+  writer.deadline.store_relaxed(0);
+  writer.chunk.store_relaxed(0);
+  signal_fence();
+  if (is_open_chunk_of(image, done, writer)) {
+    const uint64_t end_bytes = cursor - reinterpret_cast<uint64_t>(&done);
+    const uint64_t words = done.words_before.load_relaxed() + (end_bytes - chunk_header_bytes) / 8;
+    writer.words_before.store_relaxed(words);
+    thread_slot& slot = slot_of(writer);
+    atomic_word& recount = slot.recount[&writer - slot.lanes];
+    if (recount.load_relaxed() != 0) {
+      // A jump may have come between the count of a record's words and the record.
+      const uint64_t records = count_records(done.words, reinterpret_cast<const atomic_word*>(cursor));
+      writer.extra_words.store_relaxed(words - done.records_before.load_relaxed() - records);
+      recount.store_relaxed(0);
+    }
+    const uint64_t records = words - writer.extra_words.load_relaxed() - done.records_before.load_relaxed();
+    seal_chunk(image, done, end_bytes, records, ticks);
+  }
+  // Release: a reader that finds the cursor gone finds the extent. And before the lane may take the same chunk again.
+  writer.cursor.store_release(0);
+}
+
+// ---- dead threads ---------------------------------------------------------------------------------------------
+
+inline uint64_t slot_word(uint64_t generation, slot_state state) {
+  return generation << 8 | static_cast<uint64_t>(state);
+}
+
+inline slot_state phase_of(uint64_t state) { return static_cast<slot_state>(state & 0xff); }
+
+/// Seals what the thread of a slot left behind. Whoever calls this has the slot's turn. Done twice it does no harm.
+inline void seal_slot(process_state& process, image_view& image, thread_slot& slot) {
+  // A dump that sees any change to the slot also sees that it is no longer live when it looks again. Pairs with copy_slot.
+  __atomic_thread_fence(__ATOMIC_RELEASE);
+  for (unsigned k = 0; k < lane_count; ++k) {
+    slot.recount[k].store_relaxed(1);  // the thread may have ended anywhere
+    close_chunk(image, slot.lanes[k], now_ticks(process));
+    return_chunk(image, slot.taking[k]);
+  }
+}
+
+inline void leave_slot(thread_slot& slot, uint64_t generation) {
+  slot.state.store_release(slot_word(generation, slot_state::free));
+  slot.occupant.store_release(0);
+}
+
+/// Seals what a dead thread, or one of an unloaded object, left behind and frees its slot. `found` is the state word by
+/// which the caller knew that it is dead; whoever gets the slot's turn first, as `self`, does the work.
+// Async-signal-safe.
+inline bool free_slot(process_state& process, image_view& image, thread_slot& slot, uint64_t found,
+                      const turn_holder& self) {
+  if (take_turn(slot.occupant, self.name()) == 0) return false;
+  if (slot.state.load_acquire() != found) {
+    slot.occupant.store_release(0);
+    return false;
+  }
+  slot.state.store_relaxed(slot_word(found >> 8, slot_state::sealing));
+  seal_slot(process, image, slot);
+  image.super->attached_slots.fetch_add_relaxed(~uint64_t{0});
+  leave_slot(slot, found >> 8);
+  return true;
+}
+
+/// Frees a slot that was being claimed or sealed, if who did that is gone: by a jump, or with its thread.
+// Async-signal-safe.
+inline bool finish_slot(process_state& process, image_view& image, thread_slot& slot, const turn_holder& self) {
+  const int turn = take_turn(slot.occupant, self.name());
+  if (turn == 0) return false;
+  uint64_t found = slot.state.load_acquire();
+  const bool is_half = phase_of(found) == slot_state::claimed || phase_of(found) == slot_state::sealing;
+  // A claim has given its turn back when it is about to make the slot live.
+  const bool is_about_to_live =
+      turn == 1 && is_half && tid_of(slot) != tid_of_holder(self.name()) && is_thread_alive(tid_of(slot));
+  // By exchange: else it might become live between this look and the next line, and be sealed while its thread writes.
+  if (!is_half || is_about_to_live || !slot.state.compare_exchange(found, slot_word(found >> 8, slot_state::sealing))) {
+    slot.occupant.store_release(0);
+    return false;
+  }
+  seal_slot(process, image, slot);
+  uint64_t before = image.super->attached_slots.load_relaxed(), live = 0;
+  if (turn == 1) {
+    image.super->attached_slots.fetch_add_relaxed(~uint64_t{0});
+  } else {
+    // Whether it was counted cannot be told.
+    for (uint64_t i = 0; i < image.slot_count; ++i) live += state_of(image.slots[i]) == slot_state::live;
+    image.super->attached_slots.compare_exchange(before, live);
+  }
+  leave_slot(slot, found >> 8);
+  return true;
+}
+
+inline unsigned reap_dead_slots(process_state& process, image_view& image, unsigned probes) {
+  const turn_holder self;
+  unsigned freed = 0;
+  for (unsigned i = 0; i < probes && i < image.slot_count; ++i) {
+    thread_slot& slot = image.slots[image.slot_hand.fetch_add_relaxed(1) % image.slot_count];
+    const uint64_t found = slot.state.load_acquire();
+    if (phase_of(found) == slot_state::free) continue;
+    if (phase_of(found) != slot_state::live) {
+      freed += finish_slot(process, image, slot, self);
+    } else if (!is_thread_alive(tid_of(slot))) {
+      freed += free_slot(process, image, slot, found, self);
+    }
+  }
+  return freed;
+}
+
+// ---- opening a chunk --------------------------------------------------------------------------------------------
+
+/// What the system calls the running thread, zero padded.
+// Async-signal-safe.
+inline void read_system_thread_name(uint64_t (&name)[thread_name_bytes / 8]) {
+  memset(name, 0, sizeof name);
+  constexpr int get_name = 16;  // PR_GET_NAME
+  syscall(SYS_prctl, get_name, name, 0, 0, 0);
+}
+
+/// Takes over the system's name of a thread that the program did not name.
+inline void refresh_name(thread_slot& slot) {
+  if (slot.name_version.load_relaxed() != 0) return;
+  uint64_t name[thread_name_bytes / 8];
+  read_system_thread_name(name);
+  for (unsigned i = 0; i < thread_name_bytes / 8; ++i) slot.name[i].store_relaxed(name[i]);
+}
+
+/// Appends `count` words as one record; the caller made room. `bookkeeping` words are not a user's record.
+inline void append(lane& writer, const uint64_t* words, unsigned count, bool bookkeeping) {
+  atomic_word* cursor = reinterpret_cast<atomic_word*>(writer.cursor.load_relaxed());
+  for (unsigned i = 1; i < count; ++i) cursor[i].store_relaxed(words[i]);
+  cursor[0].store_relaxed(words[0]);
+  writer.extra_words.add_owned(bookkeeping ? count : count - 1);
+  writer.cursor.store_release(reinterpret_cast<uint64_t>(cursor + count));
+}
+
+/// Opens the lane's next chunk at `ticks`; without one the lane drops records until a later try. The lane is busy.
+inline bool open_chunk(process_state& process, image_view& image, lane& writer, uint64_t ticks) {
+  thread_slot& slot = slot_of(writer);
+  const unsigned lane_index = static_cast<unsigned>(&writer - slot.lanes);
+  // A busy thread opens chunks every few microseconds; three system clocks each time would show in its regions.
+  uint64_t anchor[4];
+  const chunk* const before = reinterpret_cast<const chunk*>(writer.chunk.load_relaxed());
+  const bool reuse_anchor =
+      before != nullptr && ticks - writer.anchor_ticks.load_relaxed() < process.tick_hz.load_relaxed() / 1024;
+  if (reuse_anchor) {
+    for (unsigned i = 0; i < 4; ++i) anchor[i] = before->anchor[i].load_relaxed();
+  }
+  close_chunk(image, writer, ticks);
+  atomic_word& taking = slot.taking[lane_index];
+  return_chunk(image, taking);
+  if (ticks < image.no_chunk_until.load_relaxed()) return false;
+  if (!reuse_anchor) {
+    keep_stack(process, slot.alternate_stack);
+    const clock_anchor fresh = take_anchor(process);
+    memcpy(anchor, &fresh, sizeof anchor);
+    writer.anchor_ticks.store_relaxed(fresh.ticks);
+    refresh_name(slot);
+  }
+  const uint64_t base = ticks & ~(epoch_ticks - 1);
+  if (base != writer.epoch_base.load_relaxed()) mark_frames(slot, lane_index);
+  const auto header = [&](chunk& fresh) {
+    fresh.writer.store_relaxed(index_of(slot) | generation_of(slot) << 32);
+    fresh.tid_lane.store_relaxed(tid_of(slot) | static_cast<uint64_t>(lane_index) << 32);
+    fresh.words_before.store_relaxed(writer.words_before.load_relaxed());
+    fresh.records_before.store_relaxed(writer.words_before.load_relaxed() - writer.extra_words.load_relaxed());
+    fresh.epoch_base.store_relaxed(base);
+    for (unsigned i = 0; i < 4; ++i) fresh.anchor[i].store_relaxed(anchor[i]);
+    for (unsigned i = 0; i < thread_name_bytes / 8; ++i) fresh.thread_name[i].store_relaxed(slot.name[i].load_relaxed());
+  };
+  const bool keep_floor = image.chunk_count >= 4 * image.super->attached_slots.load_relaxed();
+  chunk* taken = take_chunk(image, keep_floor, taking, header);
+  if (taken == nullptr && reap_dead_slots(process, image, 64) != 0) {
+    taken = take_chunk(image, keep_floor, taking, header);
+  }
+  if (taken == nullptr) taken = take_chunk(image, false, taking, header);
+  if (taken == nullptr) {
+    // Back off: else every record would search the whole pool again.
+    image.no_chunk_until.store_relaxed(ticks + process.tick_hz.load_relaxed() / 1000);
+    return false;
+  }
+  writer.cursor.store_release(reinterpret_cast<uint64_t>(taken->words));
+  writer.chunk.store_release(reinterpret_cast<uint64_t>(taken));
+  taking.store_release(0);
+  writer.epoch_base.store_relaxed(base);
+  set_deadline(process, image, writer, base);
+  // Said again in each chunk, since the one where it was said first is overwritten some day.
+  if (const uint64_t task = slot.current_task.load_relaxed()) {
+    const uint64_t record[3] = {long_header(long_form::current_task, 0, 2), ticks, task};
+    append(writer, record, 3, true);
+  }
+  return true;
+}
+
+/// Makes sure that `words` more fit in the lane's chunk.
+inline bool make_room(process_state& process, image_view& image, lane& writer, unsigned words, uint64_t ticks) {
+  const uint64_t open = writer.chunk.load_relaxed();
+  if (open != 0 && writer.cursor.load_relaxed() + 8 * words <= open + chunk_bytes) return true;
+  return open_chunk(process, image, writer, ticks);
+}
+
+/// Gets the lane ready for a record of up to `words` words at `ticks`: chunk, time epoch, anchor. The lane is busy.
+inline bool prepare_lane(process_state& process, image_view& image, thread_slot& slot, unsigned lane_index,
+                         unsigned words, uint64_t ticks) {
+  lane& writer = slot.lanes[lane_index];
+  constexpr unsigned bookkeeping_words = 6;  // an epoch word and an anchor
+  // The cursor must not rest at a chunk's end, hence one word more.
+  if (!make_room(process, image, writer, words + bookkeeping_words + 1, ticks)) {
+    writer.dropped.add_owned(1);
+    image.super->dropped[static_cast<unsigned>(drop_reason::no_chunk)].fetch_add_relaxed(1);
+    return false;
+  }
+  if (ticks - writer.epoch_base.load_relaxed() >= epoch_ticks) {
+    const uint64_t base = ticks & ~(epoch_ticks - 1);
+    const uint64_t word = epoch_word(base);
+    append(writer, &word, 1, true);
+    set_epoch(process, image, slot, lane_index, base);
+    keep_stack(process, slot.alternate_stack);
+    if (image.is_shared != 0) {
+      // When the process has been killed, nobody can be asked any more.
+      refresh_name(slot);
+      chunk& open = *reinterpret_cast<chunk*>(writer.chunk.load_relaxed());
+      for (unsigned i = 0; i < thread_name_bytes / 8; ++i) open.thread_name[i].store_relaxed(slot.name[i].load_relaxed());
+    }
+    if (ticks - writer.anchor_ticks.load_relaxed() > process.tick_hz.load_relaxed()) {
+      const clock_anchor fresh = take_anchor(process);
+      const uint64_t anchor[5] = {long_header(long_form::anchor, 0, 4), fresh.ticks, fresh.monotonic_ns,
+                                  fresh.realtime_ns, fresh.boottime_ns};
+      append(writer, anchor, 5, true);
+      writer.anchor_ticks.store_relaxed(fresh.ticks);
+    }
+  }
+  return true;
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/detail/ring.hpp ======================================================================================
+// One thread's writing: its lanes, its open-region stack, and the records themselves. The hot path of contrail.
+//
+// begin:  frame = next free one          the stack's pointer moves first, so that a handler takes the next frame
+//         frame.start_ticks = start      from here the region is open and dumps show it
+// end:    next free one = frame          a handler that arrives now finds the frame in use: the busy mark
+//         *cursor = record               invisible
+//         cursor += 1, release           visible, whole
+//         frame.start_ticks = 0          free
+#ifndef CONTRAIL_DETAIL_RING_HPP
+#define CONTRAIL_DETAIL_RING_HPP
+
+// ==== contrail/detail/object.hpp ====================================================================================
+// Shared objects that come and go: each links itself into the process when it is loaded.
+#ifndef CONTRAIL_DETAIL_OBJECT_HPP
+#define CONTRAIL_DETAIL_OBJECT_HPP
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// Adds this shared object to the process's list, once.
+CONTRAIL_DETAIL_UNOPTIMISED inline void link_object() noexcept {
+  object_root& own = own_object();
+  process_state* const process = join_process();
+  if (process == nullptr) return;
+  // The elected object holds everybody's state: it must not go before this one does. Before the lock, since the dynamic
+  // linker has one of its own.
+  if (process != &own.process) pin_object(process);
+  const control_lock lock(*process);
+  for (const type_range* object = process->objects; object != nullptr; object = object->next) {
+    if (object == &own.types) return;
+  }
+  own.types = own_type_range();
+  own.types.next = process->objects;
+  process->objects = &own.types;
+  if (const uint64_t slow = process->slow_table.load_relaxed()) {
+    reinterpret_cast<const slow_half*>(slow)->object_loaded(own);
+  }
+}
+
+CONTRAIL_DETAIL_UNOPTIMISED inline void unlink_object() noexcept {
+  object_root& own = own_object();
+  process_state* const process = joined_process();
+  // The elected object is pinned, or nothing else is left to use its state.
+  if (process == nullptr || process == &own.process) return;
+  const control_lock lock(*process);
+  type_range** link = &process->objects;
+  while (*link != nullptr && *link != &own.types) link = &(*link)->next;
+  if (*link != nullptr) *link = own.types.next;
+}
+
+template <class>
+struct always_void {
+  using type = void;
+};
+
+/// Links this object when it is loaded. A template, so that only translation units compile it that use contrail: whatever
+/// needs the object linked calls `require`.
+template <class>
+struct object_link {
+  __attribute__((constructor(101), used)) static void on_load() { link_object(); }
+  __attribute__((destructor(101), used)) static void on_unload() { unlink_object(); }
+
+  CONTRAIL_DETAIL_ALWAYS_INLINE static constexpr void require() {
+    (void)&on_load;
+    (void)&on_unload;
+  }
+  /// What a call site's word is before its first hit.
+  static constexpr uint64_t unbound_word() {
+    require();
+    return epoch_step + site_off;
+  }
+};
+
+/// The object_link of a template with parameter T. Dependent on it, since compilers evaluate what is not while they parse
+/// the template.
+template <class T>
+using object_link_for = object_link<typename always_void<T>::type>;
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// What a macro leaves at its call site.
+struct call_site {
+  atomic_word word{epoch_step + site_off};  ///< see site_word_mask
+  const descriptor* what;
+  atomic_word bound{};  ///< image generation << 18 | id and tag, 0: not bound yet
+};
+
+/// Stands where a thread has no slot, so that its first begin takes the slow path.
+CONTRAIL_DETAIL_HIDDEN inline constinit frame detached_frame{{}, {}, {frame_busy}, {}, {}};
+
+/// This thread's next free frame. 8 bytes of static TLS per shared object, and no more: glibc's reserve is small.
+CONTRAIL_DETAIL_HIDDEN inline thread_local constinit frame* next_frame
+    __attribute__((tls_model(CONTRAIL_TLS_MODEL))) = &detached_frame;
+
+/// As signed numbers.
+CONTRAIL_DETAIL_ALWAYS_INLINE bool is_less(uint64_t a, uint64_t b) {
+  return static_cast<int64_t>(a) < static_cast<int64_t>(b);
+}
+
+/// An open region as its owner holds it: the frame, and the word that the frame had then.
+struct open_region {
+  frame* at;
+  uint64_t word;
+};
+
+inline caller this_caller() { return {&next_frame, &own_object()}; }
+
+/// The slow half; there is one once anything was started, and nothing calls it before.
+inline const slow_half& the_slow_half() {
+  return *reinterpret_cast<const slow_half*>(joined_process()->slow_table.load_acquire());
+}
+
+/// The caller's stack pointer in a function that is not inlined.
+#define CONTRAIL_DETAIL_CALLERS_STACK_POINTER() reinterpret_cast<uint64_t>(__builtin_dwarf_cfa())
+
+CONTRAIL_DETAIL_ALWAYS_INLINE void store_stack_pointer(atomic_word& to) {
+#if defined(__x86_64__)
+  asm volatile("movq %%rsp, %0" : "=m"(to.value));
+#elif defined(__aarch64__)
+  uint64_t pointer;
+  asm volatile("mov %0, sp" : "=r"(pointer));
+  to.store_relaxed(pointer);
+#endif
+}
+
+/// mark_point with the running function's own stack pointer.
+CONTRAIL_DETAIL_ALWAYS_INLINE void mark_point_here(frame& at) {
+  uint64_t mark = 0;
+#if defined(__x86_64__)
+  asm volatile("movq %%rsp, %0\n\tbtsq $62, %0" : "=r"(mark) : : "cc");
+#elif defined(__aarch64__)
+  asm volatile("mov %0, sp" : "=r"(mark));
+  mark |= point_mark;
+#endif
+  at.start_ticks.store_relaxed(mark);
+}
+
+template <class T>
+inline constexpr bool is_array_type = false;
+template <class T, size_t Size>
+inline constexpr bool is_array_type<T[Size]> = true;
+
+template <class T>
+constexpr bool passes_by_value() {
+  if constexpr (__is_trivially_copyable(T)) return !is_array_type<T> && sizeof(T) <= 16;
+  else return false;
+}
+template <class T, bool ByValue = passes_by_value<T>()>
+struct parameter {
+  using type = const T&;
+};
+template <class T>
+struct parameter<T, true> {
+  using type = T;
+};
+
+/// How an argument travels into a function that is not inlined: small plain ones by value, so that the caller's
+/// variable may stay in a register on the quick path.
+template <class T>
+using parameter_type = typename parameter<T>::type;
+
+/// The payload of a site whose arguments after the name are `Args`, keys and all.
+template <binding_kind Kind, class... Args>
+inline constexpr payload_size payload_of = size_of_arguments<form_of<Kind, Args...>(), Args...>;
+
+// ---- regions -------------------------------------------------------------------------------------------------
+
+template <bool HasFields, class... Args>
+CONTRAIL_DETAIL_COLD frame* begin_cold(call_site& site, unsigned* words, parameter_type<bare<Args>>... args) {
+  const uint64_t stack_pointer = CONTRAIL_DETAIL_CALLERS_STACK_POINTER();
+  const claim free = the_slow_half().claim_frame(this_caller(), site, stack_pointer);
+  if (free.at == nullptr) return nullptr;
+  frame* const at = free.at;
+  next_frame = at + 1;
+  signal_fence();
+  __atomic_thread_fence(__ATOMIC_RELEASE);  // as in begin_inline
+  const unsigned used = encode_arguments<binding_kind::region, Args...>(at->payload, frame_payload_words, args...);
+  if (HasFields && used < frame_payload_words) at->payload[used].store_relaxed(0);
+  if (words != nullptr) *words = used;
+  const uint64_t start = now_ticks(*joined_process());
+  at->stack_pointer.store_relaxed(stack_pointer);
+  at->word.store_relaxed((start << duration_shift) - free.word);
+  at->start_ticks.store_release(start);
+  return at;
+}
+
+/// The result of begin_cold: only on that path is the frame's word read back, so that both are scalars.
+CONTRAIL_DETAIL_ALWAYS_INLINE open_region opened_at(frame* at) {
+  return {at, at != nullptr ? at->word.load_relaxed() : 0};
+}
+
+/// Opens a region. `words` receives the length of its payload when that is not fixed; else it is null. With `HasFields`
+/// a 0 behind the payload ends the fields for whoever looks before the first one is set.
+template <bool HasFields = false, class... Args>
+CONTRAIL_DETAIL_ALWAYS_INLINE open_region begin_inline(call_site& site, unsigned* words, const Args&... args) {
+  // The frame first. A handler in between may find another image, after a start or in a forked child, and attach to it:
+  // then the frame is a retired one and never free, where the other way round it would be a new one and get an old id.
+  frame* const at = next_frame;
+  signal_fence();
+  const uint64_t w = difference(site.word, own_object().epoch);
+  // One compare for all that is not a bound site and a free frame: off, another epoch, not attached, the stack is full,
+  // a handler inside an end. Two compares cost 2 % of a region.
+  if (__builtin_expect(is_less(w, at->start_ticks.load_owned()), 0)) {
+    if (w == site_off) return {nullptr, 0};
+    return opened_at(begin_cold<HasFields, Args...>(site, words, args...));
+  }
+  next_frame = at + 1;
+  signal_fence();
+  if constexpr (HasFields || sizeof...(Args) != 0) {
+    // No instruction on x86-64. A dump that sees a word of this payload must not find the frame's former start again.
+    __atomic_thread_fence(__ATOMIC_RELEASE);
+    const unsigned used = encode_arguments<binding_kind::region, Args...>(at->payload, frame_payload_words, args...);
+    if (HasFields && used < frame_payload_words) at->payload[used].store_relaxed(0);
+    if (words != nullptr) *words = used;
+  }
+  store_stack_pointer(at->stack_pointer);
+  const uint64_t start = hardware_ticks();
+  const uint64_t word = (start << duration_shift) - w;
+  at->word.store_release(word);  // after the frame became free, for the same reason
+  // Release: a reader that sees the start sees the word and the payload.
+  at->start_ticks.store_release(start);
+  return {at, word};
+}
+
+/// Every end that is not the plain one: a new time epoch, another thread, out of order, no chunk.
+CONTRAIL_DETAIL_COLD inline void end_cold(frame* at, uint64_t word, unsigned words) {
+  the_slow_half().end_region(this_caller(), at, word, words);
+}
+
+/// Publishes the record that fills the chunk, rolls to the next one and frees the frame.
+CONTRAIL_DETAIL_COLD inline void roll_chunk(frame* at, uint64_t ticks) { the_slow_half().roll_chunk(at, ticks); }
+
+/// Multiplying the end time by this and subtracting the frame's word gives the record of a short region.
+inline constexpr uint64_t region_multiplier = (1ULL << end_time_shift) + (1ULL << duration_shift);
+
+/// Fetches the line that this lane comes to half a kilobyte later. Without it the stores of records wait for memory, and
+/// the store buffer fills up behind them: 1 to 3 % of a region, up to 6 % with arguments.
+CONTRAIL_DETAIL_ALWAYS_INLINE void prefetch_for_writing(const atomic_word* cursor) {
+  // By number: a lane without a chunk has a null cursor, to which nothing may be added.
+  const atomic_word* const ahead = reinterpret_cast<const atomic_word*>(reinterpret_cast<uint64_t>(cursor) + 512);
+#if defined(__x86_64__)
+  asm volatile("prefetchw %0" : : "m"(*ahead));  // the builtin knows it only under -mprfchw
+#else
+  __builtin_prefetch(ahead, 1);
+#endif
+}
+
+/// Ends a region: writes its record, one word and `words` of payload from the frame.
+template <bool HasPayload>
+CONTRAIL_DETAIL_ALWAYS_INLINE void end_inline(frame* at, uint64_t word, unsigned words) {
+  if (__builtin_expect(next_frame != at + 1, 0)) return end_cold(at, word, words);
+#if defined(__aarch64__)
+  // A coroutine may end higher in the stack than it began: a handler tells by this whether it interrupted this end. On
+  // x86-64, where it would cost 2 % of a region, the handler looks for itself, see is_in_handler_of.
+  store_stack_pointer(at->stack_pointer);
+  signal_fence();
+#endif
+  next_frame = at;
+  signal_fence();
+  // All that does not need the time stands before the clock read: behind it, it would cost 1 % of a region.
+  lane& writer = *at->owner;
+  atomic_word* cursor = reinterpret_cast<atomic_word*>(writer.cursor.load_owned());
+  prefetch_for_writing(cursor);
+  // Hidden from the compiler, which would make four dependent instructions of the multiplication. Where there is a
+  // payload, a register that is taken this early costs more than it saves.
+  uint64_t multiplier = region_multiplier;
+  if constexpr (!HasPayload) asm volatile("" : "+r"(multiplier));
+  const uint64_t end = hardware_ticks();
+  if constexpr (HasPayload) asm("" : "+r"(multiplier));
+  if (__builtin_expect(end >= writer.deadline.load_owned(), 0)) {
+    next_frame = at + 1;
+    return end_cold(at, word, words);
+  }
+  const uint64_t record = end * multiplier - word;
+  if constexpr (HasPayload) {
+    // A site whose id is too large for this form, or a payload that crosses the chunk's end, goes the long way. So does a
+    // region whose frame was taken for one that was jumped over: the payload there is another's.
+    const bool fits = (record & 3) == static_cast<uint64_t>(record_tag::region_payload) &&
+                      at->word.load_owned() == word &&
+                      words <= max_short_region_words &&
+                      ((reinterpret_cast<uint64_t>(cursor + words) ^ reinterpret_cast<uint64_t>(cursor)) &
+                       ~uint64_t{chunk_bytes - 1}) == 0;
+    if (__builtin_expect(!fits, 0)) {
+      next_frame = at + 1;
+      return end_cold(at, word, words);
+    }
+    for (unsigned i = 0; i < words; ++i) cursor[1 + i].store_relaxed(at->payload[i].load_owned());
+    writer.extra_words.add_owned(words);
+    cursor->store_relaxed(record + (static_cast<uint64_t>(words) << id_shift));
+    cursor += words;
+  } else {
+    cursor->store_relaxed(record);
+  }
+  ++cursor;
+  // The cursor never stands at a chunk's end while the quick path is open: a handler that jumped away there would have
+  // the next record written behind the chunk.
+  if (__builtin_expect((reinterpret_cast<uint64_t>(cursor) & (chunk_bytes - 1)) == 0, 0)) return roll_chunk(at, end);
+  // Release: the record is whole before it is visible. Pairs with the acquire in copy_chunk.
+  writer.cursor.store_release(reinterpret_cast<uint64_t>(cursor));
+  signal_fence();
+  // Release: a dump that finds the frame free finds the record, since it copies frames before chunks.
+  at->start_ticks.store_release(0);
+}
+
+// These take scalars: g++ keeps a struct that it passes in memory.
+__attribute__((noinline)) CONTRAIL_DETAIL_HIDDEN inline void end_region(frame* at, uint64_t word) {
+  end_inline<false>(at, word, 0);
+}
+template <unsigned Words>
+__attribute__((noinline)) CONTRAIL_DETAIL_HIDDEN inline void end_region_fixed(frame* at, uint64_t word) {
+  end_inline<true>(at, word, Words);
+}
+__attribute__((noinline)) CONTRAIL_DETAIL_HIDDEN inline void end_region_payload(frame* at, uint64_t word,
+                                                                                unsigned words) {
+  end_inline<true>(at, word, words);
+}
+
+/// The begin of CONTRAIL_COMPACT, for regions without arguments: a call instead of inlined code.
+__attribute__((noinline)) CONTRAIL_DETAIL_HIDDEN inline frame* begin_compact(call_site& site) {
+  return begin_inline(site, nullptr).at;
+}
+
+// ---- points: instants, counters, events, log lines -----------------------------------------------------------
+
+template <binding_kind Kind, class... Args>
+CONTRAIL_DETAIL_COLD void point_cold(call_site& site, parameter_type<bare<Args>>... args) {
+  const uint64_t stack_pointer = CONTRAIL_DETAIL_CALLERS_STACK_POINTER();
+  const claim free = the_slow_half().claim_frame(this_caller(), site, stack_pointer);
+  if (free.at == nullptr) return;
+  constexpr payload_size size = payload_of<Kind, Args...>;
+  atomic_word record[size.texts == 0 ? size.words() + 1 : max_point_words + 1];
+  const unsigned words = encode_arguments<Kind, Args...>(record + 1, max_point_words, args...);
+  the_slow_half().write_point(free.at, free.word, stack_pointer, &record->value, words);
+}
+
+/// Records something that happens at one moment.
+template <binding_kind Kind, class... Args>
+CONTRAIL_DETAIL_ALWAYS_INLINE void point_inline(call_site& site, const Args&... args) {
+  frame* const at = next_frame;
+  signal_fence();
+  const uint64_t w = difference(site.word, own_object().epoch);
+  // As in begin_inline. All that does not go the quick way meets in one call, which keeps the call site small.
+  if (__builtin_expect(!is_less(w, at->start_ticks.load_owned()), 1)) {
+    lane& writer = *at->owner;
+    // The free frame is marked as busy by one store, which also says how deep this code is: a handler steps aside to
+    // another lane.
+    mark_point_here(*at);
+    signal_fence();
+    const uint64_t now = hardware_ticks();
+    atomic_word* cursor = reinterpret_cast<atomic_word*>(writer.cursor.load_owned());
+    constexpr payload_size size = payload_of<Kind, Args...>;
+    constexpr unsigned most = size.texts == 0 ? size.words() : max_point_words;
+    const bool fits = now < writer.deadline.load_owned() &&
+                      ((reinterpret_cast<uint64_t>(cursor + most) ^ reinterpret_cast<uint64_t>(cursor)) &
+                       ~uint64_t{chunk_bytes - 1}) == 0;
+    if (__builtin_expect(fits, 1)) {
+      unsigned words = 0;
+      if constexpr (sizeof...(Args) != 0) {
+        prefetch_for_writing(cursor);
+        words = encode_arguments<Kind, Args...>(cursor + 1, max_point_words, args...);
+        writer.extra_words.add_owned(words);
+      }
+      cursor->store_relaxed(now << end_time_shift | static_cast<uint64_t>(words) << duration_shift | w);
+      cursor += words + 1;
+      if (__builtin_expect((reinterpret_cast<uint64_t>(cursor) & (chunk_bytes - 1)) == 0, 0)) return roll_chunk(at, now);
+      writer.cursor.store_release(reinterpret_cast<uint64_t>(cursor));
+      signal_fence();
+      at->start_ticks.store_relaxed(0);
+      return;
+    }
+    at->start_ticks.store_relaxed(0);
+  } else if (w == site_off) {
+    return;
+  }
+  point_cold<Kind, Args...>(site, args...);
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/detail/signal_frame.hpp ==============================================================================
+// Whether code runs in a signal handler. Nothing tells that but the frame that the kernel put on the stack.
+#ifndef CONTRAIL_DETAIL_SIGNAL_FRAME_HPP
+#define CONTRAIL_DETAIL_SIGNAL_FRAME_HPP
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+#if defined(__x86_64__)
+
+/// Where handlers return to: the same function of the C library for all, and hardly ever another one.
+struct signal_restorers {
+  static constexpr unsigned most = 4;
+  uint64_t found[most] = {};
+
+  signal_restorers() {
+    for (int signal = 1; signal < 65; ++signal) {
+      uint64_t action[4] = {};  // the kernel's sigaction: handler, flags, restorer, mask
+      constexpr long mask_bytes = 8;
+      if (syscall(SYS_rt_sigaction, signal, nullptr, action, mask_bytes) == 0) add(action[2]);
+    }
+  }
+  void add(uint64_t restorer) {
+    for (uint64_t& known : found) {
+      if (restorer == 0 || known == restorer) return;
+      if (known == 0) {
+        known = restorer;
+        return;
+      }
+    }
+  }
+  bool has(uint64_t word) const {
+    for (const uint64_t known : found) {
+      if (known == word && word != 0) return true;
+    }
+    return false;
+  }
+};
+
+/// Whether a handler runs above the stack pointer that interrupted code which has `held` in a register. Looks through the
+/// stack above, up to 64 KiB: some 20 us. What an earlier handler left in a function's unused room may look like that: then
+/// yes.
+// Async-signal-safe.
+__attribute__((noinline, no_sanitize("address"))) inline bool is_in_handler_of(uint64_t stack_pointer, const void* held) {
+  const errno_keeper keep;
+  const signal_restorers restorers;
+  constexpr uint64_t page = 4096, most_bytes = 64 << 10;
+  // Words of the kernel's frame: the return address, 5 of the context's head, r8 to r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp.
+  constexpr unsigned registers_at = 6, stack_pointer_at = 21;
+  const uint64_t begin = stack_pointer & ~uint64_t{7};
+  uint64_t end = begin;
+  for (uint64_t at = begin; at < begin + most_bytes; at += 8) {
+    for (; at + 8 * (stack_pointer_at + 1) > end; end = (end & ~(page - 1)) + page) {
+      if (!is_readable(reinterpret_cast<const uint64_t*>(end & ~uint64_t{7}))) return false;
+    }
+    const volatile uint64_t* const words = reinterpret_cast<const volatile uint64_t*>(at);
+    if (!restorers.has(words[0]) || words[stack_pointer_at] <= at) continue;
+    for (unsigned i = registers_at; i < stack_pointer_at; ++i) {
+      if (words[i] == reinterpret_cast<uint64_t>(held)) return true;
+    }
+  }
+  return false;
+}
+
+#else
+
+/// Not needed: the end of a region says itself how deep it is, see end_inline.
+inline bool is_in_handler_of(uint64_t, const void*) { return false; }
+
+#endif
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+#include <signal.h>
+#include <sys/syscall.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+inline void count_drop(image_view& image, drop_reason reason) {
+  image.super->dropped[static_cast<unsigned>(reason)].fetch_add_relaxed(1);
+}
+
+// ---- slots ---------------------------------------------------------------------------------------------------
+
+inline void reset(lane& writer) {
+  writer.cursor.store_relaxed(0);
+  writer.deadline.store_relaxed(0);
+  writer.epoch_base.store_relaxed(0);
+  writer.chunk.store_relaxed(0);
+  writer.extra_words.store_relaxed(0);
+  writer.words_before.store_relaxed(0);
+  writer.anchor_ticks.store_relaxed(0);
+  writer.dropped.store_relaxed(0);
+}
+
+/// A slot and the state word that says whose it is.
+struct claimed_slot {
+  thread_slot* slot;
+  uint64_t state;
+};
+
+/// Takes a slot for the running thread, whose next_frame is `before`, and this object. Null when all are in use by live
+/// threads, or a handler has attached the thread meanwhile.
+inline claimed_slot claim_slot(process_state& process, image_view& image, caller from, const frame* before) {
+  const uint64_t now = now_ticks(process);
+  if (now < image.no_slot_until.load_relaxed()) return {nullptr, 0};
+  // A vfork child would leave its tid in the slot, and the slot would seem dead while its parent uses it.
+  if (static_cast<uint32_t>(getpid()) != image.super->pid) return {nullptr, 0};
+  const turn_holder self;
+  const uint32_t tid = tid_of_holder(self.name());
+  const uint64_t object = reinterpret_cast<uint64_t>(from.object);
+  // This thread has no slot for this object: one that carries its tid belonged to a thread that ended, or a jump came
+  // between its claim and the end of this function.
+  for (uint64_t i = 0; i < image.slot_count; ++i) {
+    thread_slot& slot = image.slots[i];
+    const uint64_t found = slot.state.load_acquire();
+    if (phase_of(found) == slot_state::live && tid_of(slot) == tid && slot.owner_object.load_relaxed() == object) {
+      if (*from.next_frame != before) return {nullptr, 0};  // or to us, by a handler
+      free_slot(process, image, slot, found, self);
+    }
+  }
+  for (uint64_t i = 0; i < 2 * image.slot_count; ++i) {
+    thread_slot& slot = image.slots[i % image.slot_count];
+    uint64_t found = slot.state.load_acquire();
+    // The second round looks for threads that ended without a word. Those that jumped away are looked for at once.
+    const bool may_be_dead = i >= image.slot_count || tid_of_holder(slot.occupant.load_relaxed()) == tid;
+    if (phase_of(found) != slot_state::free && may_be_dead) {
+      if (phase_of(found) != slot_state::live) {
+        finish_slot(process, image, slot, self);
+      } else if (!is_thread_alive(tid_of(slot))) {
+        free_slot(process, image, slot, found, self);
+      }
+      found = slot.state.load_acquire();
+    }
+    if (phase_of(found) != slot_state::free || take_turn(slot.occupant, self.name()) == 0) continue;
+    if (slot.state.load_acquire() != found) {
+      slot.occupant.store_release(0);
+      continue;
+    }
+    const uint64_t generation = (found >> 8) + 1;
+    uint64_t claimed = slot_word(generation, slot_state::claimed);
+    slot.state.store_relaxed(claimed);
+    __atomic_thread_fence(__ATOMIC_RELEASE);  // as in seal_slot
+    slot.tid_index.store_relaxed(tid | (i % image.slot_count) << 32);
+    slot.owner_object.store_relaxed(object);
+    slot.attach_ticks.store_relaxed(now);
+    slot.name_version.store_relaxed(0);
+    slot.alternate_stack.store_relaxed(0);
+    slot.current_task.store_relaxed(0);
+    uint64_t name[thread_name_bytes / 8];
+    read_system_thread_name(name);
+    for (unsigned k = 0; k < thread_name_bytes / 8; ++k) slot.name[k].store_relaxed(name[k]);
+    for (unsigned k = 0; k < lane_count; ++k) {
+      lane& writer = slot.lanes[k];
+      reset(writer);
+      slot.recount[k].store_relaxed(0);
+      slot.interrupted[k].store_relaxed(0);
+      for (frame* at = first_frame_of(slot, k); at != end_frame_of(slot, k); ++at) {
+        at->owner = &writer;
+        at->start_ticks.store_relaxed(0);
+      }
+      end_frame_of(slot, k)->start_ticks.store_relaxed(frame_busy);
+    }
+    image.super->attached_slots.fetch_add_relaxed(1);
+    // The turn goes before the slot is live: a handler in between that attaches must be able to free it. Then it does not
+    // become live.
+    slot.occupant.store_release(0);
+    const uint64_t live = slot_word(generation, slot_state::live);
+    if (slot.state.compare_exchange(claimed, live)) return {&slot, live};
+    if (*from.next_frame != before) return {nullptr, 0};
+  }
+  image.no_slot_until.store_relaxed(now + process.tick_hz.load_relaxed() / 1000);
+  return {nullptr, 0};
+}
+
+/// Gives the running thread a slot in the image and points its next_frame at the stack. A handler may attach in between:
+/// the pointer is published last, by compare-exchange, and who comes second gives its slot back. That handler may have
+/// taken our slot for a dead thread's and have it now: the state word tells, which is therefore not read again.
+inline bool attach_thread(process_state& process, image_view& image, caller from) {
+  frame* before = *from.next_frame;
+  const claimed_slot mine = claim_slot(process, image, from, before);
+  if (*from.next_frame == before && mine.slot == nullptr) {
+    count_drop(image, drop_reason::no_slot);
+    return false;
+  }
+  if (mine.slot == nullptr ||
+      !__atomic_compare_exchange_n(from.next_frame, &before, first_frame_of(*mine.slot, 0), false, __ATOMIC_RELAXED,
+                                   __ATOMIC_RELAXED)) {
+    if (mine.slot != nullptr) free_slot(process, image, *mine.slot, mine.state, turn_holder());
+    return true;
+  }
+  image.super->attached.fetch_add_relaxed(1);
+  keep_stack(process, mine.slot->alternate_stack);
+  return true;
+}
+
+// ---- call sites ----------------------------------------------------------------------------------------------
+
+/// Whether the filters let this descriptor through.
+inline bool passes_filters(const process_state& process, const descriptor& what) {
+  char list[filter_bytes];
+  process.categories.load(list);
+  if (!passes_globs(list, what.category)) return false;
+  process.names.load(list);
+  return passes_globs(list, what.name);
+}
+
+/// Resolves a site for the current epoch. Returns its site word in `image`, or site_off.
+inline uint64_t resolve_site(process_state& process, image_view* image, const object_root& object, call_site& site) {
+  // Read first: whatever changes after this makes the word stored below stale at once.
+  const uint64_t epoch = object.epoch.load_acquire();
+  // Another image took over since the caller looked, maybe in the epoch just read: the site is not off, it asks again.
+  if (image == nullptr || image != current_image(process)) return site_off;
+  if (process.recording.load_acquire() == 0 || !passes_filters(process, *site.what)) {
+    // Release, as below: whoever reads this finds its epoch, and not an earlier one that would make it a site's word.
+    site.word.store_release(epoch + site_off);
+    return site_off;
+  }
+  const uint64_t generation = image->generation << 18;
+  uint64_t bound = site.bound.load_relaxed();
+  if ((bound & ~site_word_mask) != generation) {
+    bound = generation | site_word(*site.what, bind(*image, *site.what));
+    site.bound.store_relaxed(bound);
+  }
+  // The quick path reads the hardware's counter. Where that is not trusted no word fits, so that all go the slow path.
+  const bool quick = process.hardware_clock.load_relaxed() != 0;
+  const uint64_t word = bound & site_word_mask;
+  site.word.store_release(epoch + (quick ? word : site_slow));
+  return word;
+}
+
+// ---- the slow begin ------------------------------------------------------------------------------------------
+
+/// A point in progress marks its frame with the stack pointer of its code. One store says both, so that no handler sees
+/// one without the other.
+inline void mark_point(frame& at, uint64_t stack_pointer) { at.start_ticks.store_relaxed(stack_pointer | point_mark); }
+
+inline bool is_on(const stack_t& alternate, uint64_t depth) {
+  return (alternate.ss_flags & SS_DISABLE) == 0 &&
+         depth - reinterpret_cast<uint64_t>(alternate.ss_sp) < alternate.ss_size;
+}
+
+/// Whether code at `depth` of this thread's stacks was left for good, as code shows that runs at `stack_pointer`. A handler
+/// runs deeper in the stack than what it interrupted. While code runs on the normal stack none does on the alternate one;
+/// the other way round nothing can be told.
+inline bool is_left(uint64_t depth, uint64_t stack_pointer, const stack_t& alternate) {
+  const bool is_on_it = (alternate.ss_flags & SS_ONSTACK) != 0;
+  if (is_on(alternate, depth) != is_on_it) return !is_on_it;
+  return stack_pointer >= depth;
+}
+
+/// How deep in the stack the code is that uses the frame.
+inline uint64_t depth_of(const frame& at) {
+  const uint64_t found = at.start_ticks.load_relaxed();
+  return is_region(found) ? at.stack_pointer.load_relaxed() : found & ~point_mark;
+}
+
+inline uint64_t site_of(const frame& at) {
+  return ((at.start_ticks.load_relaxed() << duration_shift) - at.word.load_relaxed()) & site_word_mask;
+}
+
+/// Frees frames of code that was jumped over by longjmp, as a region of site word `word` at `stack_pointer` shows that is
+/// about to begin. Code that still runs is deeper in the stack the later it began its region; so a frame is over when a
+/// later one is less deep, or is of the same site at the same depth. Takes some microseconds.
+inline void purge_frames(thread_slot& slot, uint64_t word, uint64_t stack_pointer) {
+  const stack_t alternate = alternate_stack();
+  // A region of this site at this depth was left, and so was what began within it.
+  uint64_t left_since = frame_busy;
+  for (const frame& at : slot.frames) {
+    const uint64_t start = at.start_ticks.load_relaxed();
+    if (is_region(start) && depth_of(at) == stack_pointer && site_of(at) == word && start < left_since) left_since = start;
+  }
+  for (frame& at : slot.frames) {
+    const uint64_t found = at.start_ticks.load_relaxed();
+    if (found == 0 || found == frame_busy || &at == end_frame_of(slot, lane_index_of(slot, &at))) continue;
+    const uint64_t depth = depth_of(at);
+    bool is_over = is_left(depth, stack_pointer, alternate) && (depth != stack_pointer || (is_region(found) && found >= left_since));
+    for (const frame& later : slot.frames) {
+      if (is_over) break;
+      const uint64_t other = later.start_ticks.load_relaxed();
+      if (!is_region(other) || !is_region(found) || other <= found) continue;
+      if (is_on(alternate, depth) != is_on(alternate, depth_of(later))) continue;
+      is_over = depth_of(later) > depth || (depth_of(later) == depth && site_of(later) == site_of(at));
+    }
+    if (!is_over) continue;
+    const unsigned lane_index = lane_index_of(slot, &at);
+    slot.recount[lane_index].store_relaxed(1);
+    if (&at == first_frame_of(slot, lane_index)) slot.interrupted[lane_index].store_relaxed(0);
+    set_free(at);
+  }
+}
+
+/// The first frame of a lane above all frames in use.
+inline frame* top_frame(thread_slot& slot, unsigned lane_index) {
+  frame* at = end_frame_of(slot, lane_index);
+  while (at != first_frame_of(slot, lane_index) && is_free(*(at - 1))) --at;
+  return at;
+}
+
+/// Begins that handlers interrupted before they stored their frames' starts, at most: one per handler within a handler.
+inline constexpr unsigned most_interrupted_begins = 3;
+
+/// Where to go on when a lane's stack is full: above all its frames in use, since regions that ended on other threads
+/// leave free ones; or on a lane that nothing uses; or there after a purge. Null when even then there is none.
+inline frame* find_frame(thread_slot& slot, unsigned lane_index, uint64_t word, uint64_t stack_pointer) {
+  for (int round = 0; round != 2; ++round) {
+    // Last: a region on the heap may look like one that was jumped over.
+    if (round == 1) purge_frames(slot, word, stack_pointer);
+    frame* const at = top_frame(slot, lane_index) + most_interrupted_begins;
+    if (at < end_frame_of(slot, lane_index)) return at;
+    for (unsigned k = 0; k < lane_count; ++k) {
+      if (k == lane_index || top_frame(slot, k) != first_frame_of(slot, k)) continue;
+      slot.interrupted[k].store_relaxed(0);
+      return first_frame_of(slot, k);
+    }
+  }
+  return nullptr;
+}
+
+/// Whether a frame is in this image: detached_frame and frames of an image that was retired are not.
+inline bool is_in_image(const image_view& image, const frame* at) {
+  const uint64_t address = reinterpret_cast<uint64_t>(at);
+  const uint64_t begin = reinterpret_cast<uint64_t>(image.slots);
+  return address >= begin && address < begin + image.slot_count * sizeof(thread_slot);
+}
+
+inline claim claim_frame(caller from, call_site& site, uint64_t stack_pointer) {
+  const errno_keeper keep;
+  process_state* process = joined_process();
+  if (process == nullptr) return {nullptr, 0};
+  // Read once: the id, the slot and the frame have to be of one image, also while another one takes over.
+  image_view* const current = current_image(*process);
+  const uint64_t word = resolve_site(*process, current, *from.object, site);
+  if (word == site_off) return {nullptr, 0};
+  image_view& image = *current;
+  frame* at = *from.next_frame;
+  if (!is_in_image(image, at)) {
+    if (!attach_thread(*process, image, from)) return {nullptr, 0};
+    at = *from.next_frame;
+    if (!is_in_image(image, at)) return {nullptr, 0};  // a handler attached to a newer image
+  }
+  if (is_free(*at)) return {at, word};
+
+  thread_slot& slot = slot_of(at);
+  const unsigned lane_index = lane_index_of(slot, at);
+  const bool is_full = at == end_frame_of(slot, lane_index);
+  bool is_in_use = !is_full || at->start_ticks.load_relaxed() != frame_busy;
+  // The next free frame is not free: an end (or a point) was interrupted on it. Either this is a handler above it, or a
+  // handler has jumped out of it for good. A handler runs deeper in the stack than the code that it interrupted.
+  // But a region that a coroutine began deeper in the stack may be ending above: within a handler that tells nothing.
+  if (is_in_use && is_left(depth_of(*at), stack_pointer, alternate_stack()) && !is_in_handler_of(stack_pointer, at)) {
+    slot.recount[lane_index].store_relaxed(1);
+    at->start_ticks.store_relaxed(is_full ? frame_busy : 0);
+    if (!is_full) return {at, word};
+    is_in_use = false;
+  }
+  if (!is_in_use) {
+    at = find_frame(slot, lane_index, word, stack_pointer);
+    if (at == nullptr) count_drop(image, drop_reason::too_deep);
+    return {at, word};
+  }
+  for (int round = 0; round != 2; ++round) {
+    // Handlers that jumped away may have left frames in all other lanes.
+    if (round == 1) purge_frames(slot, word, stack_pointer);
+    for (unsigned k = 0; k < lane_count; ++k) {
+      frame* const first = first_frame_of(slot, k);
+      if (k == lane_index || top_frame(slot, k) != first) continue;
+      // What is interrupted goes on in its own lane, so that this one is free for the next handler.
+      slot.interrupted[k].store_relaxed(reinterpret_cast<uint64_t>(at));
+      first->owner = &stale_lane;
+      return {first, word};
+    }
+  }
+  count_drop(image, drop_reason::no_lane);
+  return {nullptr, 0};
+}
+
+// ---- the slow end --------------------------------------------------------------------------------------------
+
+/// Before a lane closes its chunk, as it may for want of `room` words: a frame in use above the one that writes may be of
+/// an end that a jump left between counting words and publishing them.
+inline void note_left_frames(thread_slot& slot, unsigned lane_index, const frame* at, unsigned room) {
+  if (words_in_chunk(slot.lanes[lane_index]) + room < chunk_words) return;
+  for (const frame* above = at + 1; above < end_frame_of(slot, lane_index); ++above) {
+    if (!is_free(*above)) return slot.recount[lane_index].store_relaxed(1);
+  }
+}
+
+/// Writes a region's record in its shortest form. The lane is busy.
+inline void write_region(process_state& process, image_view& image, thread_slot& slot, unsigned lane_index,
+                         uint64_t word, uint64_t start, uint64_t end, const atomic_word* payload, unsigned words) {
+  if (!prepare_lane(process, image, slot, lane_index, words + 3, end)) return;
+  // The region's 18 low bits come back out of its frame's word.
+  const uint64_t site = ((start << duration_shift) - word) & site_word_mask;
+  const bool is_short = end - start < epoch_ticks && (site & 3) != static_cast<uint64_t>(record_tag::long_form) &&
+                        words <= max_short_region_words;
+  uint64_t record[3 + frame_payload_words];
+  unsigned count = 0;
+  if (is_short) {
+    const uint64_t length = words << id_shift;
+    record[count++] = end << end_time_shift | (end - start) << duration_shift | (site + length);
+  } else {
+    record[count++] = long_header(long_form::region, id_of_site_word(site), 2 + words);
+    record[count++] = start;
+    record[count++] = end;
+  }
+  for (unsigned i = 0; i < words; ++i) record[count++] = payload[i].load_relaxed();
+  append(slot.lanes[lane_index], record, count, false);
+}
+
+/// Writes a long record as the running thread's next one, attaching it if it has no slot. Word `time_at` of the record is
+/// set to the time.
+inline void write_long(process_state& process, image_view& image, caller from, uint64_t* record, unsigned count,
+                       unsigned time_at, bool bookkeeping) {
+  if (!is_in_image(image, *from.next_frame) && !attach_thread(process, image, from)) return;
+  frame* const at = *from.next_frame;
+  if (!is_in_image(image, at)) return;  // a handler attached to a newer image
+  thread_slot& slot = slot_of(at);
+  const unsigned lane_index = lane_index_of(slot, at);
+  const uint64_t free_mark = at == end_frame_of(slot, lane_index) ? frame_busy : 0;
+  if (at->start_ticks.load_relaxed() != free_mark) return count_drop(image, drop_reason::no_lane);
+  mark_point(*at, CONTRAIL_DETAIL_CALLERS_STACK_POINTER());
+  signal_fence();
+  note_left_frames(slot, lane_index, at, count + 16);
+  record[time_at] = now_ticks(process);
+  if (prepare_lane(process, image, slot, lane_index, count, record[time_at])) {
+    append(slot.lanes[lane_index], record, count, bookkeeping);
+  }
+  at->owner = &slot.lanes[lane_index];
+  signal_fence();
+  at->start_ticks.store_relaxed(free_mark);
+}
+
+/// A region that ends on another thread than it began on, as regions of coroutines do: recorded by the thread that ends
+/// it, as an asynchronous slice, since it need not nest with anything there.
+inline void end_elsewhere(process_state& process, image_view& image, caller from, frame& origin, uint64_t word, unsigned words) {
+  thread_slot& origin_slot = slot_of(&origin);
+  const uint64_t start = origin.start_ticks.load_relaxed();
+  const uint64_t site = ((start << duration_shift) - word) & site_word_mask;
+  uint64_t record[4 + frame_payload_words] = {long_header(long_form::async_region, id_of_site_word(site), 3 + words),
+                                              start, 0, tid_of(origin_slot)};
+  for (unsigned i = 0; i < words; ++i) record[4 + i] = origin.payload[i].load_relaxed();
+  // Its own thread frees it first where it purges frames. The start tells this region from the frame's next one.
+  uint64_t expected = start;
+  if (!origin.start_ticks.compare_exchange(expected, 0)) return count_drop(image, drop_reason::misnested);
+
+  write_long(process, image, from, record, 4 + words, 2, false);
+}
+
+/// After the last region of a handler that stepped aside to another lane.
+inline void go_back(caller from, atomic_word& interrupted) {
+  frame* const back = reinterpret_cast<frame*>(interrupted.load_relaxed());
+  interrupted.store_relaxed(0);
+  if (back != nullptr && !is_free(*back)) *from.next_frame = back;
+}
+
+inline void end_region_slowly(caller from, frame* at, uint64_t word, unsigned words) {
+  const errno_keeper keep;
+  process_state& process = *joined_process();
+  image_view& image = *current_image(process);
+  if (!is_in_image(image, at)) {
+    // Begun before a start that made another image. Its frame stays busy, so that nothing begins there again.
+    if (at->start_ticks.load_relaxed() >= process.start_ticks.load_relaxed()) count_drop(image, drop_reason::misnested);
+    if (*from.next_frame == at + 1) *from.next_frame = at;
+    at->start_ticks.store_relaxed(frame_busy);
+    return;
+  }
+  if (!holds_region(*at, word)) return count_drop(image, drop_reason::misnested);
+  frame* const top = *from.next_frame;
+  thread_slot& slot = slot_of(at);
+  if (!is_in_image(image, top) || &slot_of(top) != &slot) return end_elsewhere(process, image, from, *at, word, words);
+
+  const unsigned lane_index = lane_index_of(slot, at);
+  const unsigned top_lane = lane_index_of(slot, top);
+  const bool in_order = top == at + 1;
+  // In order, the frame itself is the busy mark. Else handlers look at the top, which must say so if they would write
+  // into the same lane.
+  const uint64_t free_mark = top == end_frame_of(slot, lane_index) ? frame_busy : 0;
+  const bool mark_top = !in_order && top_lane == lane_index && top->start_ticks.load_relaxed() == free_mark;
+  if (in_order) *from.next_frame = at;
+  if (mark_top) mark_point(*top, CONTRAIL_DETAIL_CALLERS_STACK_POINTER());
+  signal_fence();
+  note_left_frames(slot, lane_index, in_order ? at : top, words + 16);
+  write_region(process, image, slot, lane_index, word, at->start_ticks.load_relaxed(), now_ticks(process),
+               at->payload, words);
+  at->owner = &slot.lanes[lane_index];
+  signal_fence();
+  if (mark_top) top->start_ticks.store_relaxed(free_mark);
+  set_free(*at);
+  if (in_order && at == first_frame_of(slot, lane_index)) go_back(from, slot.interrupted[lane_index]);
+  if (in_order) return;
+  if (top_lane == lane_index || top_frame(slot, top_lane) == first_frame_of(slot, top_lane)) {
+    *from.next_frame = top_frame(slot, lane_index);
+  }
+}
+
+inline void roll_chunk_slowly(frame* at, uint64_t ticks) {
+  const errno_keeper keep;
+  process_state& process = *joined_process();
+  image_view& image = *current_image(process);
+  lane& writer = *at->owner;
+  if (!is_in_image(image, at)) {
+    writer.deadline.store_relaxed(0);
+    at->start_ticks.store_relaxed(frame_busy);
+    return;
+  }
+  thread_slot& slot = slot_of(at);
+  writer.deadline.store_relaxed(0);
+  signal_fence();
+  writer.cursor.store_release((writer.cursor.load_relaxed() | (chunk_bytes - 1)) + 1);
+  note_left_frames(slot, lane_index_of(slot, at), at, 16);
+  open_chunk(process, image, writer, ticks);
+  at->owner = &writer;  // a new time epoch takes open regions from their lane, this one too
+  signal_fence();
+  set_free(*at);
+}
+
+/// Writes a point's record: `record` holds the payload from its second word on.
+inline void write_point_slowly(frame* at, uint64_t word, uint64_t stack_pointer, uint64_t* record, unsigned words) {
+  const errno_keeper keep;
+  process_state& process = *joined_process();
+  image_view& image = *current_image(process);
+  if (!is_in_image(image, at)) return;  // another image took over since the frame was claimed
+  thread_slot& slot = slot_of(at);
+  const unsigned lane_index = lane_index_of(slot, at);
+  mark_point(*at, stack_pointer);
+  signal_fence();
+  note_left_frames(slot, lane_index, at, words + 16);
+  const uint64_t now = now_ticks(process);
+  if (prepare_lane(process, image, slot, lane_index, words + 1, now)) {
+    record[0] = now << end_time_shift | static_cast<uint64_t>(words) << duration_shift | word;
+    append(slot.lanes[lane_index], record, words + 1, false);
+  }
+  if (at == first_frame_of(slot, lane_index)) slot.interrupted[lane_index].store_relaxed(0);
+  at->owner = &slot.lanes[lane_index];
+  signal_fence();
+  set_free(*at);
+}
+
+/// Names the running thread, attaching it if it has no slot yet. `size` is below thread_name_bytes.
+inline void name_thread_slowly(caller from, const char* name, size_t size) {
+  const errno_keeper keep;
+  process_state* process = joined_process();
+  if (process->recording.load_acquire() == 0) return;
+  image_view& image = *current_image(*process);
+  if (!is_in_image(image, *from.next_frame) && !attach_thread(*process, image, from)) return;
+  thread_slot& slot = slot_of(*from.next_frame);
+  uint64_t words[thread_name_bytes / 8] = {};
+  memcpy(words, name, size);
+  const uint64_t version = slot.name_version.load_relaxed() + 1;
+  slot.name_version.store_relaxed(version);
+  __atomic_thread_fence(__ATOMIC_RELEASE);
+  for (unsigned i = 0; i < thread_name_bytes / 8; ++i) slot.name[i].store_relaxed(words[i]);
+  slot.name_version.store_release(version + 1);
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+#include <fcntl.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// Where a dump goes. `write` returns 0 or an errno value.
+struct dump_sink {
+  int (*write)(void* context, const void* bytes, size_t size);
+  void* context;
+};
+
+/// What fired, for the superblock of the dump.
+struct trigger_note {
+  uint64_t ticks = 0;
+  char text[sizeof superblock::trigger] = {};
+};
+
+struct dump_request {
+  uint64_t window_ns;  ///< 0: all
+  uint32_t signal;     ///< that asked for it, or 0
+  const crash_note* crash = nullptr;
+  uint64_t sequence = 0;    ///< number of the dump in its process
+  const trigger_note* trigger = nullptr;
+  char* scratch = nullptr;  ///< scratch_bytes of work space instead of the image's
+};
+
+/// Collects small writes into the image's scratch space. Remembers the first error and the bytes written.
+class dump_output {
+ public:
+  dump_output(const dump_sink& sink, char* buffer, size_t capacity)
+      : sink_(sink), buffer_(buffer), capacity_(capacity) {}
+
+  void add(const void* bytes, size_t size) {
+    const char* from = static_cast<const char*>(bytes);
+    while (size != 0) {
+      if (used_ == capacity_) flush();
+      const size_t part = size < capacity_ - used_ ? size : capacity_ - used_;
+      memcpy(buffer_ + used_, from, part);
+      used_ += part;
+      from += part;
+      size -= part;
+      total_ += part;
+    }
+  }
+  /// Room for `size` bytes in the buffer, to be filled by the caller at once.
+  char* reserve(size_t size) {
+    if (capacity_ - used_ < size) flush();
+    char* at = buffer_ + used_;
+    used_ += size;
+    total_ += size;
+    return at;
+  }
+  void flush() {
+    if (used_ != 0 && error_ == 0) error_ = sink_.write(sink_.context, buffer_, used_);
+    used_ = 0;
+  }
+  int error() const { return error_; }
+  uint64_t total() const { return total_; }
+
+ private:
+  const dump_sink& sink_;
+  char* buffer_;
+  size_t capacity_;
+  size_t used_ = 0;
+  uint64_t total_ = 0;
+  int error_ = 0;
+};
+
+// ---- slots ---------------------------------------------------------------------------------------------------
+
+/// Copies a frame only if it held one open region during the whole copy; else the copy is free.
+inline void copy_frame(frame& to, const frame& from) {
+  to.word.store_relaxed(0);
+  to.start_ticks.store_relaxed(0);
+  // Acquire: a start that is seen comes with the word and the payload that were stored before it.
+  const uint64_t start = from.start_ticks.load_acquire();
+  if (!is_region(start)) return;
+  const uint64_t word = from.word.load_acquire();
+  to.stack_pointer.store_relaxed(from.stack_pointer.load_acquire());
+  // In order and each with acquire: a field that is set later is published by its first word, which is stored last.
+  for (unsigned i = 0; i < frame_payload_words; ++i) to.payload[i].store_relaxed(from.payload[i].load_acquire());
+  // The loads above stay above this one.
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);
+  // Acquire: if the region has ended, its record is there for who copies the chunks next.
+  if (from.start_ticks.load_acquire() != start) return;
+  to.start_ticks.store_relaxed(start);
+  to.word.store_relaxed(word);
+}
+
+/// A thread's name as the system has it now, for threads that were not named by TRACE_THREAD_NAME.
+inline bool read_thread_name(uint32_t tid, char (&name)[thread_name_bytes]) {
+  char path[64];
+  text_writer(path, sizeof path).add("/proc/self/task/").add(uint64_t{tid}).add("/comm");
+  const int file = open(path, O_RDONLY | O_CLOEXEC);
+  if (file < 0) return false;
+  ssize_t size = read(file, name, thread_name_bytes - 1);
+  close(file);
+  if (size <= 0) return false;
+  if (name[size - 1] == '\n') --size;
+  memset(name + size, 0, thread_name_bytes - static_cast<size_t>(size));
+  return true;
+}
+
+inline void copy_slot(thread_slot& to, const thread_slot& from, uint64_t state) {
+  memset(static_cast<void*>(&to), 0, sizeof to);
+  to.state.store_relaxed(state);
+  to.tid_index.store_relaxed(from.tid_index.load_relaxed());
+  to.owner_object.store_relaxed(from.owner_object.load_relaxed());
+  to.attach_ticks.store_relaxed(from.attach_ticks.load_relaxed());
+  char system_name[thread_name_bytes] = {};
+  const uint64_t version = from.name_version.load_acquire();
+  for (unsigned i = 0; i < thread_name_bytes / 8; ++i) to.name[i].store_relaxed(from.name[i].load_acquire());
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);
+  if (version == 0 && read_thread_name(tid_of(to), system_name)) {
+    memcpy(static_cast<void*>(to.name), system_name, sizeof system_name);
+    to.name_version.store_relaxed(2);
+  } else if (version == from.name_version.load_relaxed()) {
+    to.name_version.store_relaxed(version);
+  }
+  for (unsigned k = 0; k < lane_count; ++k) {
+    const lane& writer = from.lanes[k];
+    lane& copy = to.lanes[k];
+    copy.cursor.store_relaxed(writer.cursor.load_acquire());
+    copy.epoch_base.store_relaxed(writer.epoch_base.load_relaxed());
+    copy.chunk.store_relaxed(writer.chunk.load_relaxed());
+    copy.extra_words.store_relaxed(writer.extra_words.load_relaxed());
+    copy.words_before.store_relaxed(writer.words_before.load_relaxed());
+    copy.anchor_ticks.store_relaxed(writer.anchor_ticks.load_relaxed());
+    copy.dropped.store_relaxed(writer.dropped.load_relaxed());
+  }
+  for (unsigned i = 0; i < frame_count; ++i) copy_frame(to.frames[i], from.frames[i]);
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);  // all of the copy stays above the second look
+  // The slot went to another thread meanwhile: nothing of this copy can be trusted.
+  if (from.state.load_relaxed() != state) {
+    to.state.store_relaxed(0);
+    for (frame& at : to.frames) at.word.store_relaxed(0);
+  }
+}
+
+inline bool is_listed(uint64_t state) {
+  return static_cast<slot_state>(state & 0xff) == slot_state::live;
+}
+
+// ---- spans ---------------------------------------------------------------------------------------------------
+
+inline bool is_begun(uint64_t state) {
+  return (state & 3) == static_cast<uint64_t>(span_state::open) || (state & 3) == static_cast<uint64_t>(span_state::ending);
+}
+
+/// Copies an entry only if it held one span during the whole copy; else the copy is free.
+inline void copy_span(span_entry& to, const span_entry& from) {
+  // Acquire: what is in the entry was stored before it became open.
+  const uint64_t state = from.state.load_acquire();
+  memset(static_cast<void*>(&to), 0, sizeof to);
+  if (!is_begun(state)) return;
+  to.binding.store_relaxed(from.binding.load_relaxed());
+  for (unsigned i = 0; i < span_words; ++i) to.words[i].store_relaxed(from.words[i].load_relaxed());
+  for (unsigned i = 0; i < frame_payload_words; ++i) to.payload[i].store_relaxed(from.payload[i].load_relaxed());
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);  // pairs with the release fence in begin_span_slowly
+  const uint64_t after = from.state.load_acquire();  // if it has ended, its record is there for who copies the chunks next
+  if (is_begun(after) && after >> 2 == state >> 2) to.state.store_relaxed(state);
+}
+
+// ---- chunks --------------------------------------------------------------------------------------------------
+
+/// Copies one chunk with its extent filled in; false, and the copy empty with ticket 0, when it was recycled meanwhile.
+inline bool copy_chunk(chunk& to, const image_view& image, uint64_t index) {
+  const chunk& from = image.chunks[index];
+  const atomic_word& state = image.chunk_states[index];
+  atomic_word* const words = reinterpret_cast<atomic_word*>(&to);
+  const auto invalid = [&] {
+    memset(static_cast<void*>(&to), 0, sizeof to);
+    return false;
+  };
+  // Acquire pairs with the release that opened or sealed it: the header is whole.
+  const uint64_t before = state.load_acquire();
+  if (state_of(before) != chunk_state::open && state_of(before) != chunk_state::sealed) return invalid();
+
+  // The extent comes first: the words below it were released before it was.
+  uint64_t end_bytes = extent_bytes(from.extent.load_acquire());
+  if (end_bytes == 0) {
+    const lane* writer = lane_of(image, from);
+    if (writer == nullptr) return invalid();
+    const uint64_t cursor = writer->cursor.load_acquire();
+    const uint64_t begin = reinterpret_cast<uint64_t>(&from);
+    if (cursor >= begin + chunk_header_bytes && cursor <= begin + chunk_bytes) {
+      end_bytes = cursor - begin;
+    } else {
+      // The writer's cursor is elsewhere: the chunk was sealed just now, or is not written to yet.
+      end_bytes = extent_bytes(from.extent.load_acquire());
+      if (end_bytes == 0) end_bytes = chunk_header_bytes;
+    }
+  }
+  if (end_bytes < chunk_header_bytes || end_bytes > chunk_bytes) return invalid();
+
+  const atomic_word* const source = reinterpret_cast<const atomic_word*>(&from);
+  const uint64_t count = end_bytes / 8;
+  for (uint64_t i = 0; i < count; ++i) words[i].value = source[i].load_relaxed();
+  memset(static_cast<void*>(words + count), 0, chunk_bytes - end_bytes);
+  // Pairs with the release fence in take_chunk: if any word above came from the next owner, its state is seen below.
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);
+  const uint64_t after = state.load_relaxed();
+  if (ticket_of(after) != ticket_of(before) || state_of(after) == chunk_state::taking) return invalid();
+  to.ticket.value = ticket_of(before);
+  to.extent.value = end_bytes;
+  return true;
+}
+
+/// Whether a chunk may hold records that ended at or after `cutoff`.
+inline bool is_wanted(const image_view& image, uint64_t index, uint64_t cutoff) {
+  const uint64_t state = image.chunk_states[index].load_acquire();
+  if (state_of(state) == chunk_state::open) return true;
+  return state_of(state) == chunk_state::sealed && image.chunks[index].sealed_ticks.load_relaxed() >= cutoff;
+}
+
+// ---- the dump ------------------------------------------------------------------------------------------------
+
+/// Ticks per second from the start until now, far better than what start measured in 50 us; the kernel's clock may be
+/// slewed, so this is the rate that the reader will find too.
+inline uint64_t tick_rate(const superblock& live, const clock_anchor& now) {
+  const uint64_t ns = now.monotonic_ns - live.start.monotonic_ns;
+  if (ns < 1'000'000) return live.tick_hz;
+  const uint128 ticks = now.ticks - live.start.ticks;
+  const uint64_t hz = static_cast<uint64_t>(ticks * 1'000'000'000U / ns);
+  return hz < 100'000 ? live.tick_hz : hz;  // one of the clocks could not be read
+}
+
+/// The tick before which nothing belongs to a window of `window_ns` that ends now; the start for no window.
+inline uint64_t window_begin(const superblock& live, uint64_t now, uint64_t window_ns, uint64_t tick_hz) {
+  const uint64_t start = live.start.ticks;
+  if (window_ns == 0) return start;
+  const uint128 ticks = static_cast<uint128>(window_ns) * tick_hz / 1'000'000'000U;
+  const uint64_t back = ticks > now ? now : static_cast<uint64_t>(ticks);
+  return now - back > start ? now - back : start;
+}
+
+/// What dumps and streams take over from the live superblock. The rest is zero, but for the places of its parts.
+inline void copy_superblock(superblock& super, const superblock& live, image_kind kind) {
+  memcpy(static_cast<void*>(&super), &live, __builtin_offsetof(superblock, next_ticket));
+  super.next_ticket.store_relaxed(live.next_ticket.load_relaxed());
+  super.next_id.store_relaxed(live.next_id.load_relaxed());
+  super.arena_used.store_relaxed(live.arena_used.load_relaxed());
+  super.attached.store_relaxed(live.attached.load_relaxed());
+  super.attached_slots.store_relaxed(live.attached_slots.load_relaxed());
+  for (unsigned i = 0; i < 8; ++i) super.dropped[i].store_relaxed(live.dropped[i].load_relaxed());
+  super.overwritten_ticks.store_relaxed(live.overwritten_ticks.load_relaxed());
+  super.next_span.store_relaxed(live.next_span.load_relaxed());
+  super.next_flow.store_relaxed(live.next_flow.load_relaxed());
+  constexpr size_t rest = __builtin_offsetof(superblock, dump);
+  memset(reinterpret_cast<char*>(&super) + rest, 0, sizeof super - rest);
+  super.kind = kind;
+}
+
+/// Writes the dump. One at a time in the image's work space: the caller holds process.dumping. Returns 0 or an errno value.
+// Async-signal-safe.
+inline int write_dump(process_state& process, image_view& image, const dump_request& request, const dump_sink& sink) {
+  const superblock& live = *image.super;
+  char* const scratch = request.scratch != nullptr ? request.scratch : image.scratch;
+  char* at = scratch;
+  uint32_t* const chosen = reinterpret_cast<uint32_t*>(at);
+  at += (image.chunk_count * sizeof(uint32_t) + 63) & ~uint64_t{63};
+  superblock& super = *reinterpret_cast<superblock*>(at);
+  at += sizeof(superblock);
+  const size_t capacity = static_cast<size_t>(scratch + image.scratch_bytes - at);
+  dump_output output(sink, at, capacity);
+
+  const clock_anchor now = take_anchor(process);
+  const uint64_t tick_hz = tick_rate(live, now);
+  const uint64_t cutoff = window_begin(live, now.ticks, request.window_ns, tick_hz);
+
+  // Frozen before the superblock is written, since it states the counts: which slots, how many bindings, which chunks.
+  // What is in them is copied later, so a slot may be free and a chunk torn by then.
+  uint64_t slots = 0;
+  for (uint64_t i = 0; i < image.slot_count; ++i) slots += is_listed(image.slots[i].state.load_acquire());
+  uint64_t spans = 0;
+  for (uint64_t i = 0; i < image.span_count; ++i) spans += is_begun(image.spans[i].state.load_relaxed());
+  const binding& overflow = *binding_of(image, overflow_id);
+  uint64_t early_end = 1;
+  uint64_t early_bytes = overflow.bytes;
+  for (const binding* entry; (entry = binding_of(image, early_end)) != nullptr; ++early_end) early_bytes += entry->bytes;
+  uint64_t chunks = 0;
+  for (uint64_t i = 0; i < image.chunk_count; ++i) {
+    if (is_wanted(image, i, cutoff)) chosen[chunks++] = static_cast<uint32_t>(i);
+  }
+
+  copy_superblock(super, live, image_kind::dump);
+  super.tick_hz = tick_hz;
+  super.base_address = reinterpret_cast<uint64_t>(image.super);
+  super.slots_offset = sizeof(superblock);
+  super.slot_count = static_cast<uint32_t>(slots);
+  super.chunk_states_offset = 0;
+  const uint64_t spans_offset = super.slots_offset + slots * sizeof(thread_slot);
+  super.bindings_offset = spans_offset + spans * sizeof(span_entry);
+  super.bindings_bytes = early_bytes;
+  super.binding_index_offset = 0;
+  super.binding_index_count = 0;
+  super.chunks_offset = super.bindings_offset + early_bytes;
+  super.chunk_count = static_cast<uint32_t>(chunks);
+  super.late_bindings_offset = super.chunks_offset + chunks * chunk_bytes;
+  super.scratch_offset = 0;
+  super.scratch_bytes = 0;
+  super.image_bytes = live.image_bytes;
+  super.dump = now;
+  super.window_ns = request.window_ns;
+  super.cutoff_ticks = cutoff;
+  super.dump_sequence = static_cast<uint32_t>(request.sequence);
+  super.dump_signal = request.signal;
+  super.dump_tid = current_tid();
+  if (request.crash != nullptr) super.crash = *request.crash;
+  if (request.trigger != nullptr) {
+    super.trigger_ticks = request.trigger->ticks;
+    memcpy(super.trigger, request.trigger->text, sizeof super.trigger);
+  }
+  super.spans_offset = spans_offset;
+  super.span_bytes = sizeof(span_entry);
+  super.span_count = static_cast<uint32_t>(spans);
+  output.add(&super, sizeof super);
+
+  uint64_t copied = 0;
+  for (uint64_t i = 0; i < image.slot_count && copied < slots; ++i) {
+    const uint64_t state = image.slots[i].state.load_acquire();
+    if (!is_listed(state)) continue;
+    copy_slot(*reinterpret_cast<thread_slot*>(output.reserve(sizeof(thread_slot))), image.slots[i], state);
+    ++copied;
+  }
+  for (; copied < slots; ++copied) memset(output.reserve(sizeof(thread_slot)), 0, sizeof(thread_slot));
+
+  copied = 0;
+  for (uint64_t i = 0; i < image.span_count && copied < spans; ++i) {
+    if (!is_begun(image.spans[i].state.load_relaxed())) continue;
+    copy_span(*reinterpret_cast<span_entry*>(output.reserve(sizeof(span_entry))), image.spans[i]);
+    ++copied;
+  }
+  for (; copied < spans; ++copied) memset(output.reserve(sizeof(span_entry)), 0, sizeof(span_entry));
+
+  output.add(&overflow, overflow.bytes);
+  for (uint64_t id = 1; id < early_end; ++id) {
+    const binding* entry = binding_of(image, id);
+    output.add(entry, entry->bytes);
+  }
+
+  end_of_dump end;
+  for (uint64_t i = 0; i < chunks && output.error() == 0; ++i) {
+    if (copy_chunk(*reinterpret_cast<chunk*>(output.reserve(chunk_bytes)), image, chosen[i])) {
+      ++end.chunks_written;
+    } else {
+      ++end.chunks_torn;
+    }
+  }
+  // Acquire, as everywhere: an id that a copied chunk carries was published before the record was.
+  const uint64_t next_id = image.super->next_id.load_acquire();
+  for (uint64_t id = early_end; id < next_id && id <= image.id_count; ++id) {
+    if (const binding* entry = binding_of(image, id)) output.add(entry, entry->bytes);
+  }
+  end.anchor = take_anchor(process);
+  end.total_bytes = output.total() + sizeof end;
+  output.add(&end, sizeof end);
+  output.flush();
+  return output.error();
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+inline error incompatible() {
+  return {error_code::incompatible,
+          "Another shared object of this process carries an incompatible version of contrail: build both with the same "
+          "version."};
+}
+
+inline error not_running() {
+  return {error_code::not_running, "No flight recorder runs: call contrail::flight_recorder::start() first."};
+}
+
+/// One dump at a time; a second one gets an error instead of waiting.
+class dump_turn {
+ public:
+  struct wait_tag {};
+  static constexpr wait_tag wait{};
+
+  explicit dump_turn(process_state& process)
+      : process_(process), taken_(take_turn(process.dumping, self_.name()) != 0) {}
+  /// For start, which no signal handler calls.
+  dump_turn(process_state& process, wait_tag) : process_(process), taken_(true) {
+    // Hence a dump of this very thread was left by a jump, however deep it was.
+    while (take_turn(process.dumping, self_.name() | turn_holder::places) == 0) sched_yield();
+  }
+  ~dump_turn() {
+    if (taken_) process_.dumping.store_release(0);
+  }
+  dump_turn(const dump_turn&) = delete;
+  dump_turn& operator=(const dump_turn&) = delete;
+  bool taken() const { return taken_; }
+
+ private:
+  turn_holder self_;
+  process_state& process_;
+  bool taken_;
+};
+
+inline uint64_t window_ns(const process_state& process, duration last) {
+  const uint64_t limit = process.window_ns.load_relaxed();
+  const uint64_t wanted = static_cast<uint64_t>(last.ns);
+  return limit != 0 && (wanted == 0 || wanted > limit) ? limit : wanted;
+}
+
+inline error negative_window() { return {error_code::bad_option, "dump_options.last must not be negative."}; }
+
+inline int write_to_descriptor(void* context, const void* bytes, size_t size) {
+  return write_all(*static_cast<int*>(context), bytes, size);
+}
+
+/// Every dump goes through here. `write` is called with pieces of the dump, in order. `sequence` is its number, 0 to take
+/// the next one.
+// Async-signal-safe, as far as `sink` is.
+inline error dump_to(const dump_sink& sink, duration last, uint32_t signal, const char* where,
+                     const crash_note* crash = nullptr, uint64_t sequence = 0, const trigger_note* trigger = nullptr) {
+  if (last.ns < 0) return negative_window();
+  process_state* process = joined_process();
+  if (process == nullptr || process->recording.load_acquire() == 0) return not_running();
+  const dump_turn turn(*process);
+  const write_signal_hold no_death_by_writing;
+  image_view& image = *current_image(*process);
+  dump_request request{window_ns(*process, last), signal, crash, 0, trigger};
+  if (!turn.taken()) {
+    // Only a crash cannot wait: this very thread may have crashed within the other dump.
+    void* const own = crash == nullptr ? MAP_FAILED
+                                       : mmap(nullptr, image.scratch_bytes, PROT_READ | PROT_WRITE,
+                                              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (own == MAP_FAILED) return {error_code::busy, "Another dump is being written; try again when it is done."};
+    request.scratch = static_cast<char*>(own);
+  }
+  request.sequence = sequence != 0 ? sequence : process->dump_count.fetch_add_relaxed(1) + 1;
+  const int failed = write_dump(*process, image, request, sink);
+  if (request.scratch != nullptr) munmap(request.scratch, image.scratch_bytes);
+  if (failed != 0) {
+    return file_error("Could not write the dump", where, failed);
+  }
+  return {};
+}
+
+/// `made`, if not null, receives the path.
+// Async-signal-safe.
+inline error dump_to_path(const char* pattern, duration last, uint32_t signal, const crash_note* crash = nullptr,
+                          const trigger_note* trigger = nullptr, char* made = nullptr) {
+  const errno_keeper keep;
+  process_state* process = joined_process();
+  if (process == nullptr || process->recording.load_acquire() == 0) return not_running();
+  const char* const executable = name_in_path(current_image(*process)->super->executable);
+  const uint64_t pid = static_cast<uint64_t>(getpid());
+  const uint64_t sequence = process->dump_count.fetch_add_relaxed(1) + 1;
+  char path[longest_path_bytes];
+  const path_values values{pid, kernel_clock_ns(CLOCK_REALTIME) / 1'000'000'000U, sequence, executable};
+  if (error failed = expand_path(pattern, values, path)) return failed;
+
+  replacing_file file(path, pid, sequence);
+  if (!file.is_open()) return file_error("Could not create the dump", path, file.error());
+  for (const image_view* image = current_image(*process); image != nullptr; image = image->replaced) {
+    if (image->is_shared != 0 && file.replaces(image->device, image->inode)) {
+      return path_error(error_code::path, "A dump must not replace the recorder's own file: name another one than ", path, ".");
+    }
+  }
+  int descriptor = file.descriptor();
+  if (error failed = dump_to({write_to_descriptor, &descriptor}, last, signal, path, crash, sequence, trigger)) {
+    return failed;
+  }
+  if (const int failed = file.commit()) return file_error("Could not finish the dump", path, failed);
+  if (made != nullptr) memcpy(made, path, sizeof path);
+  return {};
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/detail/session_thread.hpp ============================================================================
+// A session's thread: it looks at the table of chunk states again and again and writes what is new. It runs beside all
+// others and is waited for only by session::stop.
+//
+// Order within a look: open regions, chunks, then the bindings that were made until then, which stand before both in the
+// stream: so every id resolves wherever the stream ends, and a region that ends in between is in both.
+#ifndef CONTRAIL_DETAIL_SESSION_THREAD_HPP
+#define CONTRAIL_DETAIL_SESSION_THREAD_HPP
+
+// ==== contrail/detail/session_copy.hpp ==============================================================================
+// Pieces of chunks for a stream: of a sealed chunk all that is not in the stream yet, of an open one what was published
+// since the last look. It runs beside the writers; nobody waits for anybody.
+#ifndef CONTRAIL_DETAIL_SESSION_COPY_HPP
+#define CONTRAIL_DETAIL_SESSION_COPY_HPP
+
+// ==== contrail/detail/session_marks.hpp =============================================================================
+// What a session has copied of each chunk, for whoever recycles one. Losses are counted where they arise, each record
+// once, and a session can keep writers from overwriting what it has not copied. Nobody waits.
+//
+// A mark is ticket << 20 | words copied << 10 | records copied. The session moves it on by compare-exchange when it has a
+// valid copy, the recycler when it has the chunk; whoever comes second learns of the first. So a record is either copied
+// or counted as lost.
+#ifndef CONTRAIL_DETAIL_SESSION_MARKS_HPP
+#define CONTRAIL_DETAIL_SESSION_MARKS_HPP
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// Followed by a mark for each chunk of its image. It stays in the image's list, and mapped, since a recycler may be in
+/// it; a later session of the image takes it over.
+struct session_marks {
+  session_marks* next;
+  atomic_word in_use;       ///< 1: a session has it
+  atomic_word is_blocking;  ///< 1: writers drop records rather than overwrite what was not copied
+  atomic_word begin_ticks;  ///< chunks that were sealed before are no part of the session
+  atomic_word lost;         ///< records in the low 40 bits; above, the number of the session
+  atomic_word lost_chunks;
+
+  atomic_word& operator[](uint64_t chunk_index) { return reinterpret_cast<atomic_word*>(this + 1)[chunk_index]; }
+};
+
+inline constexpr uint64_t lost_bits = 40;
+inline constexpr uint64_t lost_mask = (1ULL << lost_bits) - 1;
+
+inline constexpr uint64_t all_copied = 1023;  ///< in place of the words copied: nothing more will be
+inline constexpr uint64_t mark_word(uint64_t ticket, uint64_t words, uint64_t records) {
+  return ticket << 20 | words << 10 | records;
+}
+inline constexpr bool is_marked(uint64_t mark, uint64_t ticket) { return mark >> 20 == ticket; }
+inline constexpr uint64_t marked_words(uint64_t mark, uint64_t ticket) {
+  return is_marked(mark, ticket) ? mark >> 10 & 1023 : 0;
+}
+inline constexpr uint64_t marked_records(uint64_t mark, uint64_t ticket) {
+  return is_marked(mark, ticket) ? mark & 1023 : 0;
+}
+
+inline session_marks* first_session(const image_view& image) {
+  return reinterpret_cast<session_marks*>(image.sessions.load_acquire());
+}
+
+/// Whether any session holds this sealed chunk back.
+inline bool is_held_back(const image_view& image, uint64_t index, uint64_t ticket) {
+  const uint64_t sealed_ticks = image.chunks[index].sealed_ticks.load_relaxed();
+  for (session_marks* session = first_session(image); session != nullptr; session = session->next) {
+    if (session->in_use.load_acquire() == 0 || session->is_blocking.load_relaxed() == 0) continue;
+    if (sealed_ticks < session->begin_ticks.load_relaxed()) continue;
+    if (marked_words((*session)[index].load_relaxed(), ticket) != all_copied) return true;
+  }
+  return false;
+}
+
+/// Tells all sessions that a sealed chunk is gone. The caller has taken it, and not touched what it holds.
+inline void count_recycled(const image_view& image, uint64_t index, uint64_t ticket) {
+  const uint64_t sealed_ticks = image.chunks[index].sealed_ticks.load_relaxed();
+  const uint64_t records = extent_records(image.chunks[index].extent.load_relaxed());
+  for (session_marks* session = first_session(image); session != nullptr; session = session->next) {
+    if (session->in_use.load_acquire() == 0) continue;
+    uint64_t total = session->lost.load_acquire();  // before the moment it began: a later session's is another number
+    if (sealed_ticks < session->begin_ticks.load_relaxed()) continue;
+    atomic_word& mark = (*session)[index];
+    uint64_t found = mark.load_relaxed();
+    while (!mark.compare_exchange(found, mark_word(ticket, all_copied, 0))) {
+    }
+    if (marked_words(found, ticket) == all_copied || records <= marked_records(found, ticket)) continue;
+    const uint64_t lost = records - marked_records(found, ticket);
+    const uint64_t number = total >> lost_bits;
+    while (total >> lost_bits == number && !session->lost.compare_exchange(total, total + lost)) {
+    }
+    if (total >> lost_bits == number) session->lost_chunks.fetch_add_relaxed(1);
+  }
+}
+
+CONTRAIL_DETAIL_HIDDEN inline constexpr recycling_watch the_recycling_watch{&is_held_back, &count_recycled};
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/detail/stream.hpp ====================================================================================
+// Every byte of a stream that image.hpp does not have. What a session writes: a superblock, then blocks, each a
+// stream_block and its content. A reader takes them in order up to the last whole one, which may be anywhere: the process
+// may have been killed. A header of its own, since what only records need not compile it.
+#ifndef CONTRAIL_DETAIL_STREAM_HPP
+#define CONTRAIL_DETAIL_STREAM_HPP
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+enum class block_type : uint32_t {
+  binding = 1,  ///< one entry; before the first block with its id
+  slot = 2,     ///< a thread_slot without its frames, then each open region's index as a word and its frame
+  chunk = 3,    ///< a chunk's header with its extent so far, then the words from `begin` to there
+  state = 4,    ///< a stream_state of that moment
+  end = 5       ///< a stream_state: nothing follows
+};
+
+struct stream_block {
+  block_type type;
+  uint32_t begin;  ///< of a chunk: bytes from its start to the first word that is here; else 0
+  uint64_t bytes;  ///< of the content, a multiple of 8
+};
+static_assert(sizeof(stream_block) == 16);
+
+/// Why a stream has an end.
+enum class stream_cause : uint32_t {
+  none = 0,      ///< it has none yet
+  stopped = 1,   ///< session::stop, or the end of the session's scope
+  failed = 2,    ///< a write failed, with the errno value beside it
+  recorder = 3   ///< the flight recorder was stopped
+};
+
+struct stream_state {
+  clock_anchor anchor;
+  uint64_t next_ticket;
+  uint64_t attached;
+  uint64_t attached_slots;
+  uint64_t dropped[8];      ///< as in the superblock: since the recorder's start
+  uint64_t lost_records;    ///< recycled before the session had copied them, or not written
+  uint64_t lost_chunks;     ///< those that lost any
+  uint64_t chunks;          ///< of which a part is in the stream
+  stream_cause cause;
+  int32_t error_number;
+};
+static_assert(sizeof(stream_state) == 152);
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+inline constexpr size_t longest_piece_bytes = sizeof(stream_block) + chunk_bytes;
+
+/// What copy_piece made.
+struct chunk_piece {
+  size_t bytes = 0;      ///< 0: nothing
+  uint64_t records = 0;  ///< in these words
+  bool is_first = false;  ///< of its chunk
+  bool is_last = false;
+};
+
+/// Bytes from an unsealed chunk's start to the end of what is published; 0: none can be told.
+inline uint64_t open_extent(const image_view& image, const chunk& from) {
+  const lane* const writer = lane_of(image, from);
+  if (writer == nullptr) return 0;
+  const uint64_t cursor = writer->cursor.load_acquire();
+  const uint64_t begin = reinterpret_cast<uint64_t>(&from);
+  if (cursor >= begin + chunk_header_bytes && cursor <= begin + chunk_bytes) return cursor - begin;
+  // The writer's cursor is elsewhere: the chunk was sealed just now, or is not written to yet.
+  return extent_bytes(from.extent.load_acquire());
+}
+
+/// Copies to `to` what the session has not copied of a chunk, as a block, and marks it. Nothing if there is nothing new, or
+/// if the chunk was recycled meanwhile: then the recycler has counted it. Reads in the order of copy_chunk.
+inline chunk_piece copy_piece(char* to, const image_view& image, uint64_t index, session_marks& marks, bool open_too) {
+  const chunk& from = image.chunks[index];
+  const atomic_word& state = image.chunk_states[index];
+  const uint64_t before = state.load_acquire();
+  const bool is_sealed = state_of(before) == chunk_state::sealed;
+  if (!is_sealed && (!open_too || state_of(before) != chunk_state::open)) return {};
+  const uint64_t ticket = ticket_of(before);
+  uint64_t mark = marks[index].load_acquire();
+  const uint64_t copied = marked_words(mark, ticket);
+  if (copied == all_copied) return {};
+  if (is_sealed && copied == 0 && from.sealed_ticks.load_relaxed() < marks.begin_ticks.load_relaxed()) return {};
+
+  const uint64_t extent = from.extent.load_acquire();
+  const uint64_t end_bytes = extent_bytes(extent) != 0 ? extent_bytes(extent) : open_extent(image, from);
+  const uint64_t begin_bytes = chunk_header_bytes + 8 * copied;
+  if (end_bytes < begin_bytes || end_bytes > chunk_bytes || (!is_sealed && end_bytes == begin_bytes)) return {};
+
+  const atomic_word* const source = reinterpret_cast<const atomic_word*>(&from);
+  char* const header = to + sizeof(stream_block);
+  atomic_word* const head = reinterpret_cast<atomic_word*>(header);
+  atomic_word* const words = head + chunk_header_bytes / 8;
+  for (uint64_t i = 0; i < chunk_header_bytes / 8; ++i) head[i].value = source[i].load_relaxed();
+  const uint64_t count = (end_bytes - begin_bytes) / 8;
+  for (uint64_t i = 0; i < count; ++i) words[i].value = source[begin_bytes / 8 + i].load_relaxed();
+  // Pairs with the release fence in take_chunk, as in copy_chunk.
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);
+  const uint64_t after = state.load_relaxed();
+  if (ticket_of(after) != ticket || state_of(after) == chunk_state::taking) return {};
+
+  // A chunk that was sealed during the copy may be taken for an open one: the rest comes with the next look.
+  const uint64_t marked = marked_records(mark, ticket);
+  const uint64_t records = is_sealed ? extent_records(extent) - marked : count_records(words, words + count);
+  const uint64_t fresh = is_sealed ? mark_word(ticket, all_copied, 0)
+                                   : mark_word(ticket, copied + count, marked + records);
+  // By exchange: if it was recycled just now, the recycler has counted these records, and they are not in the stream.
+  if (!marks[index].compare_exchange(mark, fresh)) return {};
+
+  chunk& copy = *reinterpret_cast<chunk*>(header);
+  copy.ticket.value = ticket;
+  copy.extent.value = end_bytes;
+  if (!is_sealed) copy.sealed_ticks.value = 0;
+  const stream_block block{block_type::chunk, static_cast<uint32_t>(begin_bytes), chunk_header_bytes + 8 * count};
+  memcpy(to, &block, sizeof block);
+  return {sizeof block + block.bytes, records, copied == 0 && !is_marked(mark, ticket), is_sealed};
+}
+
+/// Copies a thread's slot to `to` as a block, with its open regions; 0 if nobody has it. `work` has room for a slot.
+inline size_t copy_slot_block(char* to, thread_slot& work, const thread_slot& from) {
+  const uint64_t state = from.state.load_acquire();
+  if (!is_listed(state)) return 0;
+  copy_slot(work, from, state);
+  if (work.state.load_relaxed() != state) return 0;
+  constexpr size_t head = __builtin_offsetof(thread_slot, frames);
+  char* at = to + sizeof(stream_block);
+  memcpy(at, &work, head);
+  at += head;
+  for (uint64_t i = 0; i < frame_count; ++i) {
+    if (work.frames[i].word.load_relaxed() == 0) continue;
+    memcpy(at, &i, sizeof i);
+    memcpy(at + sizeof i, &work.frames[i], sizeof(frame));
+    at += sizeof i + sizeof(frame);
+  }
+  const size_t bytes = static_cast<size_t>(at - to);
+  const stream_block block{block_type::slot, 0, bytes - sizeof block};
+  memcpy(to, &block, sizeof block);
+  return bytes;
+}
+inline constexpr size_t longest_slot_block_bytes = sizeof(stream_block) + sizeof(thread_slot) + 8 * frame_count;
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/detail/session_sink.hpp ==============================================================================
+// Where a stream goes: a file of its own, or somebody's descriptor. The first failed write is the last one, but for the
+// stream's end: a file is cut behind its last whole block, which makes room for that on a full disk too.
+#ifndef CONTRAIL_DETAIL_SESSION_SINK_HPP
+#define CONTRAIL_DETAIL_SESSION_SINK_HPP
+
+#include <poll.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+class stream_sink {
+ public:
+  /// Takes a descriptor that others opened, and close.
+  void use(int descriptor) { descriptor_ = descriptor; }
+
+  /// Makes the file and gives it its name, with the superblock in it: whoever finds the name, also after a kill, finds a
+  /// stream. 0 or an errno value.
+  int create(const char* path, uint64_t pid, uint64_t sequence, const superblock& super) {
+    replacing_file file(path, pid, sequence);
+    if (!file.is_open()) return file.error();
+    if (const int failed = write_all(file.descriptor(), &super, sizeof super)) return failed;
+    const int own = fcntl(file.descriptor(), F_DUPFD_CLOEXEC, 0);
+    if (own < 0) return errno;
+    if (const int failed = file.commit()) {
+      close(own);
+      return failed;
+    }
+    descriptor_ = own;
+    is_own_file_ = true;
+    bytes_.store_relaxed(sizeof super);
+    return 0;
+  }
+
+  /// Writes whole blocks, in two parts if that suits the caller; false if that failed, now or before. It waits as long as
+  /// the descriptor makes it wait.
+  bool put(const void* blocks, size_t size, const void* rest = nullptr, size_t rest_size = 0) {
+    if (error_ != 0) return false;
+    taken_ = 0;
+    if (!put_part(blocks, size) || !put_part(rest, rest_size)) return false;
+    bytes_.store_relaxed(bytes_.load_relaxed() + size + rest_size);
+    return true;
+  }
+
+  /// After a failed put: how much of it was taken.
+  size_t taken() const { return taken_; }
+  /// After a failed put: keeps `kept` bytes of it, which are whole blocks, and writes the stream's end behind them, if that
+  /// can be. A descriptor of others cannot be cut: there the stream ends within a block.
+  void end_after_failure(size_t kept, const void* end, size_t size) {
+    if (!is_own_file_) return;
+    const uint64_t at = bytes_.load_relaxed() + kept;
+    if (ftruncate(descriptor_, static_cast<off_t>(at)) != 0) return;
+    const bool is_whole = pwrite(descriptor_, end, size, static_cast<off_t>(at)) == static_cast<ssize_t>(size);
+    if (!is_whole && ftruncate(descriptor_, static_cast<off_t>(at)) != 0) return;
+    bytes_.store_relaxed(is_whole ? at + size : at);
+  }
+
+  /// Ends it; a file system may tell only now that a write failed.
+  void finish() {
+    if (is_own_file_ && close(descriptor_) != 0 && errno != EINTR && error_ == 0) error_ = errno;
+    descriptor_ = -1;
+    is_own_file_ = false;
+  }
+
+  int error() const { return error_; }
+  uint64_t bytes() const { return bytes_.load_relaxed(); }  ///< in whole blocks
+
+ private:
+  bool put_part(const void* part, size_t size) {
+    const char* at = static_cast<const char*>(part);
+    while (size != 0 && error_ == 0) {
+      const ssize_t taken = write(descriptor_, at, size);
+      if (taken > 0) {
+        at += taken;
+        size -= static_cast<size_t>(taken);
+        taken_ += static_cast<size_t>(taken);
+      } else if (taken == 0) {
+        error_ = EIO;
+      } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+        pollfd room{descriptor_, POLLOUT, 0};
+        poll(&room, 1, -1);
+      } else if (errno != EINTR) {
+        error_ = errno;
+      }
+    }
+    return error_ == 0;
+  }
+
+  int descriptor_ = -1;
+  bool is_own_file_ = false;
+  int error_ = 0;
+  size_t taken_ = 0;
+  atomic_word bytes_;
+};
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/detail/storage.hpp ===================================================================================
+// The image's pages.
+#ifndef CONTRAIL_DETAIL_STORAGE_HPP
+#define CONTRAIL_DETAIL_STORAGE_HPP
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/mman.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// Maps `bytes` of zeroed private memory whose address is a multiple of `alignment` (a power of two); null when the
+/// system has none, with errno saying why. Private, so that a forked child writes to its own copy. With a descriptor it
+/// maps that file instead, for all to see.
+inline void* map_image(uint64_t bytes, uint64_t alignment, bool prefault, int file = -1) {
+  const size_t reserved = bytes + alignment;
+  void* raw = mmap(nullptr, reserved, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (raw == MAP_FAILED) return nullptr;
+  const uintptr_t begin = reinterpret_cast<uintptr_t>(raw);
+  const uintptr_t aligned = (begin + alignment - 1) & ~(alignment - 1);
+  if (aligned != begin) munmap(raw, aligned - begin);
+  if (const size_t rest = begin + reserved - (aligned + bytes)) {
+    munmap(reinterpret_cast<void*>(aligned + bytes), rest);
+  }
+  char* image = reinterpret_cast<char*>(aligned);
+  if (file >= 0 && mmap(image, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, file, 0) == MAP_FAILED) {
+    const int failed = errno;
+    munmap(image, bytes);
+    errno = failed;
+    return nullptr;
+  }
+  if (prefault) {
+    // Written, not only read: a read would map the shared zero page and fault again at the first record.
+    for (uint64_t at = 0; at < bytes; at += 4096) *static_cast<volatile char*>(image + at) = 0;
+  }
+  return image;
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+#include <pthread.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+inline constexpr size_t session_buffer_bytes = 1U << 20;
+inline constexpr size_t most_buffered_blocks = 4096;
+
+/// Where a block of the buffer ends, and what would be lost with it.
+struct buffered_block {
+  uint32_t end;
+  uint32_t records;
+};
+
+/// A running session, in memory of its own. Only its thread writes it, but for what stop and start say.
+struct session_state {
+  process_state* process;
+  image_view* image;
+  session_marks* marks;
+  uint64_t recording;  ///< the number of the one that it streams
+  uint64_t dropped_before;
+  uint64_t interval_ns, look_ns;
+  int pid;
+  stream_sink sink;
+  char path[longest_path_bytes];  ///< or what the descriptor is called in messages
+
+  pthread_t thread;
+  pthread_mutex_t mutex;
+  pthread_cond_t wake;
+  bool stop_wanted;     ///< under the mutex
+  atomic_word is_done;  ///< 1: the thread has written the end, or failed to
+  stream_cause cause;
+  atomic_word chunks;        ///< of which the stream has a part
+  atomic_word unwritten;     ///< records that were copied and could not be written
+  atomic_word has_left;      ///< 1: the marks are no longer its own, and the next three tell
+  atomic_word lost_at_end, dropped_at_end;
+  uint64_t lost_chunks_at_end;
+
+  uint64_t bindings_done;    ///< all ids below are in the stream
+  bool overflow_done;
+  uint64_t memory_bytes;     ///< of all this
+  uint8_t* is_bound;         ///< by id: it is in the stream
+  uint64_t* slot_hashes;     ///< by slot: of its last block
+  thread_slot* slot_work;    ///< also where pieces go that will not be written
+  buffered_block* blocks;
+  size_t block_count;
+  char* buffer;
+  size_t used;
+  bool is_buffer_begun;  ///< it is being written, or that failed
+};
+
+// ---- writing ---------------------------------------------------------------------------------------------------
+
+inline uint64_t dropped_until_now(const image_view& image) {
+  uint64_t sum = 0;
+  for (const atomic_word& count : image.super->dropped) sum += count.load_relaxed();
+  return sum;
+}
+
+/// Records that were recycled before they were copied.
+inline uint64_t recycled_records(const session_state& session) {
+  const uint64_t now = session.marks->lost.load_acquire() & lost_mask;
+  return session.has_left.load_acquire() != 0 ? session.lost_at_end.load_relaxed() : now;
+}
+
+inline uint64_t lost_records(const session_state& session) {
+  return recycled_records(session) + session.unwritten.load_relaxed();
+}
+
+inline uint64_t dropped_records(const session_state& session) {
+  const uint64_t now = dropped_until_now(*session.image) - session.dropped_before;
+  return session.has_left.load_acquire() != 0 ? session.dropped_at_end.load_relaxed() : now;
+}
+
+/// Nothing is counted any more, and writers need not spare chunks. The marks may be another session's from here on.
+inline void leave_marks(session_state& session) {
+  if (session.has_left.load_relaxed() != 0) return;
+  session.lost_at_end.store_relaxed(recycled_records(session));
+  session.lost_chunks_at_end = session.marks->lost_chunks.load_relaxed();
+  session.dropped_at_end.store_relaxed(dropped_records(session));
+  session.has_left.store_release(1);
+  session.marks->in_use.store_release(0);
+  session.image->session_count.fetch_add_relaxed(~uint64_t{0});
+}
+
+struct state_block {
+  stream_block head;
+  stream_state state;
+};
+static_assert(sizeof(state_block) == sizeof(stream_block) + sizeof(stream_state));
+
+inline state_block make_state(const session_state& session, block_type type) {
+  const superblock& super = *session.image->super;
+  state_block made{};
+  made.head = {type, 0, sizeof made.state};
+  made.state.anchor = take_anchor(*session.process);
+  made.state.next_ticket = super.next_ticket.load_relaxed();
+  made.state.attached = super.attached.load_relaxed();
+  made.state.attached_slots = super.attached_slots.load_relaxed();
+  for (unsigned i = 0; i < 8; ++i) made.state.dropped[i] = super.dropped[i].load_relaxed();
+  made.state.lost_records = lost_records(session);
+  const bool has_left = session.has_left.load_relaxed() != 0;
+  made.state.lost_chunks = has_left ? session.lost_chunks_at_end : session.marks->lost_chunks.load_relaxed();
+  made.state.chunks = session.chunks.load_relaxed();
+  made.state.cause = session.cause;
+  made.state.error_number = session.sink.error();
+  return made;
+}
+
+inline bool write_binding(session_state& session, const binding& entry) {
+  const stream_block head{block_type::binding, 0, entry.bytes};
+  return session.sink.put(&head, sizeof head, &entry, entry.bytes);
+}
+
+/// Writes the bindings made since the last time. An id is taken before its entry is there, so there may be gaps for a while.
+inline bool write_bindings(session_state& session) {
+  const image_view& image = *session.image;
+  if (!session.overflow_done) {
+    if (!write_binding(session, *binding_of(image, overflow_id))) return false;
+    session.overflow_done = true;
+  }
+  // Acquire, as in dumps: an id that a copied chunk carries was published before the record was.
+  const uint64_t next_id = image.super->next_id.load_acquire();
+  for (uint64_t id = session.bindings_done; id < next_id && id <= image.id_count; ++id) {
+    const binding* const entry = session.is_bound[id] != 0 ? nullptr : binding_of(image, id);
+    if (entry != nullptr) {
+      if (!write_binding(session, *entry)) return false;
+      session.is_bound[id] = 1;
+    }
+    if (session.is_bound[id] != 0 && id == session.bindings_done) ++session.bindings_done;
+  }
+  return true;
+}
+
+/// Writes what the buffer holds, behind the bindings that it needs.
+inline bool write_buffer(session_state& session) {
+  if (!write_bindings(session)) return false;
+  session.is_buffer_begun = true;
+  if (!session.sink.put(session.buffer, session.used)) return false;
+  session.is_buffer_begun = false;
+  session.used = session.block_count = 0;
+  return true;
+}
+
+/// After a failed write: counts what did not get into the stream, and ends it there if it can.
+inline void give_up(session_state& session) {
+  session.cause = stream_cause::failed;
+  const size_t taken = session.is_buffer_begun ? session.sink.taken() : 0;
+  size_t kept = 0;
+  uint64_t unwritten = 0;
+  for (size_t i = 0; i < session.block_count; ++i) {
+    if (session.blocks[i].end + sizeof(state_block) <= taken) {
+      kept = session.blocks[i].end;
+    } else {
+      unwritten += session.blocks[i].records;
+    }
+  }
+  session.unwritten.store_relaxed(session.unwritten.load_relaxed() + unwritten);
+  const state_block end = make_state(session, block_type::end);
+  session.sink.end_after_failure(kept, &end, sizeof end);
+}
+
+// ---- looking ---------------------------------------------------------------------------------------------------
+
+inline bool make_buffer_room(session_state& session, size_t bytes) {
+  if (session.used + bytes <= session_buffer_bytes && session.block_count < most_buffered_blocks) return true;
+  return write_buffer(session);
+}
+
+inline void add_block(session_state& session, size_t bytes, uint64_t records) {
+  session.used += bytes;
+  session.blocks[session.block_count++] = {static_cast<uint32_t>(session.used), static_cast<uint32_t>(records)};
+}
+
+/// The threads and their open regions, as far as they changed.
+inline bool copy_slots(session_state& session) {
+  for (uint64_t i = 0; i < session.image->slot_count; ++i) {
+    if (!make_buffer_room(session, longest_slot_block_bytes)) return false;
+    char* const at = session.buffer + session.used;
+    const size_t bytes = copy_slot_block(at, *session.slot_work, session.image->slots[i]);
+    if (bytes == 0) continue;
+    uint64_t hash = 0xcbf2'9ce4'8422'2325ULL;
+    for (size_t k = 0; k < bytes; k += 8) {
+      uint64_t word;
+      memcpy(&word, at + k, 8);
+      hash = (hash ^ word) * 0x100'0000'01b3ULL;
+      hash ^= hash >> 32;
+    }
+    if (hash == session.slot_hashes[i]) continue;
+    session.slot_hashes[i] = hash;
+    add_block(session, bytes, 0);
+  }
+  return true;
+}
+
+/// The chunks, from the one that will be recycled next. How many pieces there were.
+inline uint64_t copy_chunks(session_state& session, bool open_too) {
+  const image_view& image = *session.image;
+  uint64_t pieces = 0;
+  const uint64_t hand = image.super->next_ticket.load_relaxed() % image.chunk_count;
+  for (uint64_t i = 0; i < image.chunk_count; ++i) {
+    const uint64_t index = hand + i < image.chunk_count ? hand + i : hand + i - image.chunk_count;
+    if (!make_buffer_room(session, longest_piece_bytes)) return pieces;
+    const chunk_piece made = copy_piece(session.buffer + session.used, image, index, *session.marks, open_too);
+    if (made.bytes == 0) continue;
+    add_block(session, made.bytes, made.records);
+    if (made.is_first) session.chunks.store_relaxed(session.chunks.load_relaxed() + 1);
+    ++pieces;
+  }
+  return pieces;
+}
+
+/// After a failed write: what was recorded until now and is not even copied is lost too.
+inline void count_uncopied(session_state& session) {
+  const image_view& image = *session.image;
+  for (uint64_t i = 0; i < image.chunk_count; ++i) {
+    const chunk_piece rest = copy_piece(reinterpret_cast<char*>(session.slot_work), image, i, *session.marks, true);
+    session.unwritten.store_relaxed(session.unwritten.load_relaxed() + rest.records);
+  }
+}
+
+/// One look; with `all` also at what is not finished: open chunks, open regions, counters.
+inline uint64_t look(session_state& session, bool all) {
+  if (all && !copy_slots(session)) return 0;
+  const uint64_t pieces = copy_chunks(session, all);
+  if ((session.used != 0 || all) && write_buffer(session) && all) {
+    const state_block state = make_state(session, block_type::state);
+    session.sink.put(&state, sizeof state);
+  }
+  return pieces;
+}
+
+/// Waits until the next look; whether stop was called.
+inline bool wait_for_look(session_state& session, bool at_once) {
+  pthread_mutex_lock(&session.mutex);
+  if (!session.stop_wanted && !at_once) {
+    timespec until{};
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    const uint64_t ns = static_cast<uint64_t>(until.tv_nsec) + session.look_ns;
+    until.tv_sec += static_cast<time_t>(ns / 1'000'000'000);
+    until.tv_nsec = static_cast<long>(ns % 1'000'000'000);
+    pthread_cond_timedwait(&session.wake, &session.mutex, &until);
+  }
+  const bool stop_wanted = session.stop_wanted;
+  pthread_mutex_unlock(&session.mutex);
+  return stop_wanted;
+}
+
+inline bool still_records(const session_state& session) {
+  const process_state& process = *session.process;
+  return process.recording.load_acquire() != 0 && process.recordings.load_relaxed() == session.recording;
+}
+
+/// What the thread runs.
+inline void* run_session(void* argument) {
+  session_state& session = *static_cast<session_state*>(argument);
+  constexpr int set_name = 15;  // PR_SET_NAME
+  syscall(SYS_prctl, set_name, "contrail", 0, 0, 0);
+  session.sink.put(session.buffer, session.used);  // the superblock, if it is not there yet
+  session.used = 0;
+  uint64_t next_full = 0;
+  for (bool is_busy = true;;) {
+    const bool stop_wanted = wait_for_look(session, is_busy);
+    const bool is_last = stop_wanted || !still_records(session);
+    const uint64_t now = kernel_clock_ns(CLOCK_MONOTONIC);
+    const bool is_full = is_last || now >= next_full;
+    if (is_full) next_full = now + session.interval_ns;
+    const uint64_t pieces = look(session, is_full);
+    // Where an eighth of all chunks is new, the next look had better come at once.
+    is_busy = !is_full && pieces > session.image->chunk_count / 8;
+    if (session.sink.error() != 0) break;
+    if (!is_last) continue;
+    leave_marks(session);
+    session.cause = stop_wanted ? stream_cause::stopped : stream_cause::recorder;
+    const state_block end = make_state(session, block_type::end);
+    session.sink.put(&end, sizeof end);
+    break;
+  }
+  if (session.sink.error() != 0) count_uncopied(session);
+  leave_marks(session);
+  if (session.sink.error() != 0) give_up(session);
+  session.sink.finish();
+  session.is_done.store_release(1);
+  return nullptr;
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+#include <fcntl.h>
+#include <signal.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// Maps a session's memory; null when the system has none.
+inline session_state* make_session(const image_view& image) {
+  uint64_t bytes = (sizeof(session_state) + 63) & ~uint64_t{63};
+  const auto place = [&](uint64_t size) {
+    const uint64_t at = bytes;
+    bytes += (size + 63) & ~uint64_t{63};
+    return at;
+  };
+  const uint64_t work = place(sizeof(thread_slot));
+  const uint64_t hashes = place(image.slot_count * sizeof(uint64_t));
+  const uint64_t bound = place(image.id_count + 1);
+  const uint64_t blocks = place(most_buffered_blocks * sizeof(buffered_block));
+  const uint64_t buffer = place(session_buffer_bytes);
+  void* const memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) return nullptr;
+  char* const base = static_cast<char*>(memory);
+  // Zero is what all of its members begin with, but for the descriptor, which is given below.
+  session_state& made = *static_cast<session_state*>(memory);
+  made.memory_bytes = bytes;
+  made.slot_work = reinterpret_cast<thread_slot*>(base + work);
+  made.slot_hashes = reinterpret_cast<uint64_t*>(base + hashes);
+  made.is_bound = reinterpret_cast<uint8_t*>(base + bound);
+  made.blocks = reinterpret_cast<buffered_block*>(base + blocks);
+  made.buffer = base + buffer;
+  return &made;
+}
+
+/// Marks for a session of this image: those of an earlier one, or new ones; null when the system has no memory. Held:
+/// control.
+inline session_marks* claim_marks(image_view& image) {
+  session_marks* found = first_session(image);
+  while (found != nullptr && found->in_use.load_acquire() != 0) found = found->next;
+  if (found == nullptr) {
+    const uint64_t bytes = sizeof(session_marks) + image.chunk_count * sizeof(atomic_word);
+    void* const memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) return nullptr;
+    found = static_cast<session_marks*>(memory);
+    found->next = first_session(image);
+    image.sessions.store_release(reinterpret_cast<uint64_t>(found));
+    // For good: whoever takes a chunk may be about to call these. The object that has them stays loaded.
+    if (image.watch.load_relaxed() == 0) image.watch.store_release(reinterpret_cast<uint64_t>(&the_recycling_watch));
+  }
+  for (uint64_t i = 0; i < image.chunk_count; ++i) (*found)[i].store_relaxed(0);
+  return found;
+}
+
+/// Lets the marks count from now on; when that is, in ticks. A chunk that is sealed after that moment and recycled before
+/// the moment is known would be counted by nobody: so no ticket may be drawn in between.
+inline uint64_t begin_marks(const process_state& process, const image_view& image, session_marks& marks,
+                            bool is_blocking) {
+  marks.is_blocking.store_relaxed(is_blocking);
+  marks.lost_chunks.store_relaxed(0);
+  uint64_t begin = 0;
+  for (int tries = 0; tries < 100; ++tries) {
+    const uint64_t ticket = image.super->next_ticket.load_acquire();
+    begin = now_ticks(process);
+    marks.begin_ticks.store_relaxed(begin);
+    marks.lost.store_relaxed(((marks.lost.load_relaxed() >> lost_bits) + 1) << lost_bits);
+    marks.in_use.store_release(1);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);  // all that is known before the second look
+    if (image.super->next_ticket.load_acquire() == ticket) break;
+  }
+  return begin;
+}
+
+/// What stands at the stream's start.
+inline void fill_stream_superblock(superblock& super, const process_state& process, const image_view& image,
+                                   uint64_t begin_ticks, uint64_t sequence) {
+  copy_superblock(super, *image.super, image_kind::stream);
+  super.dump = take_anchor(process);
+  super.tick_hz = tick_rate(*image.super, super.dump);
+  super.base_address = reinterpret_cast<uint64_t>(image.super);
+  super.slots_offset = super.chunk_states_offset = super.chunks_offset = 0;
+  super.slot_count = super.chunk_count = 0;
+  super.binding_index_offset = super.binding_index_count = 0;
+  super.bindings_offset = super.bindings_bytes = super.late_bindings_offset = 0;
+  super.scratch_offset = super.scratch_bytes = 0;
+  super.cutoff_ticks = begin_ticks;
+  super.dump_sequence = static_cast<uint32_t>(sequence);
+  super.dump_tid = current_tid();
+}
+
+/// Creates the session's thread with all signals blocked, so that it runs no handler of the program. 0 or an errno value.
+inline int start_session_thread(session_state& session) {
+  pthread_condattr_t clock;
+  pthread_condattr_init(&clock);
+  pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+  pthread_cond_init(&session.wake, &clock);
+  pthread_condattr_destroy(&clock);
+  pthread_mutex_init(&session.mutex, nullptr);
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  const int failed = pthread_create(&session.thread, nullptr, run_session, &session);
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  return failed;
+}
+
+inline void free_session(session_state* session) {
+  leave_marks(*session);
+  session->sink.finish();
+  munmap(session, session->memory_bytes);
+}
+
+inline error no_memory_for_a_session() {
+  return {error_code::out_of_memory, "The system gave no memory or no thread for the session: free some, and try again."};
+}
+
+/// Names the file, and makes it with the superblock in it.
+inline error open_stream(session_state& session, const char* pattern, const superblock& super) {
+  const uint64_t pid = super.pid;
+  const uint64_t sequence = super.dump_sequence;
+  const path_values values{pid, kernel_clock_ns(CLOCK_REALTIME) / 1'000'000'000U, sequence, name_in_path(super.executable)};
+  if (error failed = expand_path(pattern, values, session.path)) return failed;
+  if (const int failed = session.sink.create(session.path, pid, sequence, super)) {
+    return file_error("Could not create the stream", session.path, failed);
+  }
+  return {};
+}
+
+/// Whether the descriptor can be written to.
+inline error check_descriptor(int descriptor) {
+  const int flags = fcntl(descriptor, F_GETFL);
+  if (flags >= 0 && (flags & O_ACCMODE) != O_RDONLY) return {};
+  return file_error("Could not begin the stream", "session_options::descriptor", EBADF);
+}
+
+struct session_request {
+  const char* file;
+  int descriptor;
+  uint64_t interval_ns;
+  bool is_blocking;
+};
+
+/// Begins a session; null, and in `failed` why, if it cannot.
+inline session_state* begin_session(const session_request& wanted, error& failed) {
+  process_state* const process = join_process();
+  if (process == nullptr) {
+    failed = incompatible();
+    return nullptr;
+  }
+  pin_object(reinterpret_cast<const void*>(&count_recycled));  // also for the thread; before the lock, as start does
+  const control_lock lock(*process);
+  if (process->recording.load_relaxed() == 0) {
+    failed = not_running();
+    return nullptr;
+  }
+  image_view& image = *current_image(*process);
+  session_state* const made = make_session(image);
+  session_marks* const marks = made == nullptr ? nullptr : claim_marks(image);
+  if (marks == nullptr) {
+    if (made != nullptr) munmap(made, made->memory_bytes);
+    failed = no_memory_for_a_session();
+    return nullptr;
+  }
+  image.session_count.fetch_add_relaxed(1);
+  session_state& session = *made;
+  session.process = process;
+  session.image = &image;
+  session.marks = marks;
+  session.recording = process->recordings.load_relaxed();
+  session.interval_ns = wanted.interval_ns;
+  // Chunks must not go round between two looks: 4 us for each are half of them at a gigabyte a second.
+  const uint64_t safe_ns = image.chunk_count * 4'000;
+  session.look_ns = safe_ns < wanted.interval_ns ? safe_ns : wanted.interval_ns;
+  if (session.look_ns < 1'000'000) session.look_ns = 1'000'000;
+  session.pid = getpid();
+  session.bindings_done = 1;
+  const uint64_t begin = begin_marks(*process, image, *marks, wanted.is_blocking);
+  session.dropped_before = dropped_until_now(image);
+
+  superblock& super = *reinterpret_cast<superblock*>(session.buffer);
+  fill_stream_superblock(super, *process, image, begin, process->dump_count.fetch_add_relaxed(1) + 1);
+  if (wanted.file != nullptr) {
+    failed = open_stream(session, wanted.file, super);
+  } else {
+    failed = check_descriptor(wanted.descriptor);
+    session.sink.use(wanted.descriptor);
+    text_writer(session.path, sizeof session.path).add("the descriptor");
+    session.used = sizeof super;  // for the thread to write, as the descriptor may make it wait
+  }
+  if (!failed && start_session_thread(session) != 0) failed = no_memory_for_a_session();
+  if (failed) {
+    free_session(&session);
+    return nullptr;
+  }
+  return &session;
+}
+
+/// What became of it so far.
+inline error failure_of(const session_state& session) {
+  if (session.is_done.load_acquire() == 0) return {};
+  if (session.sink.error() != 0) return file_error("Could not write the stream", session.path, session.sink.error());
+  if (session.cause == stream_cause::recorder) {
+    return {error_code::not_running,
+            "The flight recorder was stopped before the session: the stream holds what was recorded until then."};
+  }
+  return {};
+}
+
+/// In a child of fork the thread does not exist, and the stream is the parent's.
+inline bool is_of_other_process(const session_state& session) { return session.pid != getpid(); }
+
+/// Ends the thread when it has written all that was recorded until now.
+inline void join_session(session_state& session) {
+  pthread_mutex_lock(&session.mutex);
+  session.stop_wanted = true;
+  pthread_cond_signal(&session.wake);
+  pthread_mutex_unlock(&session.mutex);
+  pthread_join(session.thread, nullptr);
+  pthread_cond_destroy(&session.wake);
+  pthread_mutex_destroy(&session.mutex);
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+#else
+namespace contrail {
+inline namespace disabled_v0 {
+#endif
+
+/// What gives way where more is recorded than the stream takes. No thread that records ever waits.
+enum class session_policy {
+  drop,  ///< the session: writers overwrite the oldest as always, and the stream has gaps
+  block  ///< writers: they drop new records rather than overwrite what is not in the stream
+};
+
+/// Options of session::start. New members are only appended.
+struct session_options {
+  /// The stream's file, with placeholders as in the path of a dump. It has its name from the start on, so that a killed
+  /// process leaves a stream; an older file of that name is replaced. Mode 0600.
+  const char* file = nullptr;
+  /// Instead of a file: where to write. It must stay open until stop, and is not closed.
+  int descriptor = -1;
+  /// How far the stream is behind what is recorded at most, as long as the file or descriptor is quick enough. At least
+  /// 1 ms.
+  duration interval{100'000'000};
+  session_policy when_slow = session_policy::drop;
+};
+
+/// What session::stop and session::status tell.
+struct session_result {
+  error failed;                  ///< what ended the session early
+  uint64_t bytes = 0;            ///< written, in whole blocks
+  uint64_t chunks = 0;           ///< of which the stream has a part
+  uint64_t lost_records = 0;     ///< recorded and not in the stream: overwritten before, or not written. Exact
+  uint64_t dropped_records = 0;  ///< not recorded meanwhile, as recorder_status::dropped counts them
+};
+
+#if CONTRAIL_DETAIL_ENABLED
+
+/// A continuous stream of the running flight recorder, from start to stop. A thread of its own copies chunks beside those
+/// that record; several sessions may run at once. Each object is used by one thread at a time, but for `status`. Not in
+/// signal handlers.
+class CONTRAIL_DETAIL_HIDDEN session {
+ public:
+  session() = default;
+  session(session&& from) noexcept : state_(from.state_) { from.state_ = nullptr; }
+  session& operator=(session&& from) noexcept {
+    if (this != &from) {
+      stop();
+      state_ = from.state_;
+      from.state_ = nullptr;
+    }
+    return *this;
+  }
+  /// Stops it.
+  ~session() { stop(); }
+
+  /// Begins to stream what is recorded from now on. Fails with not_running, already_running, bad_option, path, file,
+  /// out_of_memory or incompatible.
+  error start(const session_options& wanted) {
+    detail::object_link<void>::require();
+    if (state_ != nullptr) return {error_code::already_running, "This session was started already: stop it first."};
+    if ((wanted.file == nullptr) == (wanted.descriptor < 0)) {
+      return {error_code::bad_option, "session_options needs either a file or a descriptor."};
+    }
+    if (wanted.interval.ns < 1'000'000) {
+      return {error_code::bad_option, "session_options.interval must be at least 1 ms."};
+    }
+    error failed;
+    state_ = detail::begin_session({wanted.file, wanted.descriptor, static_cast<uint64_t>(wanted.interval.ns),
+                                    wanted.when_slow == session_policy::block},
+                                   failed);
+    return failed;
+  }
+
+  /// Writes what was recorded until now and ends the stream; waits for that, however slow a pipe's reader is. Without a
+  /// running session it returns zeros. The first error of all is in `failed`: one that ended the stream before, and
+  /// not_running if the flight recorder was stopped first. In a forked child the session does not exist.
+  session_result stop() {
+    if (state_ == nullptr) return {};
+    session_result result;
+    if (detail::is_of_other_process(*state_)) {
+      result.failed = {error_code::not_running, "The session belongs to the process that forked this one."};
+    } else {
+      detail::join_session(*state_);
+      result = status();
+    }
+    detail::free_session(state_);
+    state_ = nullptr;
+    return result;
+  }
+
+  /// What stop would return now, less what it still has to write. Any thread, while no other starts or stops the session.
+  session_result status() const {
+    session_result result;
+    if (state_ == nullptr) return result;
+    result.failed = detail::failure_of(*state_);
+    result.bytes = state_->sink.bytes();
+    result.chunks = state_->chunks.load_relaxed();
+    result.lost_records = detail::lost_records(*state_);
+    result.dropped_records = detail::dropped_records(*state_);
+    return result;
+  }
+
+  /// Whether it was started, and neither stopped nor ended by an error.
+  bool is_running() const {
+    return state_ != nullptr && !detail::is_of_other_process(*state_) && state_->is_done.load_acquire() == 0;
+  }
+
+ private:
+  detail::session_state* state_ = nullptr;
+};
+
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#else
+
+/// See above. Nothing records here: start fails with error_code::compiled_out or not_supported.
+class session {
+ public:
+  session() = default;
+  session(session&&) noexcept {}
+  session& operator=(session&&) noexcept { return *this; }
+  ~session() {}
+  error start(const session_options&) { return detail::nothing_records(); }
+  session_result stop() { return {}; }
+  session_result status() const { return {}; }
+  bool is_running() const { return false; }
+};
+
+}  // namespace disabled_v0
+}  // namespace contrail
+#endif
+
 #endif
 #endif
 #ifdef CONTRAIL_WITH_ENV
@@ -10330,7 +17022,7 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #endif
 #ifdef CONTRAIL_WITH_READER
 // ==== contrail/reader.hpp ===========================================================================================
-// Opt-in: reads what contrail recorded, a dump or the image file of a process that runs or was killed, in C++. It needs
+// Opt-in: reads what contrail recorded, a dump, a stream, or the image file of a process that runs or was killed, in C++. It needs
 // no recorder, and g++ or clang for a 64-bit machine, whichever recorded. The input may be damaged or hostile: what can
 // be read is, warnings() says what could not, and memory is bounded by the input's size. No function throws but for want
 // of memory.
@@ -10352,7 +17044,7 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #define CONTRAIL_DETAIL_READER_THREADS_HPP
 
 // ==== contrail/detail/reader_image.hpp ==============================================================================
-// A dump or a live image as its parts: superblock, thread slots, bindings, and which chunks hold what. The order of the
+// A dump, a stream or a live image as its parts: superblock, thread slots, bindings, and which chunks hold what. The order of the
 // checks is that of tools/contrail.py, so that both say the same of a damaged input.
 #ifndef CONTRAIL_DETAIL_READER_IMAGE_HPP
 #define CONTRAIL_DETAIL_READER_IMAGE_HPP
@@ -10759,7 +17451,7 @@ static_assert(sizeof(end_of_dump) == 64);
 
 // ---- superblock ----------------------------------------------------------------------------------------------
 
-enum class image_kind : uint32_t { live = 1, dump = 2 };
+enum class image_kind : uint32_t { live = 1, dump = 2, stream = 3 };
 enum class image_storage : uint32_t { memory = 0, file = 1 };
 
 /// How the recording in a live image ended.
@@ -10839,8 +17531,8 @@ struct superblock {
   atomic_word overwritten_ticks;  ///< the newest moment of which records were overwritten: all threads' are there after it
   atomic_word next_span;   ///< where the next span's search for a free entry begins
   atomic_word next_flow;
-  // 688: only in dumps
-  clock_anchor dump;       ///< when the dump began
+  // 688: only in dumps and streams
+  clock_anchor dump;       ///< when the dump began; stream: when the session did
   uint64_t window_ns;      ///< asked for; 0: all
   uint64_t cutoff_ticks;   ///< records that ended before are outside the window
   uint32_t dump_sequence;
@@ -11612,6 +18304,187 @@ inline bool decode_chunk(const untrusted_bytes& data, const reader_chunk& chunk,
 CONTRAIL_DETAIL_NAMESPACE_END
 
 #endif
+// ==== contrail/detail/reader_stream.hpp =============================================================================
+// A session's stream as its parts, up to the last whole block: bindings, thread slots, and chunks put together from their
+// pieces.
+#ifndef CONTRAIL_DETAIL_READER_STREAM_HPP
+#define CONTRAIL_DETAIL_READER_STREAM_HPP
+
+// ==== contrail/detail/stream.hpp ====================================================================================
+// Every byte of a stream that image.hpp does not have. What a session writes: a superblock, then blocks, each a
+// stream_block and its content. A reader takes them in order up to the last whole one, which may be anywhere: the process
+// may have been killed. A header of its own, since what only records need not compile it.
+#ifndef CONTRAIL_DETAIL_STREAM_HPP
+#define CONTRAIL_DETAIL_STREAM_HPP
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+enum class block_type : uint32_t {
+  binding = 1,  ///< one entry; before the first block with its id
+  slot = 2,     ///< a thread_slot without its frames, then each open region's index as a word and its frame
+  chunk = 3,    ///< a chunk's header with its extent so far, then the words from `begin` to there
+  state = 4,    ///< a stream_state of that moment
+  end = 5       ///< a stream_state: nothing follows
+};
+
+struct stream_block {
+  block_type type;
+  uint32_t begin;  ///< of a chunk: bytes from its start to the first word that is here; else 0
+  uint64_t bytes;  ///< of the content, a multiple of 8
+};
+static_assert(sizeof(stream_block) == 16);
+
+/// Why a stream has an end.
+enum class stream_cause : uint32_t {
+  none = 0,      ///< it has none yet
+  stopped = 1,   ///< session::stop, or the end of the session's scope
+  failed = 2,    ///< a write failed, with the errno value beside it
+  recorder = 3   ///< the flight recorder was stopped
+};
+
+struct stream_state {
+  clock_anchor anchor;
+  uint64_t next_ticket;
+  uint64_t attached;
+  uint64_t attached_slots;
+  uint64_t dropped[8];      ///< as in the superblock: since the recorder's start
+  uint64_t lost_records;    ///< recycled before the session had copied them, or not written
+  uint64_t lost_chunks;     ///< those that lost any
+  uint64_t chunks;          ///< of which a part is in the stream
+  stream_cause cause;
+  int32_t error_number;
+};
+static_assert(sizeof(stream_state) == 152);
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+#include <array>
+#include <map>
+#include <vector>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+namespace reading {
+
+class stream_parts {
+ public:
+  struct place {
+    uint64_t at, end;
+  };
+  /// What one slot held last, and one that nobody has any more.
+  struct slot {
+    place where;
+    std::array<uint64_t, lane_count> dropped_before;  ///< by lane, when the session began
+    bool is_left;
+  };
+  using writer = std::pair<uint32_t, uint32_t>;  ///< a slot's index and generation
+
+  explicit stream_parts(const untrusted_bytes& data) : data_(data) {
+    uint64_t at = sizeof(superblock);
+    while (!has_end && data.has(at, sizeof(stream_block))) {
+      const uint32_t kind = data.u32(at + offsetof(stream_block, type));
+      const uint32_t begin = data.u32(at + offsetof(stream_block, begin));
+      const uint64_t size = data.u64(at + offsetof(stream_block, bytes));
+      at += sizeof(stream_block);
+      if (size % 8 != 0 || !data.has(at, size)) break;
+      take(static_cast<block_type>(kind), {at, at + size}, begin);
+      at += size;
+    }
+  }
+
+  /// The input, and behind it the chunks that are spread over several blocks. `chunks` says afterwards where each is.
+  std::string assemble() {
+    std::string all(data_.view(0, data_.size()));
+    for (auto& [ticket, pieces] : pieces_) {
+      place made = pieces.back();
+      if (pieces.size() > 1) {
+        made.at = all.size();
+        all += data_.view(pieces.back().at, chunk_header_bytes);
+        for (const place& piece : pieces) {
+          const uint64_t words = piece.at + chunk_header_bytes;
+          all += data_.view(words, piece.end - words);
+        }
+        made.end = all.size();
+      }
+      chunks.push_back(made);
+    }
+    return all;
+  }
+
+  std::vector<place> bindings;
+  std::map<uint32_t, slot> slots;  ///< by index
+  std::map<writer, std::string_view> names;
+  std::vector<place> chunks;  ///< by ticket
+  uint64_t state_at = 0;      ///< of the last one; 0: there is none
+  bool has_end = false;
+  uint64_t damaged = 0;
+
+ private:
+  void take(block_type kind, place where, uint32_t begin) {
+    const uint64_t size = where.end - where.at;
+    if (kind == block_type::binding) {
+      bindings.push_back(where);
+    } else if (kind == block_type::slot && size >= offsetof(thread_slot, frames)) {
+      take_slot(where);
+    } else if (kind == block_type::chunk) {
+      damaged += !take_piece(where, begin);
+    } else if (kind == block_type::state || kind == block_type::end) {
+      if (size >= sizeof(stream_state)) state_at = where.at;
+      has_end = kind == block_type::end;
+    }
+  }
+
+  void take_slot(place where) {
+    const uint64_t state = data_.u64(where.at + offsetof(thread_slot, state));
+    const uint32_t index = data_.u32(where.at + offsetof(thread_slot, tid_index) + 4);
+    const uint64_t name_version = data_.u64(where.at + offsetof(thread_slot, name_version));
+    const auto name = data_.c_string(where.at + offsetof(thread_slot, name), thread_name_bytes);
+    if (name_version != 0 && name_version % 2 == 0 && !name.empty() && state >> 40 == 0) {
+      names[{index, static_cast<uint32_t>(state >> 8)}] = name;
+    }
+    if (state_at == 0) {
+      for (unsigned i = 0; i < lane_count; ++i) before_[{index, state >> 8}][i] = dropped_at(where, i);
+    }
+    const auto before = before_.find({index, state >> 8});
+    const auto found = slots.find(index);
+    if ((state & 0xff) != 0) {
+      slots[index] = {where, before == before_.end() ? std::array<uint64_t, lane_count>{} : before->second, false};
+    } else if (found != slots.end()) {
+      found->second.is_left = true;
+    }
+  }
+  uint64_t dropped_at(place where, unsigned lane_index) const {
+    return data_.u64(where.at + offsetof(thread_slot, lanes) + lane_index * sizeof(lane) + offsetof(lane, dropped));
+  }
+
+  /// False for one that does not begin where the one before ended.
+  bool take_piece(place where, uint32_t begin) {
+    if (where.end - where.at < chunk_header_bytes) return false;
+    const uint64_t ticket = data_.u64(where.at + offsetof(chunk, ticket));
+    const uint32_t extent = data_.u32(where.at + offsetof(chunk, extent));
+    const auto found = pieces_.find(ticket);
+    const uint64_t filled =
+        found == pieces_.end() ? uint64_t{chunk_header_bytes} : data_.u32(found->second.back().at + offsetof(chunk, extent));
+    const uint64_t words_end = begin + (where.end - where.at - chunk_header_bytes);
+    if (ticket == 0 || begin != filled || words_end != extent || extent > chunk_bytes) return false;
+    pieces_[ticket].push_back(where);
+    return true;
+  }
+
+  untrusted_bytes data_;
+  std::map<uint64_t, std::vector<place>> pieces_;
+  std::map<std::pair<uint32_t, uint64_t>, std::array<uint64_t, lane_count>> before_;
+};
+
+}  // namespace reading
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail CONTRAIL_DETAIL_HIDDEN {
@@ -11619,6 +18492,8 @@ namespace reading {
 
 struct reader_slot {
   uint64_t at;  ///< in the input
+  uint64_t frames_at, frames, frame_step;
+  std::array<uint64_t, lane_count> dropped_before;  ///< of a stream: by lane, when the session began
   uint64_t generation, attach_ticks;
   uint32_t tid, index;
   std::string_view name;
@@ -11626,13 +18501,16 @@ struct reader_slot {
 
 class reader_image {
  public:
-  explicit reader_image(const untrusted_bytes& data) : data_(data) {
+  explicit reader_image(const untrusted_bytes& data) : data_(data), input_bytes_(data.size()) {
     if (!read_superblock()) return;
+    if (is_stream_) read_stream();
     cut_ = std::max(start().ticks, is_dump_ ? in_superblock(offsetof(superblock, cutoff_ticks)) : 0);
-    read_slots();
-    read_spans();
-    read_chunks();
-    read_bindings();
+    if (!is_stream_) {
+      read_slots();
+      read_spans();
+      read_chunks();
+      read_bindings();
+    }
     make_clock();
     const uint64_t hour = 3600 * tick_hz_;
     // No record can be much younger than the newest clock reading; a damaged time would stretch the whole trace.
@@ -11641,7 +18519,10 @@ class reader_image {
 
   const untrusted_bytes& data() const { return data_; }
   const std::string& reason() const { return reason_; }  ///< empty if it can be read
-  bool is_dump() const { return is_dump_; }
+  uint64_t input_bytes() const { return input_bytes_; }
+  bool is_dump() const { return is_dump_; }      ///< or a stream
+  bool is_stream() const { return is_stream_; }
+  uint64_t lost() const { return lost_; }        ///< of a stream: records that the session counted as lost
   uint64_t tick_hz() const { return tick_hz_; }
   uint64_t cut() const { return cut_; }
   uint64_t torn() const { return torn_; }
@@ -11672,8 +18553,8 @@ class reader_image {
   /// The regions of a slot that were open, the outer first.
   std::vector<reader_record> open_regions(const reader_slot& slot) const {
     std::vector<reader_record> found;
-    for (unsigned i = 0; i < frame_count; ++i) {
-      const uint64_t at = slot.at + offsetof(thread_slot, frames) + i * sizeof(frame);
+    for (uint64_t i = 0; i < slot.frames; ++i) {
+      const uint64_t at = slot.frames_at + i * slot.frame_step;
       const uint64_t word = data_.u64(at + offsetof(frame, word)), start = data_.u64(at + offsetof(frame, start_ticks));
       const uint64_t site = (start << duration_shift) - word;
       if (word == 0 || (site & 3) == 0 || site > site_word_mask) continue;
@@ -11695,7 +18576,11 @@ class reader_image {
   bool read_superblock();
   void read_slots();
   void read_spans();
+  reader_slot slot_at(uint64_t at) const;
+  void index_slots();
   void read_chunks();
+  reader_chunk chunk_at(uint64_t at) const;
+  void read_stream();
   uint64_t open_end(uint64_t at) const;
   void read_bindings();
   bool read_binding_at(uint64_t at, uint64_t limit);
@@ -11715,6 +18600,7 @@ class reader_image {
   void make_clock() {
     std::vector<clock_anchor> anchors{start(), data_.anchor(offsetof(superblock, ready))};
     if (is_dump_) anchors.push_back(dump());
+    if (is_stream_) anchors.push_back(session_start_);
     if (end_of_dump_at_ != 0) anchors.push_back(data_.anchor(end_of_dump_at_ + offsetof(end_of_dump, anchor)));
     reader_records found;
     for (const reader_chunk& chunk : chunks_) {
@@ -11737,8 +18623,12 @@ class reader_image {
   }
 
   untrusted_bytes data_;
+  uint64_t input_bytes_;
+  std::string assembled_;  ///< of a stream: data_
   std::string reason_;
-  bool is_dump_ = false;
+  bool is_dump_ = false, is_stream_ = false;
+  uint64_t lost_ = 0;
+  clock_anchor session_start_{};
   uint64_t tick_hz_ = 0, cut_ = 0, latest_ = 0, torn_ = 0;
   std::vector<reader_slot> slots_;
   std::vector<reader_record> open_spans_;
@@ -11766,11 +18656,13 @@ inline bool reader_image::read_superblock() {
     reason_ = "it is truncated: " + std::to_string(data_.size()) + " bytes do not hold the first " +
               std::to_string(sizeof(superblock));
   } else if (const uint32_t kind = data_.u32(offsetof(superblock, kind));
-             kind != static_cast<uint32_t>(image_kind::live) && kind != static_cast<uint32_t>(image_kind::dump)) {
-    reason_ = "it is damaged: its kind is " + std::to_string(kind) + ", neither a live image nor a dump";
+             kind < static_cast<uint32_t>(image_kind::live) || kind > static_cast<uint32_t>(image_kind::stream)) {
+    reason_ = "it is damaged, or newer than this reader: its kind is " + std::to_string(kind) +
+              ", neither a live image nor a dump nor a stream";
   }
   if (!reason_.empty()) return false;
-  is_dump_ = data_.u32(offsetof(superblock, kind)) == static_cast<uint32_t>(image_kind::dump);
+  is_dump_ = data_.u32(offsetof(superblock, kind)) != static_cast<uint32_t>(image_kind::live);
+  is_stream_ = data_.u32(offsetof(superblock, kind)) == static_cast<uint32_t>(image_kind::stream);
 
   const struct {
     const char* name;
@@ -11796,21 +18688,26 @@ inline bool reader_image::read_superblock() {
   return true;
 }
 
+/// A slot as dumps and live images have it.
+inline reader_slot reader_image::slot_at(uint64_t at) const {
+  const uint64_t state = data_.u64(at + offsetof(thread_slot, state));
+  const uint64_t name_version = data_.u64(at + offsetof(thread_slot, name_version));
+  const uint64_t tid_index = at + offsetof(thread_slot, tid_index);
+  reader_slot slot{at, at + offsetof(thread_slot, frames), frame_count, sizeof(frame), {}, state >> 8,
+                   data_.u64(at + offsetof(thread_slot, attach_ticks)), data_.u32(tid_index), data_.u32(tid_index + 4),
+                   {}};
+  if (name_version != 0 && name_version % 2 == 0) {
+    slot.name = data_.c_string(at + offsetof(thread_slot, name), thread_name_bytes);
+  }
+  return slot;
+}
+
 inline void reader_image::read_slots() {
   const entries all = fitting("thread slots", data_.u64(offsetof(superblock, slots_offset)),
                               data_.u32(offsetof(superblock, slot_count)), sizeof(thread_slot));
   std::vector<reader_slot> found;
   for (uint64_t at = all.at; at < all.end(); at += all.size) {
-    const uint64_t state = data_.u64(at + offsetof(thread_slot, state));
-    if ((state & 0xff) == 0) continue;
-    const uint64_t name_version = data_.u64(at + offsetof(thread_slot, name_version));
-    const uint64_t tid_index = at + offsetof(thread_slot, tid_index);
-    reader_slot slot{at, state >> 8, data_.u64(at + offsetof(thread_slot, attach_ticks)), data_.u32(tid_index),
-                     data_.u32(tid_index + 4), {}};
-    if (name_version != 0 && name_version % 2 == 0) {
-      slot.name = data_.c_string(at + offsetof(thread_slot, name), thread_name_bytes);
-    }
-    found.push_back(slot);
+    if ((data_.u64(at + offsetof(thread_slot, state)) & 0xff) != 0) found.push_back(slot_at(at));
   }
   // Of several slots with one index, which only damage brings about, the last one holds, in the first one's place.
   std::vector<uint32_t> order;
@@ -11827,6 +18724,10 @@ inline void reader_image::read_slots() {
   for (size_t i = 0; i < found.size(); ++i) {
     if (is_first[i]) slots_.push_back(found[i]);
   }
+  index_slots();
+}
+
+inline void reader_image::index_slots() {
   for (uint32_t i = 0; i < slots_.size(); ++i) slot_by_index_.push_back(i);
   std::sort(slot_by_index_.begin(), slot_by_index_.end(),
             [&](uint32_t a, uint32_t b) { return slots_[a].index < slots_[b].index; });
@@ -11848,6 +18749,15 @@ inline uint64_t reader_image::open_end(uint64_t at) const {
   return end >= chunk_header_bytes && end <= chunk_bytes ? end : 0;
 }
 
+/// A chunk's header, whose words are from there on.
+inline reader_chunk reader_image::chunk_at(uint64_t at) const {
+  return {at, 0, data_.u64(at + offsetof(chunk, ticket)), data_.u64(at + offsetof(chunk, records_before)),
+          data_.u64(at + offsetof(chunk, epoch_base)), data_.u64(at + offsetof(chunk, sealed_ticks)),
+          data_.u32(at + offsetof(chunk, writer) + 4), data_.u32(at + offsetof(chunk, writer)),
+          data_.u32(at + offsetof(chunk, tid_lane)), data_.u32(at + offsetof(chunk, tid_lane) + 4),
+          data_.anchor(at + offsetof(chunk, anchor)), data_.c_string(at + offsetof(chunk, thread_name), thread_name_bytes)};
+}
+
 /// In the order of their tickets.
 inline void reader_image::read_chunks() {
   const uint64_t count = data_.u32(offsetof(superblock, chunk_count));
@@ -11861,12 +18771,8 @@ inline void reader_image::read_chunks() {
     told = ++all.count;  // of the next chunk the beginning is there
   }
   for (uint64_t i = 0; i < told; ++i) {
-    const uint64_t at = all.at + i * chunk_bytes, anchor_at = at + offsetof(chunk, anchor);
-    reader_chunk found{at, 0, data_.u64(at + offsetof(chunk, ticket)), data_.u64(at + offsetof(chunk, records_before)),
-                       data_.u64(at + offsetof(chunk, epoch_base)), data_.u64(at + offsetof(chunk, sealed_ticks)),
-                       data_.u32(at + offsetof(chunk, writer) + 4), data_.u32(at + offsetof(chunk, writer)),
-                       data_.u32(at + offsetof(chunk, tid_lane)), data_.u32(at + offsetof(chunk, tid_lane) + 4),
-                       data_.anchor(anchor_at), data_.c_string(at + offsetof(chunk, thread_name), thread_name_bytes)};
+    const uint64_t at = all.at + i * chunk_bytes;
+    reader_chunk found = chunk_at(at);
     uint64_t end = data_.u32(at + offsetof(chunk, extent));
     if (is_dump_) {
       if (found.ticket == 0) {
@@ -11921,8 +18827,8 @@ inline bool reader_image::read_binding_at(uint64_t at, uint64_t limit) {
   const uint16_t id = data_.u16(at + offsetof(binding, id));
   const uint8_t kind = data_.u8(at + offsetof(binding, kind));
   if (kind == static_cast<uint8_t>(binding_kind::end_of_dump)) {
-    if (!data_.has(at, sizeof(end_of_dump))) return false;
-    end_of_dump_at_ = at;
+    if (!is_stream_ && !data_.has(at, sizeof(end_of_dump))) return false;
+    if (!is_stream_) end_of_dump_at_ = at;
   } else if (kind != 0 && kind <= static_cast<uint8_t>(binding_kind::frame_mark) && binding_of(id) == nullptr) {
     event_binding found;
     if (!read_binding(data_.part(at, size), found)) return false;
@@ -11974,6 +18880,64 @@ inline void reader_image::read_bindings() {
     const uint64_t total = data_.u64(end_of_dump_at_ + offsetof(end_of_dump, total_bytes));
     if (total == data_.size()) return;
     warn("the dump should have " + std::to_string(total) + " bytes and has " + std::to_string(data_.size()));
+  }
+}
+
+/// All of a stream. What its last state says stands in the superblock afterwards, as in that of a dump.
+inline void reader_image::read_stream() {
+  stream_parts parts(data_);
+  session_start_ = dump();
+  assembled_ = parts.assemble();
+  data_ = untrusted_bytes(assembled_.data(), assembled_.size());
+  uint64_t damaged_bindings = 0;
+  for (const stream_parts::place& where : parts.bindings) damaged_bindings += !read_binding_at(where.at, where.end);
+
+  for (const auto& [index, from] : parts.slots) {
+    reader_slot slot = slot_at(from.where.at);
+    slot.frame_step = sizeof(uint64_t) + sizeof(frame);  // each stands behind its index
+    slot.frames = from.is_left ? 0 : (from.where.end - slot.frames_at) / slot.frame_step;
+    slot.frames_at += sizeof(uint64_t);
+    slot.dropped_before = from.dropped_before;
+    slots_.push_back(slot);
+  }
+  index_slots();
+
+  for (const stream_parts::place& where : parts.chunks) {
+    reader_chunk found = chunk_at(where.at);
+    found.end = where.end;
+    if (found.lane >= lane_count || found.epoch_base % epoch_ticks != 0) {
+      ++parts.damaged;
+      continue;
+    }
+    const auto name = parts.names.find({found.writer_index, static_cast<uint32_t>(found.writer_generation)});
+    if (name != parts.names.end()) found.thread_name = name->second;
+    chunks_.push_back(found);
+  }
+
+  const auto put = [&](uint64_t to, uint64_t value) {
+    for (unsigned i = 0; i < 8; ++i) assembled_[to + i] = static_cast<char>(value >> 8 * i);
+  };
+  const uint64_t state = parts.state_at;
+  if (state != 0) {
+    for (unsigned i = 0; i < 8; ++i) {
+      const uint64_t at = offsetof(superblock, dropped) + 8 * i;
+      put(at, data_.u64(state + offsetof(stream_state, dropped) + 8 * i) - data_.u64(at));
+    }
+    for (unsigned i = 0; i < 4; ++i) put(offsetof(superblock, dump) + 8 * i, data_.u64(state + 8 * i));
+    put(offsetof(superblock, attached), data_.u64(state + offsetof(stream_state, attached)));
+    lost_ = data_.u64(state + offsetof(stream_state, lost_records));
+  }
+  if (damaged_bindings != 0) warn("some bindings are damaged, so that some names are lost");
+  if (parts.damaged != 0) warn(std::to_string(parts.damaged) + " pieces of chunks are damaged");
+  const uint32_t cause = state == 0 ? 0 : data_.u32(state + offsetof(stream_state, cause));
+  if (!parts.has_end || state == 0) {
+    warn("the stream has no end: its process was killed or still writes it, or it was cut; all up to the last whole block "
+         "is here");
+  } else if (cause == static_cast<uint32_t>(stream_cause::failed)) {
+    const auto number = static_cast<int32_t>(data_.u32(state + offsetof(stream_state, error_number)));
+    warn("a write of the session failed (system error " + std::to_string(number) + "), which ended the stream");
+  } else if (cause == static_cast<uint32_t>(stream_cause::recorder)) {
+    notes_.push_back("the flight recorder was stopped before the session");
   }
 }
 
@@ -12112,7 +19076,7 @@ class reader_trace {
       }
       for (unsigned i = 0; life->slot != nullptr && i < lane_count; ++i) {
         const uint64_t at = life->slot->at + offsetof(thread_slot, lanes) + i * sizeof(lane) + offsetof(lane, dropped);
-        thread.dropped = saturating_add(thread.dropped, image_.data().u64(at));
+        thread.dropped = saturating_add(thread.dropped, image_.data().u64(at) - life->slot->dropped_before[i]);
       }
     }
     if (lanes > 1) {
@@ -12130,7 +19094,8 @@ class reader_trace {
     for (const reader_chunk* chunk : chunks) {
       const uint64_t missing = chunk->records_before > expected ? chunk->records_before - expected : 0;
       uint64_t& lost = chunk == chunks.front() ? thread.overwritten : thread.missing;
-      lost = saturating_add(lost, missing);
+      // In a stream that is what the thread wrote before the session, or its beginning is lost.
+      if (chunk != chunks.front() || !image_.is_stream()) lost = saturating_add(lost, missing);
       reader_records& to = thread.found;
       const size_t regions = to.regions.size(), points = to.points.size(), asyncs = to.asyncs.size(), spans = to.spans.size();
       const size_t before = to.count();
@@ -12305,7 +19270,8 @@ struct CONTRAIL_DETAIL_HIDDEN recording_info {
   uint64_t chunks;           ///< in the input
   int64_t zero_unix_ns;      ///< when the first event began, from which all times of events count
   int64_t covered_ns;        ///< to the end of the last record
-  int64_t now_ns;            ///< the dump; in a live image the last record
+  int64_t now_ns;            ///< the dump; in a live image the last record; in a stream its end
+  bool is_stream;            ///< a session's; then is_dump is set too
 };
 
 /// Records that are not in the dump.
@@ -12568,7 +19534,7 @@ inline recording_info reader::info() const {
   return {data.u16(offsetof(superblock, version_major)),
           data.u16(offsetof(superblock, version_minor)),
           image_.is_dump(),
-          data.size(),
+          image_.input_bytes(),
           data.u32(offsetof(superblock, pid)),
           data.c_string(offsetof(superblock, executable), sizeof(superblock::executable)),
           data.c_string(offsetof(superblock, host), sizeof(superblock::host)),
@@ -12592,7 +19558,8 @@ inline recording_info reader::info() const {
           image_.chunks().size(),
           image_.clock().realtime(zero_),
           std::max<int64_t>(0, ns(newest_)),
-          ns(now_)};
+          ns(now_),
+          image_.is_stream()};
 }
 
 inline std::vector<recording_loss> reader::losses() const {
@@ -12610,6 +19577,8 @@ inline std::vector<recording_loss> reader::losses() const {
       {"overwritten by newer records", overwritten},
       {"missing between others", missing},
       {"chunks recycled while they were copied", image_.torn()},
+      // The session counted all; gaps show those between others.
+      {"missing at the ends of threads", image_.lost() > missing ? image_.lost() - missing : 0},
       {"dropped: no chunk free", dropped(detail::drop_reason::no_chunk)},
       {"dropped: more threads than slots", dropped(detail::drop_reason::no_slot)},
       {"dropped: no lane free in a signal handler", dropped(detail::drop_reason::no_lane)},

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Reads what contrail recorded: a dump (.contrail), the image file of a process that runs or was killed, a core file.
+"""Reads what contrail recorded: a dump or stream (.contrail), the image file of a process that runs or was killed, a core
+file.
 
     contrail.py convert IN [-o OUT.json]   Chrome trace JSON, for ui.perfetto.dev, chrome://tracing, speedscope
     contrail.py info IN                    who, when, threads, window, records by type, losses
@@ -83,12 +84,17 @@ FIELD = Layout(name_bytes="H", type="B", flags="B", offset="H", count="H", first
 ENUMERATOR = Layout(value="q", name_bytes="H", reserved="6s")
 END_OF_DUMP = Layout(bytes="I", id="H", kind="B", flags="B", total_bytes="Q", chunks_written="Q", chunks_torn="Q",
                      anchor="4Q")
+STREAM_BLOCK = Layout(type="I", begin="I", bytes="Q")
+STREAM_STATE = Layout(anchor="4Q", next_ticket="Q", attached="Q", attached_slots="Q", dropped="8Q", lost_records="Q",
+                      lost_chunks="Q", chunks="Q", cause="I", error_number="i")
 SUPERBLOCK_BYTES, SLOT_BYTES, CHUNK_BYTES, CHUNK_HEADER_BYTES = 4096, 16384, 8192, 128
 LANES_OFFSET, LANE_COUNT, FRAMES_OFFSET, FRAME_BYTES, FRAME_COUNT = 256, 3, 448, 192, 83
 FRAME_PAYLOAD_OFFSET, FRAME_PAYLOAD_WORDS = 32, 20
 SPAN_PAYLOAD_OFFSET = 80
 EPOCH_TICKS, ANCHOR_WORD = 2**23, 4 << 6 | 1 << 2 | 3
-LIVE, DUMP = 1, 2
+LIVE, DUMP, STREAM = 1, 2, 3
+BINDING_BLOCK, SLOT_BLOCK, CHUNK_BLOCK, STATE_BLOCK, END_BLOCK = 1, 2, 3, 4, 5
+NO_CAUSE, BY_STOP, BY_FAILURE, BY_RECORDER = 0, 1, 2, 3
 IN_MEMORY, IN_FILE = 0, 1
 NOT_ENDED, STOPPED, EXITED = 0, 1, 2
 NO_CRASH, BY_SIGNAL, BY_TERMINATE = 0, 1, 2
@@ -654,7 +660,7 @@ class Records:
 
 
 class Image:
-    """A dump or a live image: superblock, slots, bindings, and which chunks hold what."""
+    """A dump, a stream or a live image: superblock, slots, bindings, and which chunks hold what."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -665,14 +671,22 @@ class Image:
         self.end: Any = None
         self.chunks: List[Any] = []
         self.torn = 0
+        self.state: Any = None  # of a stream, its last one
+        self.input_bytes = len(data)
         self.sb = self.read_superblock()
         self.crash = CRASH.read(self.sb.crash, 0)
-        self.is_dump = self.sb.kind == DUMP
+        self.is_stream = self.sb.kind == STREAM
+        self.is_dump = self.sb.kind != LIVE
         self.cut = max(self.sb.start[0], self.sb.cutoff_ticks if self.is_dump else 0)  # records ended since then
-        self.slots = self.read_slots()
-        self.spans = self.read_spans()
-        self.read_chunks()
-        self.read_bindings()
+        if self.is_stream:
+            self.slots: Dict[int, Any] = {}
+            self.spans: List[Span] = []
+            self.read_stream()
+        else:
+            self.slots = self.read_slots()
+            self.spans = self.read_spans()
+            self.read_chunks()
+            self.read_bindings()
         self.clock = self.make_clock()
         # No record can be much younger than the newest clock reading; a damaged time would stretch the whole trace.
         self.latest = self.clock.last[0] + 3600 * self.sb.tick_hz
@@ -690,8 +704,9 @@ class Image:
         if len(data) < SUPERBLOCK_BYTES:
             raise Unusable(f"it is truncated: {len(data)} bytes do not hold the first {SUPERBLOCK_BYTES}")
         sb = SUPERBLOCK.read(data, 0)
-        if sb.kind not in (LIVE, DUMP):
-            raise Unusable(f"it is damaged: its kind is {sb.kind}, neither a live image nor a dump")
+        if sb.kind not in (LIVE, DUMP, STREAM):
+            raise Unusable(f"it is damaged, or newer than this converter: its kind is {sb.kind}, neither a live image nor"
+                           " a dump nor a stream")
         fixed = dict(superblock_bytes=SUPERBLOCK_BYTES, slot_bytes=SLOT_BYTES, chunk_bytes=CHUNK_BYTES,
                      lane_count=LANE_COUNT, frame_bytes=FRAME_BYTES, frame_count=FRAME_COUNT)
         self.warnings += [f"the superblock's {name} is {getattr(sb, name)} instead of {value}"
@@ -711,11 +726,9 @@ class Image:
     def read_slots(self) -> Dict[int, Any]:
         slots = {}
         for at in self.fitting("thread slots", self.sb.slots_offset, self.sb.slot_count, SLOT_BYTES):
-            slot = SLOT.read(self.data, at)
+            slot = self.read_slot(at)
             if slot.state & 0xFF:
-                slot.at, slot.generation, (slot.tid, slot.index) = at, slot.state >> 8, slot.tid_index
-                slot.name = c_string(slot.name) if slot.name_version % 2 == 0 < slot.name_version else b""
-                slot.lanes = [LANE.read(self.data, at + LANES_OFFSET + n * LANE.size) for n in range(LANE_COUNT)]
+                slot.frames = range(at + FRAMES_OFFSET, at + FRAMES_OFFSET + FRAME_COUNT * FRAME_BYTES, FRAME_BYTES)
                 slots[slot.index] = slot
         return slots
 
@@ -729,6 +742,13 @@ class Image:
                 spans.append((span.words[0], NEVER, id & 0xFFFF, -(at + SPAN_PAYLOAD_OFFSET << 10 | words), span.words[1:]))
         return spans
 
+    def read_slot(self, at: int) -> Any:
+        slot = SLOT.read(self.data, at)
+        slot.generation, (slot.tid, slot.index) = slot.state >> 8, slot.tid_index
+        slot.name = c_string(slot.name) if slot.name_version % 2 == 0 < slot.name_version else b""
+        slot.lanes = [LANE.read(self.data, at + LANES_OFFSET + n * LANE.size) for n in range(LANE_COUNT)]
+        return slot
+
     def read_binding(self, at: int, limit: int, earliest: int) -> int:
         """Keeps the binding at `at`, unless it is of a newer minor version; where the next one may begin."""
         if not earliest <= at <= limit - BINDING.size:
@@ -736,7 +756,7 @@ class Image:
         size, id, kind = struct.unpack_from("<IHB", self.data, at)
         if not BINDING.size <= size <= limit - at or size % 8:
             raise Damaged("a binding of an impossible size")
-        if kind == END:
+        if kind == END and not self.is_stream:
             self.end = END_OF_DUMP.read(self.data, at)
         elif kind != UNKNOWN and kind in KINDS and id not in self.bindings:
             self.bindings[id] = Binding(self.data[at:at + size])
@@ -796,6 +816,86 @@ class Image:
         if damaged:
             self.warnings.append(f"{damaged} of {len(offsets)} chunks are damaged")
 
+    def read_stream(self) -> None:
+        """Takes the blocks in order, up to the last whole one. What is spread over several blocks goes behind the data."""
+        data, sb, at, kind, damaged_bindings, damaged = self.data, self.sb, SUPERBLOCK_BYTES, 0, 0, 0
+        pieces: Dict[int, List[Tuple[int, int]]] = {}  # by ticket: where each begins and ends
+        filled: Dict[int, int] = {}  # by ticket: the bytes of the chunk that are there
+        names: Dict[Tuple[int, int], bytes] = {}
+        before: Dict[Tuple[int, int], List[int]] = {}  # what lanes had dropped when the session began
+        self.session_start = sb.dump
+        while kind != END_BLOCK and len(data) - at >= STREAM_BLOCK.size:
+            kind, begin, size = STREAM_BLOCK.struct.unpack_from(data, at)
+            at += STREAM_BLOCK.size
+            end = at + size
+            if size % 8 or end > len(data):
+                kind = 0
+                break
+            if kind == BINDING_BLOCK:
+                try:
+                    self.read_binding(at, end, at)
+                except Damaged:
+                    damaged_bindings += 1
+            elif kind == SLOT_BLOCK and size >= FRAMES_OFFSET:
+                slot = self.read_slot(at)
+                key, step = (slot.index, slot.generation), FRAME_BYTES + 8  # each frame stands behind its index
+                slot.frames = range(at + FRAMES_OFFSET + 8, end - FRAME_BYTES + 1, step)
+                if slot.name:
+                    names[key] = slot.name
+                if not self.state:
+                    before[key] = [lane.dropped for lane in slot.lanes]
+                for lane, dropped in zip(slot.lanes, before.get(key, ())):
+                    lane.dropped = lane.dropped - dropped & NEVER
+                if slot.state & 0xFF:
+                    self.slots[slot.index] = slot
+                elif slot.index in self.slots:  # nobody has it any more
+                    self.slots[slot.index].frames = ()
+            elif kind == CHUNK_BLOCK:
+                ticket, extent = struct.unpack_from("<QI", data, at) if size >= CHUNK_HEADER_BYTES else (0, 0)
+                words = begin + size - CHUNK_HEADER_BYTES
+                if not ticket or begin != filled.get(ticket, CHUNK_HEADER_BYTES) or not words == extent <= CHUNK_BYTES:
+                    damaged += 1
+                else:
+                    pieces.setdefault(ticket, []).append((at, end))
+                    filled[ticket] = extent
+            elif kind in (STATE_BLOCK, END_BLOCK) and size >= STREAM_STATE.size:
+                self.state = STREAM_STATE.read(data, at)
+            at = end
+        made, made_at = [data], len(data)
+        for ticket, parts in pieces.items():
+            at = parts[-1][0]
+            chunk = CHUNK.read(data, at)
+            if chunk.tid_lane[1] >= LANE_COUNT or chunk.epoch_base % EPOCH_TICKS:
+                damaged += 1
+                continue
+            if len(parts) > 1:
+                made += [data[at:at + CHUNK_HEADER_BYTES]] + [data[a + CHUNK_HEADER_BYTES:b] for a, b in parts]
+                at, made_at = made_at, made_at + filled[ticket]
+            chunk.at, chunk.end = at, at + filled[ticket]
+            chunk.thread_name = names.get(chunk.writer, chunk.thread_name)
+            self.chunks.append(chunk)
+        self.data = b"".join(made) if len(made) > 1 else data
+        self.chunks.sort(key=lambda c: c.ticket)
+        self.slots = dict(sorted(self.slots.items()))
+        self.note_stream_end(kind, damaged_bindings, damaged)
+
+    def note_stream_end(self, kind: int, damaged_bindings: int, damaged: int) -> None:
+        sb, state = self.sb, self.state
+        if state:
+            sb.dropped = tuple(now - then & NEVER for now, then in zip(state.dropped, sb.dropped))
+            sb.dump, sb.attached = state.anchor, state.attached
+        if damaged_bindings:
+            self.warnings.append("some bindings are damaged, so that some names are lost")
+        if damaged:
+            self.warnings.append(f"{damaged} pieces of chunks are damaged")
+        if kind != END_BLOCK or not state:
+            self.warnings.append("the stream has no end: its process was killed or still writes it, or it was cut; all up to"
+                                 " the last whole block is here")
+        elif state.cause == BY_FAILURE:
+            self.warnings.append(f"a write of the session failed (system error {state.error_number}), which ended the stream")
+        elif state.cause == BY_RECORDER:
+            self.notes.append("the flight recorder was stopped before the session")
+
     def open_end(self, at: int, chunk: Any) -> int:
         """The bytes in use of a chunk that a live image's thread still writes; 0: none can be told."""
         slot, lane = self.slots.get(chunk.writer[0]), chunk.tid_lane[1]
@@ -812,7 +912,7 @@ class Image:
 
     def make_clock(self) -> Clock:
         anchors = [self.sb.start, self.sb.ready] + ([self.sb.dump] if self.is_dump else [])
-        anchors += [self.end.anchor] if self.end else []
+        anchors += [self.end.anchor] if self.end else [self.session_start] if self.is_stream else []
         anchors += [chunk.anchor for chunk in self.chunks]
         needle = struct.pack("<Q", ANCHOR_WORD)
         records = Records()
@@ -892,8 +992,7 @@ class Image:
     def open_regions(self, slot: Any) -> List[Tuple[int, int, int]]:
         """(start ticks, id, payload) of the regions that were open, the outer first."""
         found = []
-        for i in range(FRAME_COUNT):
-            at = slot.at + FRAMES_OFFSET + i * FRAME_BYTES
+        for at in slot.frames:
             word, _, start, _ = FRAME.struct.unpack_from(self.data, at)
             site = (start << 18) - word & 2**64 - 1
             if word and site & 3 and site <= 0x3FFFF and self.sb.start[0] <= start <= self.latest:
@@ -954,8 +1053,8 @@ class Track(Records):
             expected = 0
             for chunk in chunks:
                 new, missing = Records(), chunk.records_before - expected
-                if chunk is chunks[0]:
-                    self.overwritten += missing
+                if chunk is chunks[0]:  # of a stream: what it wrote before the session, or its beginning is lost
+                    self.overwritten += 0 if image.is_stream else missing
                 else:
                     self.lost += max(0, missing)
                 damaged += not image.decode(chunk, new, image.latest)
@@ -1397,7 +1496,7 @@ class TextWriter:
 
     def summary(self) -> Iterator[str]:
         trace, image, sb = self.trace, self.image, self.sb
-        yield f"contrail {sb.version_major}.{sb.version_minor} {'dump' if image.is_dump else 'live'} {len(image.data)}\n"
+        yield f"contrail {sb.version_major}.{sb.version_minor} {form_of(image, 'live')} {image.input_bytes}\n"
         yield f"process {sb.pid} {quoted(c_string(sb.executable))} {quoted(c_string(sb.host))}\n"
         yield f"clock {CLOCKS.get(sb.source, f'source{sb.source}')} {sb.tick_hz} {min(image.clock.hz, NEVER)}\n"
         yield "started {} {} {} {}\n".format(*sb.start)
@@ -1476,8 +1575,15 @@ def losses_of(trace: Trace) -> Dict[str, int]:
     losses = {"overwritten by newer records": sum(t.overwritten for t in trace.tracks),
               "missing between others": sum(t.lost for t in trace.tracks),
               "chunks recycled while they were copied": trace.image.torn}
+    if trace.image.state:  # the session counted them; gaps show those between others
+        losses["missing at the ends of threads"] = max(
+            0, trace.image.state.lost_records - losses["missing between others"])
     losses.update((f"dropped: {why}", count) for why, count in zip(DROP_REASONS, trace.image.sb.dropped))
     return {why: count for why, count in losses.items() if count}
+
+
+def form_of(image: Image, live: str) -> str:
+    return "stream" if image.is_stream else "dump" if image.is_dump else live
 
 
 def ending(image: Image) -> str:
@@ -1555,11 +1661,11 @@ def info_text(trace: Trace, size: int) -> str:
           f"{sb.dump_tid})" if sb.dump_tid or sb.dump_signal else " (from outside)" if image.is_dump else ""
     crash = crash_of(trace)
     return "\n".join([
-        f"{'dump' if image.is_dump else 'live image'}, format {about['format']}, {size} bytes, "
+        f"{form_of(image, 'live image')}, format {about['format']}, {size} bytes, "
         f"{len(image.chunks)} chunks",
         f"process    {printable(about['executable']) or 'unknown'}, pid {sb.pid}, on {printable(about['host'])}",
         f"recording  since {about['recording started']}",
-        f"dumped     {about['dumped']}{how}",
+        f"{'streamed   until ' if image.is_stream else 'dumped     '}{about['dumped']}{how}",
         *([f"crashed    {crash.what} ({crash.where})"] if crash else []),
         *([f"trigger    {printable(about['trigger'])}"] if "trigger" in about else []),
         f"clock      {about['clock']}, {image.clock.hz / 1e6:.6g} ticks per us",
@@ -1870,7 +1976,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in ("convert", "info", "registry", "table", "text"):
         command = commands.add_parser(name)
-        command.add_argument("input", metavar="IN", help="a dump, the image file of a process, or a core file")
+        command.add_argument("input", metavar="IN", help="a dump, a stream, the image file of a process, or a core file")
         if name not in ("registry", "text"):
             command.add_argument("--last", type=parse_duration, metavar="200ms", help="only what ended since then")
         if name == "table":

@@ -236,6 +236,24 @@ class StopTest(unittest.TestCase):
             self.assertEqual(server.stop(), 0)
             self.assertEqual(traced.result().status, 503)
 
+    def test_a_stream_has_every_encryption_from_start_to_interrupt(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            stream = Path(folder, "run.contrail")
+            server = self.start("--stream", str(stream))
+            with ThreadPoolExecutor(8) as callers:
+                statuses = list(callers.map(lambda i: server.ask("/encrypt", b"x" * i).status, range(1, 501)))
+            self.assertEqual(set(statuses), {200})
+            self.assertEqual(server.stop(), 0)
+            assert server.process.stdout is not None
+            self.assertRegex(server.process.stdout.read(), r"stopping\nstreamed \d+ bytes, lost 0 records\n")
+            if not CONTRAIL_PY:
+                self.skipTest("no converter")
+            events = convert(stream)
+        sealed = [event["args"]["bytes"] for event in events if event.get("name") == "seal"]
+        self.assertEqual(sorted(sealed), list(range(1, 501)))
+        threads = {event["args"]["name"] for event in events if event.get("name") == "thread_name"}
+        self.assertLessEqual({"main", "encrypt 0", "encrypt 1"}, threads)
+
     def test_without_tracing_the_trace_is_unavailable(self) -> None:
         server = self.start("--no-trace")
         answer = server.ask("/trace?last=5s")

@@ -82,6 +82,7 @@ inline error begin_recording(process_state& process, const options& wanted) {
   }
   process.window_ns.store_relaxed(static_cast<uint64_t>(wanted.window.ns));
   process.follow_fork.store_relaxed(follow_flags(wanted));
+  process.recordings.fetch_add_relaxed(1);
   process.recording.store_release(1);
   begin_epoch(process);
   return {};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Opt-in: reads what contrail recorded, a dump or the image file of a process that runs or was killed, in C++. It needs
+// Opt-in: reads what contrail recorded, a dump, a stream, or the image file of a process that runs or was killed, in C++. It needs
 // no recorder, and g++ or clang for a 64-bit machine, whichever recorded. The input may be damaged or hostile: what can
 // be read is, warnings() says what could not, and memory is bounded by the input's size. No function throws but for want
 // of memory.
@@ -74,7 +74,8 @@ struct CONTRAIL_DETAIL_HIDDEN recording_info {
   uint64_t chunks;           ///< in the input
   int64_t zero_unix_ns;      ///< when the first event began, from which all times of events count
   int64_t covered_ns;        ///< to the end of the last record
-  int64_t now_ns;            ///< the dump; in a live image the last record
+  int64_t now_ns;            ///< the dump; in a live image the last record; in a stream its end
+  bool is_stream;            ///< a session's; then is_dump is set too
 };
 
 /// Records that are not in the dump.
@@ -337,7 +338,7 @@ inline recording_info reader::info() const {
   return {data.u16(offsetof(superblock, version_major)),
           data.u16(offsetof(superblock, version_minor)),
           image_.is_dump(),
-          data.size(),
+          image_.input_bytes(),
           data.u32(offsetof(superblock, pid)),
           data.c_string(offsetof(superblock, executable), sizeof(superblock::executable)),
           data.c_string(offsetof(superblock, host), sizeof(superblock::host)),
@@ -361,7 +362,8 @@ inline recording_info reader::info() const {
           image_.chunks().size(),
           image_.clock().realtime(zero_),
           std::max<int64_t>(0, ns(newest_)),
-          ns(now_)};
+          ns(now_),
+          image_.is_stream()};
 }
 
 inline std::vector<recording_loss> reader::losses() const {
@@ -379,6 +381,8 @@ inline std::vector<recording_loss> reader::losses() const {
       {"overwritten by newer records", overwritten},
       {"missing between others", missing},
       {"chunks recycled while they were copied", image_.torn()},
+      // The session counted all; gaps show those between others.
+      {"missing at the ends of threads", image_.lost() > missing ? image_.lost() - missing : 0},
       {"dropped: no chunk free", dropped(detail::drop_reason::no_chunk)},
       {"dropped: more threads than slots", dropped(detail::drop_reason::no_slot)},
       {"dropped: no lane free in a signal handler", dropped(detail::drop_reason::no_lane)},

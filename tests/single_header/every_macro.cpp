@@ -106,9 +106,17 @@ CONTRAIL_EVENT_TYPE(point, x, y);
 int main(int argc, char** argv) {
   TRACE_THREAD_NAME("main thread");
   const auto error = contrail::flight_recorder::start({.memory = 4 << 20});
+#ifdef CONTRAIL_WITH_SESSION
+  contrail::session session;
+  const auto session_error = session.start({.file = "stream.contrail", .when_slow = contrail::session_policy::drop});
+  if (session_error.code() != error.code()) return 4;  // it runs, or says why not as the recorder does
+#endif
   shop::long_names();
   const int sum = shop::trade("somebody");
   TRACE_EMIT(elsewhere::point{1, 2});
+#ifdef CONTRAIL_WITH_SESSION
+  if (session.is_running() == static_cast<bool>(error) || session.stop().failed || session.status().bytes != 0) return 5;
+#endif
 #ifdef EXPECT_ERROR
   (void)argc;
   (void)argv;

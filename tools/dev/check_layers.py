@@ -19,6 +19,7 @@ detail/memory
 detail/atomic
 detail/clock
 detail/image
+detail/stream
 detail/text
 detail/site_text
 detail/enum_names
@@ -70,10 +71,17 @@ http
 pfr
 fmt
 blocking
+detail/session_marks
+detail/session_copy
+detail/session_sink
+detail/session_thread
+detail/session_start
+session
 detail/reader_bytes
 detail/reader_clock
 detail/reader_records
 detail/reader_bindings
+detail/reader_stream
 detail/reader_image
 detail/reader_threads
 reader

@@ -91,7 +91,8 @@ class text_form {
 
   void write_summary() {
     const contrail::recording_info info = reader_.info();
-    line("contrail ", info.version_major, ".", info.version_minor, info.is_dump ? " dump " : " live ", info.bytes);
+    const char* const form = info.is_stream ? " stream " : info.is_dump ? " dump " : " live ";
+    line("contrail ", info.version_major, ".", info.version_minor, form, info.bytes);
     line("process ", info.pid, " ", quoted(info.executable), " ", quoted(info.host));
     line("clock ", clock_name(info.clock_source), " ", info.nominal_hz, " ", info.measured_hz);
     line("started ", anchor(info.started));

@@ -308,7 +308,7 @@ static_assert(sizeof(end_of_dump) == 64);
 
 // ---- superblock ----------------------------------------------------------------------------------------------
 
-enum class image_kind : uint32_t { live = 1, dump = 2 };
+enum class image_kind : uint32_t { live = 1, dump = 2, stream = 3 };
 enum class image_storage : uint32_t { memory = 0, file = 1 };
 
 /// How the recording in a live image ended.
@@ -388,8 +388,8 @@ struct superblock {
   atomic_word overwritten_ticks;  ///< the newest moment of which records were overwritten: all threads' are there after it
   atomic_word next_span;   ///< where the next span's search for a free entry begins
   atomic_word next_flow;
-  // 688: only in dumps
-  clock_anchor dump;       ///< when the dump began
+  // 688: only in dumps and streams
+  clock_anchor dump;       ///< when the dump began; stream: when the session did
   uint64_t window_ns;      ///< asked for; 0: all
   uint64_t cutoff_ticks;   ///< records that ended before are outside the window
   uint32_t dump_sequence;

@@ -65,10 +65,10 @@ inline bool is_open_chunk_of(const image_view& image, const chunk& candidate, co
   return state_of(state.load_acquire()) == chunk_state::open && lane_of(image, candidate) == &writer;
 }
 
-/// The records between a chunk's begin and `end`.
-inline uint64_t count_records(const chunk& of, const atomic_word* end) {
+/// The records from `at`, where one begins, to `end`.
+inline uint64_t count_records(const atomic_word* at, const atomic_word* end) {
   uint64_t records = 0;
-  for (const atomic_word* at = of.words; at < end;) {
+  while (at < end) {
     const uint64_t word = at->load_relaxed();
     const auto tag = static_cast<record_tag>(word & 3);
     const auto form = static_cast<long_form>(word >> 2 & 0xf);
@@ -100,7 +100,7 @@ inline void close_chunk(image_view& image, lane& writer, uint64_t ticks) {
     atomic_word& recount = slot.recount[&writer - slot.lanes];
     if (recount.load_relaxed() != 0) {
       // A jump may have come between the count of a record's words and the record.
-      const uint64_t records = count_records(done, reinterpret_cast<const atomic_word*>(cursor));
+      const uint64_t records = count_records(done.words, reinterpret_cast<const atomic_word*>(cursor));
       writer.extra_words.store_relaxed(words - done.records_before.load_relaxed() - records);
       recount.store_relaxed(0);
     }

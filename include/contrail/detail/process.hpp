@@ -64,6 +64,15 @@ struct image_view {
   atomic_word slot_hand;  ///< where the next attach begins to look
   atomic_word no_slot_until;   ///< ticks before which looking for a slot again is pointless
   atomic_word no_chunk_until;  ///< the same for chunks
+  atomic_word watch;      ///< const recycling_watch*, once there was a session
+  atomic_word sessions;   ///< session_marks* of session_marks.hpp
+  atomic_word session_count;  ///< that run
+};
+
+/// What sessions have to do with chunks that are recycled: in session_marks.hpp, which only their users compile.
+struct recycling_watch {
+  bool (*is_held_back)(const image_view& image, uint64_t chunk_index, uint64_t ticket);
+  void (*count)(const image_view& image, uint64_t chunk_index, uint64_t ticket);
 };
 
 inline constexpr size_t filter_bytes = 256;
@@ -135,6 +144,7 @@ struct slow_half {
 struct process_state {
   atomic_word image;      ///< image_view*; stays after stop, since threads may still hold frames in it
   atomic_word recording;  ///< 1 between start and stop
+  atomic_word recordings; ///< how many began
   atomic_word epoch{epoch_step};  ///< multiples of epoch_step; changes with start, stop, fork and filters
   atomic_word control;    ///< lock of start, stop, set_filter and the linking of objects; never taken while recording
   atomic_word dumping;    ///< whose turn it is to write a dump, see thread_id.hpp

@@ -134,7 +134,7 @@ class reader_trace {
       }
       for (unsigned i = 0; life->slot != nullptr && i < lane_count; ++i) {
         const uint64_t at = life->slot->at + offsetof(thread_slot, lanes) + i * sizeof(lane) + offsetof(lane, dropped);
-        thread.dropped = saturating_add(thread.dropped, image_.data().u64(at));
+        thread.dropped = saturating_add(thread.dropped, image_.data().u64(at) - life->slot->dropped_before[i]);
       }
     }
     if (lanes > 1) {
@@ -152,7 +152,8 @@ class reader_trace {
     for (const reader_chunk* chunk : chunks) {
       const uint64_t missing = chunk->records_before > expected ? chunk->records_before - expected : 0;
       uint64_t& lost = chunk == chunks.front() ? thread.overwritten : thread.missing;
-      lost = saturating_add(lost, missing);
+      // In a stream that is what the thread wrote before the session, or its beginning is lost.
+      if (chunk != chunks.front() || !image_.is_stream()) lost = saturating_add(lost, missing);
       reader_records& to = thread.found;
       const size_t regions = to.regions.size(), points = to.points.size(), asyncs = to.asyncs.size(), spans = to.spans.size();
       const size_t before = to.count();

@@ -246,6 +246,23 @@ inline uint64_t window_begin(const superblock& live, uint64_t now, uint64_t wind
   return now - back > start ? now - back : start;
 }
 
+/// What dumps and streams take over from the live superblock. The rest is zero, but for the places of its parts.
+inline void copy_superblock(superblock& super, const superblock& live, image_kind kind) {
+  memcpy(static_cast<void*>(&super), &live, __builtin_offsetof(superblock, next_ticket));
+  super.next_ticket.store_relaxed(live.next_ticket.load_relaxed());
+  super.next_id.store_relaxed(live.next_id.load_relaxed());
+  super.arena_used.store_relaxed(live.arena_used.load_relaxed());
+  super.attached.store_relaxed(live.attached.load_relaxed());
+  super.attached_slots.store_relaxed(live.attached_slots.load_relaxed());
+  for (unsigned i = 0; i < 8; ++i) super.dropped[i].store_relaxed(live.dropped[i].load_relaxed());
+  super.overwritten_ticks.store_relaxed(live.overwritten_ticks.load_relaxed());
+  super.next_span.store_relaxed(live.next_span.load_relaxed());
+  super.next_flow.store_relaxed(live.next_flow.load_relaxed());
+  constexpr size_t rest = __builtin_offsetof(superblock, dump);
+  memset(reinterpret_cast<char*>(&super) + rest, 0, sizeof super - rest);
+  super.kind = kind;
+}
+
 /// Writes the dump. One at a time in the image's work space: the caller holds process.dumping. Returns 0 or an errno value.
 // Async-signal-safe.
 inline int write_dump(process_state& process, image_view& image, const dump_request& request, const dump_sink& sink) {
@@ -278,17 +295,7 @@ inline int write_dump(process_state& process, image_view& image, const dump_requ
     if (is_wanted(image, i, cutoff)) chosen[chunks++] = static_cast<uint32_t>(i);
   }
 
-  memcpy(static_cast<void*>(&super), &live, __builtin_offsetof(superblock, next_ticket));
-  super.next_ticket.store_relaxed(live.next_ticket.load_relaxed());
-  super.next_id.store_relaxed(live.next_id.load_relaxed());
-  super.arena_used.store_relaxed(live.arena_used.load_relaxed());
-  super.attached.store_relaxed(live.attached.load_relaxed());
-  super.attached_slots.store_relaxed(live.attached_slots.load_relaxed());
-  for (unsigned i = 0; i < 8; ++i) super.dropped[i].store_relaxed(live.dropped[i].load_relaxed());
-  super.overwritten_ticks.store_relaxed(live.overwritten_ticks.load_relaxed());
-  super.next_span.store_relaxed(live.next_span.load_relaxed());
-  super.next_flow.store_relaxed(live.next_flow.load_relaxed());
-  super.kind = image_kind::dump;
+  copy_superblock(super, live, image_kind::dump);
   super.tick_hz = tick_hz;
   super.base_address = reinterpret_cast<uint64_t>(image.super);
   super.slots_offset = sizeof(superblock);
@@ -311,8 +318,6 @@ inline int write_dump(process_state& process, image_view& image, const dump_requ
   super.dump_sequence = static_cast<uint32_t>(request.sequence);
   super.dump_signal = request.signal;
   super.dump_tid = current_tid();
-  super.reserved0 = 0;
-  memset(static_cast<void*>(&super.storage), 0, sizeof super - __builtin_offsetof(superblock, storage));
   if (request.crash != nullptr) super.crash = *request.crash;
   if (request.trigger != nullptr) {
     super.trigger_ticks = request.trigger->ticks;

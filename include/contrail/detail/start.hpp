@@ -287,6 +287,7 @@ inline void retire_image(image_view& image) {
       at.start_ticks.compare_exchange(free, frame_busy);
     }
   }
+  if (image.session_count.load_acquire() != 0) return;  // they still copy what was recorded until now
   madvise(image.chunks, image.chunk_count * chunk_bytes, MADV_DONTNEED);
 }
 
