@@ -172,8 +172,10 @@ TEST_CASE("What is overwritten before it was copied is counted, exactly, by the 
 }
 
 TEST_CASE("A pipe that is read slowly loses what was overwritten meanwhile, and counts it") {
+  const bool is_blocking = GENERATE(true, false);
   running_recorder recorder({.memory = 1 << 20});
   slow_pipe pipe;
+  if (!is_blocking) REQUIRE(fcntl(pipe.descriptor(), F_SETFL, O_WRONLY | O_NONBLOCK) == 0);
   session s;
   start(s, {.descriptor = pipe.descriptor()});
   constexpr uint64_t count = 300'000;

@@ -36,7 +36,7 @@ class Amalgamation:
 
     def is_visible(self, header: str) -> bool:
         """Was it expanded in a branch that encloses this place? One in an #if does not count for its #else."""
-        return any(self.branches[: len(where)] == where for where in self.expanded.get(header, []))
+        return any(all(branch in self.branches for branch in where) for where in self.expanded.get(header, []))
 
     def add(self, line: str) -> None:
         self.lines.append(line)

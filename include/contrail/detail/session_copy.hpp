@@ -75,9 +75,13 @@ inline chunk_piece copy_piece(char* to, const image_view& image, uint64_t index,
   copy.ticket.value = ticket;
   copy.extent.value = end_bytes;
   if (!is_sealed) copy.sealed_ticks.value = 0;
+  // What had ended before the session began is no part of it, and so no loss either.
+  const uint64_t before_it = copied != 0 ? 0
+                                         : records_ended_before(copy.epoch_base.value, words, words + count,
+                                                                marks.begin_ticks.load_relaxed());
   const stream_block block{block_type::chunk, static_cast<uint32_t>(begin_bytes), chunk_header_bytes + 8 * count};
   memcpy(to, &block, sizeof block);
-  return {sizeof block + block.bytes, records, copied == 0 && !is_marked(mark, ticket), is_sealed};
+  return {sizeof block + block.bytes, records - before_it, copied == 0 && !is_marked(mark, ticket), is_sealed};
 }
 
 /// Copies a thread's slot to `to` as a block, with its open regions; 0 if nobody has it. `work` has room for a slot.

@@ -45,6 +45,33 @@ inline session_marks* first_session(const image_view& image) {
   return reinterpret_cast<session_marks*>(image.sessions.load_acquire());
 }
 
+/// Of the words of a chunk, from the first one to `end`, the records that had ended before `ticks`. A chunk that was open
+/// when a session began has some; they are no part of it. Records stand in the order in which they ended.
+inline uint64_t records_ended_before(uint64_t epoch_base, const atomic_word* at, const atomic_word* end, uint64_t ticks) {
+  uint64_t records = 0;
+  uint64_t base = epoch_base;
+  while (base < ticks && at < end) {
+    const uint64_t word = at->load_relaxed();
+    const auto tag = static_cast<record_tag>(word & 3);
+    const auto form = static_cast<long_form>(word >> 2 & 0xf);
+    uint64_t words = 0;
+    uint64_t ended = base + (word >> end_time_shift);
+    if (tag == record_tag::point) words = word >> duration_shift & 0xff;
+    if (tag == record_tag::region_payload) words = word >> id_shift & 0xf;
+    bool is_record = true;
+    if (tag == record_tag::long_form) {
+      is_record = form != long_form::epoch && form != long_form::anchor;
+      if (form == long_form::epoch) base = word & ~(epoch_ticks - 1);
+      else words = word >> 6 & 0x3ff;
+      if (is_record && words >= 2) ended = at[form == long_form::point ? 1 : 2].load_relaxed();
+    }
+    if (is_record && ended >= ticks) break;
+    records += is_record;
+    at += 1 + words;
+  }
+  return records;
+}
+
 /// Whether any session holds this sealed chunk back.
 inline bool is_held_back(const image_view& image, uint64_t index, uint64_t ticket) {
   const uint64_t sealed_ticks = image.chunks[index].sealed_ticks.load_relaxed();
@@ -68,8 +95,14 @@ inline void count_recycled(const image_view& image, uint64_t index, uint64_t tic
     uint64_t found = mark.load_relaxed();
     while (!mark.compare_exchange(found, mark_word(ticket, all_copied, 0))) {
     }
-    if (marked_words(found, ticket) == all_copied || records <= marked_records(found, ticket)) continue;
-    const uint64_t lost = records - marked_records(found, ticket);
+    uint64_t known = marked_records(found, ticket);
+    if (marked_words(found, ticket) == 0) {
+      const chunk& gone = image.chunks[index];
+      const atomic_word* const end = gone.words + (extent_bytes(gone.extent.load_relaxed()) - chunk_header_bytes) / 8;
+      known = records_ended_before(gone.epoch_base.load_relaxed(), gone.words, end, session->begin_ticks.load_relaxed());
+    }
+    if (marked_words(found, ticket) == all_copied || records <= known) continue;
+    const uint64_t lost = records - known;
     const uint64_t number = total >> lost_bits;
     while (total >> lost_bits == number && !session->lost.compare_exchange(total, total + lost)) {
     }
