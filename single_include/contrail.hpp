@@ -2670,7 +2670,7 @@ namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 /// Of the structures in this header and in image.hpp, which all objects of a process share. Objects with another
 /// number do not join.
-inline constexpr uint64_t layout_version = 2;
+inline constexpr uint64_t layout_version = 3;
 
 /// A call site's cached word, less its object's epoch, is its site word (id and tag, 18 bits) while it is bound and on;
 /// else it is negative: site_off while it is known to be off, site_slow where every record goes the slow way, less in a
@@ -2738,6 +2738,7 @@ struct filter_list {
 
 struct object_root;
 struct call_site;
+struct process_state;
 
 /// What is the running thread's and the calling object's own: handed to the slow half, which another object may hold.
 struct caller {
@@ -2760,6 +2761,9 @@ struct slow_half {
   void (*write_point)(frame* at, uint64_t word, uint64_t stack_pointer, uint64_t* record, unsigned words);
   void (*name_thread)(caller from, const char* name, size_t size);
   void (*object_loaded)(object_root& object);
+  /// Only in the table of contrail/env.hpp, which stands here until the first start: begins what the environment asks
+  /// for, if it asks for anything, and says whether a recorder runs now. Held: control.
+  bool (*start_from_environment)(process_state& process, const options& wanted);
 };
 
 /// The state of the recorder. Only the elected object's instance is in use.
@@ -2779,6 +2783,7 @@ struct process_state {
   atomic_word crash;   ///< crash_state* of crash.hpp, once anybody asked for dumps of crashes
   atomic_word stacks;  ///< stack_pool* of crash_stack.hpp, likewise
   atomic_word slow_table;  ///< const slow_half*, set by the first start, before the epoch that sends anybody there
+  atomic_word environment;  ///< whether the variable CONTRAIL was read: environment_unread and so on
   type_range* objects;  ///< object_root::types of every object
   filter_list categories;
   filter_list names;
@@ -2907,6 +2912,15 @@ inline void begin_epoch(process_state& process) {
   for (type_range* object = process.objects; object != nullptr; object = object->next) {
     object_of(*object).epoch.store_release(epoch);
   }
+}
+
+/// Of process_state::environment. It stays environment_started until the program itself calls start.
+inline constexpr uint64_t environment_unread = 0, environment_read = 1, environment_started = 2;
+
+/// Whether anything was started. Until then a table of contrail/env.hpp may wait in its place.
+inline bool has_slow_half(const process_state& process) {
+  const slow_half* const table = reinterpret_cast<const slow_half*>(process.slow_table.load_acquire());
+  return table != nullptr && table->start_from_environment == nullptr;
 }
 
 inline image_view* current_image(const process_state& process) {
@@ -3698,7 +3712,7 @@ CONTRAIL_DETAIL_ALWAYS_INLINE constexpr void emit(const T& object) {
 // Async-signal-safe.
 inline CONTRAIL_DETAIL_COLD void name_thread(const char* name, size_type size) {
   const process_state* process = joined_process();
-  if (process == nullptr || process->recording.load_acquire() == 0) return;
+  if (process == nullptr || process->slow_table.load_acquire() == 0) return;
   const size_type kept = size < thread_name_bytes ? size : cut_text(name, thread_name_bytes - 1);
   the_slow_half().name_thread(this_caller(), name, kept);
 }
@@ -6381,13 +6395,13 @@ inline void install_crash_handler(crash_state& state, int signal) {
   state.installed.fetch_add_relaxed((state.installed.load_relaxed() >> signal & 1) != 0 ? 0 : uint64_t{1} << signal);
 }
 
-template <class = void>
-inline error install_crash_dump(const char* path, const crash_options& wanted) {
+/// The signals and std::terminate that `wanted` names, as crash_state::wanted has them, into `signals`.
+inline error check_crash_dump(const char* path, const crash_options& wanted, uint64_t& signals) {
   if (wanted.last.ns < 0) return {error_code::bad_option, "crash_options.last must not be negative."};
   if (wanted.watchdog.ns <= 0) return {error_code::bad_option, "crash_options.watchdog must be positive."};
   char ignored[longest_path_bytes];
   if (error failed = expand_path(path, {1, 1, 1, "e"}, ignored)) return failed;
-  uint64_t signals = wanted.terminate ? terminate_bit : 0;
+  signals = wanted.terminate ? terminate_bit : 0;
   for (const int signal : wanted.signals) {
     bool is_fatal = signal == 0;
     for (const int known : fatal_signals) is_fatal = is_fatal || signal == known;
@@ -6397,24 +6411,25 @@ inline error install_crash_dump(const char* path, const crash_options& wanted) {
     }
     if (signal != 0) signals |= uint64_t{1} << signal;
   }
-  process_state* const process = join_process();
-  if (process == nullptr) return incompatible();
-  // As in install_signal_dump.
-  pin_object(reinterpret_cast<const void*>(&on_crash_signal<>));
-  const control_lock lock(*process);
-  if (process->stacks.load_relaxed() == 0) {
+  return {};
+}
+
+/// Held: control.
+template <class = void>
+inline error place_crash_dump(process_state& process, const char* path, const crash_options& wanted, uint64_t signals) {
+  if (process.stacks.load_relaxed() == 0) {
     stack_pool* const stacks = make_stack_pool();
     if (stacks == nullptr) {
       return {error_code::out_of_memory, "The system gave no address space for alternate signal stacks."};
     }
-    process->stacks.store_release(reinterpret_cast<uint64_t>(stacks));
+    process.stacks.store_release(reinterpret_cast<uint64_t>(stacks));
   }
-  if (process->crash.load_relaxed() == 0) {
+  if (process.crash.load_relaxed() == 0) {
     own_crash_state.on_signal = on_crash_signal<>;
     own_crash_state.on_terminate = on_crash_terminate<>;
-    process->crash.store_release(reinterpret_cast<uint64_t>(&own_crash_state));
+    process.crash.store_release(reinterpret_cast<uint64_t>(&own_crash_state));
   }
-  crash_state& state = *reinterpret_cast<crash_state*>(process->crash.load_relaxed());
+  crash_state& state = *reinterpret_cast<crash_state*>(process.crash.load_relaxed());
   const uint64_t other = 1 - state.path_in_use.load_relaxed();
   text_writer(state.path[other], longest_path_bytes).add(path);
   state.path_in_use.store_release(other);
@@ -6428,8 +6443,20 @@ inline error install_crash_dump(const char* path, const crash_options& wanted) {
     state.terminate_before = set_terminate_handler(state.on_terminate);
   }
   atomic_word number;
-  if (wanted.caller_stack) keep_stack(*process, number);
+  if (wanted.caller_stack) keep_stack(process, number);
   return {};
+}
+
+template <class = void>
+inline error install_crash_dump(const char* path, const crash_options& wanted) {
+  uint64_t signals = 0;
+  if (error failed = check_crash_dump(path, wanted, signals)) return failed;
+  process_state* const process = join_process();
+  if (process == nullptr) return incompatible();
+  // As in install_signal_dump.
+  pin_object(reinterpret_cast<const void*>(&on_crash_signal<>));
+  const control_lock lock(*process);
+  return place_crash_dump(*process, path, wanted, signals);
 }
 
 }  // namespace detail
@@ -6489,7 +6516,7 @@ inline bool is_fault(int signal) {
          signal == SIGSYS;
 }
 
-inline error install_signal_dump(int signal, const char* path, duration last) {
+inline error check_signal_dump(int signal, const char* path, duration last) {
   if (last.ns < 0) return negative_window();
   char ignored[longest_path_bytes];
   if (error failed = expand_path(path, {1, 1, 1, "e"}, ignored)) return failed;
@@ -6497,12 +6524,11 @@ inline error install_signal_dump(int signal, const char* path, duration last) {
     return {error_code::bad_option,
             "A dump on a fault such as SIGSEGV would repeat for ever, since the fault comes back: use another signal."};
   }
-  process_state* process = join_process();
-  if (process == nullptr) return incompatible();
-  // The handler's code must outlive dlclose of the library that asked for it. Before the lock, since the dynamic linker
-  // has one of its own.
-  pin_object(reinterpret_cast<const void*>(&on_dump_signal));
-  const control_lock lock(*process);
+  return {};
+}
+
+/// Held: control.
+inline error place_signal_dump(int signal, const char* path, duration last) {
   signal_dump* place = nullptr;
   for (signal_dump& at : signal_dumps) {
     const uint64_t used_for = at.signal.load_relaxed();
@@ -6541,6 +6567,17 @@ inline error install_signal_dump(int signal, const char* path, duration last) {
     return {error_code::bad_option, "The system takes no handler for that signal: use another one, such as SIGUSR2."};
   }
   return {};
+}
+
+inline error install_signal_dump(int signal, const char* path, duration last) {
+  if (error failed = check_signal_dump(signal, path, last)) return failed;
+  process_state* process = join_process();
+  if (process == nullptr) return incompatible();
+  // The handler's code must outlive dlclose of the library that asked for it. Before the lock, since the dynamic linker
+  // has one of its own.
+  pin_object(reinterpret_cast<const void*>(&on_dump_signal));
+  const control_lock lock(*process);
+  return place_signal_dump(signal, path, last);
 }
 
 }  // namespace detail
@@ -7164,7 +7201,7 @@ inline void take_in_object(object_root& object) {
 
 /// What every object's records call when the quick path does not do.
 CONTRAIL_DETAIL_HIDDEN inline constexpr slow_half slow_functions{
-    claim_frame, end_region_slowly, roll_chunk_slowly, write_point_slowly, name_thread_slowly, take_in_object};
+    claim_frame, end_region_slowly, roll_chunk_slowly, write_point_slowly, name_thread_slowly, take_in_object, nullptr};
 
 /// Tells in a file's image that its process ended by itself, after all other destructors of this object.
 template <class>
@@ -7394,6 +7431,64 @@ inline void pin_starter(process_state& process) {
   pin_object(&process);
 }
 
+inline error store_filter(process_state& process, const filter_options& wanted) {
+  const char* const categories = wanted.categories == nullptr ? "" : wanted.categories;
+  const char* const names = wanted.names == nullptr ? "" : wanted.names;
+  const size_t categories_size = strlen(categories);
+  const size_t names_size = strlen(names);
+  if (categories_size >= filter_bytes || names_size >= filter_bytes) {
+    return {error_code::bad_option, "A filter is longer than 255 bytes: use fewer or shorter globs."};
+  }
+  process.categories.store(categories, categories_size);
+  process.names.store(names, names_size);
+  return {};
+}
+
+/// Begins to record. Held: control, and the turn to dump.
+template <class>
+inline error begin_recording(process_state& process, const options& wanted) {
+  if (wanted.memory < smallest_image_bytes || wanted.memory > largest_image_bytes) {
+    return {error_code::bad_option, "options.memory must lie between 1 MiB and 16 GiB."};
+  }
+  if (wanted.window.ns < 0) return {error_code::bad_option, "options.window must not be negative."};
+  if (error failed = check_follow(wanted)) return failed;
+  if (error failed = store_filter(process, wanted.filter)) return failed;
+
+  image_view* image = current_image(process);
+  const bool reuse = image != nullptr && process.forked.load_relaxed() == 0 &&
+                     image->image_bytes == divide(wanted.memory).image_bytes && is_where_wanted(*image, wanted);
+  if (reuse) {
+    start_clock(process, *image->super);
+    image->super->ended = image_end::none;
+    image->super->crash.cause = crash_cause::none;
+    for (atomic_word& count : image->super->dropped) count.store_relaxed(0);
+  } else {
+    if (!has_slow_half(process)) {
+      // A table that waits for the environment came with the hook.
+      if (process.slow_table.load_relaxed() == 0 && at_fork(before_fork, after_fork, after_fork_in_child) != 0) {
+        return {error_code::out_of_memory, "The system gave no memory to watch for forks: free some, and start again."};
+      }
+      process.slow_table.store_release(reinterpret_cast<uint64_t>(&slow_functions));
+    }
+    process.hardware_clock.store_relaxed(hardware_clock_is_trusted());
+    error failed;
+    image_view* fresh = make_image(process, wanted, image == nullptr ? 1 : image->generation + 1, failed);
+    if (fresh == nullptr) return failed;
+    process.image.store_release(reinterpret_cast<uint64_t>(fresh));
+    if (image != nullptr) retire_image(*image);
+    process.forked.store_relaxed(0);
+    image = fresh;
+  }
+  for (const type_range* types = process.objects; types != nullptr; types = types->next) {
+    bind_types(*image, *types);
+  }
+  process.window_ns.store_relaxed(static_cast<uint64_t>(wanted.window.ns));
+  process.follow_fork.store_relaxed(follow_flags(wanted));
+  process.recording.store_release(1);
+  begin_epoch(process);
+  return {};
+}
+
 }  // namespace detail
 
 /// The flight recorder of this process, as contrail::flight_recorder: there is one, whichever shared object asks.
@@ -7420,52 +7515,29 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
       return error{error_code::already_running,
                    "A flight recorder runs already: stop it first, or use set_filter to change what it records."};
     };
-    if (process->recording.load_acquire() != 0) return refused();  // without waiting for a dump
+    // Without waiting for a dump.
+    if (process->recording.load_acquire() != 0 && process->environment.load_relaxed() != environment_started) {
+      return refused();
+    }
     // Before the lock, since the dynamic linker has one of its own, under which objects link themselves.
-    if (process->slow_table.load_acquire() == 0) pin_starter(*process);
+    if (!has_slow_half(*process)) pin_starter(*process);
     // A dump that began before the last stop may still be copying; nobody may rewrite what it reads.
     const dump_turn turn(*process, dump_turn::wait);
     const control_lock lock(*process);
-    if (process->recording.load_relaxed() != 0) return refused();
-    if (wanted.memory < smallest_image_bytes || wanted.memory > largest_image_bytes) {
-      return {error_code::bad_option, "options.memory must lie between 1 MiB and 16 GiB."};
-    }
-    if (wanted.window.ns < 0) return {error_code::bad_option, "options.window must not be negative."};
-    if (error failed = check_follow(wanted)) return failed;
-    if (error failed = store_filter(*process, wanted.filter)) return failed;
-
-    image_view* image = current_image(*process);
-    const bool reuse = image != nullptr && process->forked.load_relaxed() == 0 &&
-                       image->image_bytes == divide(wanted.memory).image_bytes && is_where_wanted(*image, wanted);
-    if (reuse) {
-      start_clock(*process, *image->super);
-      image->super->ended = image_end::none;
-      image->super->crash.cause = crash_cause::none;
-      for (atomic_word& count : image->super->dropped) count.store_relaxed(0);
-    } else {
-      if (process->slow_table.load_relaxed() == 0) {
-        if (at_fork(before_fork, after_fork, after_fork_in_child) != 0) {
-          return {error_code::out_of_memory, "The system gave no memory to watch for forks: free some, and start again."};
-        }
-        process->slow_table.store_release(reinterpret_cast<uint64_t>(&slow_functions));
+    if (process->recording.load_relaxed() != 0) {
+      // The program did not know: it gets what it wanted, as the environment wants it.
+      if (process->environment.load_relaxed() == environment_started) {
+        process->environment.store_relaxed(environment_read);
+        return {};
       }
-      process->hardware_clock.store_relaxed(hardware_clock_is_trusted());
-      error failed;
-      image_view* fresh = make_image(*process, wanted, image == nullptr ? 1 : image->generation + 1, failed);
-      if (fresh == nullptr) return failed;
-      process->image.store_release(reinterpret_cast<uint64_t>(fresh));
-      if (image != nullptr) retire_image(*image);
-      process->forked.store_relaxed(0);
-      image = fresh;
+      return refused();
     }
-    for (const type_range* types = process->objects; types != nullptr; types = types->next) {
-      bind_types(*image, *types);
+    if (const slow_half* const waiting = reinterpret_cast<const slow_half*>(process->slow_table.load_relaxed());
+        waiting != nullptr && waiting->start_from_environment != nullptr &&
+        waiting->start_from_environment(*process, wanted)) {
+      return {};
     }
-    process->window_ns.store_relaxed(static_cast<uint64_t>(wanted.window.ns));
-    process->follow_fork.store_relaxed(follow_flags(wanted));
-    process->recording.store_release(1);
-    begin_epoch(*process);
-    return {};
+    return begin_recording<T>(*process, wanted);
   }
 
   /// Ends recording; call sites cost as much as filtered ones from now on. What was recorded can no longer be dumped.
@@ -7580,19 +7652,6 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
   }
 
  private:
-  static error store_filter(detail::process_state& process, const filter_options& wanted) {
-    const char* const categories = wanted.categories == nullptr ? "" : wanted.categories;
-    const char* const names = wanted.names == nullptr ? "" : wanted.names;
-    const size_t categories_size = detail::strlen(categories);
-    const size_t names_size = detail::strlen(names);
-    if (categories_size >= detail::filter_bytes || names_size >= detail::filter_bytes) {
-      return {error_code::bad_option, "A filter is longer than 255 bytes: use fewer or shorter globs."};
-    }
-    process.categories.store(categories, categories_size);
-    process.names.store(names, names_size);
-    return {};
-  }
-
   /// Adds what one chunk holds to the status.
   static void count_chunk(const detail::image_view& image, uint64_t index, uint64_t start,
                           recorder_status& result) {
@@ -8069,6 +8128,391 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #endif
 
 #endif
+#endif
+#endif
+#ifdef CONTRAIL_WITH_ENV
+// ==== contrail/env.hpp ==============================================================================================
+// Opt-in: starts the recorder as a text says, which may come from the environment.
+//
+//   #include <contrail/env.hpp>    // in one translation unit of the program, which needs no other change
+//
+//   $ CONTRAIL="window=5s,memory=64M,signal=USR2:dump-%n.contrail,crash=crash-%p.contrail,categories=net;db*" ./program
+//
+// The variable is read once, when the first call site is hit or flight_recorder::start is called, and not in a process
+// that runs with more rights than its user. A mistake in it is one line on stderr. CONTRAIL_NO_ENV, defined before this
+// header, leaves start_from and no variable.
+#ifndef CONTRAIL_ENV_HPP
+#define CONTRAIL_ENV_HPP
+
+// ==== contrail/detail/start_text.hpp ================================================================================
+// What to start, as a text: "window=5s,memory=64M,signal=USR2:dump-%n.contrail". Async-signal-safe throughout.
+#ifndef CONTRAIL_DETAIL_START_TEXT_HPP
+#define CONTRAIL_DETAIL_START_TEXT_HPP
+
+#if CONTRAIL_DETAIL_ENABLED
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+inline constexpr size_t longest_start_text = 4096;
+
+/// What such a text asks for. Its strings are in itself.
+struct start_request {
+  options recorder;
+  struct {
+    int number;
+    const char* path;
+  } signals[most_signal_dumps];
+  unsigned signal_count = 0;
+  const char* crash_path = nullptr;
+  char text[longest_start_text];
+};
+
+/// A whole or decimal number followed by letters: "1.5s". In millionths; false when it is none, or beyond 2^63.
+inline bool read_number(const char*& at, uint64_t& millionths) {
+  uint128 value = 0;
+  int decimals = -1;
+  bool any = false;
+  for (; (*at >= '0' && *at <= '9') || (*at == '.' && decimals < 0); ++at) {
+    if (*at == '.') {
+      decimals = 0;
+      continue;
+    }
+    any = true;
+    if (decimals >= 6) continue;
+    value = value * 10 + static_cast<unsigned>(*at - '0');
+    if (decimals >= 0) ++decimals;
+    if (value >> 63 != 0) return false;
+  }
+  for (; decimals < 6 && decimals >= 0; ++decimals) value *= 10;
+  if (decimals < 0) value *= 1'000'000;
+  millionths = static_cast<uint64_t>(value);
+  return any && value >> 63 == 0;
+}
+
+struct unit {
+  const char* name;
+  uint64_t factor;
+};
+CONTRAIL_DETAIL_HIDDEN inline constexpr unit duration_units[] = {
+    {"ns", 1},          {"us", 1'000}, {"ms", 1'000'000}, {"s", 1'000'000'000}, {"m", 60'000'000'000},
+    {"min", 60'000'000'000}, {"h", 3'600'000'000'000}};
+CONTRAIL_DETAIL_HIDDEN inline constexpr unit memory_units[] = {
+    {"", 1}, {"K", 1ULL << 10}, {"M", 1ULL << 20}, {"G", 1ULL << 30}, {"KiB", 1ULL << 10}, {"MiB", 1ULL << 20}, {"GiB", 1ULL << 30}};
+
+CONTRAIL_DETAIL_HIDDEN inline constexpr unit plain_units[] = {{"", 1}};
+
+/// "1.5s" in nanoseconds, "64M" in bytes. False: not a number with one of the units, or too large.
+template <size_t Count>
+inline bool read_quantity(const char* text, const unit (&units)[Count], uint64_t& value) {
+  uint64_t millionths = 0;
+  if (!read_number(text, millionths)) return false;
+  for (const unit& each : units) {
+    if (strcmp(text, each.name) != 0) continue;
+    const uint128 exact = static_cast<uint128>(millionths) * each.factor / 1'000'000;
+    value = static_cast<uint64_t>(exact);
+    return exact >> 63 == 0;
+  }
+  return false;
+}
+
+/// "USR2", "SIGUSR2" or "12"; 0 when it is none.
+inline int signal_number(const char* name) {
+  static constexpr unit known[] = {{"HUP", SIGHUP},   {"INT", SIGINT},   {"QUIT", SIGQUIT},     {"USR1", SIGUSR1}, {"USR2", SIGUSR2},
+                                   {"ALRM", SIGALRM}, {"TERM", SIGTERM}, {"URG", SIGURG},       {"XCPU", SIGXCPU}, {"IO", SIGIO},
+                                   {"PROF", SIGPROF}, {"PWR", SIGPWR},   {"VTALRM", SIGVTALRM}, {"WINCH", SIGWINCH}};
+  if (name[0] == 'S' && name[1] == 'I' && name[2] == 'G') name += 3;
+  for (const unit& each : known) {
+    if (strcmp(name, each.name) == 0) return static_cast<int>(each.factor);
+  }
+  uint64_t millionths = 0;
+  if (!read_number(name, millionths) || *name != '\0' || millionths % 1'000'000 != 0) return 0;
+  return millionths <= 64'000'000 ? static_cast<int>(millionths / 1'000'000) : 0;
+}
+
+/// `"<item>" <what is wrong>`: the item is cut where it would leave no room for that.
+inline error start_text_error(const char* item, const char* wrong) {
+  char message[sizeof(error)];
+  text_writer writer(message, sizeof message);
+  writer.add('"');
+  size_t kept = 0;
+  for (; item[kept] != '\0' && kept < 80; ++kept) writer.add(item[kept]);
+  writer.add(item[kept] == '\0' ? "\" " : "…\" ").add(wrong);
+  return {error_code::bad_option, message};
+}
+
+/// One item, `key` and what follows its '='; `value` is null without one. `item` is both, for what is said.
+inline error read_start_item(const char* item, const char* key, char* value, start_request& into) {
+  const auto is = [key](const char* name) { return strcmp(key, name) == 0; };
+  uint64_t number = 0;
+  static constexpr const char* flags[] = {"on", "prefault", "follow_fork"};
+  static constexpr const char* keys[] = {"window", "memory", "file", "keep_files", "signal", "crash", "categories", "names"};
+  for (const char* const flag : flags) {
+    if (!is(flag)) continue;
+    if (value != nullptr) return start_text_error(item, "is wrong: it takes no value.");
+    into.recorder.prefault |= is("prefault");
+    into.recorder.follow_fork |= is("follow_fork");
+    return {};
+  }
+  for (const char* const known : keys) {
+    if (is(known) && (value == nullptr || *value == '\0')) return start_text_error(item, "needs a value after '='.");
+  }
+  if (is("window")) {
+    if (!read_quantity(value, duration_units, number) || number == 0) {
+      return start_text_error(item, "is no time: write a number above 0 with ns, us, ms, s, m or h, such as window=5s.");
+    }
+    into.recorder.window = duration(static_cast<int64_t>(number));
+  } else if (is("memory")) {
+    if (!read_quantity(value, memory_units, number) || number < smallest_image_bytes || number > largest_image_bytes) {
+      return start_text_error(item, "is no size: write 1M to 16G, such as memory=64M.");
+    }
+    into.recorder.memory = number;
+  } else if (is("keep_files")) {
+    if (!read_quantity(value, plain_units, number) || number > most_kept_files) {
+      return start_text_error(item, "is no number of files: write 0 to 64.");
+    }
+    into.recorder.keep_files = static_cast<unsigned>(number);
+  } else if (is("categories") || is("names")) {
+    // The comma separates items already.
+    for (char* at = value; *at != '\0'; ++at) {
+      if (*at == ';') *at = ',';
+    }
+    if (strlen(value) >= filter_bytes) return start_text_error(item, "is too long: a filter has 255 bytes at most.");
+    (is("names") ? into.recorder.filter.names : into.recorder.filter.categories) = value;
+  } else if (is("file") || is("crash") || is("signal")) {
+    char* path = value;
+    if (is("signal")) {
+      while (*path != '\0' && *path != ':') ++path;
+      if (*path == '\0') return start_text_error(item, "needs a signal and a path, such as signal=USR2:dump-%n.contrail.");
+      *path++ = '\0';
+      const int signal = signal_number(value);
+      if (signal == 0 || signal == SIGKILL || signal == SIGSTOP) {
+        return start_text_error(value, "is no signal to dump at: write a name such as USR2, or a number.");
+      }
+      if (into.signal_count == most_signal_dumps) return start_text_error(item, "is one signal too many: 8 can have a dump.");
+      into.signals[into.signal_count++] = {signal, path};
+      if (error failed = check_signal_dump(signal, path, {})) return failed;
+    } else {
+      char ignored[longest_path_bytes];
+      if (error failed = expand_path(path, {1, 1, 1, "e"}, ignored)) return failed;
+      (is("file") ? into.recorder.file : into.crash_path) = path;
+    }
+  } else {
+    return start_text_error(item, "is unknown: on, window, memory, file, keep_files, prefault, follow_fork, signal, crash, "
+                                  "categories and names exist.");
+  }
+  return {};
+}
+
+/// Reads the items of `text` over what `into` has already. Fails with bad_option or path, and says which item is wrong.
+inline error read_start_text(const char* text, start_request& into) {
+  if (strlen(text) >= sizeof into.text) {
+    return {error_code::bad_option, "The text that says what to start is longer than 4095 bytes."};
+  }
+  memcpy(into.text, text, strlen(text) + 1);
+  for (char* at = into.text; *at != '\0';) {
+    while (*at == ' ' || *at == ',') ++at;
+    char* const item = at;
+    while (*at != '\0' && *at != ',') ++at;
+    char* end = at;
+    if (*at == ',') ++at;
+    while (end != item && end[-1] == ' ') --end;
+    *end = '\0';
+    if (item == end) continue;
+    char whole[128];  // the item is taken apart
+    text_writer(whole, sizeof whole).add(item);
+    char* value = item;
+    while (*value != '\0' && *value != '=') ++value;
+    if (*value == '=') *value++ = '\0';
+    else value = nullptr;
+    if (error failed = read_start_item(whole, item, value, into)) return failed;
+  }
+  return {};
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+#endif
+
+#if CONTRAIL_DETAIL_ENABLED
+
+#include <sys/auxv.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// Asks for the dumps that a text names. Held: control.
+template <class T>
+inline error place_dumps(process_state& process, const start_request& wanted) {
+  for (unsigned i = 0; i < wanted.signal_count; ++i) {
+    if (error failed = place_signal_dump(wanted.signals[i].number, wanted.signals[i].path, {})) return failed;
+  }
+  if (wanted.crash_path == nullptr) return {};
+  uint64_t signals = 0;
+  if (error failed = check_crash_dump(wanted.crash_path, {}, signals)) return failed;
+  return place_crash_dump<T>(process, wanted.crash_path, {}, signals);
+}
+
+template <class T>
+inline error begin_as_text_says(process_state& process, const start_request& wanted) {
+  if (error failed = begin_recording<T>(process, wanted.recorder)) return failed;
+  return place_dumps<T>(process, wanted);
+}
+
+/// Keeps everything loaded that handlers need. Not while a lock of ours is held: the dynamic linker has its own.
+inline void pin_handlers(process_state& process) {
+  pin_starter(process);
+  pin_object(reinterpret_cast<const void*>(&on_dump_signal));
+}
+
+}  // namespace detail
+
+/// Starts the recorder as `text` says: items `key=value` with commas between them, of which each overrides `defaults`.
+/// window=5s memory=64M file=PATH keep_files=4 prefault follow_fork are members of options; categories=net;db* and
+/// names=... are its filter, with ';' between globs; signal=USR2:PATH is dump_on_signal, and crash=PATH dump_on_crash;
+/// `on` is no more than a word. Fails as these functions do; with a mistake in the text before anything is changed.
+template <class T = void>
+inline error start_from(const char* text, const options& defaults = {}) {
+  using namespace detail;
+  link_object();
+  exit_note<T>::require();
+  start_request wanted;
+  wanted.recorder = defaults;
+  if (text == nullptr) return {error_code::bad_option, "There is no text that says what to start."};
+  if (error failed = read_start_text(text, wanted)) return failed;
+  if (error failed = flight_recorder::start(wanted.recorder)) return failed;
+  process_state& process = *join_process();
+  pin_handlers(process);
+  error failed;
+  {
+    const control_lock lock(process);
+    failed = place_dumps<T>(process, wanted);
+  }
+  if (failed) flight_recorder::stop();
+  return failed;
+}
+
+#ifndef CONTRAIL_NO_ENV
+
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// The variable's value; null where there is none, or where the process has rights that its user has not. getenv is not
+/// async-signal-safe, as C libraries may lock; this reads the same list, and what changes it meanwhile does as much harm.
+// Async-signal-safe.
+inline const char* contrail_variable() {
+  if (getauxval(AT_SECURE) != 0 || environ == nullptr) return nullptr;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    if (__builtin_strncmp(*entry, "CONTRAIL=", 9) == 0) return (*entry)[9] == '\0' ? nullptr : *entry + 9;
+  }
+  return nullptr;
+}
+
+/// In slow_half. Reads the variable, the first time. Held: control.
+// Async-signal-safe.
+template <class T>
+bool start_from_environment(process_state& process, const options& defaults) {
+  if (process.environment.load_relaxed() != environment_unread) return false;
+  process.environment.store_relaxed(environment_read);
+  const char* const text = contrail_variable();
+  if (text == nullptr) return false;
+  start_request wanted;
+  wanted.recorder = defaults;
+  error failed = read_start_text(text, wanted);
+  if (!failed) failed = begin_as_text_says<T>(process, wanted);
+  if (failed) {
+    char line[sizeof(error) + 64];
+    text_writer writer(line, sizeof line);
+    writer.add("contrail: in the environment variable CONTRAIL: ").add(failed.message()).add('\n');
+    const write_signal_hold no_death_by_writing;
+    write_all(STDERR_FILENO, line, writer.size());
+  }
+  return process.recording.load_relaxed() != 0;
+}
+
+enum class first_hit { later, off, on };
+
+/// At a first hit. It may be in a signal handler, so it does not wait for what this very thread may hold.
+// Async-signal-safe.
+template <class T>
+first_hit look_at_environment(process_state& process) {
+  if (process.recording.load_acquire() != 0) return first_hit::on;
+  if (process.environment.load_acquire() != environment_unread) return first_hit::off;
+  uint64_t free = 0;
+  if (!process.control.compare_exchange(free, static_cast<uint64_t>(syscall(SYS_gettid)))) return first_hit::later;
+  // Somebody else may have started it just now.
+  if (process.recording.load_relaxed() == 0 && start_from_environment<T>(process, {})) {
+    process.environment.store_relaxed(environment_started);
+  }
+  process.control.store_release(0);
+  return process.recording.load_acquire() != 0 ? first_hit::on : first_hit::off;
+}
+
+/// Stands for claim_frame until the first start.
+// Async-signal-safe.
+template <class T>
+claim claim_at_first_hit(caller from, call_site& site, uint64_t stack_pointer) {
+  const errno_keeper keep;
+  // Read first, as in resolve_site: a start after this makes the word stored below stale.
+  const uint64_t epoch = from.object->epoch.load_acquire();
+  const first_hit found = look_at_environment<T>(*joined_process());
+  if (found == first_hit::on) return claim_frame(from, site, stack_pointer);
+  if (found == first_hit::off) site.word.store_release(epoch + site_off);
+  return {nullptr, 0};
+}
+
+// Async-signal-safe.
+template <class T>
+void name_thread_at_first_hit(caller from, const char* name, size_t size) {
+  const errno_keeper keep;
+  if (look_at_environment<T>(*joined_process()) == first_hit::on) name_thread_slowly(from, name, size);
+}
+
+template <class T>
+CONTRAIL_DETAIL_HIDDEN inline constexpr slow_half functions_of_first_hit{
+    claim_at_first_hit<T>, end_region_slowly, roll_chunk_slowly, write_point_slowly, name_thread_at_first_hit<T>,
+    take_in_object,        start_from_environment<T>};
+
+/// Sends the first call site that is hit the slow way: call sites that find another epoch than the one they were made
+/// with ask what to do. Where nothing is asked for, each asks once, and costs then what a site costs that is off.
+template <class T>
+struct environment_hook {
+  __attribute__((constructor(101), used)) static void on_load() {
+    link_object();
+    exit_note<T>::require();
+    process_state* const process = join_process();
+    if (process == nullptr || process->slow_table.load_acquire() != 0) return;
+    // Here, as neither may be called in a signal handler.
+    pin_handlers(*process);
+    const control_lock lock(*process);
+    if (process->slow_table.load_relaxed() != 0 || at_fork(before_fork, after_fork, after_fork_in_child) != 0) return;
+    process->slow_table.store_release(reinterpret_cast<uint64_t>(&functions_of_first_hit<T>));
+    begin_epoch(*process);
+  }
+};
+[[maybe_unused]] static constexpr void (*environment_is_hooked)() = &environment_hook<void>::on_load;
+
+}  // namespace detail
+
+#endif
+
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#else
+
+namespace contrail {
+inline namespace disabled_v0 {
+
+/// See contrail/env.hpp. Fails here with error_code::compiled_out or not_supported.
+inline error start_from(const char*, const options& = {}) { return detail::nothing_records(); }
+
+}  // namespace disabled_v0
+}  // namespace contrail
+
+#endif
+
 #endif
 #endif
 #ifdef CONTRAIL_WITH_READER

@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 INCLUDE = ROOT / "include"
 OUTPUT = ROOT / "single_include" / "contrail.hpp"
 OPT_INS = {"CONTRAIL_WITH_PFR": "contrail/pfr.hpp", "CONTRAIL_WITH_FMT": "contrail/fmt.hpp"}
+OPT_INS_EVERYWHERE = {"CONTRAIL_WITH_ENV": "contrail/env.hpp", "CONTRAIL_WITH_READER": "contrail/reader.hpp"}
 
 SPDX = "// SPDX-License-Identifier: MIT"
 OUR_INCLUDE = re.compile(r'\s*#\s*include\s+["<](contrail/[^">]+)[">]')
@@ -91,9 +92,10 @@ def amalgamate() -> str:
         one.expand(header)
         one.add("#endif")
     one.add("#endif")
-    one.add("#ifdef CONTRAIL_WITH_READER")  # where nothing is recorded too
-    one.expand("contrail/reader.hpp")
-    one.add("#endif")
+    for switch, header in OPT_INS_EVERYWHERE.items():  # where nothing is recorded too
+        one.add(f"#ifdef {switch}")
+        one.expand(header)
+        one.add("#endif")
     return one.result()
 
 

@@ -58,6 +58,8 @@ flight_recorder
 disabled
 short_macros
 contrail
+detail/start_text
+env
 pfr
 fmt
 detail/reader_bytes

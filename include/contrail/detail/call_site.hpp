@@ -251,7 +251,7 @@ CONTRAIL_DETAIL_ALWAYS_INLINE constexpr void emit(const T& object) {
 // Async-signal-safe.
 inline CONTRAIL_DETAIL_COLD void name_thread(const char* name, size_type size) {
   const process_state* process = joined_process();
-  if (process == nullptr || process->recording.load_acquire() == 0) return;
+  if (process == nullptr || process->slow_table.load_acquire() == 0) return;
   const size_type kept = size < thread_name_bytes ? size : cut_text(name, thread_name_bytes - 1);
   the_slow_half().name_thread(this_caller(), name, kept);
 }

@@ -8,6 +8,7 @@
 #include "contrail/detail/clock.hpp"
 #include "contrail/detail/image.hpp"
 #include "contrail/detail/memory.hpp"
+#include "contrail/options.hpp"
 #include "contrail/registry.hpp"
 
 #include <dlfcn.h>
@@ -21,7 +22,7 @@ namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 /// Of the structures in this header and in image.hpp, which all objects of a process share. Objects with another
 /// number do not join.
-inline constexpr uint64_t layout_version = 2;
+inline constexpr uint64_t layout_version = 3;
 
 /// A call site's cached word, less its object's epoch, is its site word (id and tag, 18 bits) while it is bound and on;
 /// else it is negative: site_off while it is known to be off, site_slow where every record goes the slow way, less in a
@@ -89,6 +90,7 @@ struct filter_list {
 
 struct object_root;
 struct call_site;
+struct process_state;
 
 /// What is the running thread's and the calling object's own: handed to the slow half, which another object may hold.
 struct caller {
@@ -111,6 +113,9 @@ struct slow_half {
   void (*write_point)(frame* at, uint64_t word, uint64_t stack_pointer, uint64_t* record, unsigned words);
   void (*name_thread)(caller from, const char* name, size_t size);
   void (*object_loaded)(object_root& object);
+  /// Only in the table of contrail/env.hpp, which stands here until the first start: begins what the environment asks
+  /// for, if it asks for anything, and says whether a recorder runs now. Held: control.
+  bool (*start_from_environment)(process_state& process, const options& wanted);
 };
 
 /// The state of the recorder. Only the elected object's instance is in use.
@@ -130,6 +135,7 @@ struct process_state {
   atomic_word crash;   ///< crash_state* of crash.hpp, once anybody asked for dumps of crashes
   atomic_word stacks;  ///< stack_pool* of crash_stack.hpp, likewise
   atomic_word slow_table;  ///< const slow_half*, set by the first start, before the epoch that sends anybody there
+  atomic_word environment;  ///< whether the variable CONTRAIL was read: environment_unread and so on
   type_range* objects;  ///< object_root::types of every object
   filter_list categories;
   filter_list names;
@@ -258,6 +264,15 @@ inline void begin_epoch(process_state& process) {
   for (type_range* object = process.objects; object != nullptr; object = object->next) {
     object_of(*object).epoch.store_release(epoch);
   }
+}
+
+/// Of process_state::environment. It stays environment_started until the program itself calls start.
+inline constexpr uint64_t environment_unread = 0, environment_read = 1, environment_started = 2;
+
+/// Whether anything was started. Until then a table of contrail/env.hpp may wait in its place.
+inline bool has_slow_half(const process_state& process) {
+  const slow_half* const table = reinterpret_cast<const slow_half*>(process.slow_table.load_acquire());
+  return table != nullptr && table->start_from_environment == nullptr;
 }
 
 inline image_view* current_image(const process_state& process) {

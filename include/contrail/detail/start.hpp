@@ -302,7 +302,7 @@ inline void take_in_object(object_root& object) {
 
 /// What every object's records call when the quick path does not do.
 CONTRAIL_DETAIL_HIDDEN inline constexpr slow_half slow_functions{
-    claim_frame, end_region_slowly, roll_chunk_slowly, write_point_slowly, name_thread_slowly, take_in_object};
+    claim_frame, end_region_slowly, roll_chunk_slowly, write_point_slowly, name_thread_slowly, take_in_object, nullptr};
 
 /// Tells in a file's image that its process ended by itself, after all other destructors of this object.
 template <class>
