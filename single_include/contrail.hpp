@@ -453,7 +453,7 @@ namespace detail CONTRAIL_DETAIL_HIDDEN {
 /// The file begins with the bytes 89 43 54 52 4c 0d 0a 1a ("\x89CTRL\r\n\x1a").
 inline constexpr uint64_t complement_of_image_magic = ~0x1a0a'0d4c'5254'4389ULL;
 inline constexpr uint16_t format_major = 1;  ///< a reader refuses another major version
-inline constexpr uint16_t format_minor = 1;  ///< a reader accepts any minor version and skips what it does not know
+inline constexpr uint16_t format_minor = 2;  ///< a reader accepts any minor version and skips what it does not know
 
 // ---- time ----------------------------------------------------------------------------------------------------
 
@@ -774,11 +774,14 @@ struct superblock {
   clock_anchor end;        ///< when it ended; filled in before `ended` is
   // 792
   crash_note crash;
-  uint8_t reserved[4096 - 856];
+  // 856: only in dumps that a trigger made
+  uint64_t trigger_ticks;  ///< when it fired; 0: no trigger made this dump
+  char trigger[120];       ///< what fired, a sentence; zero padded
+  uint8_t reserved[4096 - 984];
 };
 static_assert(sizeof(superblock) == 4096 && __builtin_offsetof(superblock, pid) == 136 &&
               __builtin_offsetof(superblock, next_ticket) == 560 && __builtin_offsetof(superblock, dump) == 688 &&
-              __builtin_offsetof(superblock, reserved) == 856);
+              __builtin_offsetof(superblock, reserved) == 984);
 
 }  // namespace detail
 CONTRAIL_DETAIL_NAMESPACE_END
@@ -5720,11 +5723,18 @@ struct dump_sink {
   void* context;
 };
 
+/// What fired, for the superblock of the dump.
+struct trigger_note {
+  uint64_t ticks = 0;
+  char text[sizeof superblock::trigger] = {};
+};
+
 struct dump_request {
   uint64_t window_ns;  ///< 0: all
   uint32_t signal;     ///< that asked for it, or 0
   const crash_note* crash = nullptr;
   uint64_t sequence = 0;    ///< number of the dump in its process
+  const trigger_note* trigger = nullptr;
   char* scratch = nullptr;  ///< scratch_bytes of work space instead of the image's
 };
 
@@ -5982,6 +5992,10 @@ inline int write_dump(process_state& process, image_view& image, const dump_requ
   super.reserved0 = 0;
   memset(static_cast<void*>(&super.storage), 0, sizeof super - __builtin_offsetof(superblock, storage));
   if (request.crash != nullptr) super.crash = *request.crash;
+  if (request.trigger != nullptr) {
+    super.trigger_ticks = request.trigger->ticks;
+    memcpy(super.trigger, request.trigger->text, sizeof super.trigger);
+  }
   output.add(&super, sizeof super);
 
   uint64_t copied = 0;
@@ -6079,14 +6093,14 @@ inline int write_to_descriptor(void* context, const void* bytes, size_t size) {
 /// the next one.
 // Async-signal-safe, as far as `sink` is.
 inline error dump_to(const dump_sink& sink, duration last, uint32_t signal, const char* where,
-                     const crash_note* crash = nullptr, uint64_t sequence = 0) {
+                     const crash_note* crash = nullptr, uint64_t sequence = 0, const trigger_note* trigger = nullptr) {
   if (last.ns < 0) return negative_window();
   process_state* process = joined_process();
   if (process == nullptr || process->recording.load_acquire() == 0) return not_running();
   const dump_turn turn(*process);
   const write_signal_hold no_death_by_writing;
   image_view& image = *current_image(*process);
-  dump_request request{window_ns(*process, last), signal, crash};
+  dump_request request{window_ns(*process, last), signal, crash, 0, trigger};
   if (!turn.taken()) {
     // Only a crash cannot wait: this very thread may have crashed within the other dump.
     void* const own = crash == nullptr ? MAP_FAILED
@@ -6104,8 +6118,10 @@ inline error dump_to(const dump_sink& sink, duration last, uint32_t signal, cons
   return {};
 }
 
+/// `made`, if not null, receives the path.
 // Async-signal-safe.
-inline error dump_to_path(const char* pattern, duration last, uint32_t signal, const crash_note* crash = nullptr) {
+inline error dump_to_path(const char* pattern, duration last, uint32_t signal, const crash_note* crash = nullptr,
+                          const trigger_note* trigger = nullptr, char* made = nullptr) {
   const errno_keeper keep;
   process_state* process = joined_process();
   if (process == nullptr || process->recording.load_acquire() == 0) return not_running();
@@ -6124,8 +6140,11 @@ inline error dump_to_path(const char* pattern, duration last, uint32_t signal, c
     }
   }
   int descriptor = file.descriptor();
-  if (error failed = dump_to({write_to_descriptor, &descriptor}, last, signal, path, crash, sequence)) return failed;
+  if (error failed = dump_to({write_to_descriptor, &descriptor}, last, signal, path, crash, sequence, trigger)) {
+    return failed;
+  }
   if (const int failed = file.commit()) return file_error("Could not finish the dump", path, failed);
+  if (made != nullptr) memcpy(made, path, sizeof path);
   return {};
 }
 
@@ -8515,6 +8534,1071 @@ inline error start_from(const char*, const options& = {}) { return detail::nothi
 
 #endif
 #endif
+#ifdef CONTRAIL_WITH_TRIGGER
+// ==== contrail/trigger.hpp ==========================================================================================
+// Opt-in: dumps by themselves when something is wrong: a region over its budget, a thread that hangs, a counter over a
+// limit, or whatever the program says.
+//
+//   contrail::trigger watchdog({.path = "slow-%p-%n.contrail", .last = 5s, .after = 200ms});
+//   watchdog.latency("request", 50ms);
+//   watchdog.stall(2s);
+//   if (auto failed = watchdog.start()) puts(failed.message());
+//
+// A thread of the trigger reads the recorder's memory as a dump does; call sites know nothing of it and cost the same.
+#ifndef CONTRAIL_TRIGGER_HPP
+#define CONTRAIL_TRIGGER_HPP
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+
+/// Options of a trigger.
+struct trigger_options {
+  /// Where its dumps go; with %n, %t or %p in it, each has a name of its own. The string is copied.
+  const char* path = "trigger-%p-%n.contrail";
+  /// How far back from the moment of firing a dump reaches; 0: as far as `options::window` says.
+  duration last{};
+  /// How long it goes on recording before it dumps; the dump reaches that much further.
+  duration after{};
+  /// Less than this after a dump no other one is made, only counted.
+  duration at_most_every{10'000'000'000};
+  /// How many dumps stay: the newest, of all triggers and processes of this executable with this path. 0: all.
+  unsigned keep = 8;
+  /// How many bytes they may have together; the newest stays in any case. 0: any.
+  uint64_t keep_bytes = 0;
+  /// How often it looks; what it finds is later by that at most.
+  duration look_every{20'000'000};
+};
+
+/// What a trigger has done.
+struct trigger_status {
+  uint64_t fired = 0;       ///< conditions that came to hold, and calls of `fire`
+  uint64_t dumps = 0;       ///< that were written
+  uint64_t suppressed = 0;  ///< firings without a dump of their own, by `at_most_every` or since one was on its way
+  uint64_t failed = 0;      ///< dumps that could not be written
+  error last_failure;       ///< why
+};
+
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#if CONTRAIL_DETAIL_ENABLED
+
+// ==== contrail/detail/kept_dumps.hpp ================================================================================
+// The dumps of triggers that stay: the newest of those that a path could have made.
+#ifndef CONTRAIL_DETAIL_KEPT_DUMPS_HPP
+#define CONTRAIL_DETAIL_KEPT_DUMPS_HPP
+
+#if CONTRAIL_DETAIL_ENABLED
+
+#include <dirent.h>
+#include <stdlib.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+struct kept_dump {
+  uint64_t made_ns;  ///< since 1970
+  uint64_t bytes;
+  char name[256];
+};
+
+/// Reads what a file is: false unless a trigger of this executable made it, for this user.
+inline bool read_kept_dump(int folder, const char* name, const char* executable, kept_dump& found) {
+  const int file = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+  if (file < 0) return false;
+  superblock super;
+  struct stat there {};
+  const bool is_ours = fstat(file, &there) == 0 && S_ISREG(there.st_mode) && there.st_uid == geteuid() &&
+                       pread(file, &super, sizeof super, 0) == static_cast<ssize_t>(sizeof super) &&
+                       super.magic == ~complement_of_image_magic && super.kind == image_kind::dump &&
+                       super.trigger_ticks != 0 && strcmp(name_in_path(super.executable), executable) == 0;
+  close(file);
+  if (!is_ours) return false;
+  found.made_ns = super.dump.realtime_ns;
+  found.bytes = static_cast<uint64_t>(there.st_size);
+  text_writer(found.name, sizeof found.name).add(name);
+  return true;
+}
+
+/// Removes what is older than the newest `keep` dumps of triggers in the folder of `made` that `pattern` could have made,
+/// or does not fit into `keep_bytes` together with newer ones. 0 is no limit. What cannot be removed stays.
+inline void remove_old_dumps(const char* pattern, const char* made, unsigned keep, uint64_t keep_bytes) {
+  if (keep == 0 && keep_bytes == 0) return;
+  char executable[256];
+  read_executable(executable);
+  const char* const own_name = name_in_path(executable);
+  char path[longest_path_bytes];
+  text_writer folder_path(path, sizeof path);
+  for (const char* at = made; at != name_in_path(made); ++at) folder_path.add(*at);
+  DIR* const folder = opendir(path[0] == '\0' ? "." : path);
+  if (folder == nullptr) return;
+  kept_dump* all = nullptr;
+  size_t count = 0, room = 0;
+  while (const dirent* const entry = readdir(folder)) {
+    if (!could_be(name_in_path(pattern), "", own_name, entry->d_name)) continue;
+    if (count == room) {
+      const size_t more = room == 0 ? 16 : 2 * room;
+      void* const grown = realloc(all, more * sizeof(kept_dump));
+      if (grown == nullptr) break;
+      all = static_cast<kept_dump*>(grown);
+      room = more;
+    }
+    if (read_kept_dump(dirfd(folder), entry->d_name, own_name, all[count])) ++count;
+  }
+  if (count != 0) {
+    qsort(all, count, sizeof(kept_dump), [](const void* a, const void* b) {
+      const uint64_t x = static_cast<const kept_dump*>(a)->made_ns, y = static_cast<const kept_dump*>(b)->made_ns;
+      return x < y ? 1 : x == y ? 0 : -1;
+    });
+  }
+  uint64_t bytes = 0;
+  for (size_t i = 0; i < count; ++i) {
+    bytes += all[i].bytes;
+    const bool is_too_many = keep != 0 && i >= keep;
+    const bool is_too_much = keep_bytes != 0 && i != 0 && bytes > keep_bytes;
+    if (is_too_many || is_too_much) unlinkat(dirfd(folder), all[i].name, 0);
+  }
+  free(all);
+  closedir(folder);
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+#endif
+// ==== contrail/detail/watch.hpp =====================================================================================
+// What triggers see: the recorder's memory, read beside its writers as a dump reads it. Each look takes in the open
+// regions of all threads, and what was recorded since the look before.
+#ifndef CONTRAIL_DETAIL_WATCH_HPP
+#define CONTRAIL_DETAIL_WATCH_HPP
+
+#if CONTRAIL_DETAIL_ENABLED
+
+#include <stdio.h>
+#include <stdlib.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+inline constexpr unsigned most_conditions = 15;
+
+enum class condition_kind { latency, stall, counter, predicate };
+
+struct condition {
+  condition_kind kind;
+  char names[filter_bytes];  ///< globs of regions or counters; a predicate's own name
+  uint64_t limit_ns;
+  double limit;
+  bool (*holds)(void*);
+  void* context;
+  bool held;  ///< a predicate's last answer
+};
+
+/// Memory that is zero; gives it back.
+template <class T>
+class zeroed_array {
+ public:
+  zeroed_array() = default;
+  ~zeroed_array() { free(items_); }
+  zeroed_array(const zeroed_array&) = delete;
+  zeroed_array& operator=(const zeroed_array&) = delete;
+  bool make(uint64_t count) {
+    free(items_);
+    items_ = static_cast<T*>(calloc(count, sizeof(T)));
+    return items_ != nullptr;
+  }
+  T& operator[](uint64_t i) { return items_[i]; }
+
+ private:
+  T* items_ = nullptr;
+};
+
+/// A record in a copy of its chunk.
+struct seen_record {
+  uint64_t id, start, end;  ///< of a point start and end are equal
+  bool is_region;
+  const atomic_word* payload;
+  unsigned words;
+};
+
+/// How far a chunk has been read.
+struct chunk_progress {
+  uint64_t ticket;
+  uint64_t words;
+  uint64_t epoch_base;
+};
+
+/// Reads what a chunk holds behind `progress`, and moves that.
+template <class Visit>
+inline void read_chunk(const chunk& copy, chunk_progress& progress, Visit&& visit) {
+  if (progress.ticket != copy.ticket.value) progress = {copy.ticket.value, 0, copy.epoch_base.value};
+  const uint64_t count = (extent_bytes(copy.extent.value) - chunk_header_bytes) / 8;
+  uint64_t at = progress.words;
+  while (at < count) {
+    const uint64_t word = copy.words[at].value;
+    if (word == 0) break;
+    seen_record record{word >> id_shift & 0xffff, 0, progress.epoch_base + (word >> end_time_shift), true, &copy.words[at + 1], 0};
+    bool is_record = true;
+    const uint64_t duration = word >> duration_shift & (epoch_ticks - 1);
+    switch (static_cast<record_tag>(word & 3)) {
+      case record_tag::point:
+        record.words = static_cast<unsigned>(word >> duration_shift & 0xff);
+        record.start = record.end;
+        record.is_region = false;
+        break;
+      case record_tag::region: record.start = record.end - duration; break;
+      case record_tag::region_payload:
+        record.id = word >> payload_region_id_shift & max_payload_region_id;
+        record.words = static_cast<unsigned>(word >> id_shift & 0xf);
+        record.start = record.end - duration;
+        break;
+      case record_tag::long_form: {
+        record.id = word >> 16 & 0xffff;
+        record.words = static_cast<unsigned>(word >> 6 & 0x3ff);
+        const long_form form = static_cast<long_form>(word >> 2 & 0xf);
+        if (form == long_form::epoch) {
+          record.words = 0;
+          progress.epoch_base = word & ~(epoch_ticks - 1);
+        }
+        const unsigned skip = form == long_form::point ? 1 : form == long_form::region ? 2 : 3;
+        is_record = (form == long_form::region || form == long_form::async_region || form == long_form::point) &&
+                    record.words >= skip && at + record.words < count;
+        if (!is_record) break;
+        record.is_region = form != long_form::point;
+        record.start = copy.words[at + 1].value;
+        record.end = record.is_region ? copy.words[at + 2].value : record.start;
+        record.payload += skip;
+        at += skip;
+        record.words -= skip;
+        break;
+      }
+    }
+    at += 1 + record.words;
+    if (is_record && at <= count) visit(record);
+  }
+  progress.words = count;
+}
+
+inline text name_of(const binding& entry) {
+  const char* const strings = reinterpret_cast<const char*>(&entry + 1) + entry.field_count * sizeof(binding_field) +
+                              entry.enumerator_count * sizeof(binding_enumerator);
+  return {strings, entry.name_bytes};
+}
+
+/// The first field of a payload as a number; false when it is none.
+inline bool number_of(const binding& entry, const seen_record& record, double& value) {
+  if (entry.field_count == 0 || record.words == 0) return false;
+  const binding_field& field = *reinterpret_cast<const binding_field*>(&entry + 1);
+  const auto as = [&](auto number) {
+    if (field.offset + sizeof number > record.words * 8) return false;
+    memcpy(&number, reinterpret_cast<const char*>(record.payload) + field.offset, sizeof number);
+    value = static_cast<double>(number);
+    return true;
+  };
+  switch (static_cast<field_type>(field.type)) {
+    case field_type::boolean: return as(uint8_t{});
+    case field_type::character: return as(char{});
+    case field_type::int8: return as(int8_t{});
+    case field_type::uint8: return as(uint8_t{});
+    case field_type::int16: return as(int16_t{});
+    case field_type::uint16: return as(uint16_t{});
+    case field_type::int32: return as(int32_t{});
+    case field_type::uint32: return as(uint32_t{});
+    case field_type::int64: return as(int64_t{});
+    case field_type::uint64: return as(uint64_t{});
+    case field_type::float32: return as(float{});
+    case field_type::float64: return as(double{});
+    default: return false;
+  }
+}
+
+/// "12.5 ms" into `to`.
+inline const char* brief_time(char (&to)[32], uint64_t ns) {
+  const double value = static_cast<double>(ns);
+  if (ns >= 1'000'000'000) snprintf(to, sizeof to, "%.4g s", value / 1e9);
+  else if (ns >= 1'000'000) snprintf(to, sizeof to, "%.4g ms", value / 1e6);
+  else snprintf(to, sizeof to, "%.4g us", value / 1e3);
+  return to;
+}
+
+/// Looks at the recorder for conditions that hold.
+class CONTRAIL_DETAIL_HIDDEN watch {
+ public:
+  condition conditions[most_conditions];
+  unsigned count = 0;
+  uint64_t fired = 0;  ///< how often any of them held
+
+  /// What happened since the look before. True when a condition holds that did not before; the first is noted. The first
+  /// look at a recording begins here and now.
+  bool look(process_state& process, trigger_note& note) {
+    const uint64_t before = fired;
+    note_ = &note;
+    note.ticks = 0;
+    now_ = now_ticks(process);
+    for (unsigned i = 0; i < count; ++i) {
+      condition& each = conditions[i];
+      if (each.kind != condition_kind::predicate) continue;
+      const bool holds = each.holds(each.context);
+      if (holds && !each.held) fire(now_, "%.80s holds", each.names);
+      each.held = holds;
+    }
+    if (process.recording.load_acquire() != 0 && begin(process)) {
+      // Stacks first, as in a dump: a region that ends in between is a record.
+      for (uint64_t i = 0; i < image_->slot_count; ++i) look_at_stacks(image_->slots[i], slots_[i]);
+      for (uint64_t i = 0; i < image_->chunk_count; ++i) look_at_chunk(i);
+      for (uint64_t i = 0; i < image_->slot_count; ++i) look_for_stall(image_->slots[i], slots_[i]);
+    }
+    return fired != before;
+  }
+
+ private:
+  struct reported_region {
+    uint64_t start, id;
+  };
+  /// What is known of a thread.
+  struct thread_progress {
+    uint64_t generation;
+    uint64_t last_end;    ///< of its newest region
+    uint64_t outermost;   ///< start of the oldest region that is open; 0: none
+    uint64_t innermost;   ///< start of the newest one
+    uint64_t innermost_id;
+    uint64_t stalled;     ///< since when it was quiet as that was reported
+    reported_region reported[8];  ///< that were over their budgets while they were open
+    unsigned next_reported;
+  };
+
+  /// Goes on in the recording that runs. False when there is no memory.
+  bool begin(process_state& process) {
+    image_view* const image = current_image(process);
+    uint64_t start = 0;
+    __atomic_load(&image->super->start.ticks, &start, __ATOMIC_RELAXED);
+    if (image != image_ || start != start_) {
+      image_ = nullptr;
+      if (!chunks_.make(image->chunk_count) || !slots_.make(image->slot_count) || !ids_.make(overflow_id + 1) ||
+          !over_.make(overflow_id + 1)) {
+        return false;
+      }
+      image_ = image;
+      start_ = start;
+      since_ = now_;
+    }
+    tick_hz_ = process.tick_hz.load_relaxed();
+    return true;
+  }
+
+  __attribute__((format(printf, 3, 4))) void fire(uint64_t ticks, const char* format, ...) {
+    ++fired;
+    if (note_->ticks != 0) return;
+    note_->ticks = ticks == 0 ? 1 : ticks;
+    __builtin_va_list arguments;
+    __builtin_va_start(arguments, format);
+    vsnprintf(note_->text, sizeof note_->text, format, arguments);
+    __builtin_va_end(arguments);
+  }
+
+  uint64_t ns_of(uint64_t ticks) const {
+    return static_cast<uint64_t>(static_cast<uint128>(ticks) * 1'000'000'000U / tick_hz_);
+  }
+
+  /// Which conditions a call site is subject to, one bit each.
+  unsigned conditions_of(uint64_t id) {
+    constexpr unsigned is_known = 1U << most_conditions;
+    if ((ids_[id] & is_known) != 0) return ids_[id] & ~is_known;
+    const binding* const entry = binding_of(*image_, id);
+    if (entry == nullptr) return 0;
+    unsigned found = is_known;
+    for (unsigned i = 0; i < count; ++i) {
+      const condition_kind kind = conditions[i].kind;
+      const bool is_meant = kind == condition_kind::counter ? entry->kind == binding_kind::counter
+                                                            : entry->kind == binding_kind::region && kind != condition_kind::predicate;
+      if (is_meant && passes_globs(conditions[i].names, name_of(*entry))) found |= 1U << i;
+    }
+    ids_[id] = static_cast<uint16_t>(found);
+    return found & ~is_known;
+  }
+
+  void look_at_stacks(const thread_slot& slot, thread_progress& thread) {
+    const uint64_t state = slot.state.load_acquire();
+    thread.outermost = thread.innermost = 0;
+    if (phase_of(state) != slot_state::live) return;
+    if (thread.generation != state >> 8) thread = {state >> 8, 0, 0, 0, 0, 0, {}, 0};
+    constexpr unsigned most_free = 16;  // frames between regions, as those leave that end on other threads
+    for (unsigned k = 0; k < lane_count; ++k) {
+      unsigned free_frames = 0;
+      for (unsigned i = 0; i < lane_depth[k] && free_frames < most_free; ++i) {
+        const frame& at = slot.frames[first_frame[k] + i];
+        const uint64_t start = at.start_ticks.load_acquire();
+        ++free_frames;
+        if (!is_region(start)) continue;
+        const uint64_t word = at.word.load_acquire();
+        __atomic_thread_fence(__ATOMIC_ACQUIRE);
+        if (at.start_ticks.load_relaxed() != start || (start << duration_shift) - word > site_word_mask) continue;
+        free_frames = 0;
+        look_at_open_region(slot, thread, start, id_of_site_word((start << duration_shift) - word));
+      }
+    }
+  }
+
+  void look_at_open_region(const thread_slot& slot, thread_progress& thread, uint64_t start, uint64_t id) {
+    if (thread.outermost == 0 || start < thread.outermost) thread.outermost = start;
+    if (start >= thread.innermost) {
+      thread.innermost = start;
+      thread.innermost_id = id;
+    }
+    if (start < start_ || start > now_) return;
+    const uint64_t age = ns_of(now_ - start);
+    const unsigned limit = over_limit(id, age);
+    if (limit == count || is_reported(thread, start, id)) return;
+    thread.reported[thread.next_reported++ % 8] = {start, id};
+    fire_latency(now_, id, age, limit, tid_of(slot), "is open for");
+  }
+
+  /// The first condition whose budget a region is over; `count`: none.
+  unsigned over_limit(uint64_t id, uint64_t ns) {
+    const unsigned meant = conditions_of(id);
+    for (unsigned i = 0; meant >> i != 0; ++i) {
+      if ((meant >> i & 1) != 0 && conditions[i].kind == condition_kind::latency && ns > conditions[i].limit_ns) return i;
+    }
+    return count;
+  }
+
+  static bool is_reported(const thread_progress& thread, uint64_t start, uint64_t id) {
+    for (const reported_region& each : thread.reported) {
+      if (each.start == start && each.id == id) return true;
+    }
+    return false;
+  }
+
+  void fire_latency(uint64_t ticks, uint64_t id, uint64_t ns, unsigned limit, uint32_t tid, const char* did) {
+    const text name = name_of(*binding_of(*image_, id));
+    char took[32], budget[32];
+    fire(ticks, "%.*s %s %s on thread %u, more than %s", static_cast<int>(name.size < 48 ? name.size : 48), name.data, did,
+         brief_time(took, ns), tid, brief_time(budget, conditions[limit].limit_ns));
+  }
+
+  void look_at_chunk(uint64_t index) {
+    chunk_progress& progress = chunks_[index];
+    const uint64_t state = image_->chunk_states[index].load_acquire();
+    if (state_of(state) != chunk_state::open && state_of(state) != chunk_state::sealed) return;
+    const chunk& live = image_->chunks[index];
+    // Sealed and read, or open and not gone on.
+    const lane* const writer = lane_of(*image_, live);
+    const uint64_t end = extent_bytes(live.extent.load_acquire());
+    const uint64_t read_to = chunk_header_bytes + progress.words * 8;
+    if (progress.ticket == ticket_of(state)) {
+      if (end != 0 && end <= read_to) return;
+      if (end == 0 && writer != nullptr && writer->cursor.load_relaxed() == reinterpret_cast<uint64_t>(&live) + read_to) return;
+    } else if (state_of(state) == chunk_state::sealed && live.sealed_ticks.load_relaxed() < since_) {
+      progress = {ticket_of(state), chunk_words, 0};
+      return;
+    }
+    if (!copy_chunk(copy_, *image_, index)) return;
+    const uint64_t slot_index = copy_.writer.value & 0xffff'ffff;
+    if (slot_index >= image_->slot_count) return;
+    thread_progress& thread = slots_[slot_index];
+    const bool is_current = thread.generation == copy_.writer.value >> 32;
+    const uint32_t tid = static_cast<uint32_t>(copy_.tid_lane.value);
+    read_chunk(copy_, progress, [&](const seen_record& record) {
+      if (record.end < since_) return;
+      if (record.is_region) {
+        if (is_current && record.end > thread.last_end) thread.last_end = record.end;
+        const uint64_t took = ns_of(record.end - record.start);
+        const unsigned limit = over_limit(record.id, took);
+        if (limit != count && !(is_current && is_reported(thread, record.start, record.id))) {
+          fire_latency(record.end, record.id, took, limit, tid, "took");
+        }
+      } else {
+        look_at_counter(record);
+      }
+    });
+  }
+
+  void look_at_counter(const seen_record& record) {
+    const unsigned meant = conditions_of(record.id);
+    if (meant == 0) return;
+    const binding& entry = *binding_of(*image_, record.id);
+    double value = 0;
+    if (!number_of(entry, record, value)) return;
+    for (unsigned i = 0; meant >> i != 0; ++i) {
+      if ((meant >> i & 1) == 0 || conditions[i].kind != condition_kind::counter) continue;
+      const bool was_over = (over_[record.id] >> i & 1) != 0;
+      const bool is_over = value > conditions[i].limit;
+      if (is_over && !was_over) {
+        const text name = name_of(entry);
+        fire(record.end, "%.*s is %.10g, over %.10g", static_cast<int>(name.size < 60 ? name.size : 60), name.data, value,
+             conditions[i].limit);
+      }
+      over_[record.id] = static_cast<uint16_t>((over_[record.id] & ~(1U << i)) | (is_over ? 1U << i : 0));
+    }
+  }
+
+  void look_for_stall(const thread_slot& slot, thread_progress& thread) {
+    if (thread.outermost == 0) return;
+    uint64_t quiet_since = thread.last_end > thread.outermost ? thread.last_end : thread.outermost;
+    if (quiet_since < since_) quiet_since = since_;  // what ended before is not known
+    if (quiet_since == thread.stalled || quiet_since >= now_) return;
+    const uint64_t quiet = ns_of(now_ - quiet_since);
+    const unsigned meant = conditions_of(thread.innermost_id);
+    for (unsigned i = 0; meant >> i != 0; ++i) {
+      if ((meant >> i & 1) == 0 || conditions[i].kind != condition_kind::stall || quiet <= conditions[i].limit_ns) continue;
+      thread.stalled = quiet_since;
+      const text name = name_of(*binding_of(*image_, thread.innermost_id));
+      char time[32];
+      fire(now_, "thread %u ended no region for %s, in %.*s", tid_of(slot), brief_time(time, quiet),
+           static_cast<int>(name.size < 48 ? name.size : 48), name.data);
+      return;
+    }
+  }
+
+  image_view* image_ = nullptr;
+  uint64_t start_ = 0, since_ = 0, now_ = 0, tick_hz_ = 1;
+  zeroed_array<chunk_progress> chunks_;
+  zeroed_array<thread_progress> slots_;
+  zeroed_array<uint16_t> ids_;   ///< by id, see conditions_of
+  zeroed_array<uint16_t> over_;  ///< by id, the counters' conditions that hold
+  trigger_note* note_ = nullptr;
+  chunk copy_;
+};
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+#endif
+
+#include <pthread.h>
+#include <time.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+class mutex_hold {
+ public:
+  explicit mutex_hold(pthread_mutex_t& mutex) : mutex_(mutex) { pthread_mutex_lock(&mutex_); }
+  ~mutex_hold() { pthread_mutex_unlock(&mutex_); }
+  mutex_hold(const mutex_hold&) = delete;
+  mutex_hold& operator=(const mutex_hold&) = delete;
+
+ private:
+  pthread_mutex_t& mutex_;
+};
+
+}  // namespace detail
+
+/// Watches for conditions, and dumps when one comes to hold. One thread sets it up: conditions first, then `start`. Works
+/// whether a recorder runs already or is started later. Not in a forked child.
+class CONTRAIL_DETAIL_HIDDEN trigger {
+ public:
+  explicit trigger(const trigger_options& wanted = {}) : wanted_(wanted) {
+    const bool fits = wanted.path != nullptr && detail::strlen(wanted.path) < sizeof path_;
+    detail::text_writer(path_, sizeof path_).add(fits ? wanted.path : "");
+  }
+  ~trigger() { stop(); }
+  trigger(const trigger&) = delete;
+  trigger& operator=(const trigger&) = delete;
+
+  /// Fires when a region takes longer than `budget`: as it ends, or while it is open, whichever is seen first. `regions`
+  /// are globs of names as in a filter: "request*,-request.slow".
+  error latency(const char* regions, duration budget) {
+    if (budget.ns <= 0) return {error_code::bad_option, "The budget of a region must be above 0."};
+    return add({detail::condition_kind::latency, {}, static_cast<uint64_t>(budget.ns), 0, nullptr, nullptr, false}, regions);
+  }
+
+  /// Fires when a thread has ended no region for `quiet` while one is open; once each time. `regions` are globs of the
+  /// innermost open region's name, to leave out where a thread may wait: "-idle*".
+  error stall(duration quiet, const char* regions = "") {
+    if (quiet.ns <= 0) return {error_code::bad_option, "The time after which a thread has stalled must be above 0."};
+    return add({detail::condition_kind::stall, {}, static_cast<uint64_t>(quiet.ns), 0, nullptr, nullptr, false}, regions);
+  }
+
+  /// Fires when a counter's value is above `limit` and the one before was not. `counters` are globs of names.
+  error counter(const char* counters, double limit) {
+    return add({detail::condition_kind::counter, {}, 0, limit, nullptr, nullptr, false}, counters);
+  }
+
+  /// Fires when `holds(context)` answers true and did not the time before. It is asked at each look, by the trigger's thread.
+  error predicate(const char* name, bool (*holds)(void* context), void* context = nullptr) {
+    if (holds == nullptr) return {error_code::bad_option, "The predicate is null."};
+    return add({detail::condition_kind::predicate, {}, 0, 0, holds, context, false}, name);
+  }
+
+  /// Begins to watch. Fails with bad_option, path, already_running, or out_of_memory where the system gives no thread.
+  error start() {
+    using namespace detail;
+    if (is_started_) return {error_code::already_running, "This trigger is started already."};
+    if (wanted_.last.ns < 0 || wanted_.after.ns < 0 || wanted_.at_most_every.ns < 0 || wanted_.look_every.ns <= 0) {
+      return {error_code::bad_option, "The times in trigger_options must not be negative, and look_every not 0."};
+    }
+    char ignored[longest_path_bytes];
+    if (error failed = expand_path(path_, {1, 1, 1, "e"}, ignored)) return failed;
+    if (join_process() == nullptr) return incompatible();
+    link_object();
+    __atomic_store_n(&stopping_, 0U, __ATOMIC_RELAXED);
+    // Signals are the program's threads' business.
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    const int failed = pthread_create(&thread_, nullptr, [](void* self) -> void* {
+      static_cast<trigger*>(self)->run();
+      return nullptr;
+    }, this);
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    if (failed != 0) return {error_code::out_of_memory, "The system gave no thread for the trigger: free some, and try again."};
+    is_started_ = true;
+    owner_ = getpid();
+    return {};
+  }
+
+  /// Ends watching. A dump that is on its way is written now. Harmless when it is not started.
+  void stop() {
+    if (!is_started_) return;
+    is_started_ = false;
+    if (getpid() != owner_) return;  // the thread stayed in the parent
+    __atomic_store_n(&stopping_, 1U, __ATOMIC_RELEASE);
+    wake();
+    pthread_join(thread_, nullptr);
+  }
+
+  /// Fires now, as by a condition. `what` is not copied: a string literal. The dump is made by the trigger's thread.
+  // Async-signal-safe.
+  void fire(const char* what) {
+    const detail::process_state* const process = detail::joined_process();
+    __atomic_store_n(&called_ticks_, process == nullptr ? 0 : detail::now_ticks(*process), __ATOMIC_RELAXED);
+    __atomic_fetch_add(&calls_, 1, __ATOMIC_RELAXED);
+    __atomic_store_n(&called_, what, __ATOMIC_RELEASE);
+    wake();
+  }
+
+  trigger_status status() const {
+    const detail::mutex_hold hold(mutex_);
+    return status_;
+  }
+
+ private:
+  error add(const detail::condition& what, const char* names) {
+    if (is_started_) return {error_code::bad_option, "This trigger is started already: add conditions before."};
+    if (watch_.count == detail::most_conditions) {
+      return {error_code::bad_option, "A trigger takes 15 conditions: use another one for more."};
+    }
+    if (names == nullptr || detail::strlen(names) >= detail::filter_bytes) {
+      return {error_code::bad_option, "The names of a trigger's condition are missing, or longer than 255 bytes."};
+    }
+    detail::condition& added = watch_.conditions[watch_.count];
+    added = what;
+    detail::text_writer(added.names, sizeof added.names).add(names);
+    ++watch_.count;
+    return {};
+  }
+
+  // Not a semaphore or a condition: those may not be used in signal handlers, or wait by a clock that can be set.
+  void wake() {
+    const detail::errno_keeper keep;
+    __atomic_fetch_add(&wakes_, 1U, __ATOMIC_RELEASE);
+    constexpr int wake_private = 1 | 128;
+    syscall(SYS_futex, &wakes_, wake_private, 1, nullptr, nullptr, 0);
+  }
+  void wait(uint32_t wakes, uint64_t ns) {
+    const timespec time{static_cast<time_t>(ns / 1'000'000'000), static_cast<long>(ns % 1'000'000'000)};
+    constexpr int wait_private = 0 | 128;
+    syscall(SYS_futex, &wakes_, wait_private, wakes, &time, nullptr, 0);
+  }
+
+  static uint64_t now_ns() { return detail::kernel_clock_ns(CLOCK_MONOTONIC); }
+
+  void run() {
+    pthread_setname_np(pthread_self(), "contrail");
+    for (;;) {
+      const uint32_t wakes = __atomic_load_n(&wakes_, __ATOMIC_ACQUIRE);
+      const bool last_round = __atomic_load_n(&stopping_, __ATOMIC_ACQUIRE) != 0;
+      look();
+      const uint64_t now = now_ns();
+      if (is_pending_ && (now >= due_ns_ || last_round)) dump(last_round);
+      if (last_round) return;
+      uint64_t pause = static_cast<uint64_t>(wanted_.look_every.ns);
+      if (is_pending_ && due_ns_ - now < pause) pause = due_ns_ > now ? due_ns_ - now : 1;
+      wait(wakes, pause);
+    }
+  }
+
+  void look() {
+    detail::process_state& process = *detail::joined_process();
+    detail::trigger_note found;
+    uint64_t times = watch_.fired;
+    watch_.look(process, found);
+    times = watch_.fired - times;
+    if (const char* const what = __atomic_exchange_n(&called_, static_cast<const char*>(nullptr), __ATOMIC_ACQUIRE)) {
+      times += __atomic_exchange_n(&calls_, uint64_t{0}, __ATOMIC_RELAXED);
+      if (found.ticks == 0) {
+        found.ticks = __atomic_load_n(&called_ticks_, __ATOMIC_RELAXED);
+        detail::text_writer(found.text, sizeof found.text).add(what);
+      }
+    }
+    if (times == 0) return;
+    const uint64_t now = now_ns();
+    const bool is_soon = has_dumped_ && now - dumped_ns_ < static_cast<uint64_t>(wanted_.at_most_every.ns);
+    const bool begins = !is_pending_ && !is_soon;
+    if (begins) {
+      note_ = found;
+      is_pending_ = true;
+      tries_ = 0;
+      fired_ns_ = now;
+      due_ns_ = now + static_cast<uint64_t>(wanted_.after.ns);
+    }
+    const detail::mutex_hold hold(mutex_);
+    status_.fired += times;
+    status_.suppressed += times - (begins ? 1 : 0);
+  }
+
+  void dump(bool last_round) {
+    duration last = wanted_.last;
+    // From the moment of firing, which a look found somewhat later.
+    if (last.ns != 0) last.ns += static_cast<int64_t>(now_ns() - fired_ns_) + wanted_.look_every.ns;
+    char made[detail::longest_path_bytes];
+    const error failed = detail::dump_to_path(path_, last, 0, nullptr, &note_, made);
+    constexpr unsigned most_tries = 100;
+    if (failed.code() == error_code::busy && !last_round && ++tries_ < most_tries) {
+      due_ns_ = now_ns() + 10'000'000;  // somebody else dumps
+      return;
+    }
+    is_pending_ = false;
+    if (!failed) {
+      has_dumped_ = true;
+      dumped_ns_ = now_ns();
+      detail::remove_old_dumps(path_, made, wanted_.keep, wanted_.keep_bytes);
+    }
+    const detail::mutex_hold hold(mutex_);
+    status_.dumps += failed ? 0 : 1;
+    status_.failed += failed ? 1 : 0;
+    if (failed) status_.last_failure = failed;
+  }
+
+  trigger_options wanted_;
+  char path_[detail::longest_path_bytes];
+  detail::watch watch_;
+
+  bool is_started_ = false;
+  pid_t owner_ = 0;
+  pthread_t thread_{};
+  uint32_t stopping_ = 0, wakes_ = 0;
+  const char* called_ = nullptr;
+  uint64_t called_ticks_ = 0, calls_ = 0;
+
+  // Of the thread.
+  detail::trigger_note note_;
+  bool is_pending_ = false, has_dumped_ = false;
+  uint64_t fired_ns_ = 0, due_ns_ = 0, dumped_ns_ = 0;
+  unsigned tries_ = 0;
+
+  mutable pthread_mutex_t mutex_ = PTHREAD_MUTEX_INITIALIZER;
+  trigger_status status_;
+};
+
+/// Fires a trigger when its scope took longer than `budget`, exactly and at once, also where no region is: two clock reads
+/// for this scope, nothing for any other. `what` is a string literal.
+class CONTRAIL_DETAIL_HIDDEN latency_budget {
+ public:
+  latency_budget(trigger& which, const char* what, duration budget)
+      : trigger_(which), what_(what), budget_ns_(budget.ns), began_ns_(detail::kernel_clock_ns(CLOCK_MONOTONIC)) {}
+  ~latency_budget() {
+    if (static_cast<int64_t>(detail::kernel_clock_ns(CLOCK_MONOTONIC) - began_ns_) > budget_ns_) trigger_.fire(what_);
+  }
+  latency_budget(const latency_budget&) = delete;
+  latency_budget& operator=(const latency_budget&) = delete;
+
+ private:
+  trigger& trigger_;
+  const char* what_;
+  int64_t budget_ns_;
+  uint64_t began_ns_;
+};
+
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#else
+
+namespace contrail {
+inline namespace disabled_v0 {
+
+/// See contrail/trigger.hpp. Everything fails here, with error_code::compiled_out or not_supported.
+class trigger {
+ public:
+  explicit trigger(const trigger_options& = {}) {}
+  trigger(const trigger&) = delete;
+  trigger& operator=(const trigger&) = delete;
+  error latency(const char*, duration) { return detail::nothing_records(); }
+  error stall(duration, const char* = "") { return detail::nothing_records(); }
+  error counter(const char*, double) { return detail::nothing_records(); }
+  error predicate(const char*, bool (*)(void*), void* = nullptr) { return detail::nothing_records(); }
+  error start() { return detail::nothing_records(); }
+  void stop() {}
+  void fire(const char*) {}
+  trigger_status status() const { return {}; }
+};
+
+class latency_budget {
+ public:
+  latency_budget(trigger&, const char*, duration) {}
+};
+
+}  // namespace disabled_v0
+}  // namespace contrail
+
+#endif
+
+#endif
+#endif
+#ifdef CONTRAIL_WITH_HTTP
+// ==== contrail/http.hpp =============================================================================================
+// Opt-in: dumps over HTTP, with any framework: a handler that takes a query and gives an answer.
+//
+//   server.Get("/trace", [](const Request& in, Response& out) {
+//     contrail::http_trace(in.query, [&](contrail::http_answer&& answer) {
+//       out.status = answer.status;
+//       for (const auto& header : answer.headers) out.set_header(header.name, header.value);
+//       out.body = std::move(answer.body);
+//     });
+//   });
+//
+//   curl -OJ 'http://localhost:8080/trace?last=5s'       the last 5 seconds
+//   curl -OJ 'http://localhost:8080/trace?seconds=10'    the next 10 seconds
+#ifndef CONTRAIL_HTTP_HPP
+#define CONTRAIL_HTTP_HPP
+
+#include <string>
+#include <string_view>
+#include <time.h>
+#include <utility>
+#include <vector>
+
+#if CONTRAIL_DETAIL_ENABLED
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+#else
+namespace contrail {
+inline namespace disabled_v0 {
+#endif
+
+struct http_header {
+  std::string name, value;
+};
+
+/// What to send: 200 with a dump; or 400 bad value, 429 busy, 503 off or cancelled, with a sentence.
+struct http_answer {
+  int status = 200;
+  std::vector<http_header> headers;
+  std::string body;
+};
+
+#if CONTRAIL_DETAIL_ENABLED
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+#else
+namespace detail {
+#endif
+
+inline http_answer http_refusal(int status, const char* why) {
+  http_answer answer{status, {{"Content-Type", "text/plain; charset=utf-8"}, {"X-Content-Type-Options", "nosniff"}}, why};
+  answer.body += '\n';
+  if (status == 429) answer.headers.push_back({"Retry-After", "1"});
+  return answer;
+}
+
+}  // namespace detail
+
+#if CONTRAIL_DETAIL_ENABLED
+
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// A text's %XX and + as what they stand for.
+inline std::string url_decoded(std::string_view text) {
+  const auto digit = [](char c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1; };
+  std::string plain;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '%' && i + 2 < text.size() && digit(text[i + 1]) >= 0 && digit(text[i + 2]) >= 0) {
+      plain += static_cast<char>(digit(text[i + 1]) * 16 + digit(text[i + 2]));
+      i += 2;
+    } else {
+      plain += text[i] == '+' ? ' ' : text[i];
+    }
+  }
+  return plain;
+}
+
+/// Finds a parameter; of several the first.
+inline bool find_parameter(std::string_view query, std::string_view name, std::string& value) {
+  if (!query.empty() && query.front() == '?') query.remove_prefix(1);
+  while (!query.empty()) {
+    const std::string_view one = query.substr(0, query.find('&'));
+    query.remove_prefix(one.size() < query.size() ? one.size() + 1 : one.size());
+    const std::string_view key = one.substr(0, one.find('='));
+    if (url_decoded(key) != name) continue;
+    value = key.size() < one.size() ? url_decoded(one.substr(key.size() + 1)) : std::string();
+    return true;
+  }
+  return false;
+}
+
+inline constexpr int64_t longest_http_ns = 86'400'000'000'000;  // a day
+
+/// "5s", "250ms", or seconds without a unit, above 0 and up to a day, in ns; 0 when it is none.
+inline int64_t http_duration(const std::string& text) {
+  const char* at = text.c_str();
+  const char* const end = at + text.size();
+  uint64_t whole = 0, scale = 1'000'000'000, ns = 0;
+  bool any = false;
+  for (; *at >= '0' && *at <= '9'; ++at, any = true) {
+    whole = whole * 10 + static_cast<uint64_t>(*at - '0');
+    if (whole > 100'000'000'000'000) return 0;
+  }
+  uint64_t fraction = 0, digits = 1;
+  if (*at == '.') {
+    for (++at; *at >= '0' && *at <= '9'; ++at, any = true) {
+      if (digits >= 1'000'000'000) continue;
+      fraction = fraction * 10 + static_cast<uint64_t>(*at - '0');
+      digits *= 10;
+    }
+  }
+  const std::string_view unit(at, static_cast<size_t>(end - at));
+  if (unit == "ns") scale = 1;
+  else if (unit == "us") scale = 1'000;
+  else if (unit == "ms") scale = 1'000'000;
+  else if (unit == "m" || unit == "min") scale = 60'000'000'000;
+  else if (unit == "h") scale = 3'600'000'000'000;
+  else if (unit != "s" && !unit.empty()) return 0;
+  const unsigned __int128 exact = static_cast<unsigned __int128>(whole) * scale + static_cast<unsigned __int128>(fraction) * scale / digits;
+  if (!any || exact > static_cast<unsigned __int128>(longest_http_ns)) return 0;
+  ns = static_cast<uint64_t>(exact);
+  return static_cast<int64_t>(ns);
+}
+
+/// What only one request does at a time.
+class http_turn {
+ public:
+  explicit http_turn(atomic_word& turn) : turn_(turn) {
+    uint64_t free = 0;
+    taken_ = turn_.compare_exchange(free, 1);
+  }
+  ~http_turn() {
+    if (taken_) turn_.store_release(0);
+  }
+  http_turn(const http_turn&) = delete;
+  http_turn& operator=(const http_turn&) = delete;
+  bool taken() const { return taken_; }
+
+ private:
+  atomic_word& turn_;
+  bool taken_;
+};
+
+CONTRAIL_DETAIL_HIDDEN inline constinit atomic_word http_waiting{};  ///< a request with ?seconds
+CONTRAIL_DETAIL_HIDDEN inline constinit atomic_word http_sending{};  ///< a request that holds a dump
+
+inline void http_pause() {
+  const timespec moment{0, 20'000'000};
+  nanosleep(&moment, nullptr);
+}
+
+/// The answer for a dump that reaches back `last`. `seconds` tries for a while, since who asked has waited already.
+inline http_answer http_dump(duration last) {
+  http_answer answer;
+  const error failed = flight_recorder::dump(answer.body, {last});
+  if (failed) return http_refusal(failed.code() == error_code::busy ? 429 : failed.code() == error_code::bad_option ? 400 : 503, failed.message());
+  const process_state& process = *joined_process();
+  const image_view* const image = current_image(process);
+  const char* const executable = image == nullptr ? "" : name_in_path(image->super->executable);
+  std::string name;
+  for (const char* at = executable; *at != '\0'; ++at) {
+    const bool is_plain = is_digit(*at) || (*at >= 'a' && *at <= 'z') || (*at >= 'A' && *at <= 'Z') || *at == '.' || *at == '_' || *at == '-';
+    name += is_plain ? *at : '_';
+  }
+  name += '-' + std::to_string(getpid()) + '-' + std::to_string(process.dump_count.load_relaxed()) + ".contrail";
+  answer.headers = {{"Content-Type", "application/octet-stream"},
+                    {"X-Content-Type-Options", "nosniff"},
+                    {"Content-Disposition", "attachment; filename=\"" + name + '"'}};
+  return answer;
+}
+
+}  // namespace detail
+
+/// Answers a request for a dump. `query` is what follows '?' in its URL: "last=5s" for the window up to now, "seconds=10"
+/// to record that much longer and get just that, nothing for all that memory holds. `sink` is called once, with the
+/// http_answer, on this thread. `stop` is asked some 50 times a second while a request waits: true ends that, for servers
+/// that shut down or see their client gone.
+///
+/// One request is served at a time: others get 429 until its sink has returned, so that the memory for dumps is bounded
+/// however many clients ask. One more may be waiting for its seconds to pass. Allocates: not in signal handlers.
+template <class Sink, class Stop>
+void http_trace(std::string_view query, Sink&& sink, Stop&& stop) {
+  using namespace detail;
+  std::string text;
+  const bool has_last = find_parameter(query, "last", text);
+  const int64_t last_ns = has_last ? http_duration(text) : 0;
+  if (has_last && last_ns == 0) {
+    return sink(http_refusal(400, "last takes a time above 0 and up to a day: last=5s, last=250ms, last=2m."));
+  }
+  const bool has_seconds = find_parameter(query, "seconds", text);
+  const int64_t seconds_ns = has_seconds ? http_duration(text) : 0;
+  if (has_seconds && seconds_ns == 0) {
+    return sink(http_refusal(400, "seconds takes a number above 0 and up to 86400: seconds=10, seconds=0.5."));
+  }
+  if (has_seconds && has_last) return sink(http_refusal(400, "Ask for last or for seconds, not for both."));
+  if (flight_recorder::status().state == recorder_state::off) return sink(http_refusal(503, not_running().message()));
+
+  const char* const busy = "Another dump is on its way; try again when it is done.";
+  duration last(last_ns);
+  if (has_seconds) {
+    const http_turn waiting(http_waiting);
+    if (!waiting.taken()) return sink(http_refusal(429, busy));
+    const uint64_t begin = kernel_clock_ns(CLOCK_MONOTONIC);
+    const auto waited = [begin] { return static_cast<int64_t>(kernel_clock_ns(CLOCK_MONOTONIC) - begin); };
+    while (waited() < seconds_ns) {
+      if (stop()) return sink(http_refusal(503, "The request was cancelled."));
+      const int64_t rest = seconds_ns - waited();
+      if (rest > 20'000'000) http_pause();
+      else if (rest > 0) {
+        const timespec moment{0, static_cast<long>(rest)};
+        nanosleep(&moment, nullptr);
+      }
+    }
+    // Who has waited that long is not sent away because somebody else came first.
+    for (;;) {
+      const http_turn sending(http_sending);
+      if (sending.taken()) {
+        http_answer answer = http_dump(duration(waited()));
+        if (answer.status != 429) return sink(std::move(answer));
+      }
+      if (stop() || waited() > seconds_ns + 5'000'000'000) return sink(http_refusal(429, busy));
+      http_pause();
+    }
+  }
+  const http_turn sending(http_sending);
+  if (!sending.taken()) return sink(http_refusal(429, busy));
+  sink(http_dump(last));
+}
+
+#else
+
+template <class Sink, class Stop>
+void http_trace(std::string_view, Sink&& sink, Stop&&) {
+  sink(detail::http_refusal(503, detail::nothing_records().message()));
+}
+
+#endif
+
+/// The same without a way to end it early.
+template <class Sink>
+void http_trace(std::string_view query, Sink&& sink) {
+  http_trace(query, std::forward<Sink>(sink), [] { return false; });
+}
+
+#if CONTRAIL_DETAIL_ENABLED
+CONTRAIL_DETAIL_NAMESPACE_END
+#else
+}  // namespace disabled_v0
+}  // namespace contrail
+#endif
+
+#endif
+#endif
 #ifdef CONTRAIL_WITH_READER
 // ==== contrail/reader.hpp ===========================================================================================
 // Opt-in: reads what contrail recorded, a dump or the image file of a process that runs or was killed, in C++. It needs
@@ -8674,7 +9758,7 @@ namespace detail CONTRAIL_DETAIL_HIDDEN {
 /// The file begins with the bytes 89 43 54 52 4c 0d 0a 1a ("\x89CTRL\r\n\x1a").
 inline constexpr uint64_t complement_of_image_magic = ~0x1a0a'0d4c'5254'4389ULL;
 inline constexpr uint16_t format_major = 1;  ///< a reader refuses another major version
-inline constexpr uint16_t format_minor = 1;  ///< a reader accepts any minor version and skips what it does not know
+inline constexpr uint16_t format_minor = 2;  ///< a reader accepts any minor version and skips what it does not know
 
 // ---- time ----------------------------------------------------------------------------------------------------
 
@@ -8995,11 +10079,14 @@ struct superblock {
   clock_anchor end;        ///< when it ended; filled in before `ended` is
   // 792
   crash_note crash;
-  uint8_t reserved[4096 - 856];
+  // 856: only in dumps that a trigger made
+  uint64_t trigger_ticks;  ///< when it fired; 0: no trigger made this dump
+  char trigger[120];       ///< what fired, a sentence; zero padded
+  uint8_t reserved[4096 - 984];
 };
 static_assert(sizeof(superblock) == 4096 && __builtin_offsetof(superblock, pid) == 136 &&
               __builtin_offsetof(superblock, next_ticket) == 560 && __builtin_offsetof(superblock, dump) == 688 &&
-              __builtin_offsetof(superblock, reserved) == 856);
+              __builtin_offsetof(superblock, reserved) == 984);
 
 }  // namespace detail
 CONTRAIL_DETAIL_NAMESPACE_END
@@ -10364,6 +11451,8 @@ struct CONTRAIL_DETAIL_HIDDEN recording_info {
   uint64_t window_ns;            ///< asked for; 0: all
   uint64_t cutoff_ticks;         ///< what ended before is outside the window
   uint32_t dump_sequence, dump_signal, dump_tid;
+  uint64_t trigger_ticks;    ///< when a trigger fired that made this dump; 0: none did
+  std::string_view trigger;  ///< what it found
   uint64_t attached;         ///< threads that ever recorded
   uint64_t chunks;           ///< in the input
   int64_t zero_unix_ns;      ///< when the first event began, from which all times of events count
@@ -10602,6 +11691,8 @@ inline recording_info reader::info() const {
           data.u32(offsetof(superblock, dump_sequence)),
           data.u32(offsetof(superblock, dump_signal)),
           data.u32(offsetof(superblock, dump_tid)),
+          image_.is_dump() ? data.u64(offsetof(superblock, trigger_ticks)) : 0,
+          data.c_string(offsetof(superblock, trigger), sizeof(superblock::trigger)),
           data.u64(offsetof(superblock, attached)),
           image_.chunks().size(),
           image_.clock().realtime(zero_),

@@ -56,7 +56,7 @@ class Layout:
 
 MAGIC = 0x1A0A0D4C52544389
 MAGIC_BYTES = MAGIC.to_bytes(8, "little")
-FORMAT_MAJOR, FORMAT_MINOR = 1, 1
+FORMAT_MAJOR, FORMAT_MINOR = 1, 2
 SUPERBLOCK = Layout(
     magic="Q", version_major="H", version_minor="H", superblock_bytes="I", kind="I", source="I", image_bytes="Q",
     base_address="Q", slots_offset="Q", slot_bytes="I", slot_count="I", chunk_states_offset="Q", chunks_offset="Q",
@@ -66,7 +66,7 @@ SUPERBLOCK = Layout(
     host="64s", next_ticket="Q", next_id="Q", arena_used="Q", attached="Q", attached_slots="Q", dropped="8Q",
     overwritten_ticks="Q", reserved_counters="2Q",
     dump="4Q", window_ns="Q", cutoff_ticks="Q", dump_sequence="I", dump_signal="I", dump_tid="I", reserved0="I",
-    storage="I", ended="I", end="4Q", crash="64s")
+    storage="I", ended="I", end="4Q", crash="64s", trigger_ticks="Q", trigger="120s")
 CRASH = Layout(cause="I", signal="I", code="i", tid="I", address="Q", sender="I", reserved="I", thread="32s")
 SLOT = Layout(state="Q", tid_index="2I", owner_object="Q", attach_ticks="Q", name_version="Q", name="32s")
 LANE = Layout(cursor="Q", deadline="Q", epoch_base="Q", chunk="Q", extra_words="Q", words_before="Q",
@@ -1028,6 +1028,12 @@ def crash_of(trace: Trace) -> Optional[Crash]:
     return Crash(trace) if trace.image.crash.cause in (BY_SIGNAL, BY_TERMINATE) else None
 
 
+def trigger_of(trace: Trace) -> Optional[str]:
+    """What made the recorder dump by itself."""
+    sb = trace.image.sb
+    return text(c_string(sb.trigger)) if trace.image.is_dump and sb.trigger_ticks else None
+
+
 # ---- Chrome trace JSON -----------------------------------------------------------------------------------------
 
 BLOCK, BLOCK_BYTES = 20_000, 1 << 24  # slices made at a time, and their names; this bounds the memory for their text
@@ -1195,6 +1201,11 @@ class Writer:
             details = f',"args":{{{details}}}' if details and self.with_arguments else ""
             out.write(f',\n{{"ph":"i","pid":{self.pid},"tid":{self.crash.tid},"cat":"contrail","name":'
                       f'{quote("crashed: " + self.crash.what)},"s":"t","ts":{time}{details}}}'.encode("ascii"))
+        fired = trigger_of(self.trace)
+        if fired is not None:
+            time = microseconds(min(max(0, self.ns(self.trace.image.sb.trigger_ticks)), max(0, self.ns(self.trace.now))))
+            out.write(f',\n{{"ph":"i","pid":{self.pid},"tid":{self.pid},"cat":"contrail","name":'
+                      f'{quote("trigger: " + fired)},"s":"g","ts":{time}}}'.encode("ascii"))
         self.counters.sort(key=itemgetter(0))  # chrome://tracing takes their order from the file
         for _, track, id, rest in self.counters:
             out.write(f'{self.head("C", track, id)}{rest}'.encode("ascii"))
@@ -1282,6 +1293,8 @@ class TextWriter:
         if crash.cause:
             yield (f"crash {crash.cause} {crash.signal} {crash.code} {crash.tid} {crash.address} {crash.sender}"
                    f" {quoted(c_string(crash.thread))}\n")
+        if image.is_dump and sb.trigger_ticks:
+            yield f"trigger {sb.trigger_ticks} {quoted(c_string(sb.trigger))}\n"
         yield f"holds {len(trace.tracks)} threads of {sb.attached}, {len(image.chunks)} chunks\n"
         yield (f"time {self.moment(image.clock.realtime(self.zero))} {max(0, self.ns(trace.newest))}"
                f" {self.ns(trace.now)}\n")
@@ -1354,7 +1367,7 @@ def ending(image: Image) -> str:
 
 
 def metadata_of(trace: Trace) -> Dict[str, Any]:
-    image, sb, crash = trace.image, trace.image.sb, crash_of(trace)
+    image, sb, crash, fired = trace.image, trace.image.sb, crash_of(trace), trigger_of(trace)
     zero = image.clock.realtime(trace.first)
     return {
         "recorder": "contrail", "format": f"{sb.version_major}.{sb.version_minor}",
@@ -1362,6 +1375,7 @@ def metadata_of(trace: Trace) -> Dict[str, Any]:
         "clock": CLOCKS.get(sb.source, f"source {sb.source}"), "recording started": utc(sb.start[2]),
         "dumped": utc(sb.dump[2]) if image.is_dump else f"never: this is a live image{ending(image)}",
         **({"crashed": f"{crash.what} ({crash.where})"} if crash else {}),
+        **({"trigger": fired} if fired is not None else {}),
         "time zero": utc(zero), "time zero, unix ns": str(zero),
         "losses": {why: count if count <= 2**53 else str(count) for why, count in losses_of(trace).items()},
         "warnings": image.warnings, "notes": image.notes,
@@ -1421,6 +1435,7 @@ def info_text(trace: Trace, size: int) -> str:
         f"recording  since {about['recording started']}",
         f"dumped     {about['dumped']}{how}",
         *([f"crashed    {crash.what} ({crash.where})"] if crash else []),
+        *([f"trigger    {printable(about['trigger'])}"] if "trigger" in about else []),
         f"clock      {about['clock']}, {image.clock.hz / 1e6:.6g} ticks per us",
         f"window     {brief(max(0, ns(trace.newest) - trace.first))} covered, "
         f"{brief(sb.window_ns) if sb.window_ns else 'all'} asked for",

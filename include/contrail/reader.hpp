@@ -59,6 +59,8 @@ struct CONTRAIL_DETAIL_HIDDEN recording_info {
   uint64_t window_ns;            ///< asked for; 0: all
   uint64_t cutoff_ticks;         ///< what ended before is outside the window
   uint32_t dump_sequence, dump_signal, dump_tid;
+  uint64_t trigger_ticks;    ///< when a trigger fired that made this dump; 0: none did
+  std::string_view trigger;  ///< what it found
   uint64_t attached;         ///< threads that ever recorded
   uint64_t chunks;           ///< in the input
   int64_t zero_unix_ns;      ///< when the first event began, from which all times of events count
@@ -297,6 +299,8 @@ inline recording_info reader::info() const {
           data.u32(offsetof(superblock, dump_sequence)),
           data.u32(offsetof(superblock, dump_signal)),
           data.u32(offsetof(superblock, dump_tid)),
+          image_.is_dump() ? data.u64(offsetof(superblock, trigger_ticks)) : 0,
+          data.c_string(offsetof(superblock, trigger), sizeof(superblock::trigger)),
           data.u64(offsetof(superblock, attached)),
           image_.chunks().size(),
           image_.clock().realtime(zero_),

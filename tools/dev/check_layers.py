@@ -60,6 +60,10 @@ short_macros
 contrail
 detail/start_text
 env
+detail/kept_dumps
+detail/watch
+trigger
+http
 pfr
 fmt
 detail/reader_bytes
@@ -72,7 +76,7 @@ reader
 """.split()
 
 # The only includers of C++ headers; all others live in every translation unit of their users.
-MAY_INCLUDE_CXX = {"pfr", "fmt", "reader"} | {name for name in LAYERS if name.startswith("detail/reader_")}
+MAY_INCLUDE_CXX = {"pfr", "fmt", "reader", "http"} | {name for name in LAYERS if name.startswith("detail/reader_")}
 
 INCLUDE_LINE = re.compile(r'^\s*#\s*include\s+(["<])([^">]+)[">]')
 

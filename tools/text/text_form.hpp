@@ -103,6 +103,7 @@ class text_form {
       line("crash ", crash.cause, " ", crash.signal, " ", int64_t{crash.code}, " ", crash.tid, " ", crash.address, " ",
            crash.sender, " ", quoted(crash.thread));
     }
+    if (info.trigger_ticks != 0) line("trigger ", info.trigger_ticks, " ", quoted(info.trigger));
     line("holds ", uint64_t{reader_.threads().size()}, " threads of ", info.attached, ", ", info.chunks, " chunks");
     line("time ", info.zero_unix_ns, " ", info.covered_ns, " ", info.now_ns);
     for (const contrail::recording_loss& loss : reader_.losses()) line("lost ", loss.count, " ", quoted(loss.why));

@@ -36,7 +36,7 @@ namespace detail CONTRAIL_DETAIL_HIDDEN {
 /// The file begins with the bytes 89 43 54 52 4c 0d 0a 1a ("\x89CTRL\r\n\x1a").
 inline constexpr uint64_t complement_of_image_magic = ~0x1a0a'0d4c'5254'4389ULL;
 inline constexpr uint16_t format_major = 1;  ///< a reader refuses another major version
-inline constexpr uint16_t format_minor = 1;  ///< a reader accepts any minor version and skips what it does not know
+inline constexpr uint16_t format_minor = 2;  ///< a reader accepts any minor version and skips what it does not know
 
 // ---- time ----------------------------------------------------------------------------------------------------
 
@@ -357,11 +357,14 @@ struct superblock {
   clock_anchor end;        ///< when it ended; filled in before `ended` is
   // 792
   crash_note crash;
-  uint8_t reserved[4096 - 856];
+  // 856: only in dumps that a trigger made
+  uint64_t trigger_ticks;  ///< when it fired; 0: no trigger made this dump
+  char trigger[120];       ///< what fired, a sentence; zero padded
+  uint8_t reserved[4096 - 984];
 };
 static_assert(sizeof(superblock) == 4096 && __builtin_offsetof(superblock, pid) == 136 &&
               __builtin_offsetof(superblock, next_ticket) == 560 && __builtin_offsetof(superblock, dump) == 688 &&
-              __builtin_offsetof(superblock, reserved) == 856);
+              __builtin_offsetof(superblock, reserved) == 984);
 
 }  // namespace detail
 CONTRAIL_DETAIL_NAMESPACE_END

@@ -21,11 +21,18 @@ struct dump_sink {
   void* context;
 };
 
+/// What fired, for the superblock of the dump.
+struct trigger_note {
+  uint64_t ticks = 0;
+  char text[sizeof superblock::trigger] = {};
+};
+
 struct dump_request {
   uint64_t window_ns;  ///< 0: all
   uint32_t signal;     ///< that asked for it, or 0
   const crash_note* crash = nullptr;
   uint64_t sequence = 0;    ///< number of the dump in its process
+  const trigger_note* trigger = nullptr;
   char* scratch = nullptr;  ///< scratch_bytes of work space instead of the image's
 };
 
@@ -283,6 +290,10 @@ inline int write_dump(process_state& process, image_view& image, const dump_requ
   super.reserved0 = 0;
   memset(static_cast<void*>(&super.storage), 0, sizeof super - __builtin_offsetof(superblock, storage));
   if (request.crash != nullptr) super.crash = *request.crash;
+  if (request.trigger != nullptr) {
+    super.trigger_ticks = request.trigger->ticks;
+    memcpy(super.trigger, request.trigger->text, sizeof super.trigger);
+  }
   output.add(&super, sizeof super);
 
   uint64_t copied = 0;
