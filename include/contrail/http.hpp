@@ -61,7 +61,9 @@ namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 /// A text's %XX and + as what they stand for.
 inline std::string url_decoded(std::string_view text) {
-  const auto digit = [](char c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1; };
+  const auto digit = [](char c) {
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+  };
   std::string plain;
   for (size_t i = 0; i < text.size(); ++i) {
     if (text[i] == '%' && i + 2 < text.size() && digit(text[i + 1]) >= 0 && digit(text[i + 2]) >= 0) {
@@ -94,7 +96,7 @@ inline constexpr int64_t longest_http_ns = 86'400'000'000'000;  // a day
 inline int64_t http_duration(const std::string& text) {
   const char* at = text.c_str();
   const char* const end = at + text.size();
-  uint64_t whole = 0, scale = 1'000'000'000, ns = 0;
+  uint64_t whole = 0, scale = 1'000'000'000;
   bool any = false;
   for (; *at >= '0' && *at <= '9'; ++at, any = true) {
     whole = whole * 10 + static_cast<uint64_t>(*at - '0');
@@ -115,10 +117,8 @@ inline int64_t http_duration(const std::string& text) {
   else if (unit == "m" || unit == "min") scale = 60'000'000'000;
   else if (unit == "h") scale = 3'600'000'000'000;
   else if (unit != "s" && !unit.empty()) return 0;
-  const unsigned __int128 exact = static_cast<unsigned __int128>(whole) * scale + static_cast<unsigned __int128>(fraction) * scale / digits;
-  if (!any || exact > static_cast<unsigned __int128>(longest_http_ns)) return 0;
-  ns = static_cast<uint64_t>(exact);
-  return static_cast<int64_t>(ns);
+  const uint128 exact = static_cast<uint128>(whole) * scale + static_cast<uint128>(fraction) * scale / digits;
+  return any && exact <= static_cast<uint128>(longest_http_ns) ? static_cast<int64_t>(exact) : 0;
 }
 
 /// What only one request does at a time.
@@ -148,17 +148,18 @@ inline void http_pause() {
   nanosleep(&moment, nullptr);
 }
 
-/// The answer for a dump that reaches back `last`. `seconds` tries for a while, since who asked has waited already.
+/// The answer for a dump that reaches back `last`.
 inline http_answer http_dump(duration last) {
   http_answer answer;
   const error failed = flight_recorder::dump(answer.body, {last});
-  if (failed) return http_refusal(failed.code() == error_code::busy ? 429 : failed.code() == error_code::bad_option ? 400 : 503, failed.message());
+  if (failed) return http_refusal(failed.code() == error_code::busy ? 429 : 503, failed.message());
   const process_state& process = *joined_process();
   const image_view* const image = current_image(process);
   const char* const executable = image == nullptr ? "" : name_in_path(image->super->executable);
   std::string name;
   for (const char* at = executable; *at != '\0'; ++at) {
-    const bool is_plain = is_digit(*at) || (*at >= 'a' && *at <= 'z') || (*at >= 'A' && *at <= 'Z') || *at == '.' || *at == '_' || *at == '-';
+    // What a quoted string in a header cannot hold, and what a shell would make something of, is a file name's no more.
+    const bool is_plain = (is_identifier(*at) && *at > 0 && *at != '$') || *at == '.' || *at == '-';
     name += is_plain ? *at : '_';
   }
   name += '-' + std::to_string(getpid()) + '-' + std::to_string(process.dump_count.load_relaxed()) + ".contrail";
@@ -192,10 +193,11 @@ void http_trace(std::string_view query, Sink&& sink, Stop&& stop) {
     return sink(http_refusal(400, "seconds takes a number above 0 and up to 86400: seconds=10, seconds=0.5."));
   }
   if (has_seconds && has_last) return sink(http_refusal(400, "Ask for last or for seconds, not for both."));
-  if (flight_recorder::status().state == recorder_state::off) return sink(http_refusal(503, not_running().message()));
+  const process_state* const process = join_process();
+  if (process == nullptr) return sink(http_refusal(503, incompatible().message()));
+  if (process->recording.load_acquire() == 0) return sink(http_refusal(503, not_running().message()));
 
   const char* const busy = "Another dump is on its way; try again when it is done.";
-  duration last(last_ns);
   if (has_seconds) {
     const http_turn waiting(http_waiting);
     if (!waiting.taken()) return sink(http_refusal(429, busy));
@@ -223,7 +225,7 @@ void http_trace(std::string_view query, Sink&& sink, Stop&& stop) {
   }
   const http_turn sending(http_sending);
   if (!sending.taken()) return sink(http_refusal(429, busy));
-  sink(http_dump(last));
+  sink(http_dump(duration(last_ns)));
 }
 
 #else
