@@ -222,7 +222,7 @@ TEST_CASE("of conditions that come to hold at once all count and the first is no
 
 TEST_CASE("a watch goes on in the next recording, of the same image and of another one") {
   looker watch = latency("", 1);
-  for (const uint64_t memory : {4 << 20, 4 << 20, 2 << 20}) {
+  for (const uint64_t memory : {4U << 20, 4U << 20, 2U << 20}) {
     const running_recorder recorder({.memory = memory});
     watch.look();
     { TRACE_REGION("one"); }
