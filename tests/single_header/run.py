@@ -23,6 +23,8 @@ NAMES = ["trade", "two on", "one line", "with object", "known later", "instant",
          "square", "twice", "long region", "long scope", "long variable", "long instant", "long counter",
          "elsewhere::point"]  # fmt: skip
 
+SERVICES = ["-DCONTRAIL_WITH_ENV", "-DCONTRAIL_WITH_TRIGGER", "-DCONTRAIL_WITH_HTTP", "-DCONTRAIL_WITH_READER"]
+
 # case -> flags, sources, names expected in the dump (None: no dump is made)
 CASES: dict[str, tuple[list[str], list[str], list[str] | None]] = {
     "O2": (["-O2"], ["every_macro.cpp"], NAMES),
@@ -37,6 +39,9 @@ CASES: dict[str, tuple[list[str], list[str], list[str] | None]] = {
                 NAMES + ["shop::parcel"]),
     "reader": (["-O2", "-DCONTRAIL_WITH_READER"], ["reader.cpp"], None),
     "reader_disabled": (["-O2", "-DCONTRAIL_WITH_READER", "-DCONTRAIL_DISABLED"], ["reader.cpp"], None),
+    "services": (["-O2", *SERVICES], ["services.cpp"], ["in one header"]),
+    "services_disabled": (["-O2", *SERVICES, "-DCONTRAIL_DISABLED"], ["services.cpp"], None),
+    "services_unsupported": (["-O0", *SERVICES, "-DCONTRAIL_FORCE_UNSUPPORTED"], ["services.cpp"], None),
     "unsupported": (["-O2", "-DCONTRAIL_FORCE_UNSUPPORTED", '-DEXPECT_ERROR="not supported here"'],
                     ["every_macro.cpp"], None),
     "disabled": (["-O2", "-DCONTRAIL_DISABLED", '-DEXPECT_ERROR="compiled out"'], ["every_macro.cpp"], None),
