@@ -178,6 +178,33 @@ TEST_CASE("a first hit never waits: where others start something, a later hit re
   CHECK(converted(folder / "dump").one("hit").find("\"number\":2") != std::string::npos);
 }
 
+CHILD(forks_before_it_is_read) {
+  const pid_t child = fork();
+  hit(1);
+  require_in_child(state() == contrail::recorder_state::recording, "it does not record after a fork");
+  if (child == 0) _exit(0);
+  int status = 0;
+  require_in_child(waitpid(child, &status, 0) == child && status == 0, "its own child does not record");
+}
+
+TEST_CASE("a process that forks before it records reads the variable in both") {
+  CHECK(run_with("forks_before_it_is_read", "memory=1M").said == "");
+}
+
+CHILD(forks_after_it_was_read) {
+  hit(1);
+  require_in_child(status_of_child([] {
+    hit(2);
+    if (state() != contrail::recorder_state::off) return 1;  // as after any start without follow_fork
+    if (flight_recorder::start({.memory = 2 << 20})) return 2;
+    return flight_recorder::status().memory_bytes == 2 << 20 ? 0 : 3;
+  }) == 0, "a child is not as after any start");
+}
+
+TEST_CASE("a child of a process that the variable made record is like any other") {
+  CHECK(run_with("forks_after_it_was_read", "memory=1M").said == "");
+}
+
 CHILD(many_first_hits) {
   std::vector<std::thread> threads;
   for (int i = 0; i < 16; ++i) {

@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <sys/stat.h>
 
+#include <atomic>
 #include <csignal>
 #include <fstream>
 #include <memory>
@@ -81,11 +82,16 @@ TEST_CASE("a dump has what came after the trigger fired, as far as asked for") {
   const running_recorder recorder;
   const temporary_folder folder;
   const std::string path = folder / "dump";
+  static std::atomic<int> looks;
+  const auto count_looks = [](void*) { return ++looks < 0; };
   trigger watchdog({.path = path.c_str(), .last = an_hour, .after = an_hour, .look_every = soon});
+  REQUIRE_FALSE(watchdog.predicate("never", count_looks));
   REQUIRE_FALSE(watchdog.start());
   { TRACE_REGION("before"); }
   watchdog.fire("now");
   wait_until([&] { return watchdog.status().fired == 1; });
+  const int since = looks;
+  wait_until([&] { return looks > since + 2; });
   CHECK(watchdog.status().dumps == 0);
   { TRACE_REGION("after"); }
   watchdog.stop();  // does not wait for the rest of the hour

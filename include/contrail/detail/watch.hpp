@@ -60,12 +60,13 @@ struct chunk_progress {
   uint64_t ticket;
   uint64_t words;
   uint64_t epoch_base;
+  uint64_t done;  ///< its state word once nothing more can come: most chunks need no other look
 };
 
 /// Reads what a chunk holds behind `progress`, and moves that.
 template <class Visit>
 inline void read_chunk(const chunk& copy, chunk_progress& progress, Visit&& visit) {
-  if (progress.ticket != copy.ticket.value) progress = {copy.ticket.value, 0, copy.epoch_base.value};
+  if (progress.ticket != copy.ticket.value) progress = {copy.ticket.value, 0, copy.epoch_base.value, 0};
   const uint64_t count = (extent_bytes(copy.extent.value) - chunk_header_bytes) / 8;
   uint64_t at = progress.words;
   while (at < count) {
@@ -313,6 +314,7 @@ class CONTRAIL_DETAIL_HIDDEN watch {
   void look_at_chunk(uint64_t index) {
     chunk_progress& progress = chunks_[index];
     const uint64_t state = image_->chunk_states[index].load_acquire();
+    if (state == progress.done) return;
     if (state_of(state) != chunk_state::open && state_of(state) != chunk_state::sealed) return;
     const chunk& live = image_->chunks[index];
     // Sealed and read, or open and not gone on.
@@ -320,10 +322,13 @@ class CONTRAIL_DETAIL_HIDDEN watch {
     const uint64_t end = extent_bytes(live.extent.load_acquire());
     const uint64_t read_to = chunk_header_bytes + progress.words * 8;
     if (progress.ticket == ticket_of(state)) {
-      if (end != 0 && end <= read_to) return;
+      if (end != 0 && end <= read_to) {
+        if (state_of(state) == chunk_state::sealed) progress.done = state;
+        return;
+      }
       if (end == 0 && writer != nullptr && writer->cursor.load_relaxed() == reinterpret_cast<uint64_t>(&live) + read_to) return;
     } else if (state_of(state) == chunk_state::sealed && live.sealed_ticks.load_relaxed() < since_) {
-      progress = {ticket_of(state), chunk_words, 0};
+      progress = {ticket_of(state), chunk_words, 0, state};
       return;
     }
     if (!copy_chunk(copy_, *image_, index)) return;
