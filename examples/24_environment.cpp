@@ -10,10 +10,10 @@
 #include <contrail/contrail.hpp>
 #include <contrail/env.hpp>
 
+#include <unistd.h>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
-#include <unistd.h>
 
 void job(int number) {
   TRACE_REGION("job", "number", number);

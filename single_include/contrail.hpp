@@ -8213,11 +8213,20 @@ struct unit {
   const char* name;
   uint64_t factor;
 };
-CONTRAIL_DETAIL_HIDDEN inline constexpr unit duration_units[] = {
-    {"ns", 1},          {"us", 1'000}, {"ms", 1'000'000}, {"s", 1'000'000'000}, {"m", 60'000'000'000},
-    {"min", 60'000'000'000}, {"h", 3'600'000'000'000}};
-CONTRAIL_DETAIL_HIDDEN inline constexpr unit memory_units[] = {
-    {"", 1}, {"K", 1ULL << 10}, {"M", 1ULL << 20}, {"G", 1ULL << 30}, {"KiB", 1ULL << 10}, {"MiB", 1ULL << 20}, {"GiB", 1ULL << 30}};
+CONTRAIL_DETAIL_HIDDEN inline constexpr unit duration_units[] = {{"ns", 1},
+                                                                 {"us", 1'000},
+                                                                 {"ms", 1'000'000},
+                                                                 {"s", 1'000'000'000},
+                                                                 {"m", 60'000'000'000},
+                                                                 {"min", 60'000'000'000},
+                                                                 {"h", 3'600'000'000'000}};
+CONTRAIL_DETAIL_HIDDEN inline constexpr unit memory_units[] = {{"", 1},
+                                                               {"K", 1ULL << 10},
+                                                               {"M", 1ULL << 20},
+                                                               {"G", 1ULL << 30},
+                                                               {"KiB", 1ULL << 10},
+                                                               {"MiB", 1ULL << 20},
+                                                               {"GiB", 1ULL << 30}};
 
 CONTRAIL_DETAIL_HIDDEN inline constexpr unit plain_units[] = {{"", 1}};
 
@@ -8237,9 +8246,10 @@ inline bool read_quantity(const char* text, const unit (&units)[Count], uint64_t
 
 /// "USR2", "SIGUSR2" or "12"; 0 when it is none.
 inline int signal_number(const char* name) {
-  static constexpr unit known[] = {{"HUP", SIGHUP},   {"INT", SIGINT},   {"QUIT", SIGQUIT},     {"USR1", SIGUSR1}, {"USR2", SIGUSR2},
-                                   {"ALRM", SIGALRM}, {"TERM", SIGTERM}, {"URG", SIGURG},       {"XCPU", SIGXCPU}, {"IO", SIGIO},
-                                   {"PROF", SIGPROF}, {"PWR", SIGPWR},   {"VTALRM", SIGVTALRM}, {"WINCH", SIGWINCH}};
+  static constexpr unit known[] = {{"HUP", SIGHUP},       {"INT", SIGINT},    {"QUIT", SIGQUIT}, {"USR1", SIGUSR1},
+                                   {"USR2", SIGUSR2},     {"ALRM", SIGALRM},  {"TERM", SIGTERM}, {"URG", SIGURG},
+                                   {"XCPU", SIGXCPU},     {"IO", SIGIO},      {"PROF", SIGPROF}, {"PWR", SIGPWR},
+                                   {"VTALRM", SIGVTALRM}, {"WINCH", SIGWINCH}};
   if (name[0] == 'S' && name[1] == 'I' && name[2] == 'G') name += 3;
   for (const unit& each : known) {
     if (strcmp(name, each.name) == 0) return static_cast<int>(each.factor);
@@ -8265,7 +8275,8 @@ inline error read_start_item(const char* item, const char* key, char* value, sta
   const auto is = [key](const char* name) { return strcmp(key, name) == 0; };
   uint64_t number = 0;
   static constexpr const char* flags[] = {"on", "prefault", "follow_fork"};
-  static constexpr const char* keys[] = {"window", "memory", "file", "keep_files", "signal", "crash", "categories", "names"};
+  static constexpr const char* keys[] = {"window", "memory", "file",       "keep_files",
+                                         "signal", "crash",  "categories", "names"};
   for (const char* const flag : flags) {
     if (!is(flag)) continue;
     if (value != nullptr) return start_text_error(item, "is wrong: it takes no value.");
@@ -8278,7 +8289,8 @@ inline error read_start_item(const char* item, const char* key, char* value, sta
   }
   if (is("window")) {
     if (!read_quantity(value, duration_units, number) || number == 0) {
-      return start_text_error(item, "is no time: write a number above 0 with ns, us, ms, s, m or h, such as window=5s.");
+      return start_text_error(item,
+                              "is no time: write a number above 0 with ns, us, ms, s, m or h, such as window=5s.");
     }
     into.recorder.window = duration(static_cast<int64_t>(number));
   } else if (is("memory")) {
@@ -8302,13 +8314,17 @@ inline error read_start_item(const char* item, const char* key, char* value, sta
     char* path = value;
     if (is("signal")) {
       while (*path != '\0' && *path != ':') ++path;
-      if (*path == '\0') return start_text_error(item, "needs a signal and a path, such as signal=USR2:dump-%n.contrail.");
+      if (*path == '\0') {
+        return start_text_error(item, "needs a signal and a path, such as signal=USR2:dump-%n.contrail.");
+      }
       *path++ = '\0';
       const int signal = signal_number(value);
       if (signal == 0 || signal == SIGKILL || signal == SIGSTOP) {
         return start_text_error(value, "is no signal to dump at: write a name such as USR2, or a number.");
       }
-      if (into.signal_count == most_signal_dumps) return start_text_error(item, "is one signal too many: 8 can have a dump.");
+      if (into.signal_count == most_signal_dumps) {
+        return start_text_error(item, "is one signal too many: 8 can have a dump.");
+      }
       into.signals[into.signal_count++] = {signal, path};
       if (error failed = check_signal_dump(signal, path, {})) return failed;
     } else {
@@ -8317,8 +8333,9 @@ inline error read_start_item(const char* item, const char* key, char* value, sta
       (is("file") ? into.recorder.file : into.crash_path) = path;
     }
   } else {
-    return start_text_error(item, "is unknown: on, window, memory, file, keep_files, prefault, follow_fork, signal, crash, "
-                                  "categories and names exist.");
+    return start_text_error(item,
+                            "is unknown: on, window, memory, file, keep_files, prefault, follow_fork, signal, crash, "
+                            "categories and names exist.");
   }
   return {};
 }
@@ -8419,7 +8436,8 @@ inline error start_from(const char* text, const options& defaults = {}) {
 namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 /// The variable's value; null where there is none, or where the process has rights that its user has not. getenv is not
-/// async-signal-safe, as C libraries may lock; this reads the same list, and what changes it meanwhile does as much harm.
+/// async-signal-safe, as C libraries may lock; this reads the same list, and what changes it meanwhile does as much
+/// harm.
 // Async-signal-safe.
 inline const char* contrail_variable() {
   if (getauxval(AT_SECURE) != 0 || environ == nullptr) return nullptr;
@@ -8491,8 +8509,8 @@ void name_thread_at_first_hit(caller from, const char* name, size_t size) {
 
 template <class T>
 CONTRAIL_DETAIL_HIDDEN inline constexpr slow_half functions_of_first_hit{
-    claim_at_first_hit<T>, end_region_slowly, roll_chunk_slowly, write_point_slowly, name_thread_at_first_hit<T>,
-    take_in_object,        start_from_environment<T>};
+    claim_at_first_hit<T>,       end_region_slowly, roll_chunk_slowly,        write_point_slowly,
+    name_thread_at_first_hit<T>, take_in_object,    start_from_environment<T>};
 
 /// Sends the first call site that is hit the slow way: call sites that find another epoch than the one they were made
 /// with ask what to do. Where nothing is asked for, each asks once, and costs then what a site costs that is off.
@@ -8618,8 +8636,8 @@ inline bool read_kept_dump(int folder, const char* name, const char* executable,
   return true;
 }
 
-/// Removes what is older than the newest `keep` dumps of triggers in the folder of `made` that `pattern` could have made,
-/// or does not fit into `keep_bytes` together with newer ones. 0 is no limit. What cannot be removed stays.
+/// Removes what is older than the newest `keep` dumps of triggers in the folder of `made` that `pattern` could have
+/// made, or does not fit into `keep_bytes` together with newer ones. 0 is no limit. What cannot be removed stays.
 inline void remove_old_dumps(const char* pattern, const char* made, unsigned keep, uint64_t keep_bytes) {
   if (keep == 0 && keep_bytes == 0) return;
   char executable[256];
@@ -8738,7 +8756,8 @@ inline void read_chunk(const chunk& copy, chunk_progress& progress, Visit&& visi
   while (at < count) {
     const uint64_t word = copy.words[at].value;
     if (word == 0) break;
-    seen_record record{word >> id_shift & 0xffff, 0, progress.epoch_base + (word >> end_time_shift), true, &copy.words[at + 1], 0};
+    const uint64_t end = progress.epoch_base + (word >> end_time_shift);
+    seen_record record{word >> id_shift & 0xffff, 0, end, true, &copy.words[at + 1], 0};
     bool is_record = true;
     const uint64_t duration = word >> duration_shift & (epoch_ticks - 1);
     switch (static_cast<record_tag>(word & 3)) {
@@ -8829,8 +8848,8 @@ class CONTRAIL_DETAIL_HIDDEN watch {
   unsigned count = 0;
   uint64_t fired = 0;  ///< how often any of them held
 
-  /// What happened since the look before. True when a condition holds that did not before; the first is noted. The first
-  /// look at a recording begins here and now.
+  /// What happened since the look before. True when a condition holds that did not before; the first is noted. The
+  /// first look at a recording begins here and now.
   bool look(process_state& process, trigger_note& note) {
     const uint64_t before = fired;
     note_ = &note;
@@ -8859,11 +8878,11 @@ class CONTRAIL_DETAIL_HIDDEN watch {
   /// What is known of a thread.
   struct thread_progress {
     uint64_t generation;
-    uint64_t last_end;    ///< of its newest region
-    uint64_t outermost;   ///< start of the oldest region that is open; 0: none
-    uint64_t innermost;   ///< start of the newest one
+    uint64_t last_end;   ///< of its newest region
+    uint64_t outermost;  ///< start of the oldest region that is open; 0: none
+    uint64_t innermost;  ///< start of the newest one
     uint64_t innermost_id;
-    uint64_t stalled;     ///< since when it was quiet as that was reported
+    uint64_t stalled;             ///< since when it was quiet as that was reported
     reported_region reported[8];  ///< that were over their budgets while they were open
     unsigned next_reported;
   };
@@ -8871,8 +8890,7 @@ class CONTRAIL_DETAIL_HIDDEN watch {
   /// Goes on in the recording that runs. False when there is no memory.
   bool begin(process_state& process) {
     image_view* const image = current_image(process);
-    uint64_t start = 0;
-    __atomic_load(&image->super->start.ticks, &start, __ATOMIC_RELAXED);
+    const uint64_t start = process.start_ticks.load_relaxed();
     if (image != image_ || start != start_) {
       image_ = nullptr;
       if (!chunks_.make(image->chunk_count) || !slots_.make(image->slot_count) || !ids_.make(overflow_id + 1) ||
@@ -8910,8 +8928,9 @@ class CONTRAIL_DETAIL_HIDDEN watch {
     unsigned found = is_known;
     for (unsigned i = 0; i < count; ++i) {
       const condition_kind kind = conditions[i].kind;
-      const bool is_meant = kind == condition_kind::counter ? entry->kind == binding_kind::counter
-                                                            : entry->kind == binding_kind::region && kind != condition_kind::predicate;
+      const bool is_meant = kind == condition_kind::counter
+                                ? entry->kind == binding_kind::counter
+                                : entry->kind == binding_kind::region && kind != condition_kind::predicate;
       if (is_meant && passes_globs(conditions[i].names, name_of(*entry))) found |= 1U << i;
     }
     ids_[id] = static_cast<uint16_t>(found);
@@ -8958,7 +8977,8 @@ class CONTRAIL_DETAIL_HIDDEN watch {
   unsigned over_limit(uint64_t id, uint64_t ns) {
     const unsigned meant = conditions_of(id);
     for (unsigned i = 0; meant >> i != 0; ++i) {
-      if ((meant >> i & 1) != 0 && conditions[i].kind == condition_kind::latency && ns > conditions[i].limit_ns) return i;
+      const bool is_latency = (meant >> i & 1) != 0 && conditions[i].kind == condition_kind::latency;
+      if (is_latency && ns > conditions[i].limit_ns) return i;
     }
     return count;
   }
@@ -8973,8 +8993,8 @@ class CONTRAIL_DETAIL_HIDDEN watch {
   void fire_latency(uint64_t ticks, uint64_t id, uint64_t ns, unsigned limit, uint32_t tid, const char* did) {
     const text name = name_of(*binding_of(*image_, id));
     char took[32], budget[32];
-    fire(ticks, "%.*s %s %s on thread %u, more than %s", static_cast<int>(name.size < 48 ? name.size : 48), name.data, did,
-         brief_time(took, ns), tid, brief_time(budget, conditions[limit].limit_ns));
+    fire(ticks, "%.*s %s %s on thread %u, more than %s", static_cast<int>(name.size < 48 ? name.size : 48), name.data,
+         did, brief_time(took, ns), tid, brief_time(budget, conditions[limit].limit_ns));
   }
 
   void look_at_chunk(uint64_t index) {
@@ -8992,7 +9012,8 @@ class CONTRAIL_DETAIL_HIDDEN watch {
         if (state_of(state) == chunk_state::sealed) progress.done = state;
         return;
       }
-      if (end == 0 && writer != nullptr && writer->cursor.load_relaxed() == reinterpret_cast<uint64_t>(&live) + read_to) return;
+      const uint64_t read_end = reinterpret_cast<uint64_t>(&live) + read_to;
+      if (end == 0 && writer != nullptr && writer->cursor.load_relaxed() == read_end) return;
     } else if (state_of(state) == chunk_state::sealed && live.sealed_ticks.load_relaxed() < since_) {
       progress = {ticket_of(state), chunk_words, 0, state};
       return;
@@ -9030,8 +9051,8 @@ class CONTRAIL_DETAIL_HIDDEN watch {
       const bool is_over = value > conditions[i].limit;
       if (is_over && !was_over) {
         const text name = name_of(entry);
-        fire(record.end, "%.*s is %.10g, over %.10g", static_cast<int>(name.size < 60 ? name.size : 60), name.data, value,
-             conditions[i].limit);
+        fire(record.end, "%.*s is %.10g, over %.10g", static_cast<int>(name.size < 60 ? name.size : 60), name.data,
+             value, conditions[i].limit);
       }
       over_[record.id] = static_cast<uint16_t>((over_[record.id] & ~(1U << i)) | (is_over ? 1U << i : 0));
     }
@@ -9045,7 +9066,8 @@ class CONTRAIL_DETAIL_HIDDEN watch {
     const uint64_t quiet = ns_of(now_ - quiet_since);
     const unsigned meant = conditions_of(thread.innermost_id);
     for (unsigned i = 0; meant >> i != 0; ++i) {
-      if ((meant >> i & 1) == 0 || conditions[i].kind != condition_kind::stall || quiet <= conditions[i].limit_ns) continue;
+      const bool is_stall = (meant >> i & 1) != 0 && conditions[i].kind == condition_kind::stall;
+      if (!is_stall || quiet <= conditions[i].limit_ns) continue;
       thread.stalled = quiet_since;
       const text name = name_of(*binding_of(*image_, thread.innermost_id));
       char time[32];
@@ -9091,8 +9113,8 @@ class mutex_hold {
 
 }  // namespace detail
 
-/// Watches for conditions, and dumps when one comes to hold. One thread sets it up: conditions first, then `start`. Works
-/// whether a recorder runs already or is started later. Not in a forked child.
+/// Watches for conditions, and dumps when one comes to hold. One thread sets it up: conditions first, then `start`.
+/// Works whether a recorder runs already or is started later. Not in a forked child.
 class CONTRAIL_DETAIL_HIDDEN trigger {
  public:
   explicit trigger(const trigger_options& wanted = {}) : wanted_(wanted) {
@@ -9103,18 +9125,20 @@ class CONTRAIL_DETAIL_HIDDEN trigger {
   trigger(const trigger&) = delete;
   trigger& operator=(const trigger&) = delete;
 
-  /// Fires when a region takes longer than `budget`: as it ends, or while it is open, whichever is seen first. `regions`
-  /// are globs of names as in a filter: "request*,-request.slow".
+  /// Fires when a region takes longer than `budget`: as it ends, or while it is open, whichever is seen first.
+  /// `regions` are globs of names as in a filter: "request*,-request.slow".
   error latency(const char* regions, duration budget) {
     if (budget.ns <= 0) return {error_code::bad_option, "The budget of a region must be above 0."};
-    return add({detail::condition_kind::latency, {}, static_cast<uint64_t>(budget.ns), 0, nullptr, nullptr, false}, regions);
+    return add({detail::condition_kind::latency, {}, static_cast<uint64_t>(budget.ns), 0, nullptr, nullptr, false},
+               regions);
   }
 
   /// Fires when a thread has ended no region for `quiet` while one is open; once each time. `regions` are globs of the
   /// innermost open region's name, to leave out where a thread may wait: "-idle*".
   error stall(duration quiet, const char* regions = "") {
     if (quiet.ns <= 0) return {error_code::bad_option, "The time after which a thread has stalled must be above 0."};
-    return add({detail::condition_kind::stall, {}, static_cast<uint64_t>(quiet.ns), 0, nullptr, nullptr, false}, regions);
+    return add({detail::condition_kind::stall, {}, static_cast<uint64_t>(quiet.ns), 0, nullptr, nullptr, false},
+               regions);
   }
 
   /// Fires when a counter's value is above `limit` and the one before was not. `counters` are globs of names.
@@ -9122,7 +9146,8 @@ class CONTRAIL_DETAIL_HIDDEN trigger {
     return add({detail::condition_kind::counter, {}, 0, limit, nullptr, nullptr, false}, counters);
   }
 
-  /// Fires when `holds(context)` answers true and did not the time before. It is asked at each look, by the trigger's thread.
+  /// Fires when `holds(context)` answers true and did not the time before. It is asked at each look, by the trigger's
+  /// thread.
   error predicate(const char* name, bool (*holds)(void* context), void* context = nullptr) {
     if (holds == nullptr) return {error_code::bad_option, "The predicate is null."};
     return add({detail::condition_kind::predicate, {}, 0, 0, holds, context, false}, name);
@@ -9144,12 +9169,16 @@ class CONTRAIL_DETAIL_HIDDEN trigger {
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    const int failed = pthread_create(&thread_, nullptr, [](void* self) -> void* {
-      static_cast<trigger*>(self)->run();
-      return nullptr;
-    }, this);
+    const int failed = pthread_create(
+        &thread_, nullptr,
+        [](void* self) -> void* {
+          static_cast<trigger*>(self)->run();
+          return nullptr;
+        },
+        this);
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    if (failed != 0) return {error_code::out_of_memory, "The system gave no thread for the trigger: free some, and try again."};
+    if (failed != 0)
+      return {error_code::out_of_memory, "The system gave no thread for the trigger: free some, and try again."};
     is_started_ = true;
     owner_ = getpid();
     return {};
@@ -9258,7 +9287,10 @@ class CONTRAIL_DETAIL_HIDDEN trigger {
   void dump(bool last_round) {
     duration last = wanted_.last;
     // From the moment of firing, which a look found somewhat later.
-    if (last.ns != 0) last.ns += static_cast<int64_t>(now_ns() - fired_ns_) + wanted_.look_every.ns;
+    const uint64_t reach =
+        static_cast<uint64_t>(last.ns) + (now_ns() - fired_ns_) + static_cast<uint64_t>(wanted_.look_every.ns);
+    if (last.ns != 0)
+      last.ns = reach < static_cast<uint64_t>(__INT64_MAX__) ? static_cast<int64_t>(reach) : __INT64_MAX__;
     char made[detail::longest_path_bytes];
     const error failed = detail::dump_to_path(path_, last, 0, nullptr, &note_, made);
     constexpr unsigned most_tries = 100;
@@ -9299,8 +9331,8 @@ class CONTRAIL_DETAIL_HIDDEN trigger {
   trigger_status status_;
 };
 
-/// Fires a trigger when its scope took longer than `budget`, exactly and at once, also where no region is: two clock reads
-/// for this scope, nothing for any other. `what` is a string literal.
+/// Fires a trigger when its scope took longer than `budget`, exactly and at once, also where no region is: two clock
+/// reads for this scope, nothing for any other. `what` is a string literal.
 class CONTRAIL_DETAIL_HIDDEN latency_budget {
  public:
   latency_budget(trigger& which, const char* what, duration budget)
@@ -9370,9 +9402,9 @@ class latency_budget {
 #ifndef CONTRAIL_HTTP_HPP
 #define CONTRAIL_HTTP_HPP
 
+#include <time.h>
 #include <string>
 #include <string_view>
-#include <time.h>
 #include <utility>
 #include <vector>
 
@@ -9401,7 +9433,8 @@ namespace detail {
 #endif
 
 inline http_answer http_refusal(int status, const char* why) {
-  http_answer answer{status, {{"Content-Type", "text/plain; charset=utf-8"}, {"X-Content-Type-Options", "nosniff"}}, why};
+  http_answer answer{
+      status, {{"Content-Type", "text/plain; charset=utf-8"}, {"X-Content-Type-Options", "nosniff"}}, why};
   answer.body += '\n';
   if (status == 429) answer.headers.push_back({"Retry-After", "1"});
   return answer;
@@ -9416,7 +9449,10 @@ namespace detail CONTRAIL_DETAIL_HIDDEN {
 /// A text's %XX and + as what they stand for.
 inline std::string url_decoded(std::string_view text) {
   const auto digit = [](char c) {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
   };
   std::string plain;
   for (size_t i = 0; i < text.size(); ++i) {
@@ -9465,12 +9501,18 @@ inline int64_t http_duration(const std::string& text) {
     }
   }
   const std::string_view unit(at, static_cast<size_t>(end - at));
-  if (unit == "ns") scale = 1;
-  else if (unit == "us") scale = 1'000;
-  else if (unit == "ms") scale = 1'000'000;
-  else if (unit == "m" || unit == "min") scale = 60'000'000'000;
-  else if (unit == "h") scale = 3'600'000'000'000;
-  else if (unit != "s" && !unit.empty()) return 0;
+  if (unit == "ns")
+    scale = 1;
+  else if (unit == "us")
+    scale = 1'000;
+  else if (unit == "ms")
+    scale = 1'000'000;
+  else if (unit == "m" || unit == "min")
+    scale = 60'000'000'000;
+  else if (unit == "h")
+    scale = 3'600'000'000'000;
+  else if (unit != "s" && !unit.empty())
+    return 0;
   const uint128 exact = static_cast<uint128>(whole) * scale + static_cast<uint128>(fraction) * scale / digits;
   return any && exact <= static_cast<uint128>(longest_http_ns) ? static_cast<int64_t>(exact) : 0;
 }
@@ -9525,10 +9567,10 @@ inline http_answer http_dump(duration last) {
 
 }  // namespace detail
 
-/// Answers a request for a dump. `query` is what follows '?' in its URL: "last=5s" for the window up to now, "seconds=10"
-/// to record that much longer and get just that, nothing for all that memory holds. `sink` is called once, with the
-/// http_answer, on this thread. `stop` is asked some 50 times a second while a request waits: true ends that, for servers
-/// that shut down or see their client gone.
+/// Answers a request for a dump. `query` is what follows '?' in its URL: "last=5s" for the window up to now,
+/// "seconds=10" to record that much longer and get just that, nothing for all that memory holds. `sink` is called once,
+/// with the http_answer, on this thread. `stop` is asked some 50 times a second while a request waits: true ends that,
+/// for servers that shut down or see their client gone.
 ///
 /// One request is served at a time: others get 429 until its sink has returned, so that the memory for dumps is bounded
 /// however many clients ask. One more may be waiting for its seconds to pass. Allocates: not in signal handlers.
@@ -9560,7 +9602,8 @@ void http_trace(std::string_view query, Sink&& sink, Stop&& stop) {
     while (waited() < seconds_ns) {
       if (stop()) return sink(http_refusal(503, "The request was cancelled."));
       const int64_t rest = seconds_ns - waited();
-      if (rest > 20'000'000) http_pause();
+      if (rest > 20'000'000)
+        http_pause();
       else if (rest > 0) {
         const timespec moment{0, static_cast<long>(rest)};
         nanosleep(&moment, nullptr);

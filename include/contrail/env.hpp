@@ -76,7 +76,8 @@ inline error start_from(const char* text, const options& defaults = {}) {
 namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 /// The variable's value; null where there is none, or where the process has rights that its user has not. getenv is not
-/// async-signal-safe, as C libraries may lock; this reads the same list, and what changes it meanwhile does as much harm.
+/// async-signal-safe, as C libraries may lock; this reads the same list, and what changes it meanwhile does as much
+/// harm.
 // Async-signal-safe.
 inline const char* contrail_variable() {
   if (getauxval(AT_SECURE) != 0 || environ == nullptr) return nullptr;
@@ -148,8 +149,8 @@ void name_thread_at_first_hit(caller from, const char* name, size_t size) {
 
 template <class T>
 CONTRAIL_DETAIL_HIDDEN inline constexpr slow_half functions_of_first_hit{
-    claim_at_first_hit<T>, end_region_slowly, roll_chunk_slowly, write_point_slowly, name_thread_at_first_hit<T>,
-    take_in_object,        start_from_environment<T>};
+    claim_at_first_hit<T>,       end_region_slowly, roll_chunk_slowly,        write_point_slowly,
+    name_thread_at_first_hit<T>, take_in_object,    start_from_environment<T>};
 
 /// Sends the first call site that is hit the slow way: call sites that find another epoch than the one they were made
 /// with ask what to do. Where nothing is asked for, each asks once, and costs then what a site costs that is off.

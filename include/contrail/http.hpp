@@ -16,9 +16,9 @@
 
 #include "contrail/contrail.hpp"
 
+#include <time.h>
 #include <string>
 #include <string_view>
-#include <time.h>
 #include <utility>
 #include <vector>
 
@@ -47,7 +47,8 @@ namespace detail {
 #endif
 
 inline http_answer http_refusal(int status, const char* why) {
-  http_answer answer{status, {{"Content-Type", "text/plain; charset=utf-8"}, {"X-Content-Type-Options", "nosniff"}}, why};
+  http_answer answer{
+      status, {{"Content-Type", "text/plain; charset=utf-8"}, {"X-Content-Type-Options", "nosniff"}}, why};
   answer.body += '\n';
   if (status == 429) answer.headers.push_back({"Retry-After", "1"});
   return answer;
@@ -62,7 +63,10 @@ namespace detail CONTRAIL_DETAIL_HIDDEN {
 /// A text's %XX and + as what they stand for.
 inline std::string url_decoded(std::string_view text) {
   const auto digit = [](char c) {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
   };
   std::string plain;
   for (size_t i = 0; i < text.size(); ++i) {
@@ -111,12 +115,18 @@ inline int64_t http_duration(const std::string& text) {
     }
   }
   const std::string_view unit(at, static_cast<size_t>(end - at));
-  if (unit == "ns") scale = 1;
-  else if (unit == "us") scale = 1'000;
-  else if (unit == "ms") scale = 1'000'000;
-  else if (unit == "m" || unit == "min") scale = 60'000'000'000;
-  else if (unit == "h") scale = 3'600'000'000'000;
-  else if (unit != "s" && !unit.empty()) return 0;
+  if (unit == "ns")
+    scale = 1;
+  else if (unit == "us")
+    scale = 1'000;
+  else if (unit == "ms")
+    scale = 1'000'000;
+  else if (unit == "m" || unit == "min")
+    scale = 60'000'000'000;
+  else if (unit == "h")
+    scale = 3'600'000'000'000;
+  else if (unit != "s" && !unit.empty())
+    return 0;
   const uint128 exact = static_cast<uint128>(whole) * scale + static_cast<uint128>(fraction) * scale / digits;
   return any && exact <= static_cast<uint128>(longest_http_ns) ? static_cast<int64_t>(exact) : 0;
 }
@@ -171,10 +181,10 @@ inline http_answer http_dump(duration last) {
 
 }  // namespace detail
 
-/// Answers a request for a dump. `query` is what follows '?' in its URL: "last=5s" for the window up to now, "seconds=10"
-/// to record that much longer and get just that, nothing for all that memory holds. `sink` is called once, with the
-/// http_answer, on this thread. `stop` is asked some 50 times a second while a request waits: true ends that, for servers
-/// that shut down or see their client gone.
+/// Answers a request for a dump. `query` is what follows '?' in its URL: "last=5s" for the window up to now,
+/// "seconds=10" to record that much longer and get just that, nothing for all that memory holds. `sink` is called once,
+/// with the http_answer, on this thread. `stop` is asked some 50 times a second while a request waits: true ends that,
+/// for servers that shut down or see their client gone.
 ///
 /// One request is served at a time: others get 429 until its sink has returned, so that the memory for dumps is bounded
 /// however many clients ask. One more may be waiting for its seconds to pass. Allocates: not in signal handlers.
@@ -206,7 +216,8 @@ void http_trace(std::string_view query, Sink&& sink, Stop&& stop) {
     while (waited() < seconds_ns) {
       if (stop()) return sink(http_refusal(503, "The request was cancelled."));
       const int64_t rest = seconds_ns - waited();
-      if (rest > 20'000'000) http_pause();
+      if (rest > 20'000'000)
+        http_pause();
       else if (rest > 0) {
         const timespec moment{0, static_cast<long>(rest)};
         nanosleep(&moment, nullptr);

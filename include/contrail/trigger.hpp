@@ -68,8 +68,8 @@ class mutex_hold {
 
 }  // namespace detail
 
-/// Watches for conditions, and dumps when one comes to hold. One thread sets it up: conditions first, then `start`. Works
-/// whether a recorder runs already or is started later. Not in a forked child.
+/// Watches for conditions, and dumps when one comes to hold. One thread sets it up: conditions first, then `start`.
+/// Works whether a recorder runs already or is started later. Not in a forked child.
 class CONTRAIL_DETAIL_HIDDEN trigger {
  public:
   explicit trigger(const trigger_options& wanted = {}) : wanted_(wanted) {
@@ -80,18 +80,20 @@ class CONTRAIL_DETAIL_HIDDEN trigger {
   trigger(const trigger&) = delete;
   trigger& operator=(const trigger&) = delete;
 
-  /// Fires when a region takes longer than `budget`: as it ends, or while it is open, whichever is seen first. `regions`
-  /// are globs of names as in a filter: "request*,-request.slow".
+  /// Fires when a region takes longer than `budget`: as it ends, or while it is open, whichever is seen first.
+  /// `regions` are globs of names as in a filter: "request*,-request.slow".
   error latency(const char* regions, duration budget) {
     if (budget.ns <= 0) return {error_code::bad_option, "The budget of a region must be above 0."};
-    return add({detail::condition_kind::latency, {}, static_cast<uint64_t>(budget.ns), 0, nullptr, nullptr, false}, regions);
+    return add({detail::condition_kind::latency, {}, static_cast<uint64_t>(budget.ns), 0, nullptr, nullptr, false},
+               regions);
   }
 
   /// Fires when a thread has ended no region for `quiet` while one is open; once each time. `regions` are globs of the
   /// innermost open region's name, to leave out where a thread may wait: "-idle*".
   error stall(duration quiet, const char* regions = "") {
     if (quiet.ns <= 0) return {error_code::bad_option, "The time after which a thread has stalled must be above 0."};
-    return add({detail::condition_kind::stall, {}, static_cast<uint64_t>(quiet.ns), 0, nullptr, nullptr, false}, regions);
+    return add({detail::condition_kind::stall, {}, static_cast<uint64_t>(quiet.ns), 0, nullptr, nullptr, false},
+               regions);
   }
 
   /// Fires when a counter's value is above `limit` and the one before was not. `counters` are globs of names.
@@ -99,7 +101,8 @@ class CONTRAIL_DETAIL_HIDDEN trigger {
     return add({detail::condition_kind::counter, {}, 0, limit, nullptr, nullptr, false}, counters);
   }
 
-  /// Fires when `holds(context)` answers true and did not the time before. It is asked at each look, by the trigger's thread.
+  /// Fires when `holds(context)` answers true and did not the time before. It is asked at each look, by the trigger's
+  /// thread.
   error predicate(const char* name, bool (*holds)(void* context), void* context = nullptr) {
     if (holds == nullptr) return {error_code::bad_option, "The predicate is null."};
     return add({detail::condition_kind::predicate, {}, 0, 0, holds, context, false}, name);
@@ -121,12 +124,16 @@ class CONTRAIL_DETAIL_HIDDEN trigger {
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    const int failed = pthread_create(&thread_, nullptr, [](void* self) -> void* {
-      static_cast<trigger*>(self)->run();
-      return nullptr;
-    }, this);
+    const int failed = pthread_create(
+        &thread_, nullptr,
+        [](void* self) -> void* {
+          static_cast<trigger*>(self)->run();
+          return nullptr;
+        },
+        this);
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    if (failed != 0) return {error_code::out_of_memory, "The system gave no thread for the trigger: free some, and try again."};
+    if (failed != 0)
+      return {error_code::out_of_memory, "The system gave no thread for the trigger: free some, and try again."};
     is_started_ = true;
     owner_ = getpid();
     return {};
@@ -235,7 +242,10 @@ class CONTRAIL_DETAIL_HIDDEN trigger {
   void dump(bool last_round) {
     duration last = wanted_.last;
     // From the moment of firing, which a look found somewhat later.
-    if (last.ns != 0) last.ns += static_cast<int64_t>(now_ns() - fired_ns_) + wanted_.look_every.ns;
+    const uint64_t reach =
+        static_cast<uint64_t>(last.ns) + (now_ns() - fired_ns_) + static_cast<uint64_t>(wanted_.look_every.ns);
+    if (last.ns != 0)
+      last.ns = reach < static_cast<uint64_t>(__INT64_MAX__) ? static_cast<int64_t>(reach) : __INT64_MAX__;
     char made[detail::longest_path_bytes];
     const error failed = detail::dump_to_path(path_, last, 0, nullptr, &note_, made);
     constexpr unsigned most_tries = 100;
@@ -276,8 +286,8 @@ class CONTRAIL_DETAIL_HIDDEN trigger {
   trigger_status status_;
 };
 
-/// Fires a trigger when its scope took longer than `budget`, exactly and at once, also where no region is: two clock reads
-/// for this scope, nothing for any other. `what` is a string literal.
+/// Fires a trigger when its scope took longer than `budget`, exactly and at once, also where no region is: two clock
+/// reads for this scope, nothing for any other. `what` is a string literal.
 class CONTRAIL_DETAIL_HIDDEN latency_budget {
  public:
   latency_budget(trigger& which, const char* what, duration budget)

@@ -94,10 +94,27 @@ TEST_CASE("seconds is a window from now on") {
 
 TEST_CASE("a bad value is refused with 400 and says what is right") {
   const running_recorder recorder;
-  for (const char* const query :
-       {"last=", "last", "last=x", "last=0", "last=0.0s", "last=-1s", "last=5 s", "last=1d", "last=25h", "last=1.2.3s", "last=.", "last=1e3s",
-        "last=99999999999999999999s", "last=1s%00", "last=5s&seconds=5", "seconds=", "seconds=-1", "seconds=86401", "seconds=nan",
-        "?last=%", "l%61st=x"}) {
+  for (const char* const query : {"last=",
+                                  "last",
+                                  "last=x",
+                                  "last=0",
+                                  "last=0.0s",
+                                  "last=-1s",
+                                  "last=5 s",
+                                  "last=1d",
+                                  "last=25h",
+                                  "last=1.2.3s",
+                                  "last=.",
+                                  "last=1e3s",
+                                  "last=99999999999999999999s",
+                                  "last=1s%00",
+                                  "last=5s&seconds=5",
+                                  "seconds=",
+                                  "seconds=-1",
+                                  "seconds=86401",
+                                  "seconds=nan",
+                                  "?last=%",
+                                  "l%61st=x"}) {
     INFO(query);
     const http_answer answer = ask(query);
     CHECK(answer.status == 400);
@@ -105,7 +122,8 @@ TEST_CASE("a bad value is refused with 400 and says what is right") {
     CHECK(answer.body.back() == '\n');
   }
   CHECK(ask("last=x").body == "last takes a time above 0 and up to a day: last=5s, last=250ms, last=2m.\n");
-  for (const char* const query : {"last=5", "?last=5s", "last=+5s", "last=1.5s", "last=.5ms", "last=24h", "last=%35s", "x&last=5s&last=x", "&&", "lastly=x"}) {
+  for (const char* const query : {"last=5", "?last=5s", "last=+5s", "last=1.5s", "last=.5ms", "last=24h", "last=%35s",
+                                  "x&last=5s&last=x", "&&", "lastly=x"}) {
     INFO(query);
     CHECK(ask(query).status == (std::string(query) == "last=+5s" ? 400 : 200));
   }
@@ -136,7 +154,8 @@ TEST_CASE("one request waits for its seconds, others get their windows meanwhile
   std::atomic<bool> stops{false};
   http_answer answer;
   std::thread request([&] {
-    http_trace("seconds=3600", [&](http_answer&& got) { answer = std::move(got); }, [&] { return stops.load(); });
+    http_trace(
+        "seconds=3600", [&](http_answer&& got) { answer = std::move(got); }, [&] { return stops.load(); });
   });
   until(contrail::detail::http_waiting, 1);
   CHECK(ask("seconds=1").status == 429);

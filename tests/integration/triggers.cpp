@@ -150,7 +150,8 @@ TEST_CASE("dumps have no more bytes than asked for, but for the newest") {
   const temporary_folder folder;
   const std::string path = folder / "dump-%n";
   for (const uint64_t room : {uint64_t{1}, uint64_t{100'000}}) {
-    trigger watchdog({.path = path.c_str(), .at_most_every = duration(0), .keep = 0, .keep_bytes = room, .look_every = soon});
+    trigger watchdog(
+        {.path = path.c_str(), .at_most_every = duration(0), .keep = 0, .keep_bytes = room, .look_every = soon});
     REQUIRE_FALSE(watchdog.start());
     for (int i = 0; i < 5; ++i) fire_and_wait(watchdog, "again");
     watchdog.stop();

@@ -2,13 +2,13 @@
 // A program that only records, opened late or preloaded by whom it finds the variable CONTRAIL. Runs itself with it.
 #include <contrail/contrail.hpp>
 
+#include <dlfcn.h>
+#include <sys/wait.h>
+#include <unistd.h>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
-#include <dlfcn.h>
 #include <string>
-#include <sys/wait.h>
-#include <unistd.h>
 
 namespace {
 

@@ -19,9 +19,13 @@ int main(int argc, char** argv) {
   contrail::http_trace("last=5s", [&](contrail::http_answer&& got) { answer = std::move(got); });
 #if defined(CONTRAIL_DISABLED) || defined(CONTRAIL_FORCE_UNSUPPORTED)
   return started && refused && watching && watchdog.status().fired == 0 && answer.status == 503 &&
-                 answer.body == std::string(started.message()) + '\n' ? 0 : 1;
+                 answer.body == std::string(started.message()) + '\n'
+             ? 0
+             : 1;
 #else
   return !started && !refused && !watching && watchdog.status().dumps == 1 && answer.status == 200 &&
-                 contrail::reader(answer.body.data(), answer.body.size()) ? 0 : 1;
+                 contrail::reader(answer.body.data(), answer.body.size())
+             ? 0
+             : 1;
 #endif
 }

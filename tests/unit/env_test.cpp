@@ -82,19 +82,19 @@ TEST_CASE("times and sizes of a text have units") {
 }
 
 TEST_CASE("a text with a mistake starts nothing and says which item is wrong") {
-  for (const char* const text : {"window=5", "window=s", "window=0s", "window=5s5", "window=-1s", "window=1e9s", "window=99999999999h",
-                                 "window=18446744073709551616ns", "window=.s", "window=1..5s"}) {
+  for (const char* const text : {"window=5", "window=s", "window=0s", "window=5s5", "window=-1s", "window=1e9s",
+                                 "window=99999999999h", "window=18446744073709551616ns", "window=.s", "window=1..5s"}) {
     CHECK(refusal(text) == '"' + std::string(text) +
                                "\" is no time: write a number above 0 with ns, us, ms, s, m or h, such as window=5s.");
   }
-  for (const char* const text : {"memory=0", "memory=64", "memory=17G", "memory=M", "memory=64 M", "memory=99999999999999999999G"}) {
+  for (const char* const text :
+       {"memory=0", "memory=64", "memory=17G", "memory=M", "memory=64 M", "memory=99999999999999999999G"}) {
     CHECK(refusal(text) == '"' + std::string(text) + "\" is no size: write 1M to 16G, such as memory=64M.");
   }
   CHECK(refusal("keep_files=65") == "\"keep_files=65\" is no number of files: write 0 to 64.");
   CHECK(refusal("on=1") == "\"on=1\" is wrong: it takes no value.");
   CHECK(refusal("memory=1M,window") == "\"window\" needs a value after '='.");
-  CHECK(refusal("signal=USR2") ==
-        "\"signal=USR2\" needs a signal and a path, such as signal=USR2:dump-%n.contrail.");
+  CHECK(refusal("signal=USR2") == "\"signal=USR2\" needs a signal and a path, such as signal=USR2:dump-%n.contrail.");
   CHECK(refusal("signal=KILL:x") == "\"KILL\" is no signal to dump at: write a name such as USR2, or a number.");
   CHECK(refusal("signal=9:x") == "\"9\" is no signal to dump at: write a name such as USR2, or a number.");
   CHECK(refusal("signal=65:x") == "\"65\" is no signal to dump at: write a name such as USR2, or a number.");
@@ -107,5 +107,6 @@ TEST_CASE("a text with a mistake starts nothing and says which item is wrong") {
 }
 
 TEST_CASE("a signal that takes no handler stops what the text has started") {
-  CHECK(refusal("memory=1M,signal=32:x") == "The system takes no handler for that signal: use another one, such as SIGUSR2.");
+  CHECK(refusal("memory=1M,signal=32:x") ==
+        "The system takes no handler for that signal: use another one, such as SIGUSR2.");
 }

@@ -251,7 +251,8 @@ TEST_CASE("a watch beside writers that overtake it sees nothing that was not rec
   }
   uint64_t fired = 0;
   const uint64_t wanted = 3 * contrail::detail::joined_process()->tick_hz.load_relaxed() / 10;
-  for (const uint64_t begin = contrail::detail::hardware_ticks(); contrail::detail::hardware_ticks() - begin < wanted;) {
+  for (const uint64_t begin = contrail::detail::hardware_ticks();
+       contrail::detail::hardware_ticks() - begin < wanted;) {
     fired += watch.fired();
   }
   stops = true;

@@ -37,8 +37,8 @@ inline bool read_kept_dump(int folder, const char* name, const char* executable,
   return true;
 }
 
-/// Removes what is older than the newest `keep` dumps of triggers in the folder of `made` that `pattern` could have made,
-/// or does not fit into `keep_bytes` together with newer ones. 0 is no limit. What cannot be removed stays.
+/// Removes what is older than the newest `keep` dumps of triggers in the folder of `made` that `pattern` could have
+/// made, or does not fit into `keep_bytes` together with newer ones. 0 is no limit. What cannot be removed stays.
 inline void remove_old_dumps(const char* pattern, const char* made, unsigned keep, uint64_t keep_bytes) {
   if (keep == 0 && keep_bytes == 0) return;
   char executable[256];

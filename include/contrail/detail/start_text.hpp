@@ -50,11 +50,20 @@ struct unit {
   const char* name;
   uint64_t factor;
 };
-CONTRAIL_DETAIL_HIDDEN inline constexpr unit duration_units[] = {
-    {"ns", 1},          {"us", 1'000}, {"ms", 1'000'000}, {"s", 1'000'000'000}, {"m", 60'000'000'000},
-    {"min", 60'000'000'000}, {"h", 3'600'000'000'000}};
-CONTRAIL_DETAIL_HIDDEN inline constexpr unit memory_units[] = {
-    {"", 1}, {"K", 1ULL << 10}, {"M", 1ULL << 20}, {"G", 1ULL << 30}, {"KiB", 1ULL << 10}, {"MiB", 1ULL << 20}, {"GiB", 1ULL << 30}};
+CONTRAIL_DETAIL_HIDDEN inline constexpr unit duration_units[] = {{"ns", 1},
+                                                                 {"us", 1'000},
+                                                                 {"ms", 1'000'000},
+                                                                 {"s", 1'000'000'000},
+                                                                 {"m", 60'000'000'000},
+                                                                 {"min", 60'000'000'000},
+                                                                 {"h", 3'600'000'000'000}};
+CONTRAIL_DETAIL_HIDDEN inline constexpr unit memory_units[] = {{"", 1},
+                                                               {"K", 1ULL << 10},
+                                                               {"M", 1ULL << 20},
+                                                               {"G", 1ULL << 30},
+                                                               {"KiB", 1ULL << 10},
+                                                               {"MiB", 1ULL << 20},
+                                                               {"GiB", 1ULL << 30}};
 
 CONTRAIL_DETAIL_HIDDEN inline constexpr unit plain_units[] = {{"", 1}};
 
@@ -74,9 +83,10 @@ inline bool read_quantity(const char* text, const unit (&units)[Count], uint64_t
 
 /// "USR2", "SIGUSR2" or "12"; 0 when it is none.
 inline int signal_number(const char* name) {
-  static constexpr unit known[] = {{"HUP", SIGHUP},   {"INT", SIGINT},   {"QUIT", SIGQUIT},     {"USR1", SIGUSR1}, {"USR2", SIGUSR2},
-                                   {"ALRM", SIGALRM}, {"TERM", SIGTERM}, {"URG", SIGURG},       {"XCPU", SIGXCPU}, {"IO", SIGIO},
-                                   {"PROF", SIGPROF}, {"PWR", SIGPWR},   {"VTALRM", SIGVTALRM}, {"WINCH", SIGWINCH}};
+  static constexpr unit known[] = {{"HUP", SIGHUP},       {"INT", SIGINT},    {"QUIT", SIGQUIT}, {"USR1", SIGUSR1},
+                                   {"USR2", SIGUSR2},     {"ALRM", SIGALRM},  {"TERM", SIGTERM}, {"URG", SIGURG},
+                                   {"XCPU", SIGXCPU},     {"IO", SIGIO},      {"PROF", SIGPROF}, {"PWR", SIGPWR},
+                                   {"VTALRM", SIGVTALRM}, {"WINCH", SIGWINCH}};
   if (name[0] == 'S' && name[1] == 'I' && name[2] == 'G') name += 3;
   for (const unit& each : known) {
     if (strcmp(name, each.name) == 0) return static_cast<int>(each.factor);
@@ -102,7 +112,8 @@ inline error read_start_item(const char* item, const char* key, char* value, sta
   const auto is = [key](const char* name) { return strcmp(key, name) == 0; };
   uint64_t number = 0;
   static constexpr const char* flags[] = {"on", "prefault", "follow_fork"};
-  static constexpr const char* keys[] = {"window", "memory", "file", "keep_files", "signal", "crash", "categories", "names"};
+  static constexpr const char* keys[] = {"window", "memory", "file",       "keep_files",
+                                         "signal", "crash",  "categories", "names"};
   for (const char* const flag : flags) {
     if (!is(flag)) continue;
     if (value != nullptr) return start_text_error(item, "is wrong: it takes no value.");
@@ -115,7 +126,8 @@ inline error read_start_item(const char* item, const char* key, char* value, sta
   }
   if (is("window")) {
     if (!read_quantity(value, duration_units, number) || number == 0) {
-      return start_text_error(item, "is no time: write a number above 0 with ns, us, ms, s, m or h, such as window=5s.");
+      return start_text_error(item,
+                              "is no time: write a number above 0 with ns, us, ms, s, m or h, such as window=5s.");
     }
     into.recorder.window = duration(static_cast<int64_t>(number));
   } else if (is("memory")) {
@@ -139,13 +151,17 @@ inline error read_start_item(const char* item, const char* key, char* value, sta
     char* path = value;
     if (is("signal")) {
       while (*path != '\0' && *path != ':') ++path;
-      if (*path == '\0') return start_text_error(item, "needs a signal and a path, such as signal=USR2:dump-%n.contrail.");
+      if (*path == '\0') {
+        return start_text_error(item, "needs a signal and a path, such as signal=USR2:dump-%n.contrail.");
+      }
       *path++ = '\0';
       const int signal = signal_number(value);
       if (signal == 0 || signal == SIGKILL || signal == SIGSTOP) {
         return start_text_error(value, "is no signal to dump at: write a name such as USR2, or a number.");
       }
-      if (into.signal_count == most_signal_dumps) return start_text_error(item, "is one signal too many: 8 can have a dump.");
+      if (into.signal_count == most_signal_dumps) {
+        return start_text_error(item, "is one signal too many: 8 can have a dump.");
+      }
       into.signals[into.signal_count++] = {signal, path};
       if (error failed = check_signal_dump(signal, path, {})) return failed;
     } else {
@@ -154,8 +170,9 @@ inline error read_start_item(const char* item, const char* key, char* value, sta
       (is("file") ? into.recorder.file : into.crash_path) = path;
     }
   } else {
-    return start_text_error(item, "is unknown: on, window, memory, file, keep_files, prefault, follow_fork, signal, crash, "
-                                  "categories and names exist.");
+    return start_text_error(item,
+                            "is unknown: on, window, memory, file, keep_files, prefault, follow_fork, signal, crash, "
+                            "categories and names exist.");
   }
   return {};
 }

@@ -72,7 +72,8 @@ inline void read_chunk(const chunk& copy, chunk_progress& progress, Visit&& visi
   while (at < count) {
     const uint64_t word = copy.words[at].value;
     if (word == 0) break;
-    seen_record record{word >> id_shift & 0xffff, 0, progress.epoch_base + (word >> end_time_shift), true, &copy.words[at + 1], 0};
+    const uint64_t end = progress.epoch_base + (word >> end_time_shift);
+    seen_record record{word >> id_shift & 0xffff, 0, end, true, &copy.words[at + 1], 0};
     bool is_record = true;
     const uint64_t duration = word >> duration_shift & (epoch_ticks - 1);
     switch (static_cast<record_tag>(word & 3)) {
@@ -163,8 +164,8 @@ class CONTRAIL_DETAIL_HIDDEN watch {
   unsigned count = 0;
   uint64_t fired = 0;  ///< how often any of them held
 
-  /// What happened since the look before. True when a condition holds that did not before; the first is noted. The first
-  /// look at a recording begins here and now.
+  /// What happened since the look before. True when a condition holds that did not before; the first is noted. The
+  /// first look at a recording begins here and now.
   bool look(process_state& process, trigger_note& note) {
     const uint64_t before = fired;
     note_ = &note;
@@ -193,11 +194,11 @@ class CONTRAIL_DETAIL_HIDDEN watch {
   /// What is known of a thread.
   struct thread_progress {
     uint64_t generation;
-    uint64_t last_end;    ///< of its newest region
-    uint64_t outermost;   ///< start of the oldest region that is open; 0: none
-    uint64_t innermost;   ///< start of the newest one
+    uint64_t last_end;   ///< of its newest region
+    uint64_t outermost;  ///< start of the oldest region that is open; 0: none
+    uint64_t innermost;  ///< start of the newest one
     uint64_t innermost_id;
-    uint64_t stalled;     ///< since when it was quiet as that was reported
+    uint64_t stalled;             ///< since when it was quiet as that was reported
     reported_region reported[8];  ///< that were over their budgets while they were open
     unsigned next_reported;
   };
@@ -205,8 +206,7 @@ class CONTRAIL_DETAIL_HIDDEN watch {
   /// Goes on in the recording that runs. False when there is no memory.
   bool begin(process_state& process) {
     image_view* const image = current_image(process);
-    uint64_t start = 0;
-    __atomic_load(&image->super->start.ticks, &start, __ATOMIC_RELAXED);
+    const uint64_t start = process.start_ticks.load_relaxed();
     if (image != image_ || start != start_) {
       image_ = nullptr;
       if (!chunks_.make(image->chunk_count) || !slots_.make(image->slot_count) || !ids_.make(overflow_id + 1) ||
@@ -244,8 +244,9 @@ class CONTRAIL_DETAIL_HIDDEN watch {
     unsigned found = is_known;
     for (unsigned i = 0; i < count; ++i) {
       const condition_kind kind = conditions[i].kind;
-      const bool is_meant = kind == condition_kind::counter ? entry->kind == binding_kind::counter
-                                                            : entry->kind == binding_kind::region && kind != condition_kind::predicate;
+      const bool is_meant = kind == condition_kind::counter
+                                ? entry->kind == binding_kind::counter
+                                : entry->kind == binding_kind::region && kind != condition_kind::predicate;
       if (is_meant && passes_globs(conditions[i].names, name_of(*entry))) found |= 1U << i;
     }
     ids_[id] = static_cast<uint16_t>(found);
@@ -292,7 +293,8 @@ class CONTRAIL_DETAIL_HIDDEN watch {
   unsigned over_limit(uint64_t id, uint64_t ns) {
     const unsigned meant = conditions_of(id);
     for (unsigned i = 0; meant >> i != 0; ++i) {
-      if ((meant >> i & 1) != 0 && conditions[i].kind == condition_kind::latency && ns > conditions[i].limit_ns) return i;
+      const bool is_latency = (meant >> i & 1) != 0 && conditions[i].kind == condition_kind::latency;
+      if (is_latency && ns > conditions[i].limit_ns) return i;
     }
     return count;
   }
@@ -307,8 +309,8 @@ class CONTRAIL_DETAIL_HIDDEN watch {
   void fire_latency(uint64_t ticks, uint64_t id, uint64_t ns, unsigned limit, uint32_t tid, const char* did) {
     const text name = name_of(*binding_of(*image_, id));
     char took[32], budget[32];
-    fire(ticks, "%.*s %s %s on thread %u, more than %s", static_cast<int>(name.size < 48 ? name.size : 48), name.data, did,
-         brief_time(took, ns), tid, brief_time(budget, conditions[limit].limit_ns));
+    fire(ticks, "%.*s %s %s on thread %u, more than %s", static_cast<int>(name.size < 48 ? name.size : 48), name.data,
+         did, brief_time(took, ns), tid, brief_time(budget, conditions[limit].limit_ns));
   }
 
   void look_at_chunk(uint64_t index) {
@@ -326,7 +328,8 @@ class CONTRAIL_DETAIL_HIDDEN watch {
         if (state_of(state) == chunk_state::sealed) progress.done = state;
         return;
       }
-      if (end == 0 && writer != nullptr && writer->cursor.load_relaxed() == reinterpret_cast<uint64_t>(&live) + read_to) return;
+      const uint64_t read_end = reinterpret_cast<uint64_t>(&live) + read_to;
+      if (end == 0 && writer != nullptr && writer->cursor.load_relaxed() == read_end) return;
     } else if (state_of(state) == chunk_state::sealed && live.sealed_ticks.load_relaxed() < since_) {
       progress = {ticket_of(state), chunk_words, 0, state};
       return;
@@ -364,8 +367,8 @@ class CONTRAIL_DETAIL_HIDDEN watch {
       const bool is_over = value > conditions[i].limit;
       if (is_over && !was_over) {
         const text name = name_of(entry);
-        fire(record.end, "%.*s is %.10g, over %.10g", static_cast<int>(name.size < 60 ? name.size : 60), name.data, value,
-             conditions[i].limit);
+        fire(record.end, "%.*s is %.10g, over %.10g", static_cast<int>(name.size < 60 ? name.size : 60), name.data,
+             value, conditions[i].limit);
       }
       over_[record.id] = static_cast<uint16_t>((over_[record.id] & ~(1U << i)) | (is_over ? 1U << i : 0));
     }
@@ -379,7 +382,8 @@ class CONTRAIL_DETAIL_HIDDEN watch {
     const uint64_t quiet = ns_of(now_ - quiet_since);
     const unsigned meant = conditions_of(thread.innermost_id);
     for (unsigned i = 0; meant >> i != 0; ++i) {
-      if ((meant >> i & 1) == 0 || conditions[i].kind != condition_kind::stall || quiet <= conditions[i].limit_ns) continue;
+      const bool is_stall = (meant >> i & 1) != 0 && conditions[i].kind == condition_kind::stall;
+      if (!is_stall || quiet <= conditions[i].limit_ns) continue;
       thread.stalled = quiet_since;
       const text name = name_of(*binding_of(*image_, thread.innermost_id));
       char time[32];
