@@ -1053,7 +1053,9 @@ class Writer:
         self.trace, self.data, self.sources = trace, trace.image.data, sources
         self.bindings, self.with_arguments = trace.image.bindings, arguments
         self.pid = trace.image.sb.pid or 1
-        self.crash = crash_of(trace)
+        self.crash, self.trigger = crash_of(trace), trigger_of(trace)
+        tids = sorted((t.system_tid != self.pid, t.tid) for t in trace.tracks)
+        self.trigger_tid = tids[0][1] if tids else self.pid  # the main thread's track, if there is one
         self.async_id = 0
         self.counters: List[Tuple[int, Track, int, str]] = []
         self.ns = lambda ticks: trace.image.clock.ns(ticks) - trace.first  # since the first event
@@ -1091,6 +1093,8 @@ class Writer:
                      (track.tid, "thread_sort_index", {"sort_index": order})]
         if self.crash and self.crash.is_stranger:
             rows.append((self.crash.tid, "thread_name", {"name": self.crash.thread}))
+        if self.trigger is not None and not self.trace.tracks:
+            rows.append((self.trigger_tid, "thread_name", {"name": "trigger"}))
         return ",\n".join(f'{{"ph":"M","pid":{self.pid},"tid":{tid or self.pid},"name":"{name}","args":{quote(args)}}}'
                           for tid, name, args in rows)
 
@@ -1201,11 +1205,11 @@ class Writer:
             details = f',"args":{{{details}}}' if details and self.with_arguments else ""
             out.write(f',\n{{"ph":"i","pid":{self.pid},"tid":{self.crash.tid},"cat":"contrail","name":'
                       f'{quote("crashed: " + self.crash.what)},"s":"t","ts":{time}{details}}}'.encode("ascii"))
-        fired = trigger_of(self.trace)
-        if fired is not None:
-            time = microseconds(min(max(0, self.ns(self.trace.image.sb.trigger_ticks)), max(0, self.ns(self.trace.now))))
-            out.write(f',\n{{"ph":"i","pid":{self.pid},"tid":{self.pid},"cat":"contrail","name":'
-                      f'{quote("trigger: " + fired)},"s":"g","ts":{time}}}'.encode("ascii"))
+        if self.trigger is not None:
+            fired = self.ns(self.trace.image.sb.trigger_ticks)
+            time = microseconds(max(0, min(fired, self.ns(self.trace.now))))
+            out.write(f',\n{{"ph":"i","pid":{self.pid},"tid":{self.trigger_tid},"cat":"contrail","name":'
+                      f'{quote("trigger: " + self.trigger)},"s":"g","ts":{time}}}'.encode("ascii"))
         self.counters.sort(key=itemgetter(0))  # chrome://tracing takes their order from the file
         for _, track, id, rest in self.counters:
             out.write(f'{self.head("C", track, id)}{rest}'.encode("ascii"))
