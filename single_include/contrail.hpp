@@ -8163,6 +8163,10 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #ifndef CONTRAIL_ENV_HPP
 #define CONTRAIL_ENV_HPP
 
+#if CONTRAIL_DETAIL_ENABLED && defined(CONTRAIL_MACROS_ONLY)
+#error "contrail/env.hpp needs all of contrail: leave out CONTRAIL_MACROS_ONLY in this translation unit."
+#endif
+
 // ==== contrail/detail/start_text.hpp ================================================================================
 // What to start, as a text: "window=5s,memory=64M,signal=USR2:dump-%n.contrail". Async-signal-safe throughout.
 #ifndef CONTRAIL_DETAIL_START_TEXT_HPP
@@ -8565,6 +8569,10 @@ inline error start_from(const char*, const options& = {}) { return detail::nothi
 // A thread of the trigger reads the recorder's memory as a dump does; call sites know nothing of it and cost the same.
 #ifndef CONTRAIL_TRIGGER_HPP
 #define CONTRAIL_TRIGGER_HPP
+
+#if CONTRAIL_DETAIL_ENABLED && defined(CONTRAIL_MACROS_ONLY)
+#error "contrail/trigger.hpp needs all of contrail: leave out CONTRAIL_MACROS_ONLY in this translation unit."
+#endif
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 
@@ -9401,6 +9409,10 @@ class latency_budget {
 //   curl -OJ 'http://localhost:8080/trace?seconds=10'    the next 10 seconds
 #ifndef CONTRAIL_HTTP_HPP
 #define CONTRAIL_HTTP_HPP
+
+#if CONTRAIL_DETAIL_ENABLED && defined(CONTRAIL_MACROS_ONLY)
+#error "contrail/http.hpp needs all of contrail: leave out CONTRAIL_MACROS_ONLY in this translation unit."
+#endif
 
 #include <time.h>
 #include <string>

@@ -11,6 +11,12 @@
 #ifndef CONTRAIL_ENV_HPP
 #define CONTRAIL_ENV_HPP
 
+#include "contrail/contrail.hpp"
+
+#if CONTRAIL_DETAIL_ENABLED && defined(CONTRAIL_MACROS_ONLY)
+#error "contrail/env.hpp needs all of contrail: leave out CONTRAIL_MACROS_ONLY in this translation unit."
+#endif
+
 #include "contrail/detail/start_text.hpp"
 
 #if CONTRAIL_DETAIL_ENABLED

@@ -16,6 +16,10 @@
 
 #include "contrail/contrail.hpp"
 
+#if CONTRAIL_DETAIL_ENABLED && defined(CONTRAIL_MACROS_ONLY)
+#error "contrail/http.hpp needs all of contrail: leave out CONTRAIL_MACROS_ONLY in this translation unit."
+#endif
+
 #include <time.h>
 #include <string>
 #include <string_view>

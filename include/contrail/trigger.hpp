@@ -13,6 +13,10 @@
 
 #include "contrail/contrail.hpp"
 
+#if CONTRAIL_DETAIL_ENABLED && defined(CONTRAIL_MACROS_ONLY)
+#error "contrail/trigger.hpp needs all of contrail: leave out CONTRAIL_MACROS_ONLY in this translation unit."
+#endif
+
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 
 /// Options of a trigger.
