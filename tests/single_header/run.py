@@ -26,6 +26,8 @@ NAMES = ["trade", "two on", "one line", "with object", "known later", "instant",
 
 SERVICES = ["-DCONTRAIL_WITH_ENV", "-DCONTRAIL_WITH_TRIGGER", "-DCONTRAIL_WITH_HTTP", "-DCONTRAIL_WITH_READER"]
 
+SERVICES = ["-DCONTRAIL_WITH_ENV", "-DCONTRAIL_WITH_TRIGGER", "-DCONTRAIL_WITH_HTTP", "-DCONTRAIL_WITH_READER"]
+
 # case -> flags, sources, names expected in the dump (None: no dump is made)
 CASES: dict[str, tuple[list[str], list[str], list[str] | None]] = {
     "O2": (["-O2"], ["every_macro.cpp"], NAMES),

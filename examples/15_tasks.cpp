@@ -3,7 +3,7 @@
 //
 // Prints:
 //   the order's traceparent has 55 characters
-//   wrote 14_tasks.contrail
+//   wrote 15_tasks.contrail
 // Records: "order", "payment", "take order", "make coffee", "wait for beans", "counter closes"
 #include <contrail/contrail.hpp>
 
@@ -39,9 +39,9 @@ int main() {
   }).join();
   TRACE_INSTANT("counter closes");
 
-  if (auto error = contrail::flight_recorder::dump("14_tasks.contrail")) {
+  if (auto error = contrail::flight_recorder::dump("15_tasks.contrail")) {
     std::fprintf(stderr, "cannot write the dump: %s\n", error.message());
     return 1;
   }
-  std::printf("wrote 14_tasks.contrail\n");
+  std::printf("wrote 15_tasks.contrail\n");
 }
