@@ -5,6 +5,7 @@
 #include "support/single_step.hpp"
 #include "support/test_length.hpp"
 
+#include <cstring>
 #include <string>
 #include <vector>
 
@@ -17,13 +18,12 @@ unsigned children = 0, failed = 0, touched = 0, last_status = 0;
 
 image_view& the_image() { return *current_image(*joined_process()); }
 
-std::string image_bytes() {
-  return {reinterpret_cast<const char*>(the_image().super), static_cast<size_t>(the_image().image_bytes)};
-}
+/// No string: the handler may have interrupted the heap.
+char before[1 << 20];
 
 void fork_here() {
   TRACE_REGION("handler");
-  const std::string before = image_bytes();
+  std::memcpy(before, the_image().super, sizeof before);
   const pid_t child = fork();
   if (child == 0) {
     is_child = single_step::is_over = true;
@@ -36,7 +36,7 @@ void fork_here() {
   ++children;
   failed += status != 0;
   if (status != 0) last_status = static_cast<unsigned>(status);
-  touched += before != image_bytes();
+  touched += std::memcmp(before, the_image().super, sizeof before) != 0;
 }
 
 __attribute__((noinline)) void work(uint64_t n) {
@@ -105,7 +105,7 @@ void fork_everywhere(const contrail::options& wanted) {
     work(4);
   });
   std::string bytes;
-  bytes.reserve(1 << 20);
+  bytes.reserve(4 << 20);
   fork_at_instructions(wanted.follow_fork, 997, [&] { flight_recorder::dump(bytes); });
   work(5);
   const auto dump = dump_now();
