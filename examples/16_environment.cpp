@@ -32,7 +32,7 @@ int main(int, char** arguments) {
   for (int i = 0; i < 10; ++i) job(i);
   std::raise(SIGUSR2);
 
-  const bool written = access("24_environment.contrail", R_OK) == 0;
+  const bool written = access("16_environment.contrail", R_OK) == 0;
   std::printf("the dump is %s\n", written ? "there" : "missing");
   return written ? 0 : 1;
 }

@@ -27,7 +27,7 @@ int main() {
     return 1;
   }
   // With %n in the path each dump would have a name of its own, and the newest 8 of them would stay.
-  trigger watchdog({.path = "25_triggers.contrail", .last = 10s, .after = 20ms, .at_most_every = 1min});
+  trigger watchdog({.path = "17_triggers.contrail", .last = 10s, .after = 20ms, .at_most_every = 1min});
   watchdog.latency("request", 5ms);
   watchdog.stall(2s, "-idle*");  // a thread that ended no region for 2 s, but for those that are idle
   watchdog.counter("jobs waiting", 1000);

@@ -4,7 +4,7 @@
 //
 // Prints:
 //   GET /trace?last=soon: 400 last takes a time above 0 and up to a day: last=5s, last=250ms, last=2m.
-//   GET /trace?last=5s: 200 attachment; filename="26_http-…-1.contrail"
+//   GET /trace?last=5s: 200 attachment; filename="18_http-…-1.contrail"
 // Records: "request"
 #include <contrail/contrail.hpp>
 #include <contrail/http.hpp>
@@ -22,7 +22,7 @@ void get_trace(std::string_view query) {
     for (const auto& [name, value] : answer.headers) {
       if (name == "Content-Disposition") std::puts(value.c_str());
     }
-    if (std::FILE* file = std::fopen("26_http.contrail", "wb")) {  // here a client would save it
+    if (std::FILE* file = std::fopen("18_http.contrail", "wb")) {  // here a client would save it
       std::fwrite(answer.body.data(), 1, answer.body.size(), file);
       std::fclose(file);
     }
