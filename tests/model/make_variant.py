@@ -114,7 +114,8 @@ MUTANTS = [
                    "    candidate.extent.store_relaxed(0);\n    if (watch != nullptr) watch->count(")]),
     Mutant("not_held_back", "sessions", "piece_or_held_back",
            [Change("session_marks.hpp",
-                   "    if (marked_words((*session)[index].load_relaxed(), ticket) != all_copied) return true;\n", "")]),
+                   "    if (marked_words((*session)[index].load_relaxed(), ticket) != all_copied) return true;\n",
+                   "    static_cast<void>(ticket);\n")]),
     # ---- frames ----
     Mutant("frame_start_stored_relaxed", "frames", "region_reused_while_copied",
            [Change("ring.hpp", "  at->start_ticks.store_release(start);\n  return {at, word};",
