@@ -682,3 +682,18 @@ TEST_CASE("a process that closes its descriptors while it records goes on record
   CHECK(status == 0);
   CHECK(traced_in_file(path) == numbers{5});
 }
+
+namespace {
+void change_filter() { flight_recorder::set_filter({}); }
+}  // namespace
+
+TEST_CASE("the program's own hooks of a fork may stop, start and filter the recorder") {
+  CHECK(status_of_child([] {
+          // Registered before the first start, so that they run while the recorder's own hooks have begun.
+          if (pthread_atfork(change_filter, change_filter, nullptr) != 0) return 1;
+          if (flight_recorder::start({.memory = 1 << 20})) return 2;
+          alarm(20);
+          if (status_of_child([] { return 0; }) != 0) return 3;
+          return flight_recorder::set_filter({}) ? 4 : 0;
+        }) == 0);
+}

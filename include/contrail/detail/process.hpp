@@ -267,7 +267,8 @@ class control_lock {
   explicit control_lock(process_state& process) noexcept : process_(process) {
     const uint64_t self = static_cast<uint64_t>(syscall(SYS_gettid));
     uint64_t expected = 0;
-    while (!process_.control.compare_exchange(expected, self) && expected != self) {
+    // The low half tells whose it is: a fork in progress has a mark above, and its hooks may call these functions.
+    while (!process_.control.compare_exchange(expected, self) && static_cast<uint32_t>(expected) != self) {
       expected = 0;
       sched_yield();
     }
