@@ -538,7 +538,7 @@ class Clock:
         usable = sorted({a for a in anchors if a[0]}) or [(0, 0, 0, 0)]
         good = self.plausible(usable, hz)
         self.ignored = len(usable) - len(good)
-        chosen = self.thin(good)
+        chosen = self.thin(self.in_order(good))
         first, self.last = chosen[0], chosen[-1]
         if self.last[1] - first[1] < 10**4:
             chosen = [first, (first[0] + hz, first[1] + 10**9, 0, 0)]
@@ -573,10 +573,16 @@ class Clock:
             return abs(before - after) < Clock.SUSPEND_NS < abs(here - before)
 
         good = [a for i, a in enumerate(anchors) if fits(a) and not (0 < i < len(anchors) - 1 and alone(i))]
-        kept: List[Anchor] = []
-        for anchor in good if 2 * len(good) >= len(anchors) else anchors:
-            if not kept or (anchor[0] > kept[-1][0] and anchor[1] >= kept[-1][1]):
+        return good if 2 * len(good) >= len(anchors) else anchors
+
+    def in_order(self, anchors: List[Anchor]) -> List[Anchor]:
+        """Without those that go back. Threads that read the clocks at once may come in either order; more is damage."""
+        kept = anchors[:1]
+        for anchor in anchors[1:]:
+            if anchor[0] > kept[-1][0] and anchor[1] >= kept[-1][1]:
                 kept.append(anchor)
+            else:
+                self.ignored += abs(anchor[1] - kept[-1][1]) > self.SUSPEND_NS
         return kept
 
     def thin(self, anchors: List[Anchor]) -> List[Anchor]:
