@@ -444,7 +444,9 @@ enum class field_type : uint8_t {
   pointer = 15,  ///< 8 bytes
   string = 16,   ///< 2 bytes: bits [14:0] its bytes in the tail, bit 15 set when it was cut
   duration = 17,  ///< std::chrono durations, int64 nanoseconds, saturated
-  code_point = 18  ///< wchar_t, char16_t, char32_t, as uint32
+  code_point = 18,  ///< wchar_t, char16_t, char32_t, as uint32
+  flow_out = 19,    ///< 8 bytes: the id of a flow that leaves this record; 0 is none
+  flow_in = 20      ///< the same of one that arrives
 };
 
 namespace detail CONTRAIL_DETAIL_HIDDEN {
@@ -453,7 +455,7 @@ namespace detail CONTRAIL_DETAIL_HIDDEN {
 /// The file begins with the bytes 89 43 54 52 4c 0d 0a 1a ("\x89CTRL\r\n\x1a").
 inline constexpr uint64_t complement_of_image_magic = ~0x1a0a'0d4c'5254'4389ULL;
 inline constexpr uint16_t format_major = 1;  ///< a reader refuses another major version
-inline constexpr uint16_t format_minor = 1;  ///< a reader accepts any minor version and skips what it does not know
+inline constexpr uint16_t format_minor = 2;  ///< a reader accepts any minor version and skips what it does not know
 
 // ---- time ----------------------------------------------------------------------------------------------------
 
@@ -488,6 +490,8 @@ enum class long_form : unsigned {
   region = 2,        ///< start ticks, end ticks, payload
   point = 3,         ///< ticks, payload
   async_region = 4,  ///< start ticks, end ticks, tid of the thread that began it, payload
+  span = 5,          ///< span_words words as in span_entry::words with the end ticks first, payload
+  current_task = 6,  ///< ticks, id of the span that is the thread's current task from then on, or 0
 };
 
 inline constexpr unsigned id_shift = 2;
@@ -607,12 +611,41 @@ struct alignas(64) thread_slot {
   atomic_word taking[3];        ///< live: by lane, the ticket by which it is about to take a chunk; 0: none
   atomic_word recount[3];       ///< live: by lane, 1 if a jump may have left its count of words wrong
   atomic_word interrupted[3];   ///< live: by lane, address of the frame to go back to when its first region ends; 0: none
-  atomic_word reserved[12];
+  atomic_word current_task;     ///< id of a span, 0: none
+  atomic_word reserved[11];
   lane lanes[lane_count];
   frame frames[frame_count];
 };
 static_assert(sizeof(thread_slot) == 16384 && __builtin_offsetof(thread_slot, lanes) == 256 &&
               __builtin_offsetof(thread_slot, frames) == 448);
+
+// ---- spans ---------------------------------------------------------------------------------------------------
+
+/// What begins on one thread and may end on another: a task, or an asynchronous span. Its place while it is open; when it
+/// ends it becomes one record.
+enum class span_state : uint64_t { free = 0, claimed = 1, open = 2, ending = 3 };
+
+/// Words of a span, in its entry and, with the end before them, in its record.
+enum span_word : unsigned {
+  span_start,       ///< ticks
+  span_id,          ///< unique in the process: generation * count of entries + index of its entry
+  span_parent,      ///< id of the parent in this process, 0 if there is none
+  span_tid,         ///< of the thread that began it
+  span_trace_high,  ///< of a task: the trace that it belongs to, as in W3C Trace Context, 128 bits
+  span_trace_low,
+  span_own,         ///< its own id in that trace
+  span_from,        ///< the parent's id in that trace, which may be another process's; 0: it is a root
+  span_words
+};
+
+struct alignas(64) span_entry {
+  atomic_word state;    ///< generation << 2 | span_state
+  atomic_word binding;  ///< id of its call site, and above bit 32 the words of payload
+  atomic_word words[span_words];
+  atomic_word payload[frame_payload_words];
+  atomic_word reserved[2];
+};
+static_assert(sizeof(span_entry) == 256);
 
 // ---- bindings ------------------------------------------------------------------------------------------------
 
@@ -623,11 +656,21 @@ enum class binding_kind : uint8_t {
   log = 4,        ///< the name is the format string
   event_type = 5,
   overflow = 6,
+  task = 7,
+  async_span = 8,
+  frame_mark = 9,  ///< where a frame of a loop ends and the next one begins
   end_of_dump = 255
 };
 
 inline constexpr uint8_t binding_flag_cut = 1;      ///< a string or the schema was cut to fit
 inline constexpr uint8_t binding_flag_dynamic = 2;  ///< records may carry fields set at run time after the payload
+inline constexpr unsigned binding_blocked_shift = 4;  ///< bits [6:4]: of a region in which the thread waits, a blocked_on; else 0
+
+/// What a thread waits for in a region of TRACE_BLOCKED.
+enum class blocked_on : uint8_t { sync = 1, net = 2, syscall = 3, io = 4, sleep = 5 };
+constexpr uint8_t blocked_flag(blocked_on reason) {
+  return static_cast<uint8_t>(static_cast<unsigned>(reason) << binding_blocked_shift);
+}
 
 /// Followed by `field_count` binding_field, `enumerator_count` binding_enumerator, then the strings without
 /// terminators: name, category, file, function, each field's name, each enumerator's name; padded to 8 bytes.
@@ -682,7 +725,7 @@ static_assert(sizeof(end_of_dump) == 64);
 
 // ---- superblock ----------------------------------------------------------------------------------------------
 
-enum class image_kind : uint32_t { live = 1, dump = 2 };
+enum class image_kind : uint32_t { live = 1, dump = 2, stream = 3 };
 enum class image_storage : uint32_t { memory = 0, file = 1 };
 
 /// How the recording in a live image ended.
@@ -713,6 +756,7 @@ enum class drop_reason : unsigned {
   no_lane,       ///< a signal handler found all lanes of its thread in use
   too_deep,      ///< more open regions than a lane's stack holds
   misnested,     ///< a region whose frame was taken away before it ended
+  no_span,       ///< more open tasks and asynchronous spans than there are entries
   count
 };
 
@@ -759,9 +803,10 @@ struct superblock {
   atomic_word attached_slots;  ///< slots in use
   atomic_word dropped[8];
   atomic_word overwritten_ticks;  ///< the newest moment of which records were overwritten: all threads' are there after it
-  atomic_word reserved_counters[2];
-  // 688: only in dumps
-  clock_anchor dump;       ///< when the dump began
+  atomic_word next_span;   ///< where the next span's search for a free entry begins
+  atomic_word next_flow;
+  // 688: only in dumps and streams
+  clock_anchor dump;       ///< when the dump began; stream: when the session did
   uint64_t window_ns;      ///< asked for; 0: all
   uint64_t cutoff_ticks;   ///< records that ended before are outside the window
   uint32_t dump_sequence;
@@ -774,11 +819,19 @@ struct superblock {
   clock_anchor end;        ///< when it ended; filled in before `ended` is
   // 792
   crash_note crash;
-  uint8_t reserved[4096 - 856];
+  // 856: only in dumps that a trigger made
+  uint64_t trigger_ticks;  ///< when it fired; 0: no trigger made this dump
+  char trigger[120];       ///< what fired, a sentence; zero padded
+  // 984
+  uint64_t spans_offset;
+  uint32_t span_bytes;
+  uint32_t span_count;
+  uint64_t seed[2];  ///< live: random; ids of traces, tasks and flows are made of it
+  uint8_t reserved[4096 - 1016];
 };
 static_assert(sizeof(superblock) == 4096 && __builtin_offsetof(superblock, pid) == 136 &&
               __builtin_offsetof(superblock, next_ticket) == 560 && __builtin_offsetof(superblock, dump) == 688 &&
-              __builtin_offsetof(superblock, reserved) == 856);
+              __builtin_offsetof(superblock, spans_offset) == 984 && __builtin_offsetof(superblock, reserved) == 1016);
 
 }  // namespace detail
 CONTRAIL_DETAIL_NAMESPACE_END
@@ -807,6 +860,76 @@ CONTRAIL_DETAIL_ALWAYS_INLINE const char* strstr(const char* in, const char* wha
 CONTRAIL_DETAIL_ALWAYS_INLINE constexpr size_t strlen(const char* text) { return __builtin_strlen(text); }
 
 }  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/task_context.hpp =====================================================================================
+// What names a task to others: to threads of this process, and by W3C Trace Context to other processes and tracing systems.
+#ifndef CONTRAIL_TASK_CONTEXT_HPP
+#define CONTRAIL_TASK_CONTEXT_HPP
+
+#include <stdint.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+
+inline constexpr unsigned traceparent_bytes = 55;
+
+/// The name of a task, to be copied and passed on: it keeps nothing alive. Empty if there is no task.
+struct task_context {
+  uint64_t id = 0;          ///< in this process; 0: none, or a task of another process
+  uint64_t trace_high = 0;  ///< the trace id, 128 bits; 0: none
+  uint64_t trace_low = 0;
+  uint64_t span = 0;        ///< the task's own id in that trace
+
+  constexpr explicit operator bool() const { return id != 0 || span != 0; }
+
+  /// Of the text of a `traceparent` header, as another process sent it: a task that has it as its parent joins that trace.
+  /// Empty where the text is null, malformed, or of all zeros.
+  // Async-signal-safe.
+  static constexpr task_context from_traceparent(const char* text) {
+    task_context found;
+    uint64_t version = 0, flags = 0;
+    const bool is_good = text != nullptr && take_hex(text, 2, '-', version) && take_hex(text, 16, 0, found.trace_high) &&
+                         take_hex(text, 16, '-', found.trace_low) && take_hex(text, 16, '-', found.span) &&
+                         take_hex(text, 2, 0, flags);
+    // Later versions may have more behind a dash.
+    if (!is_good || version == 0xff || (*text != '\0' && (version == 0 || *text != '-'))) return {};
+    if ((found.trace_high | found.trace_low) == 0 || found.span == 0) return {};
+    return found;
+  }
+
+  /// The header to send with a request, 55 characters and a NUL; empty text, and false, where there is no trace.
+  // Async-signal-safe.
+  constexpr bool write_traceparent(char (&text)[traceparent_bytes + 1]) const {
+    text[0] = '\0';
+    if (span == 0) return false;
+    char* at = put_hex(text, 0, 2);
+    *at++ = '-';
+    at = put_hex(put_hex(at, trace_high, 16), trace_low, 16);
+    *at++ = '-';
+    at = put_hex(at, span, 16);
+    *at++ = '-';
+    *put_hex(at, 1, 2) = '\0';  // recorded
+    return true;
+  }
+
+ private:
+  /// Takes `digits` hexadecimal digits, in lower case as the standard wants, and the character `end` behind them.
+  static constexpr bool take_hex(const char*& at, unsigned digits, char end, uint64_t& value) {
+    value = 0;
+    for (unsigned i = 0; i < digits; ++i, ++at) {
+      const bool is_letter = *at >= 'a' && *at <= 'f';
+      if (!is_letter && (*at < '0' || *at > '9')) return false;
+      value = value << 4 | static_cast<uint64_t>(is_letter ? *at - 'a' + 10 : *at - '0');
+    }
+    return end == 0 || *at++ == end;
+  }
+  static constexpr char* put_hex(char* at, uint64_t value, unsigned digits) {
+    for (unsigned i = digits; i-- != 0;) *at++ = "0123456789abcdef"[value >> 4 * i & 0xf];
+    return at;
+  }
+};
+
 CONTRAIL_DETAIL_NAMESPACE_END
 
 #endif
@@ -1129,6 +1252,15 @@ CONTRAIL_DETAIL_NAMESPACE_END
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 
+/// As an argument of a region or an instant: an arrow to other records leaves there; see contrail::flow.
+struct flow_out {
+  uint64_t id;
+};
+/// As an argument of a region or an instant: an arrow arrives there.
+struct flow_in {
+  uint64_t id;
+};
+
 /// One value of an event: how a reader finds it in a record's payload.
 struct field {
   text name;                   ///< members of nested aggregates are flattened: "pos.x", "corners[0].x"
@@ -1177,10 +1309,12 @@ template <> inline constexpr field_type scalar_type<long double> = field_type::f
 template <> inline constexpr field_type scalar_type<wchar_t> = field_type::code_point;
 template <> inline constexpr field_type scalar_type<char16_t> = field_type::code_point;
 template <> inline constexpr field_type scalar_type<char32_t> = field_type::code_point;
+template <> inline constexpr field_type scalar_type<flow_out> = field_type::flow_out;
+template <> inline constexpr field_type scalar_type<flow_in> = field_type::flow_in;
 
 /// Bytes of one element in a payload's fixed part.
 constexpr uint32_t bytes_of(field_type type) {
-  constexpr unsigned char bytes[] = {0, 1, 1, 1, 1, 2, 2, 4, 4, 8, 8, 16, 16, 4, 8, 8, 2, 8, 4};
+  constexpr unsigned char bytes[] = {0, 1, 1, 1, 1, 2, 2, 4, 4, 8, 8, 16, 16, 4, 8, 8, 2, 8, 4, 8, 8};
   return bytes[static_cast<unsigned>(type)];
 }
 
@@ -2080,6 +2214,8 @@ struct payload_writer {
       put_bits<8>(static_cast<uint64_t>(value >> 64));
     } else if constexpr (type == field_type::code_point) {
       put_bits<4>(static_cast<uint32_t>(value));
+    } else if constexpr (type == field_type::flow_out || type == field_type::flow_in) {
+      put_bits<8>(value.id);
     } else if constexpr (sizeof(T) == 1) {
       put_bits<1>(static_cast<uint8_t>(value));
     } else if constexpr (sizeof(T) == 2) {
@@ -2184,7 +2320,7 @@ template <binding_kind Kind, class... Args>
 constexpr argument_form form_of() {
   if constexpr (sizeof...(Args) == 0)
     return argument_form::none;
-  else if constexpr (Kind == binding_kind::counter || Kind == binding_kind::log)
+  else if constexpr (Kind == binding_kind::log || (Kind == binding_kind::counter && sizeof...(Args) == 1))
     return argument_form::values;
   else if constexpr (sizeof...(Args) == 1)
     return argument_form::object;
@@ -2455,8 +2591,30 @@ struct argument_check {
   }
 };
 
+struct number_check {
+  bool good = true;
+  template <class T>
+  constexpr void value() {
+    good = good && is_counted<bare<T>>();
+  }
+};
+template <argument_form Form, class... Args>
+constexpr bool all_numbers() {
+  number_check check;
+  if constexpr (Form == argument_form::pairs) {
+    static_cast<void>((key_turn<number_check>{check} << ... << argument<Args>{}));
+  } else {
+    (check.value<Args>(), ...);
+  }
+  return check.good;
+}
+
+/// Whether an event's arguments are kept while it is open.
+constexpr bool is_held(binding_kind kind) {
+  return kind == binding_kind::region || kind == binding_kind::task || kind == binding_kind::async_span;
+}
 constexpr uint32_t capacity_words_of(binding_kind kind) {
-  return kind == binding_kind::region ? frame_payload_words : max_point_words;
+  return is_held(kind) ? frame_payload_words : max_point_words;
 }
 
 /// The part of check_site that is the same for all sites with these types.
@@ -2471,13 +2629,13 @@ constexpr bool check_arguments() {
       (check.value<Args>(), ...);
     }
   }
-  constexpr bool is_number = Kind != binding_kind::counter || !size.recordable || (... && is_counted<bare<Args>>());
+  constexpr bool is_number = Kind != binding_kind::counter || !size.recordable || all_numbers<Form, Args...>();
   static_assert(is_number, "contrail: the value of a counter must be a number.");
   constexpr bool is_small = size.words() <= capacity_words_of(Kind);
-  static_assert(is_small || Kind != binding_kind::region,
+  static_assert(is_small || !is_held(Kind),
                 "contrail: the arguments of this region are too large: 160 bytes fit. Record a part of them, or all of "
                 "them with TRACE_INSTANT, which takes 2040.");
-  static_assert(is_small || Kind == binding_kind::region,
+  static_assert(is_small || is_held(Kind),
                 "contrail: the arguments are too large for a record: 2040 bytes fit.");
   return size.recordable && is_number && is_small;
 }
@@ -2496,6 +2654,10 @@ constexpr bool check_site() {
                 "contrail: the name of an instant must be a string literal; put a run-time name in an argument, as in "
                 "TRACE_INSTANT(\"request\", \"path\", path).");
   static_assert(name || Kind != binding_kind::counter, "contrail: the name of a counter must be a string literal.");
+  static_assert(name || (Kind != binding_kind::task && Kind != binding_kind::async_span),
+                "contrail: the name of a task must be a string literal; put a run-time name in an argument, as in "
+                "TRACE_TASK(t, \"request\", \"path\", path).");
+  static_assert(name || Kind != binding_kind::frame_mark, "contrail: the name of a frame must be a string literal.");
   static_assert(
       name || Kind != binding_kind::log,
       "contrail: the format of a log line must be a string literal; put a run-time text in an argument, as in "
@@ -2511,8 +2673,10 @@ constexpr bool check_site() {
   static_assert(object,
                 "contrail: a single argument after the name must be an object of a type registered with "
                 "TRACE_EVENT_TYPE; other values need a key before them: \"key\", value.");
-  constexpr bool one_value = Kind != binding_kind::counter || sizeof...(Args) == 1;
-  static_assert(one_value, "contrail: a counter takes its name and one value: TRACE_COUNTER(\"name\", value).");
+  constexpr bool one_value = Kind != binding_kind::counter || sizeof...(Args) != 0;
+  static_assert(one_value,
+                "contrail: a counter takes its name and one value: TRACE_COUNTER(\"name\", value); or several series: "
+                "TRACE_COUNTER(\"name\", \"key\", value, ...).");
   if constexpr (!(name && keys && even && object && one_value)) {
     return false;
   } else {
@@ -2670,7 +2834,7 @@ namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 /// Of the structures in this header and in image.hpp, which all objects of a process share. Objects with another
 /// number do not join.
-inline constexpr uint64_t layout_version = 2;
+inline constexpr uint64_t layout_version = 3;
 
 /// A call site's cached word, less its object's epoch, is its site word (id and tag, 18 bits) while it is bound and on;
 /// else it is negative: site_off while it is known to be off, site_slow where every record goes the slow way, less in a
@@ -2693,6 +2857,8 @@ struct image_view {
   uint64_t arena_bytes;
   atomic_word* binding_hashes;  ///< open addressing: content hash with the id in its low 16 bits
   uint64_t hash_count;          ///< a power of two
+  span_entry* spans;
+  uint64_t span_count;
   char* scratch;
   uint64_t scratch_bytes;
   uint64_t image_bytes;
@@ -2709,6 +2875,15 @@ struct image_view {
   atomic_word slot_hand;  ///< where the next attach begins to look
   atomic_word no_slot_until;   ///< ticks before which looking for a slot again is pointless
   atomic_word no_chunk_until;  ///< the same for chunks
+  atomic_word watch;      ///< const recycling_watch*, once there was a session
+  atomic_word sessions;   ///< session_marks* of session_marks.hpp
+  atomic_word session_count;  ///< that run
+};
+
+/// What sessions have to do with chunks that are recycled: in session_marks.hpp, which only their users compile.
+struct recycling_watch {
+  bool (*is_held_back)(const image_view& image, uint64_t chunk_index, uint64_t ticket);
+  void (*count)(const image_view& image, uint64_t chunk_index, uint64_t ticket);
 };
 
 inline constexpr size_t filter_bytes = 256;
@@ -2738,6 +2913,13 @@ struct filter_list {
 
 struct object_root;
 struct call_site;
+struct process_state;
+
+/// An open task or span as its owner holds it.
+struct open_span {
+  span_entry* at = nullptr;
+  task_context context{};
+};
 
 /// What is the running thread's and the calling object's own: handed to the slow half, which another object may hold.
 struct caller {
@@ -2759,13 +2941,21 @@ struct slow_half {
   void (*roll_chunk)(frame* at, uint64_t ticks);
   void (*write_point)(frame* at, uint64_t word, uint64_t stack_pointer, uint64_t* record, unsigned words);
   void (*name_thread)(caller from, const char* name, size_t size);
+  open_span (*begin_span)(caller from, call_site& site, const task_context* parent, const atomic_word* payload,
+                          unsigned words);
+  void (*end_span)(caller from, span_entry* at, uint64_t id);
+  uint64_t (*set_current_task)(caller from, uint64_t id);
   void (*object_loaded)(object_root& object);
+  /// Only in the table of contrail/env.hpp, which stands here until the first start: begins what the environment asks
+  /// for, if it asks for anything, and says whether a recorder runs now. Held: control.
+  bool (*start_from_environment)(process_state& process, const options& wanted);
 };
 
 /// The state of the recorder. Only the elected object's instance is in use.
 struct process_state {
   atomic_word image;      ///< image_view*; stays after stop, since threads may still hold frames in it
   atomic_word recording;  ///< 1 between start and stop
+  atomic_word recordings; ///< how many began
   atomic_word epoch{epoch_step};  ///< multiples of epoch_step; changes with start, stop, fork and filters
   atomic_word control;    ///< lock of start, stop, set_filter and the linking of objects; never taken while recording
   atomic_word dumping;    ///< whose turn it is to write a dump, see thread_id.hpp
@@ -2779,6 +2969,7 @@ struct process_state {
   atomic_word crash;   ///< crash_state* of crash.hpp, once anybody asked for dumps of crashes
   atomic_word stacks;  ///< stack_pool* of crash_stack.hpp, likewise
   atomic_word slow_table;  ///< const slow_half*, set by the first start, before the epoch that sends anybody there
+  atomic_word environment;  ///< whether the variable CONTRAIL was read: environment_unread and so on
   type_range* objects;  ///< object_root::types of every object
   filter_list categories;
   filter_list names;
@@ -2910,6 +3101,15 @@ inline void begin_epoch(process_state& process) {
   }
 }
 
+/// Of process_state::environment. It stays environment_started until the program itself calls start.
+inline constexpr uint64_t environment_unread = 0, environment_read = 1, environment_started = 2;
+
+/// Whether anything was started. Until then a table of contrail/env.hpp may wait in its place.
+inline bool has_slow_half(const process_state& process) {
+  const slow_half* const table = reinterpret_cast<const slow_half*>(process.slow_table.load_acquire());
+  return table != nullptr && table->start_from_environment == nullptr;
+}
+
 inline image_view* current_image(const process_state& process) {
   return reinterpret_cast<image_view*>(process.image.load_acquire());
 }
@@ -2943,6 +3143,16 @@ inline clock_anchor take_anchor(const process_state& process) {
     best = anchor;
   }
   return best;
+}
+
+// ---- ids ------------------------------------------------------------------------------------------------------
+
+/// Makes numbers that follow each other into numbers that look random, each into another one.
+inline uint64_t scramble(uint64_t x) {
+  x = (x ^ x >> 30) * 0xbf58'476d'1ce4'e5b9U;
+  x = (x ^ x >> 27) * 0x94d0'49bb'1331'11ebU;
+  x ^= x >> 31;
+  return x != 0 ? x : 1;
 }
 
 // ---- registered types ----------------------------------------------------------------------------------------
@@ -3628,12 +3838,12 @@ using region_of = typename region_for<sizeof...(Args) != 0, payload_of<binding_k
 /// How the begin of a region is compiled in: a template argument, so that translation units may choose differently.
 enum class begin_form { inlined, compact };
 
-template <begin_form Form, class Site, class Name, class... Args>
+template <begin_form Form, uint8_t Flags = 0, class Site, class Name, class... Args>
 CONTRAIL_DETAIL_ALWAYS_INLINE constexpr auto begin_region(Site, const Name&, const Args&... args) {
   if constexpr (!check_site<Site, binding_kind::region, Args...>()) {
     return plain_region();
   } else {
-    using storage = site_storage<0, Site, binding_kind::region, Args...>;
+    using storage = site_storage<Flags, Site, binding_kind::region, Args...>;
     if constexpr (Form == begin_form::compact && sizeof...(Args) == 0) {
       return region_of<Args...>(__builtin_is_constant_evaluated() ? open_region{}
                                                                   : opened_at(begin_compact(storage::value)));
@@ -3699,7 +3909,7 @@ CONTRAIL_DETAIL_ALWAYS_INLINE constexpr void emit(const T& object) {
 // Async-signal-safe.
 inline CONTRAIL_DETAIL_COLD void name_thread(const char* name, size_type size) {
   const process_state* process = joined_process();
-  if (process == nullptr || process->recording.load_acquire() == 0) return;
+  if (process == nullptr || process->slow_table.load_acquire() == 0) return;
   const size_type kept = size < thread_name_bytes ? size : cut_text(name, thread_name_bytes - 1);
   the_slow_half().name_thread(this_caller(), name, kept);
 }
@@ -3781,6 +3991,116 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #define CONTRAIL_DETAIL_REPEAT1(...) __VA_ARGS__
 
 #endif
+// ==== contrail/task.hpp =============================================================================================
+// Tasks, asynchronous spans and flows: what does not stay on one thread.
+#ifndef CONTRAIL_TASK_HPP
+#define CONTRAIL_TASK_HPP
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+
+/// An open task or asynchronous span, from TRACE_TASK or TRACE_ASYNC. It may move to other threads, and ends on any of
+/// them: by `end`, or with this object. Empty if it is not recorded; then all of it does nothing.
+class [[nodiscard, gnu::visibility("hidden")]] task {
+ public:
+  constexpr task() = default;
+  constexpr explicit task(detail::open_span opened) : opened_(opened) {}
+  constexpr task(task&& other) noexcept : opened_(other.opened_) { other.opened_ = {}; }
+  constexpr task& operator=(task&& other) noexcept {
+    if (this == &other) return *this;
+    end();
+    opened_ = other.opened_;
+    other.opened_ = {};
+    return *this;
+  }
+  constexpr ~task() { end(); }
+
+  /// Ends it now. Harmless when it has ended.
+  // Async-signal-safe.
+  constexpr void end() {
+    if (opened_.at == nullptr) return;
+    detail::the_slow_half().end_span(detail::this_caller(), opened_.at, opened_.context.id);
+    opened_ = {};
+  }
+
+  /// What tells it from all others, for other threads and processes. Empty when it has ended.
+  // Async-signal-safe.
+  constexpr task_context context() const { return opened_.context; }
+  constexpr explicit operator bool() const { return opened_.at != nullptr; }
+
+ private:
+  detail::open_span opened_;
+};
+
+/// In its scope a task is the running thread's current one: what the thread records belongs to it, and tasks that begin are
+/// its children. Made and destroyed on one thread, in a coroutine between two suspensions.
+// Async-signal-safe.
+class [[nodiscard, gnu::visibility("hidden")]] task_scope {
+ public:
+  explicit task_scope(const task& current) : task_scope(current.context()) {}
+  explicit task_scope(const task_context& current) : is_set_(current.id != 0) {
+    if (is_set_) before_ = detail::the_slow_half().set_current_task(detail::this_caller(), current.id);
+  }
+  ~task_scope() {
+    if (is_set_) detail::the_slow_half().set_current_task(detail::this_caller(), before_);
+  }
+  task_scope(const task_scope&) = delete;
+  task_scope& operator=(const task_scope&) = delete;
+
+ private:
+  uint64_t before_ = 0;
+  bool is_set_;
+};
+
+/// An arrow from one record to others, to be passed along with what it follows: TRACE_REGION("send", "to", f.out()), and
+/// where it arrives TRACE_REGION("receive", "from", f.in()).
+struct flow {
+  uint64_t id = 0;  ///< 0: none
+
+  /// A new one, unlike all others. Empty while nothing records.
+  // Async-signal-safe.
+  template <class T = void>
+  static flow begin() {
+    using namespace detail;
+    object_link<T>::require();
+    const process_state* const process = joined_process();
+    if (process == nullptr || process->recording.load_acquire() == 0) return {};
+    superblock& super = *current_image(*process)->super;
+    return {scramble(super.seed[1] ^ super.next_flow.fetch_add_relaxed(1))};
+  }
+  constexpr flow_out out() const { return {id}; }
+  constexpr flow_in in() const { return {id}; }
+};
+
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+constexpr task_context context_of(const task& parent) { return parent.context(); }
+constexpr const task_context& context_of(const task_context& parent) { return parent; }
+
+template <binding_kind Kind, class Site, class Name, class... Args>
+constexpr task begin_span(Site, const task_context* parent, const Name&, const Args&... args) {
+  if constexpr (check_site<Site, Kind, Args...>()) {
+    if (__builtin_is_constant_evaluated()) return task();
+    call_site& site = site_storage<0, Site, Kind, Args...>::value;
+    if (difference(site.word, own_object().epoch) == site_off) return task();
+    atomic_word payload[frame_payload_words];
+    const unsigned words = encode_arguments<Kind, Args...>(payload, frame_payload_words, args...);
+    return task(the_slow_half().begin_span(this_caller(), site, parent, payload, words));
+  } else {
+    return task();
+  }
+}
+
+/// With an explicit parent, which stands between the variable and the name.
+template <class Site, class Parent, class Name, class... Args>
+constexpr task begin_task_of(Site site, const Parent& parent, const Name& name, const Args&... args) {
+  const task_context above = context_of(parent);
+  return begin_span<binding_kind::task>(site, &above, name, args...);
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
 
 #define CONTRAIL_DETAIL_JOIN(a, b) CONTRAIL_DETAIL_JOIN_EXPANDED(a, b)
 #define CONTRAIL_DETAIL_JOIN_EXPANDED(a, b) a##b
@@ -3817,7 +4137,40 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #define CONTRAIL_INSTANT(...)                                                         \
   ::contrail::detail::point<::contrail::detail::binding_kind::instant>(CONTRAIL_DETAIL_SITE(__VA_ARGS__), __VA_ARGS__)
 
-/// Records a number that changes over time: CONTRAIL_COUNTER("name", value).
+/// A region in which the thread waits: for a lock (sync), the network (net), a system call (syscall), a disk (io), or time
+/// (sleep): CONTRAIL_BLOCKED(net, "wait for reply", "key", value, …).
+// Async-signal-safe.
+#define CONTRAIL_BLOCKED(reason, ...)                                                                                 \
+  [[maybe_unused]] auto CONTRAIL_DETAIL_UNIQUE(contrail_region_) = ::contrail::detail::begin_region<                  \
+      CONTRAIL_DETAIL_BEGIN_FORM, ::contrail::detail::blocked_flag(::contrail::detail::blocked_on::reason)>(          \
+      CONTRAIL_DETAIL_SITE(__VA_ARGS__), __VA_ARGS__)
+
+/// Begins a task, held by a variable of type contrail::task: CONTRAIL_TASK(t, "name", "key", value, …). Its parent is the
+/// thread's current task, see contrail::task_scope.
+// Async-signal-safe.
+#define CONTRAIL_TASK(variable, ...)                                                              \
+  auto variable = ::contrail::detail::begin_span<::contrail::detail::binding_kind::task>(         \
+      CONTRAIL_DETAIL_SITE(__VA_ARGS__), nullptr, __VA_ARGS__)
+
+/// The same with another parent: a contrail::task, or a contrail::task_context from anywhere.
+// Async-signal-safe.
+#define CONTRAIL_TASK_OF(variable, parent, ...) \
+  auto variable = ::contrail::detail::begin_task_of(CONTRAIL_DETAIL_SITE(__VA_ARGS__), parent, __VA_ARGS__)
+
+/// Begins something that does not nest with the thread's regions, held by a variable of type contrail::task, which may end
+/// on another thread: CONTRAIL_ASYNC(s, "name", "key", value, …).
+// Async-signal-safe.
+#define CONTRAIL_ASYNC(variable, ...)                                                             \
+  auto variable = ::contrail::detail::begin_span<::contrail::detail::binding_kind::async_span>(   \
+      CONTRAIL_DETAIL_SITE(__VA_ARGS__), nullptr, __VA_ARGS__)
+
+/// Marks where a frame of a loop ends and the next one begins: CONTRAIL_FRAME("name").
+// Async-signal-safe.
+#define CONTRAIL_FRAME(...) \
+  ::contrail::detail::point<::contrail::detail::binding_kind::frame_mark>(CONTRAIL_DETAIL_SITE(__VA_ARGS__), __VA_ARGS__)
+
+/// Records a number that changes over time: CONTRAIL_COUNTER("name", value); or several that belong together:
+/// CONTRAIL_COUNTER("name", "key", value, …).
 // Async-signal-safe.
 #define CONTRAIL_COUNTER(...)                                                         \
   ::contrail::detail::point<::contrail::detail::binding_kind::counter>(CONTRAIL_DETAIL_SITE(__VA_ARGS__), __VA_ARGS__)
@@ -4781,6 +5134,10 @@ inline chunk* take_chunk(image_view& image, bool keep_floor, atomic_word& taking
     // A thread that was preempted here for a whole round would otherwise put an old ticket over a newer one.
     if (ticket_of(found) >= ticket) continue;
     if (keep_floor && state_of(found) == chunk_state::sealed && is_floored(image, candidate)) continue;
+    // Acquire, after the state: a session that began before this chunk was sealed is seen.
+    const uint64_t watched = state_of(found) == chunk_state::sealed ? image.watch.load_acquire() : 0;
+    const recycling_watch* const watch = reinterpret_cast<const recycling_watch*>(watched);
+    if (watch != nullptr && watch->is_held_back(image, index, ticket_of(found))) continue;
     taking.store_relaxed(ticket);
     // Before the exchange, so that nothing can come in between: too much said is better than too little.
     if (state_of(found) == chunk_state::sealed) note_overwritten(super, candidate.sealed_ticks.load_relaxed());
@@ -4789,6 +5146,7 @@ inline chunk* take_chunk(image_view& image, bool keep_floor, atomic_word& taking
     // acquire fence: this fence pairs with that one.
     __atomic_thread_fence(__ATOMIC_RELEASE);
     candidate.ticket.store_relaxed(0);
+    if (watch != nullptr) watch->count(image, index, ticket_of(found));
     header(candidate);
     candidate.extent.store_relaxed(0);
     candidate.sealed_ticks.store_relaxed(0);
@@ -4884,15 +5242,15 @@ inline bool is_open_chunk_of(const image_view& image, const chunk& candidate, co
   return state_of(state.load_acquire()) == chunk_state::open && lane_of(image, candidate) == &writer;
 }
 
-/// The records between a chunk's begin and `end`.
-inline uint64_t count_records(const chunk& of, const atomic_word* end) {
+/// The records from `at`, where one begins, to `end`.
+inline uint64_t count_records(const atomic_word* at, const atomic_word* end) {
   uint64_t records = 0;
-  for (const atomic_word* at = of.words; at < end;) {
+  while (at < end) {
     const uint64_t word = at->load_relaxed();
     const auto tag = static_cast<record_tag>(word & 3);
     const auto form = static_cast<long_form>(word >> 2 & 0xf);
     const bool is_long = tag == record_tag::long_form;
-    records += !is_long || (form != long_form::epoch && form != long_form::anchor);
+    records += !is_long || (form != long_form::epoch && form != long_form::anchor && form != long_form::current_task);
     at += 1 + (tag == record_tag::point            ? word >> duration_shift & 0xff
                : tag == record_tag::region_payload ? word >> id_shift & 0xf
                : is_long && form != long_form::epoch ? word >> 6 & 0x3ff
@@ -4919,7 +5277,7 @@ inline void close_chunk(image_view& image, lane& writer, uint64_t ticks) {
     atomic_word& recount = slot.recount[&writer - slot.lanes];
     if (recount.load_relaxed() != 0) {
       // A jump may have come between the count of a record's words and the record.
-      const uint64_t records = count_records(done, reinterpret_cast<const atomic_word*>(cursor));
+      const uint64_t records = count_records(done.words, reinterpret_cast<const atomic_word*>(cursor));
       writer.extra_words.store_relaxed(words - done.records_before.load_relaxed() - records);
       recount.store_relaxed(0);
     }
@@ -5033,6 +5391,15 @@ inline void refresh_name(thread_slot& slot) {
   for (unsigned i = 0; i < thread_name_bytes / 8; ++i) slot.name[i].store_relaxed(name[i]);
 }
 
+/// Appends `count` words as one record; the caller made room. `bookkeeping` words are not a user's record.
+inline void append(lane& writer, const uint64_t* words, unsigned count, bool bookkeeping) {
+  atomic_word* cursor = reinterpret_cast<atomic_word*>(writer.cursor.load_relaxed());
+  for (unsigned i = 1; i < count; ++i) cursor[i].store_relaxed(words[i]);
+  cursor[0].store_relaxed(words[0]);
+  writer.extra_words.add_owned(bookkeeping ? count : count - 1);
+  writer.cursor.store_release(reinterpret_cast<uint64_t>(cursor + count));
+}
+
 /// Opens the lane's next chunk at `ticks`; without one the lane drops records until a later try. The lane is busy.
 inline bool open_chunk(process_state& process, image_view& image, lane& writer, uint64_t ticks) {
   thread_slot& slot = slot_of(writer);
@@ -5083,6 +5450,11 @@ inline bool open_chunk(process_state& process, image_view& image, lane& writer, 
   taking.store_release(0);
   writer.epoch_base.store_relaxed(base);
   set_deadline(process, image, writer, base);
+  // Said again in each chunk, since the one where it was said first is overwritten some day.
+  if (const uint64_t task = slot.current_task.load_relaxed()) {
+    const uint64_t record[3] = {long_header(long_form::current_task, 0, 2), ticks, task};
+    append(writer, record, 3, true);
+  }
   return true;
 }
 
@@ -5091,15 +5463,6 @@ inline bool make_room(process_state& process, image_view& image, lane& writer, u
   const uint64_t open = writer.chunk.load_relaxed();
   if (open != 0 && writer.cursor.load_relaxed() + 8 * words <= open + chunk_bytes) return true;
   return open_chunk(process, image, writer, ticks);
-}
-
-/// Appends `count` words as one record; the caller made room. `bookkeeping` words are not a user's record.
-inline void append(lane& writer, const uint64_t* words, unsigned count, bool bookkeeping) {
-  atomic_word* cursor = reinterpret_cast<atomic_word*>(writer.cursor.load_relaxed());
-  for (unsigned i = 1; i < count; ++i) cursor[i].store_relaxed(words[i]);
-  cursor[0].store_relaxed(words[0]);
-  writer.extra_words.add_owned(bookkeeping ? count : count - 1);
-  writer.cursor.store_release(reinterpret_cast<uint64_t>(cursor + count));
 }
 
 /// Gets the lane ready for a record of up to `words` words at `ticks`: chunk, time epoch, anchor. The lane is busy.
@@ -5292,6 +5655,7 @@ inline claimed_slot claim_slot(process_state& process, image_view& image, caller
     slot.attach_ticks.store_relaxed(now);
     slot.name_version.store_relaxed(0);
     slot.alternate_stack.store_relaxed(0);
+    slot.current_task.store_relaxed(0);
     uint64_t name[thread_name_bytes / 8];
     read_system_thread_name(name);
     for (unsigned k = 0; k < thread_name_bytes / 8; ++k) slot.name[k].store_relaxed(name[k]);
@@ -5553,6 +5917,29 @@ inline void write_region(process_state& process, image_view& image, thread_slot&
   append(slot.lanes[lane_index], record, count, false);
 }
 
+/// Writes a long record as the running thread's next one, attaching it if it has no slot. Word `time_at` of the record is
+/// set to the time.
+inline void write_long(process_state& process, image_view& image, caller from, uint64_t* record, unsigned count,
+                       unsigned time_at, bool bookkeeping) {
+  if (!is_in_image(image, *from.next_frame) && !attach_thread(process, image, from)) return;
+  frame* const at = *from.next_frame;
+  if (!is_in_image(image, at)) return;  // a handler attached to a newer image
+  thread_slot& slot = slot_of(at);
+  const unsigned lane_index = lane_index_of(slot, at);
+  const uint64_t free_mark = at == end_frame_of(slot, lane_index) ? frame_busy : 0;
+  if (at->start_ticks.load_relaxed() != free_mark) return count_drop(image, drop_reason::no_lane);
+  mark_point(*at, CONTRAIL_DETAIL_CALLERS_STACK_POINTER());
+  signal_fence();
+  note_left_frames(slot, lane_index, at, count + 16);
+  record[time_at] = now_ticks(process);
+  if (prepare_lane(process, image, slot, lane_index, count, record[time_at])) {
+    append(slot.lanes[lane_index], record, count, bookkeeping);
+  }
+  at->owner = &slot.lanes[lane_index];
+  signal_fence();
+  at->start_ticks.store_relaxed(free_mark);
+}
+
 /// A region that ends on another thread than it began on, as regions of coroutines do: recorded by the thread that ends
 /// it, as an asynchronous slice, since it need not nest with anything there.
 inline void end_elsewhere(process_state& process, image_view& image, caller from, frame& origin, uint64_t word, unsigned words) {
@@ -5566,22 +5953,7 @@ inline void end_elsewhere(process_state& process, image_view& image, caller from
   uint64_t expected = start;
   if (!origin.start_ticks.compare_exchange(expected, 0)) return count_drop(image, drop_reason::misnested);
 
-  if (!is_in_image(image, *from.next_frame) && !attach_thread(process, image, from)) return;
-  frame* const at = *from.next_frame;
-  if (!is_in_image(image, at)) return;  // a handler attached to a newer image
-  thread_slot& slot = slot_of(at);
-  const unsigned lane_index = lane_index_of(slot, at);
-  const uint64_t free_mark = at == end_frame_of(slot, lane_index) ? frame_busy : 0;
-  if (at->start_ticks.load_relaxed() != free_mark) return count_drop(image, drop_reason::no_lane);
-  mark_point(*at, CONTRAIL_DETAIL_CALLERS_STACK_POINTER());
-  signal_fence();
-  record[2] = now_ticks(process);
-  if (prepare_lane(process, image, slot, lane_index, 4 + words, record[2])) {
-    append(slot.lanes[lane_index], record, 4 + words, false);
-  }
-  at->owner = &slot.lanes[lane_index];
-  signal_fence();
-  at->start_ticks.store_relaxed(free_mark);
+  write_long(process, image, from, record, 4 + words, 2, false);
 }
 
 /// After the last region of a handler that stepped aside to another lane.
@@ -5707,11 +6079,18 @@ struct dump_sink {
   void* context;
 };
 
+/// What fired, for the superblock of the dump.
+struct trigger_note {
+  uint64_t ticks = 0;
+  char text[sizeof superblock::trigger] = {};
+};
+
 struct dump_request {
   uint64_t window_ns;  ///< 0: all
   uint32_t signal;     ///< that asked for it, or 0
   const crash_note* crash = nullptr;
   uint64_t sequence = 0;    ///< number of the dump in its process
+  const trigger_note* trigger = nullptr;
   char* scratch = nullptr;  ///< scratch_bytes of work space instead of the image's
 };
 
@@ -5832,6 +6211,26 @@ inline bool is_listed(uint64_t state) {
   return static_cast<slot_state>(state & 0xff) == slot_state::live;
 }
 
+// ---- spans ---------------------------------------------------------------------------------------------------
+
+inline bool is_begun(uint64_t state) {
+  return (state & 3) == static_cast<uint64_t>(span_state::open) || (state & 3) == static_cast<uint64_t>(span_state::ending);
+}
+
+/// Copies an entry only if it held one span during the whole copy; else the copy is free.
+inline void copy_span(span_entry& to, const span_entry& from) {
+  // Acquire: what is in the entry was stored before it became open.
+  const uint64_t state = from.state.load_acquire();
+  memset(static_cast<void*>(&to), 0, sizeof to);
+  if (!is_begun(state)) return;
+  to.binding.store_relaxed(from.binding.load_relaxed());
+  for (unsigned i = 0; i < span_words; ++i) to.words[i].store_relaxed(from.words[i].load_relaxed());
+  for (unsigned i = 0; i < frame_payload_words; ++i) to.payload[i].store_relaxed(from.payload[i].load_relaxed());
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);  // pairs with the release fence in begin_span_slowly
+  const uint64_t after = from.state.load_acquire();  // if it has ended, its record is there for who copies the chunks next
+  if (is_begun(after) && after >> 2 == state >> 2) to.state.store_relaxed(state);
+}
+
 // ---- chunks --------------------------------------------------------------------------------------------------
 
 /// Copies one chunk with its extent filled in; false, and the copy empty with ticket 0, when it was recycled meanwhile.
@@ -5905,6 +6304,23 @@ inline uint64_t window_begin(const superblock& live, uint64_t now, uint64_t wind
   return now - back > start ? now - back : start;
 }
 
+/// What dumps and streams take over from the live superblock. The rest is zero, but for the places of its parts.
+inline void copy_superblock(superblock& super, const superblock& live, image_kind kind) {
+  memcpy(static_cast<void*>(&super), &live, __builtin_offsetof(superblock, next_ticket));
+  super.next_ticket.store_relaxed(live.next_ticket.load_relaxed());
+  super.next_id.store_relaxed(live.next_id.load_relaxed());
+  super.arena_used.store_relaxed(live.arena_used.load_relaxed());
+  super.attached.store_relaxed(live.attached.load_relaxed());
+  super.attached_slots.store_relaxed(live.attached_slots.load_relaxed());
+  for (unsigned i = 0; i < 8; ++i) super.dropped[i].store_relaxed(live.dropped[i].load_relaxed());
+  super.overwritten_ticks.store_relaxed(live.overwritten_ticks.load_relaxed());
+  super.next_span.store_relaxed(live.next_span.load_relaxed());
+  super.next_flow.store_relaxed(live.next_flow.load_relaxed());
+  constexpr size_t rest = __builtin_offsetof(superblock, dump);
+  memset(reinterpret_cast<char*>(&super) + rest, 0, sizeof super - rest);
+  super.kind = kind;
+}
+
 /// Writes the dump. One at a time in the image's work space: the caller holds process.dumping. Returns 0 or an errno value.
 // Async-signal-safe.
 inline int write_dump(process_state& process, image_view& image, const dump_request& request, const dump_sink& sink) {
@@ -5926,6 +6342,8 @@ inline int write_dump(process_state& process, image_view& image, const dump_requ
   // What is in them is copied later, so a slot may be free and a chunk torn by then.
   uint64_t slots = 0;
   for (uint64_t i = 0; i < image.slot_count; ++i) slots += is_listed(image.slots[i].state.load_acquire());
+  uint64_t spans = 0;
+  for (uint64_t i = 0; i < image.span_count; ++i) spans += is_begun(image.spans[i].state.load_relaxed());
   const binding& overflow = *binding_of(image, overflow_id);
   uint64_t early_end = 1;
   uint64_t early_bytes = overflow.bytes;
@@ -5935,22 +6353,14 @@ inline int write_dump(process_state& process, image_view& image, const dump_requ
     if (is_wanted(image, i, cutoff)) chosen[chunks++] = static_cast<uint32_t>(i);
   }
 
-  memcpy(static_cast<void*>(&super), &live, __builtin_offsetof(superblock, next_ticket));
-  super.next_ticket.store_relaxed(live.next_ticket.load_relaxed());
-  super.next_id.store_relaxed(live.next_id.load_relaxed());
-  super.arena_used.store_relaxed(live.arena_used.load_relaxed());
-  super.attached.store_relaxed(live.attached.load_relaxed());
-  super.attached_slots.store_relaxed(live.attached_slots.load_relaxed());
-  for (unsigned i = 0; i < 8; ++i) super.dropped[i].store_relaxed(live.dropped[i].load_relaxed());
-  super.overwritten_ticks.store_relaxed(live.overwritten_ticks.load_relaxed());
-  memset(static_cast<void*>(&super.reserved_counters), 0, sizeof super.reserved_counters);
-  super.kind = image_kind::dump;
+  copy_superblock(super, live, image_kind::dump);
   super.tick_hz = tick_hz;
   super.base_address = reinterpret_cast<uint64_t>(image.super);
   super.slots_offset = sizeof(superblock);
   super.slot_count = static_cast<uint32_t>(slots);
   super.chunk_states_offset = 0;
-  super.bindings_offset = super.slots_offset + slots * sizeof(thread_slot);
+  const uint64_t spans_offset = super.slots_offset + slots * sizeof(thread_slot);
+  super.bindings_offset = spans_offset + spans * sizeof(span_entry);
   super.bindings_bytes = early_bytes;
   super.binding_index_offset = 0;
   super.binding_index_count = 0;
@@ -5966,9 +6376,14 @@ inline int write_dump(process_state& process, image_view& image, const dump_requ
   super.dump_sequence = static_cast<uint32_t>(request.sequence);
   super.dump_signal = request.signal;
   super.dump_tid = current_tid();
-  super.reserved0 = 0;
-  memset(static_cast<void*>(&super.storage), 0, sizeof super - __builtin_offsetof(superblock, storage));
   if (request.crash != nullptr) super.crash = *request.crash;
+  if (request.trigger != nullptr) {
+    super.trigger_ticks = request.trigger->ticks;
+    memcpy(super.trigger, request.trigger->text, sizeof super.trigger);
+  }
+  super.spans_offset = spans_offset;
+  super.span_bytes = sizeof(span_entry);
+  super.span_count = static_cast<uint32_t>(spans);
   output.add(&super, sizeof super);
 
   uint64_t copied = 0;
@@ -5979,6 +6394,14 @@ inline int write_dump(process_state& process, image_view& image, const dump_requ
     ++copied;
   }
   for (; copied < slots; ++copied) memset(output.reserve(sizeof(thread_slot)), 0, sizeof(thread_slot));
+
+  copied = 0;
+  for (uint64_t i = 0; i < image.span_count && copied < spans; ++i) {
+    if (!is_begun(image.spans[i].state.load_relaxed())) continue;
+    copy_span(*reinterpret_cast<span_entry*>(output.reserve(sizeof(span_entry))), image.spans[i]);
+    ++copied;
+  }
+  for (; copied < spans; ++copied) memset(output.reserve(sizeof(span_entry)), 0, sizeof(span_entry));
 
   output.add(&overflow, overflow.bytes);
   for (uint64_t id = 1; id < early_end; ++id) {
@@ -6066,14 +6489,14 @@ inline int write_to_descriptor(void* context, const void* bytes, size_t size) {
 /// the next one.
 // Async-signal-safe, as far as `sink` is.
 inline error dump_to(const dump_sink& sink, duration last, uint32_t signal, const char* where,
-                     const crash_note* crash = nullptr, uint64_t sequence = 0) {
+                     const crash_note* crash = nullptr, uint64_t sequence = 0, const trigger_note* trigger = nullptr) {
   if (last.ns < 0) return negative_window();
   process_state* process = joined_process();
   if (process == nullptr || process->recording.load_acquire() == 0) return not_running();
   const dump_turn turn(*process);
   const write_signal_hold no_death_by_writing;
   image_view& image = *current_image(*process);
-  dump_request request{window_ns(*process, last), signal, crash};
+  dump_request request{window_ns(*process, last), signal, crash, 0, trigger};
   if (!turn.taken()) {
     // Only a crash cannot wait: this very thread may have crashed within the other dump.
     void* const own = crash == nullptr ? MAP_FAILED
@@ -6091,8 +6514,10 @@ inline error dump_to(const dump_sink& sink, duration last, uint32_t signal, cons
   return {};
 }
 
+/// `made`, if not null, receives the path.
 // Async-signal-safe.
-inline error dump_to_path(const char* pattern, duration last, uint32_t signal, const crash_note* crash = nullptr) {
+inline error dump_to_path(const char* pattern, duration last, uint32_t signal, const crash_note* crash = nullptr,
+                          const trigger_note* trigger = nullptr, char* made = nullptr) {
   const errno_keeper keep;
   process_state* process = joined_process();
   if (process == nullptr || process->recording.load_acquire() == 0) return not_running();
@@ -6111,8 +6536,11 @@ inline error dump_to_path(const char* pattern, duration last, uint32_t signal, c
     }
   }
   int descriptor = file.descriptor();
-  if (error failed = dump_to({write_to_descriptor, &descriptor}, last, signal, path, crash, sequence)) return failed;
+  if (error failed = dump_to({write_to_descriptor, &descriptor}, last, signal, path, crash, sequence, trigger)) {
+    return failed;
+  }
   if (const int failed = file.commit()) return file_error("Could not finish the dump", path, failed);
+  if (made != nullptr) memcpy(made, path, sizeof path);
   return {};
 }
 
@@ -6382,13 +6810,13 @@ inline void install_crash_handler(crash_state& state, int signal) {
   state.installed.fetch_add_relaxed((state.installed.load_relaxed() >> signal & 1) != 0 ? 0 : uint64_t{1} << signal);
 }
 
-template <class = void>
-inline error install_crash_dump(const char* path, const crash_options& wanted) {
+/// The signals and std::terminate that `wanted` names, as crash_state::wanted has them, into `signals`.
+inline error check_crash_dump(const char* path, const crash_options& wanted, uint64_t& signals) {
   if (wanted.last.ns < 0) return {error_code::bad_option, "crash_options.last must not be negative."};
   if (wanted.watchdog.ns <= 0) return {error_code::bad_option, "crash_options.watchdog must be positive."};
   char ignored[longest_path_bytes];
   if (error failed = expand_path(path, {1, 1, 1, "e"}, ignored)) return failed;
-  uint64_t signals = wanted.terminate ? terminate_bit : 0;
+  signals = wanted.terminate ? terminate_bit : 0;
   for (const int signal : wanted.signals) {
     bool is_fatal = signal == 0;
     for (const int known : fatal_signals) is_fatal = is_fatal || signal == known;
@@ -6398,24 +6826,25 @@ inline error install_crash_dump(const char* path, const crash_options& wanted) {
     }
     if (signal != 0) signals |= uint64_t{1} << signal;
   }
-  process_state* const process = join_process();
-  if (process == nullptr) return incompatible();
-  // As in install_signal_dump.
-  pin_object(reinterpret_cast<const void*>(&on_crash_signal<>));
-  const control_lock lock(*process);
-  if (process->stacks.load_relaxed() == 0) {
+  return {};
+}
+
+/// Held: control.
+template <class = void>
+inline error place_crash_dump(process_state& process, const char* path, const crash_options& wanted, uint64_t signals) {
+  if (process.stacks.load_relaxed() == 0) {
     stack_pool* const stacks = make_stack_pool();
     if (stacks == nullptr) {
       return {error_code::out_of_memory, "The system gave no address space for alternate signal stacks."};
     }
-    process->stacks.store_release(reinterpret_cast<uint64_t>(stacks));
+    process.stacks.store_release(reinterpret_cast<uint64_t>(stacks));
   }
-  if (process->crash.load_relaxed() == 0) {
+  if (process.crash.load_relaxed() == 0) {
     own_crash_state.on_signal = on_crash_signal<>;
     own_crash_state.on_terminate = on_crash_terminate<>;
-    process->crash.store_release(reinterpret_cast<uint64_t>(&own_crash_state));
+    process.crash.store_release(reinterpret_cast<uint64_t>(&own_crash_state));
   }
-  crash_state& state = *reinterpret_cast<crash_state*>(process->crash.load_relaxed());
+  crash_state& state = *reinterpret_cast<crash_state*>(process.crash.load_relaxed());
   const uint64_t other = 1 - state.path_in_use.load_relaxed();
   text_writer(state.path[other], longest_path_bytes).add(path);
   state.path_in_use.store_release(other);
@@ -6429,8 +6858,20 @@ inline error install_crash_dump(const char* path, const crash_options& wanted) {
     state.terminate_before = set_terminate_handler(state.on_terminate);
   }
   atomic_word number;
-  if (wanted.caller_stack) keep_stack(*process, number);
+  if (wanted.caller_stack) keep_stack(process, number);
   return {};
+}
+
+template <class = void>
+inline error install_crash_dump(const char* path, const crash_options& wanted) {
+  uint64_t signals = 0;
+  if (error failed = check_crash_dump(path, wanted, signals)) return failed;
+  process_state* const process = join_process();
+  if (process == nullptr) return incompatible();
+  // As in install_signal_dump.
+  pin_object(reinterpret_cast<const void*>(&on_crash_signal<>));
+  const control_lock lock(*process);
+  return place_crash_dump(*process, path, wanted, signals);
 }
 
 }  // namespace detail
@@ -6490,7 +6931,7 @@ inline bool is_fault(int signal) {
          signal == SIGSYS;
 }
 
-inline error install_signal_dump(int signal, const char* path, duration last) {
+inline error check_signal_dump(int signal, const char* path, duration last) {
   if (last.ns < 0) return negative_window();
   char ignored[longest_path_bytes];
   if (error failed = expand_path(path, {1, 1, 1, "e"}, ignored)) return failed;
@@ -6498,12 +6939,11 @@ inline error install_signal_dump(int signal, const char* path, duration last) {
     return {error_code::bad_option,
             "A dump on a fault such as SIGSEGV would repeat for ever, since the fault comes back: use another signal."};
   }
-  process_state* process = join_process();
-  if (process == nullptr) return incompatible();
-  // The handler's code must outlive dlclose of the library that asked for it. Before the lock, since the dynamic linker
-  // has one of its own.
-  pin_object(reinterpret_cast<const void*>(&on_dump_signal));
-  const control_lock lock(*process);
+  return {};
+}
+
+/// Held: control.
+inline error place_signal_dump(int signal, const char* path, duration last) {
   signal_dump* place = nullptr;
   for (signal_dump& at : signal_dumps) {
     const uint64_t used_for = at.signal.load_relaxed();
@@ -6542,6 +6982,17 @@ inline error install_signal_dump(int signal, const char* path, duration last) {
     return {error_code::bad_option, "The system takes no handler for that signal: use another one, such as SIGUSR2."};
   }
   return {};
+}
+
+inline error install_signal_dump(int signal, const char* path, duration last) {
+  if (error failed = check_signal_dump(signal, path, last)) return failed;
+  process_state* process = join_process();
+  if (process == nullptr) return incompatible();
+  // The handler's code must outlive dlclose of the library that asked for it. Before the lock, since the dynamic linker
+  // has one of its own.
+  pin_object(reinterpret_cast<const void*>(&on_dump_signal));
+  const control_lock lock(*process);
+  return place_signal_dump(signal, path, last);
 }
 
 }  // namespace detail
@@ -6872,6 +7323,149 @@ inline void remove_oldest(const process_state& process, const char* pattern, con
 CONTRAIL_DETAIL_NAMESPACE_END
 
 #endif
+// ==== contrail/detail/span.hpp ======================================================================================
+// Tasks and asynchronous spans: what begins on one thread and may end on another. While one is open it stands in a table
+// in the image, where every dump finds it; its end turns it into one record of the thread that ends it.
+#ifndef CONTRAIL_DETAIL_SPAN_HPP
+#define CONTRAIL_DETAIL_SPAN_HPP
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// Ids stay unique when another image takes over.
+inline constexpr unsigned span_image_shift = 40;
+
+inline uint64_t id_of_span(const image_view& image, uint64_t generation, uint64_t index) {
+  return image.generation << span_image_shift | (generation * image.span_count + index);
+}
+inline uint64_t span_state_word(uint64_t generation, span_state state) {
+  return generation << 2 | static_cast<uint64_t>(state);
+}
+
+/// The entry of an open span, null when it has ended.
+inline span_entry* find_span(const image_view& image, uint64_t id) {
+  if (id >> span_image_shift != image.generation) return nullptr;
+  span_entry& at = image.spans[(id & ((1ULL << span_image_shift) - 1)) % image.span_count];
+  const uint64_t state = at.state.load_acquire();
+  const bool is_open = (state & 3) == static_cast<uint64_t>(span_state::open);
+  return is_open && at.words[span_id].load_relaxed() == id ? &at : nullptr;
+}
+
+/// The slot of the running thread; null when it has none in this image.
+inline thread_slot* own_slot(const image_view& image, caller from) {
+  frame* const at = *from.next_frame;
+  return is_in_image(image, at) ? &slot_of(at) : nullptr;
+}
+
+/// What the parent hands down: by `parent`, or by the running thread's current task.
+inline task_context parent_of(const image_view& image, caller from, const task_context* parent) {
+  if (parent != nullptr) return *parent;
+  task_context found;
+  const thread_slot* const slot = own_slot(image, from);
+  if (slot == nullptr) return found;
+  found.id = slot->current_task.load_relaxed();
+  if (const span_entry* const at = found.id == 0 ? nullptr : find_span(image, found.id)) {
+    found.trace_high = at->words[span_trace_high].load_relaxed();
+    found.trace_low = at->words[span_trace_low].load_relaxed();
+    found.span = at->words[span_own].load_relaxed();
+    if (at->words[span_id].load_acquire() != found.id) return {};  // it ended meanwhile, and another one began
+  }
+  return found;
+}
+
+inline span_entry* claim_span(image_view& image, uint64_t& generation, uint64_t& index) {
+  for (uint64_t i = 0; i < image.span_count; ++i) {
+    index = image.super->next_span.fetch_add_relaxed(1) % image.span_count;
+    span_entry& at = image.spans[index];
+    uint64_t found = at.state.load_acquire();
+    if ((found & 3) != static_cast<uint64_t>(span_state::free)) continue;
+    generation = (found >> 2) + 1;
+    if (at.state.compare_exchange(found, span_state_word(generation, span_state::claimed))) return &at;
+  }
+  count_drop(image, drop_reason::no_span);
+  return nullptr;
+}
+
+inline open_span begin_span_slowly(caller from, call_site& site, const task_context* parent, const atomic_word* payload,
+                                   unsigned words) {
+  const errno_keeper keep;
+  process_state* const process = joined_process();
+  if (process == nullptr) return {};
+  image_view* const current = current_image(*process);
+  const uint64_t word = resolve_site(*process, current, *from.object, site);
+  if (word == site_off) return {};
+  image_view& image = *current;
+  uint64_t generation = 0, index = 0;
+  span_entry* const at = claim_span(image, generation, index);
+  if (at == nullptr) return {};
+  // A dump that sees a word of this span also sees that the entry has changed since.
+  __atomic_thread_fence(__ATOMIC_RELEASE);
+  const uint64_t id = id_of_span(image, generation, index);
+  const task_context above = parent_of(image, from, parent);
+  task_context own{id, 0, 0, 0};
+  if (site.what->kind == binding_kind::task) {
+    const superblock& super = *image.super;
+    const bool is_root = (above.trace_high | above.trace_low) == 0;
+    own.trace_high = is_root ? scramble(super.seed[0] + id) : above.trace_high;
+    own.trace_low = is_root ? scramble(super.seed[1] + id) : above.trace_low;
+    own.span = scramble(super.seed[0] ^ scramble(id));
+  }
+  const uint64_t values[span_words] = {now_ticks(*process), id,           above.id, current_tid(),
+                                       own.trace_high,      own.trace_low, own.span, own.span != 0 ? above.span : 0};
+  for (unsigned i = 0; i < span_words; ++i) at->words[i].store_relaxed(values[i]);
+  for (unsigned i = 0; i < words; ++i) at->payload[i].store_relaxed(payload[i].load_relaxed());
+  at->binding.store_relaxed(id_of_site_word(word) | uint64_t{words} << 32);
+  at->state.store_release(span_state_word(generation, span_state::open));
+  return {at, own};
+}
+
+inline bool is_in_image(const image_view& image, const span_entry* at) {
+  return at >= image.spans && at < image.spans + image.span_count;
+}
+
+inline void end_span_slowly(caller from, span_entry* at, uint64_t id) {
+  const errno_keeper keep;
+  process_state& process = *joined_process();
+  image_view& image = *current_image(process);
+  if (!is_in_image(image, at)) {  // begun before a start that made another image, or in a parent
+    if (process.recording.load_relaxed() != 0) count_drop(image, drop_reason::misnested);
+    return;
+  }
+  uint64_t found = at->state.load_acquire();
+  if ((found & 3) != static_cast<uint64_t>(span_state::open) || at->words[span_id].load_relaxed() != id) return;
+  const uint64_t generation = found >> 2;
+  if (!at->state.compare_exchange(found, span_state_word(generation, span_state::ending))) return;
+  const uint64_t bound = at->binding.load_relaxed();
+  const unsigned words = static_cast<unsigned>(bound >> 32);
+  uint64_t record[2 + span_words + frame_payload_words] = {
+      long_header(long_form::span, bound & 0xffff, 1 + span_words + words)};
+  for (unsigned i = 0; i < span_words; ++i) record[2 + i] = at->words[i].load_relaxed();
+  for (unsigned i = 0; i < words; ++i) record[2 + span_words + i] = at->payload[i].load_relaxed();
+  if (process.recording.load_relaxed() != 0) write_long(process, image, from, record, 2 + span_words + words, 1, false);
+  // After the record: a dump copies this table before the chunks.
+  at->state.store_release(span_state_word(generation, span_state::free));
+}
+
+/// Makes a task the running thread's current one; returns the one before.
+inline uint64_t set_current_task_slowly(caller from, uint64_t id) {
+  const errno_keeper keep;
+  process_state* const process = joined_process();
+  if (process == nullptr || process->recording.load_acquire() == 0) return 0;
+  image_view& image = *current_image(*process);
+  if (own_slot(image, from) == nullptr && !attach_thread(*process, image, from)) return 0;
+  thread_slot* const slot = own_slot(image, from);
+  if (slot == nullptr) return 0;
+  const uint64_t before = slot->current_task.load_relaxed();
+  slot->current_task.store_relaxed(id);
+  uint64_t record[3] = {long_header(long_form::current_task, 0, 2), 0, id};
+  write_long(*process, image, from, record, 3, 1, true);
+  return before;
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
 
 #include <fcntl.h>
 #if defined(__x86_64__)
@@ -6923,6 +7517,7 @@ struct image_layout {
   uint64_t index_offset, id_count;
   uint64_t hashes_offset, hash_count;
   uint64_t arena_offset, arena_bytes;
+  uint64_t spans_offset, span_count;
   uint64_t scratch_offset, scratch_bytes;
   uint64_t states_offset;
   uint64_t chunks_offset, chunk_count;
@@ -6938,6 +7533,10 @@ inline constexpr image_layout divide(uint64_t bytes) {
   // An eighth for threads: 256 of them in 32 MiB.
   layout.slot_count = layout.image_bytes / 8 / sizeof(thread_slot);
   at += layout.slot_count * sizeof(thread_slot);
+  // Tasks and spans that are open at the same time: 1024 in 32 MiB.
+  layout.spans_offset = at;
+  layout.span_count = layout.image_bytes / 128 / sizeof(span_entry);
+  at += layout.span_count * sizeof(span_entry);
   layout.id_count = layout.image_bytes / 4096;
   if (layout.id_count > max_id) layout.id_count = max_id;
   layout.index_offset = at;
@@ -7016,6 +7615,8 @@ inline image_view* fill_image(process_state& process, const image_layout& layout
   view.arena_bytes = layout.arena_bytes;
   view.binding_hashes = reinterpret_cast<atomic_word*>(base + layout.hashes_offset);
   view.hash_count = layout.hash_count;
+  view.spans = reinterpret_cast<span_entry*>(base + layout.spans_offset);
+  view.span_count = layout.span_count;
   view.scratch = base + layout.scratch_offset;
   view.scratch_bytes = layout.scratch_bytes;
   view.image_bytes = layout.image_bytes;
@@ -7039,6 +7640,9 @@ inline image_view* fill_image(process_state& process, const image_layout& layout
   super.binding_index_count = layout.id_count + 1;
   super.bindings_offset = layout.arena_offset;
   super.bindings_bytes = layout.arena_bytes;
+  super.spans_offset = layout.spans_offset;
+  super.span_bytes = sizeof(span_entry);
+  super.span_count = static_cast<uint32_t>(layout.span_count);
   super.scratch_offset = layout.scratch_offset;
   super.scratch_bytes = layout.scratch_bytes;
   super.lane_count = lane_count;
@@ -7050,6 +7654,11 @@ inline image_view* fill_image(process_state& process, const image_layout& layout
   super.next_id.store_relaxed(1);
   identify(super);
   start_clock(process, super);
+  constexpr int at_once = 1;  // GRND_NONBLOCK
+  if (syscall(SYS_getrandom, super.seed, sizeof super.seed, at_once) != static_cast<long>(sizeof super.seed)) {
+    super.seed[0] = super.start.realtime_ns ^ uint64_t{super.pid} << 32;
+    super.seed[1] = super.start.ticks;
+  }
   binding_output overflow;
   serialise(overflow_descriptor, overflow);
   publish_binding(view, overflow_descriptor, overflow.size(), overflow_id);
@@ -7134,6 +7743,7 @@ inline void retire_image(image_view& image) {
       at.start_ticks.compare_exchange(free, frame_busy);
     }
   }
+  if (image.session_count.load_acquire() != 0) return;  // they still copy what was recorded until now
   madvise(image.chunks, image.chunk_count * chunk_bytes, MADV_DONTNEED);
 }
 
@@ -7165,7 +7775,8 @@ inline void take_in_object(object_root& object) {
 
 /// What every object's records call when the quick path does not do.
 CONTRAIL_DETAIL_HIDDEN inline constexpr slow_half slow_functions{
-    claim_frame, end_region_slowly, roll_chunk_slowly, write_point_slowly, name_thread_slowly, take_in_object};
+    claim_frame,       end_region_slowly, roll_chunk_slowly,       write_point_slowly, name_thread_slowly,
+    begin_span_slowly, end_span_slowly,   set_current_task_slowly, take_in_object,     nullptr};
 
 /// Tells in a file's image that its process ended by itself, after all other destructors of this object.
 template <class>
@@ -7395,6 +8006,65 @@ inline void pin_starter(process_state& process) {
   pin_object(&process);
 }
 
+inline error store_filter(process_state& process, const filter_options& wanted) {
+  const char* const categories = wanted.categories == nullptr ? "" : wanted.categories;
+  const char* const names = wanted.names == nullptr ? "" : wanted.names;
+  const size_t categories_size = strlen(categories);
+  const size_t names_size = strlen(names);
+  if (categories_size >= filter_bytes || names_size >= filter_bytes) {
+    return {error_code::bad_option, "A filter is longer than 255 bytes: use fewer or shorter globs."};
+  }
+  process.categories.store(categories, categories_size);
+  process.names.store(names, names_size);
+  return {};
+}
+
+/// Begins to record. Held: control, and the turn to dump.
+template <class>
+inline error begin_recording(process_state& process, const options& wanted) {
+  if (wanted.memory < smallest_image_bytes || wanted.memory > largest_image_bytes) {
+    return {error_code::bad_option, "options.memory must lie between 1 MiB and 16 GiB."};
+  }
+  if (wanted.window.ns < 0) return {error_code::bad_option, "options.window must not be negative."};
+  if (error failed = check_follow(wanted)) return failed;
+  if (error failed = store_filter(process, wanted.filter)) return failed;
+
+  image_view* image = current_image(process);
+  const bool reuse = image != nullptr && process.forked.load_relaxed() == 0 &&
+                     image->image_bytes == divide(wanted.memory).image_bytes && is_where_wanted(*image, wanted);
+  if (reuse) {
+    start_clock(process, *image->super);
+    image->super->ended = image_end::none;
+    image->super->crash.cause = crash_cause::none;
+    for (atomic_word& count : image->super->dropped) count.store_relaxed(0);
+  } else {
+    if (!has_slow_half(process)) {
+      // A table that waits for the environment came with the hook.
+      if (process.slow_table.load_relaxed() == 0 && at_fork(before_fork, after_fork, after_fork_in_child) != 0) {
+        return {error_code::out_of_memory, "The system gave no memory to watch for forks: free some, and start again."};
+      }
+      process.slow_table.store_release(reinterpret_cast<uint64_t>(&slow_functions));
+    }
+    process.hardware_clock.store_relaxed(hardware_clock_is_trusted());
+    error failed;
+    image_view* fresh = make_image(process, wanted, image == nullptr ? 1 : image->generation + 1, failed);
+    if (fresh == nullptr) return failed;
+    process.image.store_release(reinterpret_cast<uint64_t>(fresh));
+    if (image != nullptr) retire_image(*image);
+    process.forked.store_relaxed(0);
+    image = fresh;
+  }
+  for (const type_range* types = process.objects; types != nullptr; types = types->next) {
+    bind_types(*image, *types);
+  }
+  process.window_ns.store_relaxed(static_cast<uint64_t>(wanted.window.ns));
+  process.follow_fork.store_relaxed(follow_flags(wanted));
+  process.recordings.fetch_add_relaxed(1);
+  process.recording.store_release(1);
+  begin_epoch(process);
+  return {};
+}
+
 }  // namespace detail
 
 /// The flight recorder of this process, as contrail::flight_recorder: there is one, whichever shared object asks.
@@ -7421,52 +8091,29 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
       return error{error_code::already_running,
                    "A flight recorder runs already: stop it first, or use set_filter to change what it records."};
     };
-    if (process->recording.load_acquire() != 0) return refused();  // without waiting for a dump
+    // Without waiting for a dump.
+    if (process->recording.load_acquire() != 0 && process->environment.load_relaxed() != environment_started) {
+      return refused();
+    }
     // Before the lock, since the dynamic linker has one of its own, under which objects link themselves.
-    if (process->slow_table.load_acquire() == 0) pin_starter(*process);
+    if (!has_slow_half(*process)) pin_starter(*process);
     // A dump that began before the last stop may still be copying; nobody may rewrite what it reads.
     const dump_turn turn(*process, dump_turn::wait);
     const control_lock lock(*process);
-    if (process->recording.load_relaxed() != 0) return refused();
-    if (wanted.memory < smallest_image_bytes || wanted.memory > largest_image_bytes) {
-      return {error_code::bad_option, "options.memory must lie between 1 MiB and 16 GiB."};
-    }
-    if (wanted.window.ns < 0) return {error_code::bad_option, "options.window must not be negative."};
-    if (error failed = check_follow(wanted)) return failed;
-    if (error failed = store_filter(*process, wanted.filter)) return failed;
-
-    image_view* image = current_image(*process);
-    const bool reuse = image != nullptr && process->forked.load_relaxed() == 0 &&
-                       image->image_bytes == divide(wanted.memory).image_bytes && is_where_wanted(*image, wanted);
-    if (reuse) {
-      start_clock(*process, *image->super);
-      image->super->ended = image_end::none;
-      image->super->crash.cause = crash_cause::none;
-      for (atomic_word& count : image->super->dropped) count.store_relaxed(0);
-    } else {
-      if (process->slow_table.load_relaxed() == 0) {
-        if (at_fork(before_fork, after_fork, after_fork_in_child) != 0) {
-          return {error_code::out_of_memory, "The system gave no memory to watch for forks: free some, and start again."};
-        }
-        process->slow_table.store_release(reinterpret_cast<uint64_t>(&slow_functions));
+    if (process->recording.load_relaxed() != 0) {
+      // The program did not know: it gets what it wanted, as the environment wants it.
+      if (process->environment.load_relaxed() == environment_started) {
+        process->environment.store_relaxed(environment_read);
+        return {};
       }
-      process->hardware_clock.store_relaxed(hardware_clock_is_trusted());
-      error failed;
-      image_view* fresh = make_image(*process, wanted, image == nullptr ? 1 : image->generation + 1, failed);
-      if (fresh == nullptr) return failed;
-      process->image.store_release(reinterpret_cast<uint64_t>(fresh));
-      if (image != nullptr) retire_image(*image);
-      process->forked.store_relaxed(0);
-      image = fresh;
+      return refused();
     }
-    for (const type_range* types = process->objects; types != nullptr; types = types->next) {
-      bind_types(*image, *types);
+    if (const slow_half* const waiting = reinterpret_cast<const slow_half*>(process->slow_table.load_relaxed());
+        waiting != nullptr && waiting->start_from_environment != nullptr &&
+        waiting->start_from_environment(*process, wanted)) {
+      return {};
     }
-    process->window_ns.store_relaxed(static_cast<uint64_t>(wanted.window.ns));
-    process->follow_fork.store_relaxed(follow_flags(wanted));
-    process->recording.store_release(1);
-    begin_epoch(*process);
-    return {};
+    return begin_recording<T>(*process, wanted);
   }
 
   /// Ends recording; call sites cost as much as filtered ones from now on. What was recorded can no longer be dumped.
@@ -7581,19 +8228,6 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
   }
 
  private:
-  static error store_filter(detail::process_state& process, const filter_options& wanted) {
-    const char* const categories = wanted.categories == nullptr ? "" : wanted.categories;
-    const char* const names = wanted.names == nullptr ? "" : wanted.names;
-    const size_t categories_size = detail::strlen(categories);
-    const size_t names_size = detail::strlen(names);
-    if (categories_size >= detail::filter_bytes || names_size >= detail::filter_bytes) {
-      return {error_code::bad_option, "A filter is longer than 255 bytes: use fewer or shorter globs."};
-    }
-    process.categories.store(categories, categories_size);
-    process.names.store(names, names_size);
-    return {};
-  }
-
   /// Adds what one chunk holds to the status.
   static void count_chunk(const detail::image_view& image, uint64_t index, uint64_t start,
                           recorder_status& result) {
@@ -7634,6 +8268,77 @@ extern "C" inline int contrail_dump(const char* path) {
 // namespace of their own so that translation units may differ, and say why they do nothing.
 #ifndef CONTRAIL_DISABLED_HPP
 #define CONTRAIL_DISABLED_HPP
+
+// ==== contrail/task_context.hpp =====================================================================================
+// What names a task to others: to threads of this process, and by W3C Trace Context to other processes and tracing systems.
+#ifndef CONTRAIL_TASK_CONTEXT_HPP
+#define CONTRAIL_TASK_CONTEXT_HPP
+
+#include <stdint.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+
+inline constexpr unsigned traceparent_bytes = 55;
+
+/// The name of a task, to be copied and passed on: it keeps nothing alive. Empty if there is no task.
+struct task_context {
+  uint64_t id = 0;          ///< in this process; 0: none, or a task of another process
+  uint64_t trace_high = 0;  ///< the trace id, 128 bits; 0: none
+  uint64_t trace_low = 0;
+  uint64_t span = 0;        ///< the task's own id in that trace
+
+  constexpr explicit operator bool() const { return id != 0 || span != 0; }
+
+  /// Of the text of a `traceparent` header, as another process sent it: a task that has it as its parent joins that trace.
+  /// Empty where the text is null, malformed, or of all zeros.
+  // Async-signal-safe.
+  static constexpr task_context from_traceparent(const char* text) {
+    task_context found;
+    uint64_t version = 0, flags = 0;
+    const bool is_good = text != nullptr && take_hex(text, 2, '-', version) && take_hex(text, 16, 0, found.trace_high) &&
+                         take_hex(text, 16, '-', found.trace_low) && take_hex(text, 16, '-', found.span) &&
+                         take_hex(text, 2, 0, flags);
+    // Later versions may have more behind a dash.
+    if (!is_good || version == 0xff || (*text != '\0' && (version == 0 || *text != '-'))) return {};
+    if ((found.trace_high | found.trace_low) == 0 || found.span == 0) return {};
+    return found;
+  }
+
+  /// The header to send with a request, 55 characters and a NUL; empty text, and false, where there is no trace.
+  // Async-signal-safe.
+  constexpr bool write_traceparent(char (&text)[traceparent_bytes + 1]) const {
+    text[0] = '\0';
+    if (span == 0) return false;
+    char* at = put_hex(text, 0, 2);
+    *at++ = '-';
+    at = put_hex(put_hex(at, trace_high, 16), trace_low, 16);
+    *at++ = '-';
+    at = put_hex(at, span, 16);
+    *at++ = '-';
+    *put_hex(at, 1, 2) = '\0';  // recorded
+    return true;
+  }
+
+ private:
+  /// Takes `digits` hexadecimal digits, in lower case as the standard wants, and the character `end` behind them.
+  static constexpr bool take_hex(const char*& at, unsigned digits, char end, uint64_t& value) {
+    value = 0;
+    for (unsigned i = 0; i < digits; ++i, ++at) {
+      const bool is_letter = *at >= 'a' && *at <= 'f';
+      if (!is_letter && (*at < '0' || *at > '9')) return false;
+      value = value << 4 | static_cast<uint64_t>(is_letter ? *at - 'a' + 10 : *at - '0');
+    }
+    return end == 0 || *at++ == end;
+  }
+  static constexpr char* put_hex(char* at, uint64_t value, unsigned digits) {
+    for (unsigned i = digits; i-- != 0;) *at++ = "0123456789abcdef"[value >> 4 * i & 0xf];
+    return at;
+  }
+};
+
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
 
 namespace contrail {
 inline namespace disabled_v0 {
@@ -7685,6 +8390,38 @@ class region {
   constexpr void end() {}
 };
 
+/// See contrail/task.hpp.
+class task {
+ public:
+  constexpr task() = default;
+  constexpr task(task&&) noexcept {}
+  constexpr task& operator=(task&&) noexcept { return *this; }
+  constexpr ~task() {}
+  constexpr void end() {}
+  constexpr task_context context() const { return {}; }
+  constexpr explicit operator bool() const { return false; }
+};
+class task_scope {
+ public:
+  explicit task_scope(const task&) {}
+  explicit task_scope(const task_context&) {}
+  ~task_scope() {}
+  task_scope(const task_scope&) = delete;
+  task_scope& operator=(const task_scope&) = delete;
+};
+struct flow_out {
+  uint64_t id;
+};
+struct flow_in {
+  uint64_t id;
+};
+struct flow {
+  uint64_t id = 0;
+  static flow begin() { return {}; }
+  constexpr flow_out out() const { return {id}; }
+  constexpr flow_in in() const { return {id}; }
+};
+
 }  // namespace disabled_v0
 }  // namespace contrail
 
@@ -7698,6 +8435,15 @@ class region {
 #define CONTRAIL_REGION_VAR(variable, ...) \
   CONTRAIL_DETAIL_CHECK(__VA_ARGS__);      \
   [[maybe_unused]] ::contrail::region variable
+#define CONTRAIL_BLOCKED(reason, ...) CONTRAIL_DETAIL_CHECK(__VA_ARGS__)
+#define CONTRAIL_TASK(variable, ...)  \
+  CONTRAIL_DETAIL_CHECK(__VA_ARGS__); \
+  [[maybe_unused]] ::contrail::task variable
+#define CONTRAIL_TASK_OF(variable, parent, ...) \
+  CONTRAIL_DETAIL_CHECK(parent, __VA_ARGS__);   \
+  [[maybe_unused]] ::contrail::task variable
+#define CONTRAIL_ASYNC(variable, ...) CONTRAIL_TASK(variable, __VA_ARGS__)
+#define CONTRAIL_FRAME(...) CONTRAIL_DETAIL_CHECK(__VA_ARGS__)
 #define CONTRAIL_INSTANT(...) CONTRAIL_DETAIL_CHECK(__VA_ARGS__)
 #define CONTRAIL_COUNTER(...) CONTRAIL_DETAIL_CHECK(__VA_ARGS__)
 #define CONTRAIL_LOG(...) CONTRAIL_DETAIL_CHECK(__VA_ARGS__)
@@ -7718,7 +8464,8 @@ class region {
 
 #if defined(TRACE_REGION) || defined(TRACE_SCOPE) || defined(TRACE_FUNCTION) || defined(TRACE_REGION_VAR) ||    \
     defined(TRACE_INSTANT) || defined(TRACE_COUNTER) || defined(TRACE_LOG) || defined(TRACE_EMIT) ||            \
-    defined(TRACE_EVENT_TYPE) || defined(TRACE_CATEGORY) || defined(TRACE_THREAD_NAME)
+    defined(TRACE_EVENT_TYPE) || defined(TRACE_CATEGORY) || defined(TRACE_THREAD_NAME) || defined(TRACE_TASK) ||  \
+    defined(TRACE_TASK_OF) || defined(TRACE_ASYNC) || defined(TRACE_BLOCKED) || defined(TRACE_FRAME)
 #error "contrail: another header defines a TRACE_ macro already. Define CONTRAIL_NO_SHORT_MACROS before including contrail and write CONTRAIL_REGION and so on."
 #endif
 
@@ -7726,6 +8473,11 @@ class region {
 #define TRACE_SCOPE(...) CONTRAIL_SCOPE(__VA_ARGS__)
 #define TRACE_FUNCTION(...) CONTRAIL_FUNCTION(__VA_ARGS__)
 #define TRACE_REGION_VAR(...) CONTRAIL_REGION_VAR(__VA_ARGS__)
+#define TRACE_BLOCKED(...) CONTRAIL_BLOCKED(__VA_ARGS__)
+#define TRACE_TASK(...) CONTRAIL_TASK(__VA_ARGS__)
+#define TRACE_TASK_OF(...) CONTRAIL_TASK_OF(__VA_ARGS__)
+#define TRACE_ASYNC(...) CONTRAIL_ASYNC(__VA_ARGS__)
+#define TRACE_FRAME(...) CONTRAIL_FRAME(__VA_ARGS__)
 #define TRACE_INSTANT(...) CONTRAIL_INSTANT(__VA_ARGS__)
 #define TRACE_COUNTER(...) CONTRAIL_COUNTER(__VA_ARGS__)
 #define TRACE_LOG(...) CONTRAIL_LOG(__VA_ARGS__)
@@ -7973,6 +8725,8 @@ class payload_reader {
       case field_type::float32: return use(load<float>(from));
       case field_type::float64: return use(load<double>(from));
       case field_type::pointer: return use(load<const void*>(from));
+      case field_type::flow_out:
+      case field_type::flow_in: return use(load<uint64_t>(from));
       case field_type::duration: return use(fmt::format("{}ns", load<int64_t>(from)));
       case field_type::code_point: return use(utf8(load<uint32_t>(from)));
       case field_type::string: {
@@ -8072,9 +8826,4974 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #endif
 #endif
 #endif
+#ifdef CONTRAIL_WITH_SESSION
+// ==== contrail/session.hpp ==========================================================================================
+// Opt-in: streams all that the running flight recorder records to a file or descriptor, until it is stopped.
+//
+//   #include <contrail/contrail.hpp>
+//   #include <contrail/session.hpp>
+//
+//   contrail::flight_recorder::start();
+//   contrail::session session;
+//   if (auto failed = session.start({.file = "run.contrail"})) puts(failed.message());
+//   ...
+//   const contrail::session_result result = session.stop();
+//   if (result.failed) puts(result.failed.message());
+#ifndef CONTRAIL_SESSION_HPP
+#define CONTRAIL_SESSION_HPP
+
+#if CONTRAIL_DETAIL_ENABLED
+// ==== contrail/detail/session_start.hpp =============================================================================
+// Begins and ends sessions: their memory, their marks in the image, their thread.
+#ifndef CONTRAIL_DETAIL_SESSION_START_HPP
+#define CONTRAIL_DETAIL_SESSION_START_HPP
+
+// ==== contrail/detail/dump.hpp ======================================================================================
+// A dump from request to file: one at a time, in the window that the options allow, with errors in sentences.
+#ifndef CONTRAIL_DETAIL_DUMP_HPP
+#define CONTRAIL_DETAIL_DUMP_HPP
+
+// ==== contrail/detail/dump_file.hpp =================================================================================
+// Dump files: paths with placeholders, and files that appear whole or not at all.
+#ifndef CONTRAIL_DETAIL_DUMP_FILE_HPP
+#define CONTRAIL_DETAIL_DUMP_FILE_HPP
+
+// ==== contrail/detail/safe_writer.hpp ===============================================================================
+// Bytes to a descriptor, and short texts into fixed buffers, without the heap, locks or stdio.
+#ifndef CONTRAIL_DETAIL_SAFE_WRITER_HPP
+#define CONTRAIL_DETAIL_SAFE_WRITER_HPP
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <unistd.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// Puts errno back when a scope ends, so that a signal handler leaves no trace of its system calls.
+class errno_keeper {
+ public:
+  errno_keeper() : saved_(errno) {}
+  ~errno_keeper() { errno = saved_; }
+  errno_keeper(const errno_keeper&) = delete;
+  errno_keeper& operator=(const errno_keeper&) = delete;
+
+ private:
+  int saved_;
+};
+
+/// Writes all of it, however often the kernel takes only a part or a signal interrupts. Returns 0 or an errno value.
+// Async-signal-safe.
+inline int write_all(int descriptor, const void* bytes, size_t size) {
+  const char* at = static_cast<const char*>(bytes);
+  // A descriptor that is always interrupted before it takes a byte must not hold a crash handler for ever.
+  for (int interruptions = 0; size != 0;) {
+    const ssize_t taken = write(descriptor, at, size);
+    if (taken < 0) {
+      if (errno == EINTR && ++interruptions < 1000) continue;
+      return errno;
+    }
+    interruptions = 0;
+    // A descriptor that takes nothing and reports nothing would make this loop endless.
+    if (taken == 0) return EIO;
+    at += taken;
+    size -= static_cast<size_t>(taken);
+  }
+  return 0;
+}
+
+/// Appends to a caller's buffer, always terminated; what does not fit is cut and `cut()` says so.
+// Async-signal-safe.
+class text_writer {
+ public:
+  text_writer(char* buffer, size_t capacity) : buffer_(buffer), capacity_(capacity) { buffer_[0] = '\0'; }
+
+  text_writer& add(char c) {
+    if (size_ + 1 < capacity_) {
+      buffer_[size_++] = c;
+      buffer_[size_] = '\0';
+    } else {
+      cut_ = true;
+    }
+    return *this;
+  }
+  text_writer& add(const char* text) {
+    while (*text != '\0') add(*text++);
+    return *this;
+  }
+  text_writer& add(uint64_t number) {
+    char digits[20];
+    int count = 0;
+    do {
+      digits[count++] = static_cast<char>('0' + number % 10);
+      number /= 10;
+    } while (number != 0);
+    while (count != 0) add(digits[--count]);
+    return *this;
+  }
+
+  bool cut() const { return cut_; }
+  size_t size() const { return size_; }
+
+ private:
+  char* buffer_;
+  size_t capacity_;
+  size_t size_ = 0;
+  bool cut_ = false;
+};
+
+/// The system's word for an errno value: strerror is not async-signal-safe.
+// Async-signal-safe.
+inline const char* errno_text(int number) {
+  switch (number) {
+    case ENOENT: return "no such file or directory";
+    case EACCES: return "permission denied";
+    case EPERM: return "operation not permitted";
+    case EEXIST: return "it exists already";
+    case EISDIR: return "it is a directory";
+    case ENOTDIR: return "a part of the path is no directory";
+    case ELOOP: return "it is a symbolic link, or too many of them";
+    case ENOSPC: return "no space left on the device";
+    case EDQUOT: return "the disk quota is used up";
+    case EROFS: return "the file system is read-only";
+    case ENAMETOOLONG: return "the name is too long";
+    case EMFILE: return "the process has too many open files";
+    case ENFILE: return "the system has too many open files";
+    case ENOMEM: return "out of memory";
+    case EIO: return "input/output error";
+    case EFBIG: return "the file would be too large";
+    case EPIPE: return "nobody reads the other end";
+    case EBADF: return "the descriptor is not open for writing";
+    case EINTR: return "signals interrupted it again and again";
+    case ENXIO: return "it is a device, a pipe or a socket";
+    case EAGAIN: return "the descriptor is non-blocking and full";
+    case EINVAL: return "invalid argument";
+    default: return nullptr;
+  }
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+inline constexpr size_t longest_path_bytes = 1024;
+
+/// What the placeholders of a dump's path stand for.
+struct path_values {
+  uint64_t pid;
+  uint64_t seconds;         ///< since 1970, for %t
+  uint64_t sequence;        ///< for %n
+  const char* executable;   ///< its file name without folders, for %e
+};
+
+/// A path's last part.
+inline const char* name_in_path(const char* path) {
+  const char* name = path;
+  for (const char* at = path; *at != '\0'; ++at) {
+    if (*at == '/') name = at + 1;
+  }
+  return name;
+}
+
+/// "<what> (<the system's reason>): <path>": the path comes last, since it may be longer than the message.
+inline error file_error(const char* what, const char* path, int number) {
+  char message[sizeof(error)];
+  text_writer writer(message, sizeof message);
+  writer.add(what).add(" (");
+  if (const char* known = errno_text(number)) {
+    writer.add(known);
+  } else {
+    writer.add("system error ").add(static_cast<uint64_t>(number));
+  }
+  writer.add("): ").add(path);
+  return {error_code::file, message};
+}
+
+inline error path_error(error_code code, const char* what, const char* path, const char* why) {
+  char message[sizeof(error)];
+  text_writer(message, sizeof message).add(what).add(path).add(why);
+  return {code, message};
+}
+
+/// Renames, but replaces nothing; 0 or an errno value.
+inline int rename_if_free(const char* from, const char* to) {
+  constexpr int no_replace = 1;
+  if (syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, no_replace) == 0) return 0;
+  if (errno != EINVAL && errno != ENOSYS) return errno;
+  // This file system cannot: a link replaces nothing either.
+  if (link(from, to) != 0) return errno;
+  unlink(from);
+  return 0;
+}
+
+/// Expands %p, %t, %n, %e and %% of `pattern`.
+// Async-signal-safe.
+inline error expand_path(const char* pattern, const path_values& values, char (&path)[longest_path_bytes]) {
+  if (pattern == nullptr || *pattern == '\0') return {error_code::path, "The path is empty: name a file."};
+  text_writer writer(path, sizeof path);
+  for (const char* at = pattern; *at != '\0'; ++at) {
+    if (*at != '%') {
+      writer.add(*at);
+      continue;
+    }
+    switch (*++at) {
+      case 'p': writer.add(values.pid); break;
+      case 't': writer.add(values.seconds); break;
+      case 'n': writer.add(values.sequence); break;
+      case 'e': writer.add(values.executable); break;
+      case '%': writer.add('%'); break;
+      default:
+        return path_error(error_code::path, "The path ", pattern,
+                          " has an unknown placeholder: %p, %t, %n, %e and %% exist.");
+    }
+  }
+  // The name of the temporary file beside it is 24 bytes longer.
+  if (writer.cut() || writer.size() + 32 > sizeof path) {
+    return {error_code::path, "The path is longer than 992 bytes once expanded: use a shorter one."};
+  }
+  return {};
+}
+
+/// A file that is written under a temporary name and takes its own name when it is complete. An older file of that name
+/// stays whole until then. Mode 0600, never through a symbolic link.
+// Async-signal-safe.
+class replacing_file {
+ public:
+  /// With `lock` it is locked (flock) before it has content, so that nobody takes it for what a dead process left; and its
+  /// temporary name is another one than a dump's, which has no lock.
+  replacing_file(const char* path, uint64_t pid, uint64_t sequence, bool lock = false) : path_(path) {
+    // A device or a pipe would be replaced by a file as well: nobody who names one means that.
+    struct stat there {};
+    if (fstatat(AT_FDCWD, path, &there, AT_SYMLINK_NOFOLLOW) != 0) {
+      if (errno != ENOENT) error_ = errno;  // what stands there is unknown
+    } else if (device_ = there.st_dev, inode_ = there.st_ino; !S_ISREG(there.st_mode) && !S_ISLNK(there.st_mode)) {
+      error_ = S_ISDIR(there.st_mode) ? EISDIR : ENXIO;
+    }
+    if (error_ != 0) return;
+    // The temporary name is as long as the system allows where the file's own is: 200 bytes of it say enough.
+    size_t kept = 0;
+    for (size_t i = 0, name = 0; path[i] != '\0'; ++i) {
+      if (path[i] == '/') name = i + 1;
+      kept = i + 1 < name + 200 ? i + 1 : name + 200;
+    }
+    // A crashed process of the same id may have left a temporary file behind: step over a few.
+    for (uint64_t attempt = 0; attempt < 16; ++attempt) {
+      text_writer text(temporary_, sizeof temporary_);
+      for (size_t i = 0; i < kept; ++i) text.add(path[i]);
+      text.add(lock ? ".new-" : ".tmp-").add(pid).add('-').add(sequence + attempt);
+      descriptor_ = open(temporary_, (lock ? O_RDWR : O_WRONLY) | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+      error_ = descriptor_ < 0 ? errno : 0;
+      if (descriptor_ >= 0 && lock && (error_ = lock_made()) != 0) {
+        unlink(temporary_);
+        close(descriptor_);
+        descriptor_ = -1;
+      }
+      if (error_ != EEXIST && error_ != EINTR) break;
+    }
+    // A umask may have taken away the owner's own bits. A file system without modes refuses, and that is no reason to.
+    if (descriptor_ >= 0) fchmod(descriptor_, 0600);
+  }
+  ~replacing_file() {
+    if (descriptor_ >= 0) {
+      close(descriptor_);
+      unlink(temporary_);
+    }
+  }
+  replacing_file(const replacing_file&) = delete;
+  replacing_file& operator=(const replacing_file&) = delete;
+
+  bool is_open() const { return descriptor_ >= 0; }
+  int descriptor() const { return descriptor_; }
+  int error() const { return error_; }
+  /// Whether this is what its name stood for.
+  bool replaces(uint64_t device, uint64_t inode) const { return inode_ == inode && device_ == device; }
+
+  /// Gives the file its name; 0 or an errno value.
+  int commit() {
+    const int closed = close(descriptor_);
+    descriptor_ = -1;
+    // close may report a write that failed late (quota, network file systems); EINTR leaves the file closed on Linux.
+    if (closed != 0 && errno != EINTR) error_ = errno;
+    // rename itself is declared by <stdio.h>, which costs every translation unit 3 ms.
+    if (error_ == 0 && syscall(SYS_renameat, AT_FDCWD, temporary_, AT_FDCWD, path_) != 0) error_ = errno;
+    if (error_ != 0) unlink(temporary_);
+    return error_;
+  }
+  /// Gives the file its name if nothing has that name; 0 or an errno value. It may be tried again.
+  int commit_if_free() {
+    if (const int failed = rename_if_free(temporary_, path_)) return failed;
+    close(descriptor_);
+    descriptor_ = -1;
+    return 0;
+  }
+
+ private:
+  /// EEXIST where somebody who cleans up was faster than the lock; another error also where the file system has no locks.
+  int lock_made() const {
+    struct stat now {};
+    if (flock(descriptor_, LOCK_EX | LOCK_NB) != 0) return errno == EWOULDBLOCK ? EEXIST : errno;
+    if (fstat(descriptor_, &now) != 0) return errno;
+    return now.st_nlink == 0 ? EEXIST : 0;
+  }
+
+  const char* path_;
+  char temporary_[longest_path_bytes];
+  uint64_t device_ = 0, inode_ = 0;
+  int descriptor_ = -1;
+  int error_ = 0;
+};
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/detail/write_signals.hpp =============================================================================
+// Writing to a pipe or socket that nobody reads any more, or beyond the limit of a file's size, without dying of it.
+#ifndef CONTRAIL_DETAIL_WRITE_SIGNALS_HPP
+#define CONTRAIL_DETAIL_WRITE_SIGNALS_HPP
+
+#include <errno.h>
+#include <signal.h>
+#include <time.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// In its scope such a write answers EPIPE or EFBIG, and the SIGPIPE or SIGXFSZ that the kernel sends with it is taken away.
+/// Of this thread only: the program's own dispositions are not touched. (Pipes know no MSG_NOSIGNAL.)
+// Async-signal-safe.
+class write_signal_hold {
+ public:
+  write_signal_hold() {
+    sigset_t both, pending;
+    sigemptyset(&both);
+    sigaddset(&both, SIGPIPE);
+    sigaddset(&both, SIGXFSZ);
+    taken_ = both;
+    // One that was pending before is the program's.
+    if (sigpending(&pending) == 0) {
+      const int signals[] = {SIGPIPE, SIGXFSZ};
+      for (const int signal : signals) {
+        if (sigismember(&pending, signal) == 1) sigdelset(&taken_, signal);
+      }
+    }
+    held_ = pthread_sigmask(SIG_BLOCK, &both, &before_) == 0;
+  }
+  ~write_signal_hold() {
+    if (!held_) return;
+    const timespec at_once{};
+    for (int i = 0; i < 100 && (sigtimedwait(&taken_, nullptr, &at_once) > 0 || errno == EINTR); ++i) {
+    }
+    pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+  }
+  write_signal_hold(const write_signal_hold&) = delete;
+  write_signal_hold& operator=(const write_signal_hold&) = delete;
+
+ private:
+  sigset_t taken_, before_;
+  bool held_;
+};
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/detail/snapshot.hpp ==================================================================================
+// From the live image to a validated dump. It runs beside the writers and never makes one wait.
+//
+// Order: stacks of open regions, bindings known so far, chunks, bindings made meanwhile. Stacks before chunks, so that
+// a region that ends in between is in both and the reader drops the unfinished one, instead of in neither. Bindings
+// once more after the chunks, so that every id in a chunk resolves; and once before, so that a dump cut short has names.
+#ifndef CONTRAIL_DETAIL_SNAPSHOT_HPP
+#define CONTRAIL_DETAIL_SNAPSHOT_HPP
+
+// ==== contrail/detail/threads.hpp ===================================================================================
+// Threads and their slots: attach, liveness, and the slow half of begin and end that needs them.
+#ifndef CONTRAIL_DETAIL_THREADS_HPP
+#define CONTRAIL_DETAIL_THREADS_HPP
+
+// ==== contrail/detail/binding.hpp ===================================================================================
+// Binds call sites and registered types to short ids inside the image: at a site's first hit its descriptor is copied
+// into the image, so that neither dlclose nor the end of the process can make a record unreadable.
+#ifndef CONTRAIL_DETAIL_BINDING_HPP
+#define CONTRAIL_DETAIL_BINDING_HPP
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+inline constexpr uint32_t longest_name_bytes = 1023;  ///< longer strings of a descriptor are cut
+inline constexpr uint32_t most_fields = 512;
+inline constexpr uint32_t most_enumerators = 4096;
+
+/// Where a serialised binding goes: counted, compared with bytes, or written. One pass of `serialise` serves all three,
+/// so that what is hashed, compared and stored cannot differ.
+class binding_output {
+ public:
+  binding_output() = default;
+  explicit binding_output(char* to) : to_(to) {}
+  static binding_output comparing(const char* with) {
+    binding_output output;
+    output.with_ = with;
+    return output;
+  }
+
+  void add(const void* bytes, size_t size) {
+    const char* from = static_cast<const char*>(bytes);
+    for (size_t i = 0; i < size; ++i) {
+      hash_ = (hash_ ^ static_cast<uint8_t>(from[i])) * 0x100'0000'01b3ULL;  // FNV-1a
+      if (to_ != nullptr) to_[size_ + i] = from[i];
+      // An entry's length and id, its first 6 bytes, are no part of its content.
+      if (with_ != nullptr && size_ + i >= 6 && with_[size_ + i] != from[i]) equal_ = false;
+    }
+    size_ += size;
+  }
+
+  uint64_t hash() const { return hash_; }
+  size_t size() const { return size_; }
+  bool equal() const { return equal_; }
+
+ private:
+  char* to_ = nullptr;
+  const char* with_ = nullptr;
+  size_t size_ = 0;
+  uint64_t hash_ = 0xcbf2'9ce4'8422'2325ULL;
+  bool equal_ = true;
+};
+
+inline uint16_t cut_size(const text& name, uint8_t& flags) {
+  if (name.size <= longest_name_bytes) return static_cast<uint16_t>(name.size);
+  flags |= binding_flag_cut;
+  return longest_name_bytes;
+}
+
+/// Writes a binding as image.hpp specifies it, without its length and id (both 0).
+inline void serialise(const descriptor& what, binding_output& output) {
+  binding entry{};
+  entry.kind = what.kind;
+  entry.flags = what.flags;
+  entry.type_id = what.type_id;
+  entry.line = what.line;
+  entry.field_count = what.field_count < most_fields ? what.field_count : most_fields;
+  if (entry.field_count != what.field_count) entry.flags |= binding_flag_cut;
+  uint32_t enumerators = 0;
+  for (unsigned i = 0; i < entry.field_count; ++i) enumerators += what.fields[i].enumerator_count;
+  const bool with_enumerators = enumerators <= most_enumerators;
+  entry.enumerator_count = static_cast<uint16_t>(with_enumerators ? enumerators : 0);
+  entry.name_bytes = cut_size(what.name, entry.flags);
+  entry.category_bytes = cut_size(what.category, entry.flags);
+  entry.file_bytes = cut_size(what.file, entry.flags);
+  entry.function_bytes = cut_size(what.function, entry.flags);
+  output.add(&entry, sizeof entry);
+
+  uint8_t ignored = 0;
+  uint16_t first = 0;
+  for (unsigned i = 0; i < entry.field_count; ++i) {
+    const field& from = what.fields[i];
+    binding_field to{};
+    to.name_bytes = cut_size(from.name, ignored);
+    to.type = static_cast<uint8_t>(from.type);
+    to.offset = from.offset;
+    to.count = from.count;
+    to.is_array = from.is_array;
+    to.first_enumerator = first;
+    to.enumerator_count = with_enumerators ? from.enumerator_count : 0;
+    first = static_cast<uint16_t>(first + to.enumerator_count);
+    output.add(&to, sizeof to);
+  }
+  if (with_enumerators) {
+    for (unsigned i = 0; i < entry.field_count; ++i) {
+      for (unsigned k = 0; k < what.fields[i].enumerator_count; ++k) {
+        binding_enumerator to{};
+        to.value = what.fields[i].enumerators[k].value;
+        to.name_bytes = cut_size(what.fields[i].enumerators[k].name, ignored);
+        output.add(&to, sizeof to);
+      }
+    }
+  }
+  output.add(what.name.data, entry.name_bytes);
+  output.add(what.category.data, entry.category_bytes);
+  output.add(what.file.data, entry.file_bytes);
+  output.add(what.function.data, entry.function_bytes);
+  for (unsigned i = 0; i < entry.field_count; ++i) {
+    output.add(what.fields[i].name.data, cut_size(what.fields[i].name, ignored));
+  }
+  if (with_enumerators) {
+    for (unsigned i = 0; i < entry.field_count; ++i) {
+      for (unsigned k = 0; k < what.fields[i].enumerator_count; ++k) {
+        const text& name = what.fields[i].enumerators[k].name;
+        output.add(name.data, cut_size(name, ignored));
+      }
+    }
+  }
+  constexpr char zeros[8] = {};
+  output.add(zeros, (8 - output.size() % 8) % 8);
+}
+
+/// A published binding, or null.
+inline const binding* binding_of(const image_view& image, uint64_t id) {
+  const uint64_t index = id == overflow_id ? 0 : id;
+  if (index > image.id_count) return nullptr;
+  // Acquire pairs with the release in publish_binding: the entry is whole before its offset can be seen.
+  const uint32_t offset = __atomic_load_n(&image.binding_index[index], __ATOMIC_ACQUIRE);
+  return offset == 0 ? nullptr : reinterpret_cast<const binding*>(image.arena + (offset - 1));
+}
+
+/// Stores a binding under an id of its own; 0 when ids or space ran out.
+inline uint64_t publish_binding(image_view& image, const descriptor& what, size_t bytes, uint64_t id) {
+  superblock& super = *image.super;
+  const uint64_t at = super.arena_used.fetch_add_relaxed(bytes);
+  if (at + bytes > image.arena_bytes) return 0;
+  if (id == 0) id = super.next_id.fetch_add_relaxed(1);
+  if (id != overflow_id && (id > image.id_count || id > max_id)) return 0;
+  binding_output output(image.arena + at);
+  serialise(what, output);
+  binding& entry = *reinterpret_cast<binding*>(image.arena + at);
+  entry.bytes = static_cast<uint32_t>(bytes);
+  entry.id = static_cast<uint16_t>(id);
+  __atomic_store_n(&image.binding_index[id == overflow_id ? 0 : id], static_cast<uint32_t>(at + 1), __ATOMIC_RELEASE);
+  return id;
+}
+
+/// The id of a descriptor's content in this image, the same for equal descriptors, so that a library which is opened
+/// and closed in a loop does not use ids up. Two threads that bind the same content at the same time may both publish
+/// it, under two ids; readers merge them. Nobody waits.
+// Async-signal-safe.
+inline uint64_t bind(image_view& image, const descriptor& what) {
+  binding_output content;
+  serialise(what, content);
+  const uint64_t mask = image.hash_count - 1;
+  // The low 16 bits of an entry are the id; a hash of 0 would look like a free entry.
+  const uint64_t hash = (content.hash() & ~0xffffULL) | 0x10000;
+  uint64_t place = (content.hash() >> 16) & mask;
+  uint64_t id = 0;
+  for (uint64_t probes = 0; probes < image.hash_count; ++probes, place = (place + 1) & mask) {
+    uint64_t found = image.binding_hashes[place].load_acquire();
+    if (found == 0) {
+      if (id == 0) id = publish_binding(image, what, content.size(), 0);
+      if (id == 0) return overflow_id;
+      if (image.binding_hashes[place].compare_exchange(found, hash | id)) return id;
+    }
+    if ((found & ~0xffffULL) != hash) continue;
+    const binding* entry = binding_of(image, found & 0xffff);
+    if (entry == nullptr || entry->bytes != content.size()) continue;
+    binding_output compare = binding_output::comparing(reinterpret_cast<const char*>(entry));
+    serialise(what, compare);
+    if (compare.equal()) return found & 0xffff;
+  }
+  return id != 0 ? id : overflow_id;
+}
+
+/// The word of a site bound to `id`: what its records carry in their low 18 bits.
+inline uint64_t site_word(const descriptor& what, uint64_t id) {
+  if (what.kind != binding_kind::region) return id << id_shift | static_cast<uint64_t>(record_tag::point);
+  const bool has_payload = what.field_count != 0 || (what.flags & binding_flag_dynamic) != 0;
+  if (!has_payload) return id << id_shift | static_cast<uint64_t>(record_tag::region);
+  if (id > max_payload_region_id) return id << id_shift | static_cast<uint64_t>(record_tag::long_form);
+  return id << payload_region_id_shift | static_cast<uint64_t>(record_tag::region_payload);
+}
+
+/// The id in a site's word.
+inline uint64_t id_of_site_word(uint64_t word) {
+  return (word & 3) == static_cast<uint64_t>(record_tag::region_payload) ? word >> payload_region_id_shift
+                                                                          : word >> id_shift;
+}
+
+/// Binds all registered types of an object, so that every dump lists them, also those that never fired.
+inline void bind_types(image_view& image, const type_range& types) {
+  for (const descriptor* const* type = types.begin; type != types.end; ++type) {
+    if (*type != nullptr) bind(image, **type);
+  }
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/detail/filter.hpp ====================================================================================
+// Filters by category and name: comma separated globs.
+#ifndef CONTRAIL_DETAIL_FILTER_HPP
+#define CONTRAIL_DETAIL_FILTER_HPP
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// Whether `name` matches one glob of [glob, glob_end): `*` is any run of characters, `?` any one.
+constexpr bool matches_glob(const char* glob, const char* glob_end, const char* name, const char* name_end) {
+  const char* star = nullptr;     // after the last '*' met,
+  const char* resume = nullptr;  // and where in the name that star's next try begins
+  while (name != name_end) {
+    if (glob != glob_end && *glob == '*') {
+      star = ++glob;
+      resume = name;
+    } else if (glob != glob_end && (*glob == '?' || *glob == *name)) {
+      ++glob;
+      ++name;
+    } else if (star != nullptr) {
+      glob = star;
+      name = ++resume;
+    } else {
+      return false;
+    }
+  }
+  while (glob != glob_end && *glob == '*') ++glob;
+  return glob == glob_end;
+}
+
+/// Whether `name` passes a list such as "net,db*,-db.noise": the last glob that matches decides, '-' excludes; a list
+/// that begins with an exclusion, or is empty, lets through what no glob matches.
+constexpr bool passes_globs(const char* list, const text& name) {
+  const auto skip_spaces = [](const char*& at) {
+    while (*at == ' ' || *at == ',') ++at;
+  };
+  skip_spaces(list);
+  bool passes = *list == '\0' || *list == '-';
+  while (*list != '\0') {
+    const bool excludes = *list == '-';
+    if (excludes) ++list;
+    const char* end = list;
+    while (*end != '\0' && *end != ',') ++end;
+    const char* trimmed = end;
+    while (trimmed != list && trimmed[-1] == ' ') --trimmed;
+    if (matches_glob(list, trimmed, name.data, name.data + name.size)) passes = !excludes;
+    list = end;
+    skip_spaces(list);
+  }
+  return passes;
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/detail/lane.hpp ======================================================================================
+// The slow half of a lane: chunks, time epochs, clock anchors, and records in any form.
+#ifndef CONTRAIL_DETAIL_LANE_HPP
+#define CONTRAIL_DETAIL_LANE_HPP
+
+// ==== contrail/detail/crash_stack.hpp ===============================================================================
+// Alternate signal stacks: a thread whose own stack overflowed has nowhere else to run the crash handler. Each thread
+// that records gets one, above a guard page; they are no part of the image.
+#ifndef CONTRAIL_DETAIL_CRASH_STACK_HPP
+#define CONTRAIL_DETAIL_CRASH_STACK_HPP
+
+// ==== contrail/detail/thread_id.hpp =================================================================================
+// Threads as the kernel knows them.
+#ifndef CONTRAIL_DETAIL_THREAD_ID_HPP
+#define CONTRAIL_DETAIL_THREAD_ID_HPP
+
+#include <signal.h>
+#include <sys/syscall.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+// Async-signal-safe.
+inline uint32_t current_tid() { return static_cast<uint32_t>(syscall(SYS_gettid)); }
+
+/// Asks the kernel, not a destructor: pthread keys and C++ thread_local destructors allocate.
+// Async-signal-safe.
+inline bool is_thread_alive(uint32_t tid) {
+  const errno_keeper keep;
+  return syscall(SYS_tgkill, getpid(), tid, 0) == 0 || errno != ESRCH;
+}
+
+// ---- turns -----------------------------------------------------------------------------------------------------
+// What only one may do at a time is a word: 0, or who does it. Nobody waits for it, and none is lost for ever: code that
+// was left by siglongjmp, or by the end of its thread, never gives its turn back, but the word tells that it is gone.
+
+/// The running thread's alternate signal stack.
+// Async-signal-safe.
+inline stack_t alternate_stack() {
+  const errno_keeper keep;
+  stack_t stack{};
+  if (sigaltstack(nullptr, &stack) != 0) stack.ss_flags = SS_DISABLE;
+  return stack;
+}
+
+/// Whether memory of a stack is still there: the kernel looks at the set before it refuses the unknown operation.
+// Async-signal-safe.
+inline bool is_readable(const uint64_t* at) {
+  const errno_keeper keep;
+  constexpr long unknown_operation = 99;
+  constexpr long set_bytes = 8;
+  return syscall(SYS_rt_sigprocmask, unknown_operation, at, nullptr, set_bytes) != 0 && errno != EFAULT;
+}
+
+/// Stands on the stack of code that takes a turn, and names it: [63:42] its thread, [41] set on an alternate signal stack,
+/// [40:0] where this object is. What runs there after the code was left writes over it.
+class alignas(128) turn_holder {
+ public:
+  turn_holder() noexcept {
+    const bool is_alternate = (alternate_stack().ss_flags & SS_ONSTACK) != 0;
+    name_ = uint64_t{current_tid()} << 42 | uint64_t{is_alternate} << 41 | place_of(this);
+    for (uint64_t& mark : marks_) mark = ~name_;
+    asm volatile("" : : "r"(this) : "memory");  // nothing here reads the marks
+  }
+  turn_holder(const turn_holder&) = delete;
+  turn_holder& operator=(const turn_holder&) = delete;
+  uint64_t name() const { return name_; }
+
+  static constexpr uint64_t alternate = 1ULL << 41, places = alternate - 1;
+  static uint64_t place_of(const turn_holder* holder) { return reinterpret_cast<uint64_t>(holder) >> 7 & places; }
+
+  /// Whether the code that has this name, on the stack of the running thread, was left. Memory of stacks may be gone.
+  static bool is_overwritten(uint64_t name) {
+    turn_holder* const holder = reinterpret_cast<turn_holder*>((name & places) << 7);
+    if (!is_readable(&holder->name_) || !is_readable(&holder->marks_[254])) return false;
+    bool is_whole = holder->name_ == name;
+    for (const uint64_t& mark : holder->marks_) is_whole = is_whole && mark == ~name;
+    return !is_whole;
+  }
+
+ private:
+  uint64_t name_;
+  uint64_t marks_[255];  // more than what functions leave as it was of their frames
+};
+
+inline uint32_t tid_of_holder(uint64_t holder) { return static_cast<uint32_t>(holder >> 42); }
+
+/// Whether the holder of a turn will never run again, as far as `self` can tell, which runs. Of its own thread it can: a
+/// handler is deeper in the stack than what it interrupted, and on the alternate stack if that was; and what was left is
+/// overwritten sooner or later.
+// Async-signal-safe.
+inline bool is_gone(uint64_t holder, uint64_t self) {
+  if (tid_of_holder(holder) != tid_of_holder(self)) return !is_thread_alive(tid_of_holder(holder));
+  const uint64_t alternate = turn_holder::alternate, places = turn_holder::places;
+  const bool same_stack = (holder & alternate) == (self & alternate);
+  if (same_stack ? (self & places) >= (holder & places) : (holder & alternate) != 0) return true;
+  return (holder & places) != places && turn_holder::is_overwritten(holder);
+}
+
+/// Takes a turn if it is free, or if who had it is gone; what they left half done is the taker's to finish. 0: not taken;
+/// 1: it was free; 2: its holder was gone.
+// Async-signal-safe.
+inline int take_turn(atomic_word& turn, uint64_t self) {
+  uint64_t found = 0;
+  if (turn.compare_exchange(found, self)) return 1;
+  return is_gone(found, self) && turn.compare_exchange(found, self) ? 2 : 0;
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+#include <signal.h>
+#include <sys/mman.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+inline constexpr uint64_t most_stacks = 8192;
+inline constexpr uint64_t fewest_stacks = 64;
+inline constexpr uint64_t smallest_stack_bytes = 64U << 10;
+
+/// Address space for stacks; a page gets memory when somebody first uses it.
+struct stack_pool {
+  char* first;           ///< its guard page; the stack is above that
+  uint64_t guard_bytes;
+  uint64_t stride;       ///< from one guard page to the next
+  uint64_t count;
+  atomic_word taken;     ///< the first so many belong, or belonged, to threads
+  atomic_word hand;      ///< where the next search for one of a dead thread begins
+  atomic_word* owners;   ///< tid of each; 0 while it is made ready
+};
+
+/// Null when the system has no address space.
+inline stack_pool* make_stack_pool() {
+  const uint64_t page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  uint64_t stack_bytes = smallest_stack_bytes;
+#ifdef _SC_SIGSTKSZ
+  // What the kernel pushes for a signal depends on the processor, and is more than SIGSTKSZ on some.
+  const long wanted = sysconf(_SC_SIGSTKSZ);
+  if (wanted > static_cast<long>(stack_bytes)) stack_bytes = static_cast<uint64_t>(wanted);
+#endif
+  const uint64_t stride = (stack_bytes + page - 1) / page * page + page;
+  for (uint64_t count = most_stacks; count >= fewest_stacks; count /= 2) {
+    const uint64_t table_bytes = (sizeof(stack_pool) + count * sizeof(atomic_word) + page - 1) / page * page;
+    void* const raw = mmap(nullptr, table_bytes + count * stride, PROT_NONE,
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (raw == MAP_FAILED) continue;
+    char* const base = static_cast<char*>(raw);
+    if (mprotect(base, table_bytes, PROT_READ | PROT_WRITE) != 0) {
+      munmap(raw, table_bytes + count * stride);
+      return nullptr;
+    }
+    stack_pool& pool = *reinterpret_cast<stack_pool*>(base);
+    pool.first = base + table_bytes;
+    pool.guard_bytes = page;
+    pool.stride = stride;
+    pool.count = count;
+    pool.owners = reinterpret_cast<atomic_word*>(base + sizeof(stack_pool));
+    return &pool;
+  }
+  return nullptr;
+}
+
+inline constexpr uint64_t no_stack = ~uint64_t{0};
+
+/// A stack for the thread `tid`: its index plus 1, or no_stack. One of a thread that ended if a few probes find any, so
+/// that there are never many more stacks than threads at one time.
+// Async-signal-safe.
+inline uint64_t take_stack(stack_pool& pool, uint32_t tid) {
+  uint64_t taken = pool.taken.load_relaxed();
+  if (taken > pool.count) taken = pool.count;
+  const unsigned probes = taken == pool.count ? 64 : 8;
+  for (unsigned i = 0; i < probes && taken != 0; ++i) {
+    const uint64_t index = pool.hand.fetch_add_relaxed(1) % taken;
+    uint64_t owner = pool.owners[index].load_relaxed();
+    if (owner == 0 || is_thread_alive(static_cast<uint32_t>(owner))) continue;
+    if (pool.owners[index].compare_exchange(owner, tid)) return index + 1;
+  }
+  if (taken == pool.count) return no_stack;
+  const uint64_t index = pool.taken.fetch_add_relaxed(1);
+  if (index >= pool.count) return no_stack;
+  char* const stack = pool.first + index * pool.stride + pool.guard_bytes;
+  if (mprotect(stack, pool.stride - pool.guard_bytes, PROT_READ | PROT_WRITE) != 0) return no_stack;
+  pool.owners[index].store_release(tid);
+  return index + 1;
+}
+
+/// Makes sure that the running thread has an alternate stack, if dumps of crashes were asked for. One that is not ours
+/// stays. Called again and again, since the kernel undoes what a signal handler installs when the handler returns.
+/// `number` is where the thread keeps its stack's number, 0 at first.
+// Async-signal-safe.
+inline void keep_stack(process_state& process, atomic_word& number) {
+  const uint64_t address = process.stacks.load_acquire();
+  if (address == 0 || number.load_relaxed() == no_stack) return;
+  stack_pool& pool = *reinterpret_cast<stack_pool*>(address);
+  stack_t there{};
+  if (sigaltstack(nullptr, &there) != 0 || (there.ss_flags & SS_DISABLE) == 0) return;
+  const uint32_t tid = current_tid();
+  uint64_t mine = number.load_relaxed();
+  if (mine == 0 || pool.owners[mine - 1].load_relaxed() != tid) {
+    mine = take_stack(pool, tid);
+    number.store_relaxed(mine);
+    if (mine == no_stack) return;
+  }
+  stack_t fresh{};
+  fresh.ss_sp = pool.first + (mine - 1) * pool.stride + pool.guard_bytes;
+  fresh.ss_size = pool.stride - pool.guard_bytes;
+  sigaltstack(&fresh, nullptr);
+}
+
+/// In a forked child, whose thread has its parent's stack, and a tid of its own.
+// Async-signal-safe.
+inline void adopt_stack(process_state& process) {
+  const uint64_t address = process.stacks.load_acquire();
+  stack_t there{};
+  if (address == 0 || sigaltstack(nullptr, &there) != 0) return;
+  stack_pool& pool = *reinterpret_cast<stack_pool*>(address);
+  const uint64_t offset = reinterpret_cast<uint64_t>(there.ss_sp) - reinterpret_cast<uint64_t>(pool.first);
+  if (offset < pool.count * pool.stride) pool.owners[offset / pool.stride].store_relaxed(current_tid());
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/detail/pool.hpp ======================================================================================
+// The pool of chunks: take one by ticket, seal it, recycle the oldest. Lock-free; nobody waits.
+//
+//   FREE --take--> TAKING --header written--> OPEN --seal--> SEALED --take--> TAKING ...
+//
+// A state word is ticket << 2 | state. Tickets are unique and increase, so a state word never repeats and a
+// compare-exchange on it cannot be fooled. A reader remembers the ticket before it copies and compares it afterwards.
+#ifndef CONTRAIL_DETAIL_POOL_HPP
+#define CONTRAIL_DETAIL_POOL_HPP
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+inline chunk_state state_of(uint64_t word) { return static_cast<chunk_state>(word & 3); }
+inline uint64_t ticket_of(uint64_t word) { return word >> 2; }
+inline uint64_t extent_bytes(uint64_t extent) { return extent & 0xffff'ffff; }
+inline uint64_t extent_records(uint64_t extent) { return extent >> 32; }
+inline uint64_t state_word(uint64_t ticket, chunk_state state) { return ticket << 2 | static_cast<uint64_t>(state); }
+
+inline slot_state state_of(const thread_slot& slot) { return static_cast<slot_state>(slot.state.load_acquire() & 0xff); }
+inline uint64_t generation_of(const thread_slot& slot) { return slot.state.load_acquire() >> 8; }
+
+inline uint32_t tid_of(const thread_slot& slot) { return static_cast<uint32_t>(slot.tid_index.load_relaxed()); }
+inline uint64_t index_of(const thread_slot& slot) { return slot.tid_index.load_relaxed() >> 32; }
+
+/// The lane that wrote a chunk, or null if its header makes no sense (it may be changing).
+inline lane* lane_of(const image_view& image, const chunk& written) {
+  const uint64_t index = written.writer.load_relaxed() & 0xffff'ffff;
+  const uint64_t lane_index = written.tid_lane.load_relaxed() >> 32;
+  if (index >= image.slot_count || lane_index >= lane_count) return nullptr;
+  return &image.slots[index].lanes[lane_index];
+}
+
+/// Whether a sealed chunk is the newest history of a live thread, which a noisy thread must not take from a quiet one.
+/// What it reads may be recycled meanwhile; then the caller's compare-exchange fails.
+inline bool is_floored(const image_view& image, const chunk& candidate) {
+  const lane* writer = lane_of(image, candidate);
+  if (writer == nullptr) return false;
+  const uint64_t identity = candidate.writer.load_relaxed();
+  const thread_slot& slot = image.slots[identity & 0xffff'ffff];
+  if (state_of(slot) != slot_state::live || generation_of(slot) != identity >> 32) return false;
+  const uint64_t words = (extent_bytes(candidate.extent.load_relaxed()) - chunk_header_bytes) / 8;
+  return candidate.words_before.load_relaxed() + words == writer->words_before.load_relaxed();
+}
+
+/// Remembers up to when history is gone.
+inline void note_overwritten(superblock& super, uint64_t ticks) {
+  uint64_t newest = super.overwritten_ticks.load_relaxed();
+  while (newest < ticks && !super.overwritten_ticks.compare_exchange(newest, ticks)) {
+  }
+}
+
+/// Takes a chunk, the oldest that may be had, and opens it with its ticket; null when there is none.
+/// `header` is called between, to write the chunk's header. `taking` tells the ticket before the chunk has it: should a jump
+/// or the thread's end leave a chunk half taken, return_chunk finds it there.
+template <class WriteHeader>
+inline chunk* take_chunk(image_view& image, bool keep_floor, atomic_word& taking, WriteHeader&& header) {
+  superblock& super = *image.super;
+  for (uint64_t tries = 0; tries < image.chunk_count; ++tries) {
+    // Relaxed: the ticket only has to be unique; the state word orders everything else.
+    const uint64_t ticket = super.next_ticket.fetch_add_relaxed(1);
+    const uint64_t index = ticket % image.chunk_count;
+    atomic_word& state = image.chunk_states[index];
+    chunk& candidate = image.chunks[index];
+    // Acquire pairs with the release in seal_chunk: its records are written before ours replace them.
+    uint64_t found = state.load_acquire();
+    if (state_of(found) == chunk_state::open || state_of(found) == chunk_state::taking) continue;
+    // A thread that was preempted here for a whole round would otherwise put an old ticket over a newer one.
+    if (ticket_of(found) >= ticket) continue;
+    if (keep_floor && state_of(found) == chunk_state::sealed && is_floored(image, candidate)) continue;
+    // Acquire, after the state: a session that began before this chunk was sealed is seen.
+    const uint64_t watched = state_of(found) == chunk_state::sealed ? image.watch.load_acquire() : 0;
+    const recycling_watch* const watch = reinterpret_cast<const recycling_watch*>(watched);
+    if (watch != nullptr && watch->is_held_back(image, index, ticket_of(found))) continue;
+    taking.store_relaxed(ticket);
+    // Before the exchange, so that nothing can come in between: too much said is better than too little.
+    if (state_of(found) == chunk_state::sealed) note_overwritten(super, candidate.sealed_ticks.load_relaxed());
+    if (!state.compare_exchange(found, state_word(ticket, chunk_state::taking))) continue;
+    // A reader that sees any word of the new header also sees TAKING or later when it re-reads the state, behind its
+    // acquire fence: this fence pairs with that one.
+    __atomic_thread_fence(__ATOMIC_RELEASE);
+    candidate.ticket.store_relaxed(0);
+    if (watch != nullptr) watch->count(image, index, ticket_of(found));
+    header(candidate);
+    candidate.extent.store_relaxed(0);
+    candidate.sealed_ticks.store_relaxed(0);
+    candidate.ticket.store_release(ticket);
+    state.store_release(state_word(ticket, chunk_state::open));
+    return &candidate;
+  }
+  return nullptr;
+}
+
+/// Gives back a chunk that was taken and is no lane's, because a jump or its thread's end came in between.
+inline void return_chunk(image_view& image, atomic_word& taking) {
+  const uint64_t ticket = taking.load_relaxed();
+  if (ticket == 0) return;
+  atomic_word& state = image.chunk_states[ticket % image.chunk_count];
+  const uint64_t found = state.load_relaxed();
+  // Nobody else has this ticket. Sealed, the chunk did become the lane's.
+  if (found == state_word(ticket, chunk_state::taking) || found == state_word(ticket, chunk_state::open)) {
+    state.store_release(state_word(ticket, chunk_state::free));
+  }
+  taking.store_relaxed(0);
+}
+
+/// Ends a chunk that this thread owns (or whose owner is dead): its extent is final and it may be recycled.
+inline void seal_chunk(image_view& image, chunk& done, uint64_t end_bytes, uint64_t records, uint64_t ticks) {
+  const uint64_t index = static_cast<uint64_t>(&done - image.chunks);
+  done.sealed_ticks.store_relaxed(ticks);
+  done.extent.store_release(end_bytes | records << 32);
+  image.chunk_states[index].store_release(state_word(done.ticket.load_relaxed(), chunk_state::sealed));
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// Owner of frames that a new time epoch overtook: its deadline has always passed, so they end on the slow path.
+CONTRAIL_DETAIL_HIDDEN inline constinit lane stale_lane{};
+
+inline thread_slot& slot_of(const frame* at) {
+  return *reinterpret_cast<thread_slot*>(reinterpret_cast<uint64_t>(at) & ~uint64_t{sizeof(thread_slot) - 1});
+}
+
+inline thread_slot& slot_of(const lane& writer) {
+  return *reinterpret_cast<thread_slot*>(reinterpret_cast<uint64_t>(&writer) & ~uint64_t{sizeof(thread_slot) - 1});
+}
+
+inline unsigned lane_index_of(const thread_slot& slot, const frame* at) {
+  const long index = at - slot.frames;
+  return index < first_frame[1] ? 0 : index < first_frame[2] ? 1 : 2;
+}
+
+inline frame* first_frame_of(thread_slot& slot, unsigned lane_index) { return &slot.frames[first_frame[lane_index]]; }
+inline frame* end_frame_of(thread_slot& slot, unsigned lane_index) {
+  return &slot.frames[first_frame[lane_index] + lane_depth[lane_index]];
+}
+
+/// Regions that are open when an epoch begins outgrow their short form: they take the slow path at their end. Free
+/// frames are marked too: one may belong to a begin that a handler interrupted after it had read the clock.
+inline void mark_frames(thread_slot& slot, unsigned lane_index) {
+  for (frame* at = first_frame_of(slot, lane_index); at != end_frame_of(slot, lane_index); ++at) at->owner = &stale_lane;
+}
+
+inline uint64_t words_in_chunk(const lane& writer) {
+  const uint64_t cursor = writer.cursor.load_relaxed();
+  const uint64_t open = writer.chunk.load_relaxed();
+  return open == 0 ? 0 : (cursor - open - chunk_header_bytes) / 8;
+}
+
+inline void set_deadline(const process_state& process, const image_view& image, lane& writer, uint64_t base) {
+  // Without a trusted counter every record takes the slow path, which knows the other clock.
+  writer.deadline.store_relaxed(process.hardware_clock.load_relaxed() != 0 ? base + epoch_ticks : 0);
+  // Pairs with the fence in retire_image: either it resets this deadline, or it is seen here.
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);
+  if (image.retired.load_relaxed() != 0) writer.deadline.store_relaxed(0);
+}
+
+inline void set_epoch(process_state& process, const image_view& image, thread_slot& slot, unsigned lane_index,
+                      uint64_t base) {
+  lane& writer = slot.lanes[lane_index];
+  mark_frames(slot, lane_index);
+  writer.epoch_base.store_relaxed(base);
+  set_deadline(process, image, writer, base);
+}
+
+/// Whether a chunk is this lane's, and not sealed yet. It is not when a jump left the lane's cursor in a chunk that it had
+/// sealed, and that may be anybody's by now.
+inline bool is_open_chunk_of(const image_view& image, const chunk& candidate, const lane& writer) {
+  const atomic_word& state = image.chunk_states[&candidate - image.chunks];
+  return state_of(state.load_acquire()) == chunk_state::open && lane_of(image, candidate) == &writer;
+}
+
+/// The records from `at`, where one begins, to `end`.
+inline uint64_t count_records(const atomic_word* at, const atomic_word* end) {
+  uint64_t records = 0;
+  while (at < end) {
+    const uint64_t word = at->load_relaxed();
+    const auto tag = static_cast<record_tag>(word & 3);
+    const auto form = static_cast<long_form>(word >> 2 & 0xf);
+    const bool is_long = tag == record_tag::long_form;
+    records += !is_long || (form != long_form::epoch && form != long_form::anchor && form != long_form::current_task);
+    at += 1 + (tag == record_tag::point            ? word >> duration_shift & 0xff
+               : tag == record_tag::region_payload ? word >> id_shift & 0xf
+               : is_long && form != long_form::epoch ? word >> 6 & 0x3ff
+                                                     : 0);
+  }
+  return records;
+}
+
+/// Ends the lane's chunk. The lane is busy, or its thread is dead. Whoever reads the image finds the chunk's end by the
+/// lane's cursor until it has an extent. What a jump left half done is done again, with the same result: after the lane
+/// has let go of the chunk, and until its cursor has, the chunk is still to be sealed.
+inline void close_chunk(image_view& image, lane& writer, uint64_t ticks) {
+  const uint64_t cursor = writer.cursor.load_relaxed();
+  if (cursor == 0) return;
+  chunk& done = *reinterpret_cast<chunk*>((cursor - 1) & ~uint64_t{chunk_bytes - 1});
+  writer.deadline.store_relaxed(0);
+  writer.chunk.store_relaxed(0);
+  signal_fence();
+  if (is_open_chunk_of(image, done, writer)) {
+    const uint64_t end_bytes = cursor - reinterpret_cast<uint64_t>(&done);
+    const uint64_t words = done.words_before.load_relaxed() + (end_bytes - chunk_header_bytes) / 8;
+    writer.words_before.store_relaxed(words);
+    thread_slot& slot = slot_of(writer);
+    atomic_word& recount = slot.recount[&writer - slot.lanes];
+    if (recount.load_relaxed() != 0) {
+      // A jump may have come between the count of a record's words and the record.
+      const uint64_t records = count_records(done.words, reinterpret_cast<const atomic_word*>(cursor));
+      writer.extra_words.store_relaxed(words - done.records_before.load_relaxed() - records);
+      recount.store_relaxed(0);
+    }
+    const uint64_t records = words - writer.extra_words.load_relaxed() - done.records_before.load_relaxed();
+    seal_chunk(image, done, end_bytes, records, ticks);
+  }
+  // Release: a reader that finds the cursor gone finds the extent. And before the lane may take the same chunk again.
+  writer.cursor.store_release(0);
+}
+
+// ---- dead threads ---------------------------------------------------------------------------------------------
+
+inline uint64_t slot_word(uint64_t generation, slot_state state) {
+  return generation << 8 | static_cast<uint64_t>(state);
+}
+
+inline slot_state phase_of(uint64_t state) { return static_cast<slot_state>(state & 0xff); }
+
+/// Seals what the thread of a slot left behind. Whoever calls this has the slot's turn. Done twice it does no harm.
+inline void seal_slot(process_state& process, image_view& image, thread_slot& slot) {
+  // A dump that sees any change to the slot also sees that it is no longer live when it looks again. Pairs with copy_slot.
+  __atomic_thread_fence(__ATOMIC_RELEASE);
+  for (unsigned k = 0; k < lane_count; ++k) {
+    slot.recount[k].store_relaxed(1);  // the thread may have ended anywhere
+    close_chunk(image, slot.lanes[k], now_ticks(process));
+    return_chunk(image, slot.taking[k]);
+  }
+}
+
+inline void leave_slot(thread_slot& slot, uint64_t generation) {
+  slot.state.store_release(slot_word(generation, slot_state::free));
+  slot.occupant.store_release(0);
+}
+
+/// Seals what a dead thread, or one of an unloaded object, left behind and frees its slot. `found` is the state word by
+/// which the caller knew that it is dead; whoever gets the slot's turn first, as `self`, does the work.
+// Async-signal-safe.
+inline bool free_slot(process_state& process, image_view& image, thread_slot& slot, uint64_t found,
+                      const turn_holder& self) {
+  if (take_turn(slot.occupant, self.name()) == 0) return false;
+  if (slot.state.load_acquire() != found) {
+    slot.occupant.store_release(0);
+    return false;
+  }
+  slot.state.store_relaxed(slot_word(found >> 8, slot_state::sealing));
+  seal_slot(process, image, slot);
+  image.super->attached_slots.fetch_add_relaxed(~uint64_t{0});
+  leave_slot(slot, found >> 8);
+  return true;
+}
+
+/// Frees a slot that was being claimed or sealed, if who did that is gone: by a jump, or with its thread.
+// Async-signal-safe.
+inline bool finish_slot(process_state& process, image_view& image, thread_slot& slot, const turn_holder& self) {
+  const int turn = take_turn(slot.occupant, self.name());
+  if (turn == 0) return false;
+  uint64_t found = slot.state.load_acquire();
+  const bool is_half = phase_of(found) == slot_state::claimed || phase_of(found) == slot_state::sealing;
+  // A claim has given its turn back when it is about to make the slot live.
+  const bool is_about_to_live =
+      turn == 1 && is_half && tid_of(slot) != tid_of_holder(self.name()) && is_thread_alive(tid_of(slot));
+  // By exchange: else it might become live between this look and the next line, and be sealed while its thread writes.
+  if (!is_half || is_about_to_live || !slot.state.compare_exchange(found, slot_word(found >> 8, slot_state::sealing))) {
+    slot.occupant.store_release(0);
+    return false;
+  }
+  seal_slot(process, image, slot);
+  uint64_t before = image.super->attached_slots.load_relaxed(), live = 0;
+  if (turn == 1) {
+    image.super->attached_slots.fetch_add_relaxed(~uint64_t{0});
+  } else {
+    // Whether it was counted cannot be told.
+    for (uint64_t i = 0; i < image.slot_count; ++i) live += state_of(image.slots[i]) == slot_state::live;
+    image.super->attached_slots.compare_exchange(before, live);
+  }
+  leave_slot(slot, found >> 8);
+  return true;
+}
+
+inline unsigned reap_dead_slots(process_state& process, image_view& image, unsigned probes) {
+  const turn_holder self;
+  unsigned freed = 0;
+  for (unsigned i = 0; i < probes && i < image.slot_count; ++i) {
+    thread_slot& slot = image.slots[image.slot_hand.fetch_add_relaxed(1) % image.slot_count];
+    const uint64_t found = slot.state.load_acquire();
+    if (phase_of(found) == slot_state::free) continue;
+    if (phase_of(found) != slot_state::live) {
+      freed += finish_slot(process, image, slot, self);
+    } else if (!is_thread_alive(tid_of(slot))) {
+      freed += free_slot(process, image, slot, found, self);
+    }
+  }
+  return freed;
+}
+
+// ---- opening a chunk --------------------------------------------------------------------------------------------
+
+/// What the system calls the running thread, zero padded.
+// Async-signal-safe.
+inline void read_system_thread_name(uint64_t (&name)[thread_name_bytes / 8]) {
+  memset(name, 0, sizeof name);
+  constexpr int get_name = 16;  // PR_GET_NAME
+  syscall(SYS_prctl, get_name, name, 0, 0, 0);
+}
+
+/// Takes over the system's name of a thread that the program did not name.
+inline void refresh_name(thread_slot& slot) {
+  if (slot.name_version.load_relaxed() != 0) return;
+  uint64_t name[thread_name_bytes / 8];
+  read_system_thread_name(name);
+  for (unsigned i = 0; i < thread_name_bytes / 8; ++i) slot.name[i].store_relaxed(name[i]);
+}
+
+/// Appends `count` words as one record; the caller made room. `bookkeeping` words are not a user's record.
+inline void append(lane& writer, const uint64_t* words, unsigned count, bool bookkeeping) {
+  atomic_word* cursor = reinterpret_cast<atomic_word*>(writer.cursor.load_relaxed());
+  for (unsigned i = 1; i < count; ++i) cursor[i].store_relaxed(words[i]);
+  cursor[0].store_relaxed(words[0]);
+  writer.extra_words.add_owned(bookkeeping ? count : count - 1);
+  writer.cursor.store_release(reinterpret_cast<uint64_t>(cursor + count));
+}
+
+/// Opens the lane's next chunk at `ticks`; without one the lane drops records until a later try. The lane is busy.
+inline bool open_chunk(process_state& process, image_view& image, lane& writer, uint64_t ticks) {
+  thread_slot& slot = slot_of(writer);
+  const unsigned lane_index = static_cast<unsigned>(&writer - slot.lanes);
+  // A busy thread opens chunks every few microseconds; three system clocks each time would show in its regions.
+  uint64_t anchor[4];
+  const chunk* const before = reinterpret_cast<const chunk*>(writer.chunk.load_relaxed());
+  const bool reuse_anchor =
+      before != nullptr && ticks - writer.anchor_ticks.load_relaxed() < process.tick_hz.load_relaxed() / 1024;
+  if (reuse_anchor) {
+    for (unsigned i = 0; i < 4; ++i) anchor[i] = before->anchor[i].load_relaxed();
+  }
+  close_chunk(image, writer, ticks);
+  atomic_word& taking = slot.taking[lane_index];
+  return_chunk(image, taking);
+  if (ticks < image.no_chunk_until.load_relaxed()) return false;
+  if (!reuse_anchor) {
+    keep_stack(process, slot.alternate_stack);
+    const clock_anchor fresh = take_anchor(process);
+    memcpy(anchor, &fresh, sizeof anchor);
+    writer.anchor_ticks.store_relaxed(fresh.ticks);
+    refresh_name(slot);
+  }
+  const uint64_t base = ticks & ~(epoch_ticks - 1);
+  if (base != writer.epoch_base.load_relaxed()) mark_frames(slot, lane_index);
+  const auto header = [&](chunk& fresh) {
+    fresh.writer.store_relaxed(index_of(slot) | generation_of(slot) << 32);
+    fresh.tid_lane.store_relaxed(tid_of(slot) | static_cast<uint64_t>(lane_index) << 32);
+    fresh.words_before.store_relaxed(writer.words_before.load_relaxed());
+    fresh.records_before.store_relaxed(writer.words_before.load_relaxed() - writer.extra_words.load_relaxed());
+    fresh.epoch_base.store_relaxed(base);
+    for (unsigned i = 0; i < 4; ++i) fresh.anchor[i].store_relaxed(anchor[i]);
+    for (unsigned i = 0; i < thread_name_bytes / 8; ++i) fresh.thread_name[i].store_relaxed(slot.name[i].load_relaxed());
+  };
+  const bool keep_floor = image.chunk_count >= 4 * image.super->attached_slots.load_relaxed();
+  chunk* taken = take_chunk(image, keep_floor, taking, header);
+  if (taken == nullptr && reap_dead_slots(process, image, 64) != 0) {
+    taken = take_chunk(image, keep_floor, taking, header);
+  }
+  if (taken == nullptr) taken = take_chunk(image, false, taking, header);
+  if (taken == nullptr) {
+    // Back off: else every record would search the whole pool again.
+    image.no_chunk_until.store_relaxed(ticks + process.tick_hz.load_relaxed() / 1000);
+    return false;
+  }
+  writer.cursor.store_release(reinterpret_cast<uint64_t>(taken->words));
+  writer.chunk.store_release(reinterpret_cast<uint64_t>(taken));
+  taking.store_release(0);
+  writer.epoch_base.store_relaxed(base);
+  set_deadline(process, image, writer, base);
+  // Said again in each chunk, since the one where it was said first is overwritten some day.
+  if (const uint64_t task = slot.current_task.load_relaxed()) {
+    const uint64_t record[3] = {long_header(long_form::current_task, 0, 2), ticks, task};
+    append(writer, record, 3, true);
+  }
+  return true;
+}
+
+/// Makes sure that `words` more fit in the lane's chunk.
+inline bool make_room(process_state& process, image_view& image, lane& writer, unsigned words, uint64_t ticks) {
+  const uint64_t open = writer.chunk.load_relaxed();
+  if (open != 0 && writer.cursor.load_relaxed() + 8 * words <= open + chunk_bytes) return true;
+  return open_chunk(process, image, writer, ticks);
+}
+
+/// Gets the lane ready for a record of up to `words` words at `ticks`: chunk, time epoch, anchor. The lane is busy.
+inline bool prepare_lane(process_state& process, image_view& image, thread_slot& slot, unsigned lane_index,
+                         unsigned words, uint64_t ticks) {
+  lane& writer = slot.lanes[lane_index];
+  constexpr unsigned bookkeeping_words = 6;  // an epoch word and an anchor
+  // The cursor must not rest at a chunk's end, hence one word more.
+  if (!make_room(process, image, writer, words + bookkeeping_words + 1, ticks)) {
+    writer.dropped.add_owned(1);
+    image.super->dropped[static_cast<unsigned>(drop_reason::no_chunk)].fetch_add_relaxed(1);
+    return false;
+  }
+  if (ticks - writer.epoch_base.load_relaxed() >= epoch_ticks) {
+    const uint64_t base = ticks & ~(epoch_ticks - 1);
+    const uint64_t word = epoch_word(base);
+    append(writer, &word, 1, true);
+    set_epoch(process, image, slot, lane_index, base);
+    keep_stack(process, slot.alternate_stack);
+    if (image.is_shared != 0) {
+      // When the process has been killed, nobody can be asked any more.
+      refresh_name(slot);
+      chunk& open = *reinterpret_cast<chunk*>(writer.chunk.load_relaxed());
+      for (unsigned i = 0; i < thread_name_bytes / 8; ++i) open.thread_name[i].store_relaxed(slot.name[i].load_relaxed());
+    }
+    if (ticks - writer.anchor_ticks.load_relaxed() > process.tick_hz.load_relaxed()) {
+      const clock_anchor fresh = take_anchor(process);
+      const uint64_t anchor[5] = {long_header(long_form::anchor, 0, 4), fresh.ticks, fresh.monotonic_ns,
+                                  fresh.realtime_ns, fresh.boottime_ns};
+      append(writer, anchor, 5, true);
+      writer.anchor_ticks.store_relaxed(fresh.ticks);
+    }
+  }
+  return true;
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/detail/signal_frame.hpp ==============================================================================
+// Whether code runs in a signal handler. Nothing tells that but the frame that the kernel put on the stack.
+#ifndef CONTRAIL_DETAIL_SIGNAL_FRAME_HPP
+#define CONTRAIL_DETAIL_SIGNAL_FRAME_HPP
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+#if defined(__x86_64__)
+
+/// Where handlers return to: the same function of the C library for all, and hardly ever another one.
+struct signal_restorers {
+  static constexpr unsigned most = 4;
+  uint64_t found[most] = {};
+
+  signal_restorers() {
+    for (int signal = 1; signal < 65; ++signal) {
+      uint64_t action[4] = {};  // the kernel's sigaction: handler, flags, restorer, mask
+      constexpr long mask_bytes = 8;
+      if (syscall(SYS_rt_sigaction, signal, nullptr, action, mask_bytes) == 0) add(action[2]);
+    }
+  }
+  void add(uint64_t restorer) {
+    for (uint64_t& known : found) {
+      if (restorer == 0 || known == restorer) return;
+      if (known == 0) {
+        known = restorer;
+        return;
+      }
+    }
+  }
+  bool has(uint64_t word) const {
+    for (const uint64_t known : found) {
+      if (known == word && word != 0) return true;
+    }
+    return false;
+  }
+};
+
+/// Whether a handler runs above the stack pointer that interrupted code which has `held` in a register. Looks through the
+/// stack above, up to 64 KiB: some 20 us. What an earlier handler left in a function's unused room may look like that: then
+/// yes.
+// Async-signal-safe.
+__attribute__((noinline, no_sanitize("address"))) inline bool is_in_handler_of(uint64_t stack_pointer, const void* held) {
+  const errno_keeper keep;
+  const signal_restorers restorers;
+  constexpr uint64_t page = 4096, most_bytes = 64 << 10;
+  // Words of the kernel's frame: the return address, 5 of the context's head, r8 to r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp.
+  constexpr unsigned registers_at = 6, stack_pointer_at = 21;
+  const uint64_t begin = stack_pointer & ~uint64_t{7};
+  uint64_t end = begin;
+  for (uint64_t at = begin; at < begin + most_bytes; at += 8) {
+    for (; at + 8 * (stack_pointer_at + 1) > end; end = (end & ~(page - 1)) + page) {
+      if (!is_readable(reinterpret_cast<const uint64_t*>(end & ~uint64_t{7}))) return false;
+    }
+    const volatile uint64_t* const words = reinterpret_cast<const volatile uint64_t*>(at);
+    if (!restorers.has(words[0]) || words[stack_pointer_at] <= at) continue;
+    for (unsigned i = registers_at; i < stack_pointer_at; ++i) {
+      if (words[i] == reinterpret_cast<uint64_t>(held)) return true;
+    }
+  }
+  return false;
+}
+
+#else
+
+/// Not needed: the end of a region says itself how deep it is, see end_inline.
+inline bool is_in_handler_of(uint64_t, const void*) { return false; }
+
+#endif
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+#include <signal.h>
+#include <sys/syscall.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+inline void count_drop(image_view& image, drop_reason reason) {
+  image.super->dropped[static_cast<unsigned>(reason)].fetch_add_relaxed(1);
+}
+
+// ---- slots ---------------------------------------------------------------------------------------------------
+
+inline void reset(lane& writer) {
+  writer.cursor.store_relaxed(0);
+  writer.deadline.store_relaxed(0);
+  writer.epoch_base.store_relaxed(0);
+  writer.chunk.store_relaxed(0);
+  writer.extra_words.store_relaxed(0);
+  writer.words_before.store_relaxed(0);
+  writer.anchor_ticks.store_relaxed(0);
+  writer.dropped.store_relaxed(0);
+}
+
+/// A slot and the state word that says whose it is.
+struct claimed_slot {
+  thread_slot* slot;
+  uint64_t state;
+};
+
+/// Takes a slot for the running thread, whose next_frame is `before`, and this object. Null when all are in use by live
+/// threads, or a handler has attached the thread meanwhile.
+inline claimed_slot claim_slot(process_state& process, image_view& image, caller from, const frame* before) {
+  const uint64_t now = now_ticks(process);
+  if (now < image.no_slot_until.load_relaxed()) return {nullptr, 0};
+  // A vfork child would leave its tid in the slot, and the slot would seem dead while its parent uses it.
+  if (static_cast<uint32_t>(getpid()) != image.super->pid) return {nullptr, 0};
+  const turn_holder self;
+  const uint32_t tid = tid_of_holder(self.name());
+  const uint64_t object = reinterpret_cast<uint64_t>(from.object);
+  // This thread has no slot for this object: one that carries its tid belonged to a thread that ended, or a jump came
+  // between its claim and the end of this function.
+  for (uint64_t i = 0; i < image.slot_count; ++i) {
+    thread_slot& slot = image.slots[i];
+    const uint64_t found = slot.state.load_acquire();
+    if (phase_of(found) == slot_state::live && tid_of(slot) == tid && slot.owner_object.load_relaxed() == object) {
+      if (*from.next_frame != before) return {nullptr, 0};  // or to us, by a handler
+      free_slot(process, image, slot, found, self);
+    }
+  }
+  for (uint64_t i = 0; i < 2 * image.slot_count; ++i) {
+    thread_slot& slot = image.slots[i % image.slot_count];
+    uint64_t found = slot.state.load_acquire();
+    // The second round looks for threads that ended without a word. Those that jumped away are looked for at once.
+    const bool may_be_dead = i >= image.slot_count || tid_of_holder(slot.occupant.load_relaxed()) == tid;
+    if (phase_of(found) != slot_state::free && may_be_dead) {
+      if (phase_of(found) != slot_state::live) {
+        finish_slot(process, image, slot, self);
+      } else if (!is_thread_alive(tid_of(slot))) {
+        free_slot(process, image, slot, found, self);
+      }
+      found = slot.state.load_acquire();
+    }
+    if (phase_of(found) != slot_state::free || take_turn(slot.occupant, self.name()) == 0) continue;
+    if (slot.state.load_acquire() != found) {
+      slot.occupant.store_release(0);
+      continue;
+    }
+    const uint64_t generation = (found >> 8) + 1;
+    uint64_t claimed = slot_word(generation, slot_state::claimed);
+    slot.state.store_relaxed(claimed);
+    __atomic_thread_fence(__ATOMIC_RELEASE);  // as in seal_slot
+    slot.tid_index.store_relaxed(tid | (i % image.slot_count) << 32);
+    slot.owner_object.store_relaxed(object);
+    slot.attach_ticks.store_relaxed(now);
+    slot.name_version.store_relaxed(0);
+    slot.alternate_stack.store_relaxed(0);
+    slot.current_task.store_relaxed(0);
+    uint64_t name[thread_name_bytes / 8];
+    read_system_thread_name(name);
+    for (unsigned k = 0; k < thread_name_bytes / 8; ++k) slot.name[k].store_relaxed(name[k]);
+    for (unsigned k = 0; k < lane_count; ++k) {
+      lane& writer = slot.lanes[k];
+      reset(writer);
+      slot.recount[k].store_relaxed(0);
+      slot.interrupted[k].store_relaxed(0);
+      for (frame* at = first_frame_of(slot, k); at != end_frame_of(slot, k); ++at) {
+        at->owner = &writer;
+        at->start_ticks.store_relaxed(0);
+      }
+      end_frame_of(slot, k)->start_ticks.store_relaxed(frame_busy);
+    }
+    image.super->attached_slots.fetch_add_relaxed(1);
+    // The turn goes before the slot is live: a handler in between that attaches must be able to free it. Then it does not
+    // become live.
+    slot.occupant.store_release(0);
+    const uint64_t live = slot_word(generation, slot_state::live);
+    if (slot.state.compare_exchange(claimed, live)) return {&slot, live};
+    if (*from.next_frame != before) return {nullptr, 0};
+  }
+  image.no_slot_until.store_relaxed(now + process.tick_hz.load_relaxed() / 1000);
+  return {nullptr, 0};
+}
+
+/// Gives the running thread a slot in the image and points its next_frame at the stack. A handler may attach in between:
+/// the pointer is published last, by compare-exchange, and who comes second gives its slot back. That handler may have
+/// taken our slot for a dead thread's and have it now: the state word tells, which is therefore not read again.
+inline bool attach_thread(process_state& process, image_view& image, caller from) {
+  frame* before = *from.next_frame;
+  const claimed_slot mine = claim_slot(process, image, from, before);
+  if (*from.next_frame == before && mine.slot == nullptr) {
+    count_drop(image, drop_reason::no_slot);
+    return false;
+  }
+  if (mine.slot == nullptr ||
+      !__atomic_compare_exchange_n(from.next_frame, &before, first_frame_of(*mine.slot, 0), false, __ATOMIC_RELAXED,
+                                   __ATOMIC_RELAXED)) {
+    if (mine.slot != nullptr) free_slot(process, image, *mine.slot, mine.state, turn_holder());
+    return true;
+  }
+  image.super->attached.fetch_add_relaxed(1);
+  keep_stack(process, mine.slot->alternate_stack);
+  return true;
+}
+
+// ---- call sites ----------------------------------------------------------------------------------------------
+
+/// Whether the filters let this descriptor through.
+inline bool passes_filters(const process_state& process, const descriptor& what) {
+  char list[filter_bytes];
+  process.categories.load(list);
+  if (!passes_globs(list, what.category)) return false;
+  process.names.load(list);
+  return passes_globs(list, what.name);
+}
+
+/// Resolves a site for the current epoch. Returns its site word in `image`, or site_off.
+inline uint64_t resolve_site(process_state& process, image_view* image, const object_root& object, call_site& site) {
+  // Read first: whatever changes after this makes the word stored below stale at once.
+  const uint64_t epoch = object.epoch.load_acquire();
+  // Another image took over since the caller looked, maybe in the epoch just read: the site is not off, it asks again.
+  if (image == nullptr || image != current_image(process)) return site_off;
+  if (process.recording.load_acquire() == 0 || !passes_filters(process, *site.what)) {
+    // Release, as below: whoever reads this finds its epoch, and not an earlier one that would make it a site's word.
+    site.word.store_release(epoch + site_off);
+    return site_off;
+  }
+  const uint64_t generation = image->generation << 18;
+  uint64_t bound = site.bound.load_relaxed();
+  if ((bound & ~site_word_mask) != generation) {
+    bound = generation | site_word(*site.what, bind(*image, *site.what));
+    site.bound.store_relaxed(bound);
+  }
+  // The quick path reads the hardware's counter. Where that is not trusted no word fits, so that all go the slow path.
+  const bool quick = process.hardware_clock.load_relaxed() != 0;
+  const uint64_t word = bound & site_word_mask;
+  site.word.store_release(epoch + (quick ? word : site_slow));
+  return word;
+}
+
+// ---- the slow begin ------------------------------------------------------------------------------------------
+
+/// A point in progress marks its frame with the stack pointer of its code. One store says both, so that no handler sees
+/// one without the other.
+inline void mark_point(frame& at, uint64_t stack_pointer) { at.start_ticks.store_relaxed(stack_pointer | point_mark); }
+
+inline bool is_on(const stack_t& alternate, uint64_t depth) {
+  return (alternate.ss_flags & SS_DISABLE) == 0 &&
+         depth - reinterpret_cast<uint64_t>(alternate.ss_sp) < alternate.ss_size;
+}
+
+/// Whether code at `depth` of this thread's stacks was left for good, as code shows that runs at `stack_pointer`. A handler
+/// runs deeper in the stack than what it interrupted. While code runs on the normal stack none does on the alternate one;
+/// the other way round nothing can be told.
+inline bool is_left(uint64_t depth, uint64_t stack_pointer, const stack_t& alternate) {
+  const bool is_on_it = (alternate.ss_flags & SS_ONSTACK) != 0;
+  if (is_on(alternate, depth) != is_on_it) return !is_on_it;
+  return stack_pointer >= depth;
+}
+
+/// How deep in the stack the code is that uses the frame.
+inline uint64_t depth_of(const frame& at) {
+  const uint64_t found = at.start_ticks.load_relaxed();
+  return is_region(found) ? at.stack_pointer.load_relaxed() : found & ~point_mark;
+}
+
+inline uint64_t site_of(const frame& at) {
+  return ((at.start_ticks.load_relaxed() << duration_shift) - at.word.load_relaxed()) & site_word_mask;
+}
+
+/// Frees frames of code that was jumped over by longjmp, as a region of site word `word` at `stack_pointer` shows that is
+/// about to begin. Code that still runs is deeper in the stack the later it began its region; so a frame is over when a
+/// later one is less deep, or is of the same site at the same depth. Takes some microseconds.
+inline void purge_frames(thread_slot& slot, uint64_t word, uint64_t stack_pointer) {
+  const stack_t alternate = alternate_stack();
+  // A region of this site at this depth was left, and so was what began within it.
+  uint64_t left_since = frame_busy;
+  for (const frame& at : slot.frames) {
+    const uint64_t start = at.start_ticks.load_relaxed();
+    if (is_region(start) && depth_of(at) == stack_pointer && site_of(at) == word && start < left_since) left_since = start;
+  }
+  for (frame& at : slot.frames) {
+    const uint64_t found = at.start_ticks.load_relaxed();
+    if (found == 0 || found == frame_busy || &at == end_frame_of(slot, lane_index_of(slot, &at))) continue;
+    const uint64_t depth = depth_of(at);
+    bool is_over = is_left(depth, stack_pointer, alternate) && (depth != stack_pointer || (is_region(found) && found >= left_since));
+    for (const frame& later : slot.frames) {
+      if (is_over) break;
+      const uint64_t other = later.start_ticks.load_relaxed();
+      if (!is_region(other) || !is_region(found) || other <= found) continue;
+      if (is_on(alternate, depth) != is_on(alternate, depth_of(later))) continue;
+      is_over = depth_of(later) > depth || (depth_of(later) == depth && site_of(later) == site_of(at));
+    }
+    if (!is_over) continue;
+    const unsigned lane_index = lane_index_of(slot, &at);
+    slot.recount[lane_index].store_relaxed(1);
+    if (&at == first_frame_of(slot, lane_index)) slot.interrupted[lane_index].store_relaxed(0);
+    set_free(at);
+  }
+}
+
+/// The first frame of a lane above all frames in use.
+inline frame* top_frame(thread_slot& slot, unsigned lane_index) {
+  frame* at = end_frame_of(slot, lane_index);
+  while (at != first_frame_of(slot, lane_index) && is_free(*(at - 1))) --at;
+  return at;
+}
+
+/// Begins that handlers interrupted before they stored their frames' starts, at most: one per handler within a handler.
+inline constexpr unsigned most_interrupted_begins = 3;
+
+/// Where to go on when a lane's stack is full: above all its frames in use, since regions that ended on other threads
+/// leave free ones; or on a lane that nothing uses; or there after a purge. Null when even then there is none.
+inline frame* find_frame(thread_slot& slot, unsigned lane_index, uint64_t word, uint64_t stack_pointer) {
+  for (int round = 0; round != 2; ++round) {
+    // Last: a region on the heap may look like one that was jumped over.
+    if (round == 1) purge_frames(slot, word, stack_pointer);
+    frame* const at = top_frame(slot, lane_index) + most_interrupted_begins;
+    if (at < end_frame_of(slot, lane_index)) return at;
+    for (unsigned k = 0; k < lane_count; ++k) {
+      if (k == lane_index || top_frame(slot, k) != first_frame_of(slot, k)) continue;
+      slot.interrupted[k].store_relaxed(0);
+      return first_frame_of(slot, k);
+    }
+  }
+  return nullptr;
+}
+
+/// Whether a frame is in this image: detached_frame and frames of an image that was retired are not.
+inline bool is_in_image(const image_view& image, const frame* at) {
+  const uint64_t address = reinterpret_cast<uint64_t>(at);
+  const uint64_t begin = reinterpret_cast<uint64_t>(image.slots);
+  return address >= begin && address < begin + image.slot_count * sizeof(thread_slot);
+}
+
+inline claim claim_frame(caller from, call_site& site, uint64_t stack_pointer) {
+  const errno_keeper keep;
+  process_state* process = joined_process();
+  if (process == nullptr) return {nullptr, 0};
+  // Read once: the id, the slot and the frame have to be of one image, also while another one takes over.
+  image_view* const current = current_image(*process);
+  const uint64_t word = resolve_site(*process, current, *from.object, site);
+  if (word == site_off) return {nullptr, 0};
+  image_view& image = *current;
+  frame* at = *from.next_frame;
+  if (!is_in_image(image, at)) {
+    if (!attach_thread(*process, image, from)) return {nullptr, 0};
+    at = *from.next_frame;
+    if (!is_in_image(image, at)) return {nullptr, 0};  // a handler attached to a newer image
+  }
+  if (is_free(*at)) return {at, word};
+
+  thread_slot& slot = slot_of(at);
+  const unsigned lane_index = lane_index_of(slot, at);
+  const bool is_full = at == end_frame_of(slot, lane_index);
+  bool is_in_use = !is_full || at->start_ticks.load_relaxed() != frame_busy;
+  // The next free frame is not free: an end (or a point) was interrupted on it. Either this is a handler above it, or a
+  // handler has jumped out of it for good. A handler runs deeper in the stack than the code that it interrupted.
+  // But a region that a coroutine began deeper in the stack may be ending above: within a handler that tells nothing.
+  if (is_in_use && is_left(depth_of(*at), stack_pointer, alternate_stack()) && !is_in_handler_of(stack_pointer, at)) {
+    slot.recount[lane_index].store_relaxed(1);
+    at->start_ticks.store_relaxed(is_full ? frame_busy : 0);
+    if (!is_full) return {at, word};
+    is_in_use = false;
+  }
+  if (!is_in_use) {
+    at = find_frame(slot, lane_index, word, stack_pointer);
+    if (at == nullptr) count_drop(image, drop_reason::too_deep);
+    return {at, word};
+  }
+  for (int round = 0; round != 2; ++round) {
+    // Handlers that jumped away may have left frames in all other lanes.
+    if (round == 1) purge_frames(slot, word, stack_pointer);
+    for (unsigned k = 0; k < lane_count; ++k) {
+      frame* const first = first_frame_of(slot, k);
+      if (k == lane_index || top_frame(slot, k) != first) continue;
+      // What is interrupted goes on in its own lane, so that this one is free for the next handler.
+      slot.interrupted[k].store_relaxed(reinterpret_cast<uint64_t>(at));
+      first->owner = &stale_lane;
+      return {first, word};
+    }
+  }
+  count_drop(image, drop_reason::no_lane);
+  return {nullptr, 0};
+}
+
+// ---- the slow end --------------------------------------------------------------------------------------------
+
+/// Before a lane closes its chunk, as it may for want of `room` words: a frame in use above the one that writes may be of
+/// an end that a jump left between counting words and publishing them.
+inline void note_left_frames(thread_slot& slot, unsigned lane_index, const frame* at, unsigned room) {
+  if (words_in_chunk(slot.lanes[lane_index]) + room < chunk_words) return;
+  for (const frame* above = at + 1; above < end_frame_of(slot, lane_index); ++above) {
+    if (!is_free(*above)) return slot.recount[lane_index].store_relaxed(1);
+  }
+}
+
+/// Writes a region's record in its shortest form. The lane is busy.
+inline void write_region(process_state& process, image_view& image, thread_slot& slot, unsigned lane_index,
+                         uint64_t word, uint64_t start, uint64_t end, const atomic_word* payload, unsigned words) {
+  if (!prepare_lane(process, image, slot, lane_index, words + 3, end)) return;
+  // The region's 18 low bits come back out of its frame's word.
+  const uint64_t site = ((start << duration_shift) - word) & site_word_mask;
+  const bool is_short = end - start < epoch_ticks && (site & 3) != static_cast<uint64_t>(record_tag::long_form) &&
+                        words <= max_short_region_words;
+  uint64_t record[3 + frame_payload_words];
+  unsigned count = 0;
+  if (is_short) {
+    const uint64_t length = words << id_shift;
+    record[count++] = end << end_time_shift | (end - start) << duration_shift | (site + length);
+  } else {
+    record[count++] = long_header(long_form::region, id_of_site_word(site), 2 + words);
+    record[count++] = start;
+    record[count++] = end;
+  }
+  for (unsigned i = 0; i < words; ++i) record[count++] = payload[i].load_relaxed();
+  append(slot.lanes[lane_index], record, count, false);
+}
+
+/// Writes a long record as the running thread's next one, attaching it if it has no slot. Word `time_at` of the record is
+/// set to the time.
+inline void write_long(process_state& process, image_view& image, caller from, uint64_t* record, unsigned count,
+                       unsigned time_at, bool bookkeeping) {
+  if (!is_in_image(image, *from.next_frame) && !attach_thread(process, image, from)) return;
+  frame* const at = *from.next_frame;
+  if (!is_in_image(image, at)) return;  // a handler attached to a newer image
+  thread_slot& slot = slot_of(at);
+  const unsigned lane_index = lane_index_of(slot, at);
+  const uint64_t free_mark = at == end_frame_of(slot, lane_index) ? frame_busy : 0;
+  if (at->start_ticks.load_relaxed() != free_mark) return count_drop(image, drop_reason::no_lane);
+  mark_point(*at, CONTRAIL_DETAIL_CALLERS_STACK_POINTER());
+  signal_fence();
+  note_left_frames(slot, lane_index, at, count + 16);
+  record[time_at] = now_ticks(process);
+  if (prepare_lane(process, image, slot, lane_index, count, record[time_at])) {
+    append(slot.lanes[lane_index], record, count, bookkeeping);
+  }
+  at->owner = &slot.lanes[lane_index];
+  signal_fence();
+  at->start_ticks.store_relaxed(free_mark);
+}
+
+/// A region that ends on another thread than it began on, as regions of coroutines do: recorded by the thread that ends
+/// it, as an asynchronous slice, since it need not nest with anything there.
+inline void end_elsewhere(process_state& process, image_view& image, caller from, frame& origin, uint64_t word, unsigned words) {
+  thread_slot& origin_slot = slot_of(&origin);
+  const uint64_t start = origin.start_ticks.load_relaxed();
+  const uint64_t site = ((start << duration_shift) - word) & site_word_mask;
+  uint64_t record[4 + frame_payload_words] = {long_header(long_form::async_region, id_of_site_word(site), 3 + words),
+                                              start, 0, tid_of(origin_slot)};
+  for (unsigned i = 0; i < words; ++i) record[4 + i] = origin.payload[i].load_relaxed();
+  // Its own thread frees it first where it purges frames. The start tells this region from the frame's next one.
+  uint64_t expected = start;
+  if (!origin.start_ticks.compare_exchange(expected, 0)) return count_drop(image, drop_reason::misnested);
+
+  write_long(process, image, from, record, 4 + words, 2, false);
+}
+
+/// After the last region of a handler that stepped aside to another lane.
+inline void go_back(caller from, atomic_word& interrupted) {
+  frame* const back = reinterpret_cast<frame*>(interrupted.load_relaxed());
+  interrupted.store_relaxed(0);
+  if (back != nullptr && !is_free(*back)) *from.next_frame = back;
+}
+
+inline void end_region_slowly(caller from, frame* at, uint64_t word, unsigned words) {
+  const errno_keeper keep;
+  process_state& process = *joined_process();
+  image_view& image = *current_image(process);
+  if (!is_in_image(image, at)) {
+    // Begun before a start that made another image. Its frame stays busy, so that nothing begins there again.
+    if (at->start_ticks.load_relaxed() >= process.start_ticks.load_relaxed()) count_drop(image, drop_reason::misnested);
+    if (*from.next_frame == at + 1) *from.next_frame = at;
+    at->start_ticks.store_relaxed(frame_busy);
+    return;
+  }
+  if (!holds_region(*at, word)) return count_drop(image, drop_reason::misnested);
+  frame* const top = *from.next_frame;
+  thread_slot& slot = slot_of(at);
+  if (!is_in_image(image, top) || &slot_of(top) != &slot) return end_elsewhere(process, image, from, *at, word, words);
+
+  const unsigned lane_index = lane_index_of(slot, at);
+  const unsigned top_lane = lane_index_of(slot, top);
+  const bool in_order = top == at + 1;
+  // In order, the frame itself is the busy mark. Else handlers look at the top, which must say so if they would write
+  // into the same lane.
+  const uint64_t free_mark = top == end_frame_of(slot, lane_index) ? frame_busy : 0;
+  const bool mark_top = !in_order && top_lane == lane_index && top->start_ticks.load_relaxed() == free_mark;
+  if (in_order) *from.next_frame = at;
+  if (mark_top) mark_point(*top, CONTRAIL_DETAIL_CALLERS_STACK_POINTER());
+  signal_fence();
+  note_left_frames(slot, lane_index, in_order ? at : top, words + 16);
+  write_region(process, image, slot, lane_index, word, at->start_ticks.load_relaxed(), now_ticks(process),
+               at->payload, words);
+  at->owner = &slot.lanes[lane_index];
+  signal_fence();
+  if (mark_top) top->start_ticks.store_relaxed(free_mark);
+  set_free(*at);
+  if (in_order && at == first_frame_of(slot, lane_index)) go_back(from, slot.interrupted[lane_index]);
+  if (in_order) return;
+  if (top_lane == lane_index || top_frame(slot, top_lane) == first_frame_of(slot, top_lane)) {
+    *from.next_frame = top_frame(slot, lane_index);
+  }
+}
+
+inline void roll_chunk_slowly(frame* at, uint64_t ticks) {
+  const errno_keeper keep;
+  process_state& process = *joined_process();
+  image_view& image = *current_image(process);
+  lane& writer = *at->owner;
+  if (!is_in_image(image, at)) {
+    writer.deadline.store_relaxed(0);
+    at->start_ticks.store_relaxed(frame_busy);
+    return;
+  }
+  thread_slot& slot = slot_of(at);
+  writer.deadline.store_relaxed(0);
+  signal_fence();
+  writer.cursor.store_release((writer.cursor.load_relaxed() | (chunk_bytes - 1)) + 1);
+  note_left_frames(slot, lane_index_of(slot, at), at, 16);
+  open_chunk(process, image, writer, ticks);
+  at->owner = &writer;  // a new time epoch takes open regions from their lane, this one too
+  signal_fence();
+  set_free(*at);
+}
+
+/// Writes a point's record: `record` holds the payload from its second word on.
+inline void write_point_slowly(frame* at, uint64_t word, uint64_t stack_pointer, uint64_t* record, unsigned words) {
+  const errno_keeper keep;
+  process_state& process = *joined_process();
+  image_view& image = *current_image(process);
+  if (!is_in_image(image, at)) return;  // another image took over since the frame was claimed
+  thread_slot& slot = slot_of(at);
+  const unsigned lane_index = lane_index_of(slot, at);
+  mark_point(*at, stack_pointer);
+  signal_fence();
+  note_left_frames(slot, lane_index, at, words + 16);
+  const uint64_t now = now_ticks(process);
+  if (prepare_lane(process, image, slot, lane_index, words + 1, now)) {
+    record[0] = now << end_time_shift | static_cast<uint64_t>(words) << duration_shift | word;
+    append(slot.lanes[lane_index], record, words + 1, false);
+  }
+  if (at == first_frame_of(slot, lane_index)) slot.interrupted[lane_index].store_relaxed(0);
+  at->owner = &slot.lanes[lane_index];
+  signal_fence();
+  set_free(*at);
+}
+
+/// Names the running thread, attaching it if it has no slot yet. `size` is below thread_name_bytes.
+inline void name_thread_slowly(caller from, const char* name, size_t size) {
+  const errno_keeper keep;
+  process_state* process = joined_process();
+  if (process->recording.load_acquire() == 0) return;
+  image_view& image = *current_image(*process);
+  if (!is_in_image(image, *from.next_frame) && !attach_thread(*process, image, from)) return;
+  thread_slot& slot = slot_of(*from.next_frame);
+  uint64_t words[thread_name_bytes / 8] = {};
+  memcpy(words, name, size);
+  const uint64_t version = slot.name_version.load_relaxed() + 1;
+  slot.name_version.store_relaxed(version);
+  __atomic_thread_fence(__ATOMIC_RELEASE);
+  for (unsigned i = 0; i < thread_name_bytes / 8; ++i) slot.name[i].store_relaxed(words[i]);
+  slot.name_version.store_release(version + 1);
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+#include <fcntl.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// Where a dump goes. `write` returns 0 or an errno value.
+struct dump_sink {
+  int (*write)(void* context, const void* bytes, size_t size);
+  void* context;
+};
+
+/// What fired, for the superblock of the dump.
+struct trigger_note {
+  uint64_t ticks = 0;
+  char text[sizeof superblock::trigger] = {};
+};
+
+struct dump_request {
+  uint64_t window_ns;  ///< 0: all
+  uint32_t signal;     ///< that asked for it, or 0
+  const crash_note* crash = nullptr;
+  uint64_t sequence = 0;    ///< number of the dump in its process
+  const trigger_note* trigger = nullptr;
+  char* scratch = nullptr;  ///< scratch_bytes of work space instead of the image's
+};
+
+/// Collects small writes into the image's scratch space. Remembers the first error and the bytes written.
+class dump_output {
+ public:
+  dump_output(const dump_sink& sink, char* buffer, size_t capacity)
+      : sink_(sink), buffer_(buffer), capacity_(capacity) {}
+
+  void add(const void* bytes, size_t size) {
+    const char* from = static_cast<const char*>(bytes);
+    while (size != 0) {
+      if (used_ == capacity_) flush();
+      const size_t part = size < capacity_ - used_ ? size : capacity_ - used_;
+      memcpy(buffer_ + used_, from, part);
+      used_ += part;
+      from += part;
+      size -= part;
+      total_ += part;
+    }
+  }
+  /// Room for `size` bytes in the buffer, to be filled by the caller at once.
+  char* reserve(size_t size) {
+    if (capacity_ - used_ < size) flush();
+    char* at = buffer_ + used_;
+    used_ += size;
+    total_ += size;
+    return at;
+  }
+  void flush() {
+    if (used_ != 0 && error_ == 0) error_ = sink_.write(sink_.context, buffer_, used_);
+    used_ = 0;
+  }
+  int error() const { return error_; }
+  uint64_t total() const { return total_; }
+
+ private:
+  const dump_sink& sink_;
+  char* buffer_;
+  size_t capacity_;
+  size_t used_ = 0;
+  uint64_t total_ = 0;
+  int error_ = 0;
+};
+
+// ---- slots ---------------------------------------------------------------------------------------------------
+
+/// Copies a frame only if it held one open region during the whole copy; else the copy is free.
+inline void copy_frame(frame& to, const frame& from) {
+  to.word.store_relaxed(0);
+  to.start_ticks.store_relaxed(0);
+  // Acquire: a start that is seen comes with the word and the payload that were stored before it.
+  const uint64_t start = from.start_ticks.load_acquire();
+  if (!is_region(start)) return;
+  const uint64_t word = from.word.load_acquire();
+  to.stack_pointer.store_relaxed(from.stack_pointer.load_acquire());
+  // In order and each with acquire: a field that is set later is published by its first word, which is stored last.
+  for (unsigned i = 0; i < frame_payload_words; ++i) to.payload[i].store_relaxed(from.payload[i].load_acquire());
+  // The loads above stay above this one.
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);
+  // Acquire: if the region has ended, its record is there for who copies the chunks next.
+  if (from.start_ticks.load_acquire() != start) return;
+  to.start_ticks.store_relaxed(start);
+  to.word.store_relaxed(word);
+}
+
+/// A thread's name as the system has it now, for threads that were not named by TRACE_THREAD_NAME.
+inline bool read_thread_name(uint32_t tid, char (&name)[thread_name_bytes]) {
+  char path[64];
+  text_writer(path, sizeof path).add("/proc/self/task/").add(uint64_t{tid}).add("/comm");
+  const int file = open(path, O_RDONLY | O_CLOEXEC);
+  if (file < 0) return false;
+  ssize_t size = read(file, name, thread_name_bytes - 1);
+  close(file);
+  if (size <= 0) return false;
+  if (name[size - 1] == '\n') --size;
+  memset(name + size, 0, thread_name_bytes - static_cast<size_t>(size));
+  return true;
+}
+
+inline void copy_slot(thread_slot& to, const thread_slot& from, uint64_t state) {
+  memset(static_cast<void*>(&to), 0, sizeof to);
+  to.state.store_relaxed(state);
+  to.tid_index.store_relaxed(from.tid_index.load_relaxed());
+  to.owner_object.store_relaxed(from.owner_object.load_relaxed());
+  to.attach_ticks.store_relaxed(from.attach_ticks.load_relaxed());
+  char system_name[thread_name_bytes] = {};
+  const uint64_t version = from.name_version.load_acquire();
+  for (unsigned i = 0; i < thread_name_bytes / 8; ++i) to.name[i].store_relaxed(from.name[i].load_acquire());
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);
+  if (version == 0 && read_thread_name(tid_of(to), system_name)) {
+    memcpy(static_cast<void*>(to.name), system_name, sizeof system_name);
+    to.name_version.store_relaxed(2);
+  } else if (version == from.name_version.load_relaxed()) {
+    to.name_version.store_relaxed(version);
+  }
+  for (unsigned k = 0; k < lane_count; ++k) {
+    const lane& writer = from.lanes[k];
+    lane& copy = to.lanes[k];
+    copy.cursor.store_relaxed(writer.cursor.load_acquire());
+    copy.epoch_base.store_relaxed(writer.epoch_base.load_relaxed());
+    copy.chunk.store_relaxed(writer.chunk.load_relaxed());
+    copy.extra_words.store_relaxed(writer.extra_words.load_relaxed());
+    copy.words_before.store_relaxed(writer.words_before.load_relaxed());
+    copy.anchor_ticks.store_relaxed(writer.anchor_ticks.load_relaxed());
+    copy.dropped.store_relaxed(writer.dropped.load_relaxed());
+  }
+  for (unsigned i = 0; i < frame_count; ++i) copy_frame(to.frames[i], from.frames[i]);
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);  // all of the copy stays above the second look
+  // The slot went to another thread meanwhile: nothing of this copy can be trusted.
+  if (from.state.load_relaxed() != state) {
+    to.state.store_relaxed(0);
+    for (frame& at : to.frames) at.word.store_relaxed(0);
+  }
+}
+
+inline bool is_listed(uint64_t state) {
+  return static_cast<slot_state>(state & 0xff) == slot_state::live;
+}
+
+// ---- spans ---------------------------------------------------------------------------------------------------
+
+inline bool is_begun(uint64_t state) {
+  return (state & 3) == static_cast<uint64_t>(span_state::open) || (state & 3) == static_cast<uint64_t>(span_state::ending);
+}
+
+/// Copies an entry only if it held one span during the whole copy; else the copy is free.
+inline void copy_span(span_entry& to, const span_entry& from) {
+  // Acquire: what is in the entry was stored before it became open.
+  const uint64_t state = from.state.load_acquire();
+  memset(static_cast<void*>(&to), 0, sizeof to);
+  if (!is_begun(state)) return;
+  to.binding.store_relaxed(from.binding.load_relaxed());
+  for (unsigned i = 0; i < span_words; ++i) to.words[i].store_relaxed(from.words[i].load_relaxed());
+  for (unsigned i = 0; i < frame_payload_words; ++i) to.payload[i].store_relaxed(from.payload[i].load_relaxed());
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);  // pairs with the release fence in begin_span_slowly
+  const uint64_t after = from.state.load_acquire();  // if it has ended, its record is there for who copies the chunks next
+  if (is_begun(after) && after >> 2 == state >> 2) to.state.store_relaxed(state);
+}
+
+// ---- chunks --------------------------------------------------------------------------------------------------
+
+/// Copies one chunk with its extent filled in; false, and the copy empty with ticket 0, when it was recycled meanwhile.
+inline bool copy_chunk(chunk& to, const image_view& image, uint64_t index) {
+  const chunk& from = image.chunks[index];
+  const atomic_word& state = image.chunk_states[index];
+  atomic_word* const words = reinterpret_cast<atomic_word*>(&to);
+  const auto invalid = [&] {
+    memset(static_cast<void*>(&to), 0, sizeof to);
+    return false;
+  };
+  // Acquire pairs with the release that opened or sealed it: the header is whole.
+  const uint64_t before = state.load_acquire();
+  if (state_of(before) != chunk_state::open && state_of(before) != chunk_state::sealed) return invalid();
+
+  // The extent comes first: the words below it were released before it was.
+  uint64_t end_bytes = extent_bytes(from.extent.load_acquire());
+  if (end_bytes == 0) {
+    const lane* writer = lane_of(image, from);
+    if (writer == nullptr) return invalid();
+    const uint64_t cursor = writer->cursor.load_acquire();
+    const uint64_t begin = reinterpret_cast<uint64_t>(&from);
+    if (cursor >= begin + chunk_header_bytes && cursor <= begin + chunk_bytes) {
+      end_bytes = cursor - begin;
+    } else {
+      // The writer's cursor is elsewhere: the chunk was sealed just now, or is not written to yet.
+      end_bytes = extent_bytes(from.extent.load_acquire());
+      if (end_bytes == 0) end_bytes = chunk_header_bytes;
+    }
+  }
+  if (end_bytes < chunk_header_bytes || end_bytes > chunk_bytes) return invalid();
+
+  const atomic_word* const source = reinterpret_cast<const atomic_word*>(&from);
+  const uint64_t count = end_bytes / 8;
+  for (uint64_t i = 0; i < count; ++i) words[i].value = source[i].load_relaxed();
+  memset(static_cast<void*>(words + count), 0, chunk_bytes - end_bytes);
+  // Pairs with the release fence in take_chunk: if any word above came from the next owner, its state is seen below.
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);
+  const uint64_t after = state.load_relaxed();
+  if (ticket_of(after) != ticket_of(before) || state_of(after) == chunk_state::taking) return invalid();
+  to.ticket.value = ticket_of(before);
+  to.extent.value = end_bytes;
+  return true;
+}
+
+/// Whether a chunk may hold records that ended at or after `cutoff`.
+inline bool is_wanted(const image_view& image, uint64_t index, uint64_t cutoff) {
+  const uint64_t state = image.chunk_states[index].load_acquire();
+  if (state_of(state) == chunk_state::open) return true;
+  return state_of(state) == chunk_state::sealed && image.chunks[index].sealed_ticks.load_relaxed() >= cutoff;
+}
+
+// ---- the dump ------------------------------------------------------------------------------------------------
+
+/// Ticks per second from the start until now, far better than what start measured in 50 us; the kernel's clock may be
+/// slewed, so this is the rate that the reader will find too.
+inline uint64_t tick_rate(const superblock& live, const clock_anchor& now) {
+  const uint64_t ns = now.monotonic_ns - live.start.monotonic_ns;
+  if (ns < 1'000'000) return live.tick_hz;
+  const uint128 ticks = now.ticks - live.start.ticks;
+  const uint64_t hz = static_cast<uint64_t>(ticks * 1'000'000'000U / ns);
+  return hz < 100'000 ? live.tick_hz : hz;  // one of the clocks could not be read
+}
+
+/// The tick before which nothing belongs to a window of `window_ns` that ends now; the start for no window.
+inline uint64_t window_begin(const superblock& live, uint64_t now, uint64_t window_ns, uint64_t tick_hz) {
+  const uint64_t start = live.start.ticks;
+  if (window_ns == 0) return start;
+  const uint128 ticks = static_cast<uint128>(window_ns) * tick_hz / 1'000'000'000U;
+  const uint64_t back = ticks > now ? now : static_cast<uint64_t>(ticks);
+  return now - back > start ? now - back : start;
+}
+
+/// What dumps and streams take over from the live superblock. The rest is zero, but for the places of its parts.
+inline void copy_superblock(superblock& super, const superblock& live, image_kind kind) {
+  memcpy(static_cast<void*>(&super), &live, __builtin_offsetof(superblock, next_ticket));
+  super.next_ticket.store_relaxed(live.next_ticket.load_relaxed());
+  super.next_id.store_relaxed(live.next_id.load_relaxed());
+  super.arena_used.store_relaxed(live.arena_used.load_relaxed());
+  super.attached.store_relaxed(live.attached.load_relaxed());
+  super.attached_slots.store_relaxed(live.attached_slots.load_relaxed());
+  for (unsigned i = 0; i < 8; ++i) super.dropped[i].store_relaxed(live.dropped[i].load_relaxed());
+  super.overwritten_ticks.store_relaxed(live.overwritten_ticks.load_relaxed());
+  super.next_span.store_relaxed(live.next_span.load_relaxed());
+  super.next_flow.store_relaxed(live.next_flow.load_relaxed());
+  constexpr size_t rest = __builtin_offsetof(superblock, dump);
+  memset(reinterpret_cast<char*>(&super) + rest, 0, sizeof super - rest);
+  super.kind = kind;
+}
+
+/// Writes the dump. One at a time in the image's work space: the caller holds process.dumping. Returns 0 or an errno value.
+// Async-signal-safe.
+inline int write_dump(process_state& process, image_view& image, const dump_request& request, const dump_sink& sink) {
+  const superblock& live = *image.super;
+  char* const scratch = request.scratch != nullptr ? request.scratch : image.scratch;
+  char* at = scratch;
+  uint32_t* const chosen = reinterpret_cast<uint32_t*>(at);
+  at += (image.chunk_count * sizeof(uint32_t) + 63) & ~uint64_t{63};
+  superblock& super = *reinterpret_cast<superblock*>(at);
+  at += sizeof(superblock);
+  const size_t capacity = static_cast<size_t>(scratch + image.scratch_bytes - at);
+  dump_output output(sink, at, capacity);
+
+  const clock_anchor now = take_anchor(process);
+  const uint64_t tick_hz = tick_rate(live, now);
+  const uint64_t cutoff = window_begin(live, now.ticks, request.window_ns, tick_hz);
+
+  // Frozen before the superblock is written, since it states the counts: which slots, how many bindings, which chunks.
+  // What is in them is copied later, so a slot may be free and a chunk torn by then.
+  uint64_t slots = 0;
+  for (uint64_t i = 0; i < image.slot_count; ++i) slots += is_listed(image.slots[i].state.load_acquire());
+  uint64_t spans = 0;
+  for (uint64_t i = 0; i < image.span_count; ++i) spans += is_begun(image.spans[i].state.load_relaxed());
+  const binding& overflow = *binding_of(image, overflow_id);
+  uint64_t early_end = 1;
+  uint64_t early_bytes = overflow.bytes;
+  for (const binding* entry; (entry = binding_of(image, early_end)) != nullptr; ++early_end) early_bytes += entry->bytes;
+  uint64_t chunks = 0;
+  for (uint64_t i = 0; i < image.chunk_count; ++i) {
+    if (is_wanted(image, i, cutoff)) chosen[chunks++] = static_cast<uint32_t>(i);
+  }
+
+  copy_superblock(super, live, image_kind::dump);
+  super.tick_hz = tick_hz;
+  super.base_address = reinterpret_cast<uint64_t>(image.super);
+  super.slots_offset = sizeof(superblock);
+  super.slot_count = static_cast<uint32_t>(slots);
+  super.chunk_states_offset = 0;
+  const uint64_t spans_offset = super.slots_offset + slots * sizeof(thread_slot);
+  super.bindings_offset = spans_offset + spans * sizeof(span_entry);
+  super.bindings_bytes = early_bytes;
+  super.binding_index_offset = 0;
+  super.binding_index_count = 0;
+  super.chunks_offset = super.bindings_offset + early_bytes;
+  super.chunk_count = static_cast<uint32_t>(chunks);
+  super.late_bindings_offset = super.chunks_offset + chunks * chunk_bytes;
+  super.scratch_offset = 0;
+  super.scratch_bytes = 0;
+  super.image_bytes = live.image_bytes;
+  super.dump = now;
+  super.window_ns = request.window_ns;
+  super.cutoff_ticks = cutoff;
+  super.dump_sequence = static_cast<uint32_t>(request.sequence);
+  super.dump_signal = request.signal;
+  super.dump_tid = current_tid();
+  if (request.crash != nullptr) super.crash = *request.crash;
+  if (request.trigger != nullptr) {
+    super.trigger_ticks = request.trigger->ticks;
+    memcpy(super.trigger, request.trigger->text, sizeof super.trigger);
+  }
+  super.spans_offset = spans_offset;
+  super.span_bytes = sizeof(span_entry);
+  super.span_count = static_cast<uint32_t>(spans);
+  output.add(&super, sizeof super);
+
+  uint64_t copied = 0;
+  for (uint64_t i = 0; i < image.slot_count && copied < slots; ++i) {
+    const uint64_t state = image.slots[i].state.load_acquire();
+    if (!is_listed(state)) continue;
+    copy_slot(*reinterpret_cast<thread_slot*>(output.reserve(sizeof(thread_slot))), image.slots[i], state);
+    ++copied;
+  }
+  for (; copied < slots; ++copied) memset(output.reserve(sizeof(thread_slot)), 0, sizeof(thread_slot));
+
+  copied = 0;
+  for (uint64_t i = 0; i < image.span_count && copied < spans; ++i) {
+    if (!is_begun(image.spans[i].state.load_relaxed())) continue;
+    copy_span(*reinterpret_cast<span_entry*>(output.reserve(sizeof(span_entry))), image.spans[i]);
+    ++copied;
+  }
+  for (; copied < spans; ++copied) memset(output.reserve(sizeof(span_entry)), 0, sizeof(span_entry));
+
+  output.add(&overflow, overflow.bytes);
+  for (uint64_t id = 1; id < early_end; ++id) {
+    const binding* entry = binding_of(image, id);
+    output.add(entry, entry->bytes);
+  }
+
+  end_of_dump end;
+  for (uint64_t i = 0; i < chunks && output.error() == 0; ++i) {
+    if (copy_chunk(*reinterpret_cast<chunk*>(output.reserve(chunk_bytes)), image, chosen[i])) {
+      ++end.chunks_written;
+    } else {
+      ++end.chunks_torn;
+    }
+  }
+  // Acquire, as everywhere: an id that a copied chunk carries was published before the record was.
+  const uint64_t next_id = image.super->next_id.load_acquire();
+  for (uint64_t id = early_end; id < next_id && id <= image.id_count; ++id) {
+    if (const binding* entry = binding_of(image, id)) output.add(entry, entry->bytes);
+  }
+  end.anchor = take_anchor(process);
+  end.total_bytes = output.total() + sizeof end;
+  output.add(&end, sizeof end);
+  output.flush();
+  return output.error();
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+inline error incompatible() {
+  return {error_code::incompatible,
+          "Another shared object of this process carries an incompatible version of contrail: build both with the same "
+          "version."};
+}
+
+inline error not_running() {
+  return {error_code::not_running, "No flight recorder runs: call contrail::flight_recorder::start() first."};
+}
+
+/// One dump at a time; a second one gets an error instead of waiting.
+class dump_turn {
+ public:
+  struct wait_tag {};
+  static constexpr wait_tag wait{};
+
+  explicit dump_turn(process_state& process)
+      : process_(process), taken_(take_turn(process.dumping, self_.name()) != 0) {}
+  /// For start, which no signal handler calls.
+  dump_turn(process_state& process, wait_tag) : process_(process), taken_(true) {
+    // Hence a dump of this very thread was left by a jump, however deep it was.
+    while (take_turn(process.dumping, self_.name() | turn_holder::places) == 0) sched_yield();
+  }
+  ~dump_turn() {
+    if (taken_) process_.dumping.store_release(0);
+  }
+  dump_turn(const dump_turn&) = delete;
+  dump_turn& operator=(const dump_turn&) = delete;
+  bool taken() const { return taken_; }
+
+ private:
+  turn_holder self_;
+  process_state& process_;
+  bool taken_;
+};
+
+inline uint64_t window_ns(const process_state& process, duration last) {
+  const uint64_t limit = process.window_ns.load_relaxed();
+  const uint64_t wanted = static_cast<uint64_t>(last.ns);
+  return limit != 0 && (wanted == 0 || wanted > limit) ? limit : wanted;
+}
+
+inline error negative_window() { return {error_code::bad_option, "dump_options.last must not be negative."}; }
+
+inline int write_to_descriptor(void* context, const void* bytes, size_t size) {
+  return write_all(*static_cast<int*>(context), bytes, size);
+}
+
+/// Every dump goes through here. `write` is called with pieces of the dump, in order. `sequence` is its number, 0 to take
+/// the next one.
+// Async-signal-safe, as far as `sink` is.
+inline error dump_to(const dump_sink& sink, duration last, uint32_t signal, const char* where,
+                     const crash_note* crash = nullptr, uint64_t sequence = 0, const trigger_note* trigger = nullptr) {
+  if (last.ns < 0) return negative_window();
+  process_state* process = joined_process();
+  if (process == nullptr || process->recording.load_acquire() == 0) return not_running();
+  const dump_turn turn(*process);
+  const write_signal_hold no_death_by_writing;
+  image_view& image = *current_image(*process);
+  dump_request request{window_ns(*process, last), signal, crash, 0, trigger};
+  if (!turn.taken()) {
+    // Only a crash cannot wait: this very thread may have crashed within the other dump.
+    void* const own = crash == nullptr ? MAP_FAILED
+                                       : mmap(nullptr, image.scratch_bytes, PROT_READ | PROT_WRITE,
+                                              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (own == MAP_FAILED) return {error_code::busy, "Another dump is being written; try again when it is done."};
+    request.scratch = static_cast<char*>(own);
+  }
+  request.sequence = sequence != 0 ? sequence : process->dump_count.fetch_add_relaxed(1) + 1;
+  const int failed = write_dump(*process, image, request, sink);
+  if (request.scratch != nullptr) munmap(request.scratch, image.scratch_bytes);
+  if (failed != 0) {
+    return file_error("Could not write the dump", where, failed);
+  }
+  return {};
+}
+
+/// `made`, if not null, receives the path.
+// Async-signal-safe.
+inline error dump_to_path(const char* pattern, duration last, uint32_t signal, const crash_note* crash = nullptr,
+                          const trigger_note* trigger = nullptr, char* made = nullptr) {
+  const errno_keeper keep;
+  process_state* process = joined_process();
+  if (process == nullptr || process->recording.load_acquire() == 0) return not_running();
+  const char* const executable = name_in_path(current_image(*process)->super->executable);
+  const uint64_t pid = static_cast<uint64_t>(getpid());
+  const uint64_t sequence = process->dump_count.fetch_add_relaxed(1) + 1;
+  char path[longest_path_bytes];
+  const path_values values{pid, kernel_clock_ns(CLOCK_REALTIME) / 1'000'000'000U, sequence, executable};
+  if (error failed = expand_path(pattern, values, path)) return failed;
+
+  replacing_file file(path, pid, sequence);
+  if (!file.is_open()) return file_error("Could not create the dump", path, file.error());
+  for (const image_view* image = current_image(*process); image != nullptr; image = image->replaced) {
+    if (image->is_shared != 0 && file.replaces(image->device, image->inode)) {
+      return path_error(error_code::path, "A dump must not replace the recorder's own file: name another one than ", path, ".");
+    }
+  }
+  int descriptor = file.descriptor();
+  if (error failed = dump_to({write_to_descriptor, &descriptor}, last, signal, path, crash, sequence, trigger)) {
+    return failed;
+  }
+  if (const int failed = file.commit()) return file_error("Could not finish the dump", path, failed);
+  if (made != nullptr) memcpy(made, path, sizeof path);
+  return {};
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/detail/session_thread.hpp ============================================================================
+// A session's thread: it looks at the table of chunk states again and again and writes what is new. It runs beside all
+// others and is waited for only by session::stop.
+//
+// Order within a look: open regions, chunks, then the bindings that were made until then, which stand before both in the
+// stream: so every id resolves wherever the stream ends, and a region that ends in between is in both.
+#ifndef CONTRAIL_DETAIL_SESSION_THREAD_HPP
+#define CONTRAIL_DETAIL_SESSION_THREAD_HPP
+
+// ==== contrail/detail/session_copy.hpp ==============================================================================
+// Pieces of chunks for a stream: of a sealed chunk all that is not in the stream yet, of an open one what was published
+// since the last look. It runs beside the writers; nobody waits for anybody.
+#ifndef CONTRAIL_DETAIL_SESSION_COPY_HPP
+#define CONTRAIL_DETAIL_SESSION_COPY_HPP
+
+// ==== contrail/detail/session_marks.hpp =============================================================================
+// What a session has copied of each chunk, for whoever recycles one. Losses are counted where they arise, each record
+// once, and a session can keep writers from overwriting what it has not copied. Nobody waits.
+//
+// A mark is ticket << 20 | words copied << 10 | records copied. The session moves it on by compare-exchange when it has a
+// valid copy, the recycler when it has the chunk; whoever comes second learns of the first. So a record is either copied
+// or counted as lost.
+#ifndef CONTRAIL_DETAIL_SESSION_MARKS_HPP
+#define CONTRAIL_DETAIL_SESSION_MARKS_HPP
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// Followed by a mark for each chunk of its image. It stays in the image's list, and mapped, since a recycler may be in
+/// it; a later session of the image takes it over.
+struct session_marks {
+  session_marks* next;
+  atomic_word in_use;       ///< 1: a session has it
+  atomic_word is_blocking;  ///< 1: writers drop records rather than overwrite what was not copied
+  atomic_word begin_ticks;  ///< chunks that were sealed before are no part of the session
+  atomic_word lost;         ///< records in the low 40 bits; above, the number of the session
+  atomic_word lost_chunks;
+
+  atomic_word& operator[](uint64_t chunk_index) { return reinterpret_cast<atomic_word*>(this + 1)[chunk_index]; }
+};
+
+inline constexpr uint64_t lost_bits = 40;
+inline constexpr uint64_t lost_mask = (1ULL << lost_bits) - 1;
+
+inline constexpr uint64_t all_copied = 1023;  ///< in place of the words copied: nothing more will be
+inline constexpr uint64_t mark_word(uint64_t ticket, uint64_t words, uint64_t records) {
+  return ticket << 20 | words << 10 | records;
+}
+inline constexpr bool is_marked(uint64_t mark, uint64_t ticket) { return mark >> 20 == ticket; }
+inline constexpr uint64_t marked_words(uint64_t mark, uint64_t ticket) {
+  return is_marked(mark, ticket) ? mark >> 10 & 1023 : 0;
+}
+inline constexpr uint64_t marked_records(uint64_t mark, uint64_t ticket) {
+  return is_marked(mark, ticket) ? mark & 1023 : 0;
+}
+
+inline session_marks* first_session(const image_view& image) {
+  return reinterpret_cast<session_marks*>(image.sessions.load_acquire());
+}
+
+/// Of the words of a chunk, from the first one to `end`, the records that had ended before `ticks`. A chunk that was open
+/// when a session began has some; they are no part of it. Records stand in the order in which they ended.
+inline uint64_t records_ended_before(uint64_t epoch_base, const atomic_word* at, const atomic_word* end, uint64_t ticks) {
+  uint64_t records = 0;
+  uint64_t base = epoch_base;
+  while (base < ticks && at < end) {
+    const uint64_t word = at->load_relaxed();
+    const auto tag = static_cast<record_tag>(word & 3);
+    const auto form = static_cast<long_form>(word >> 2 & 0xf);
+    uint64_t words = 0;
+    uint64_t ended = base + (word >> end_time_shift);
+    if (tag == record_tag::point) words = word >> duration_shift & 0xff;
+    if (tag == record_tag::region_payload) words = word >> id_shift & 0xf;
+    bool is_record = true;
+    if (tag == record_tag::long_form) {
+      is_record = form != long_form::epoch && form != long_form::anchor;
+      if (form == long_form::epoch) base = word & ~(epoch_ticks - 1);
+      else words = word >> 6 & 0x3ff;
+      if (is_record && words >= 2) ended = at[form == long_form::point ? 1 : 2].load_relaxed();
+    }
+    if (is_record && ended >= ticks) break;
+    records += is_record;
+    at += 1 + words;
+  }
+  return records;
+}
+
+/// Whether any session holds this sealed chunk back.
+inline bool is_held_back(const image_view& image, uint64_t index, uint64_t ticket) {
+  const uint64_t sealed_ticks = image.chunks[index].sealed_ticks.load_relaxed();
+  for (session_marks* session = first_session(image); session != nullptr; session = session->next) {
+    if (session->in_use.load_acquire() == 0 || session->is_blocking.load_relaxed() == 0) continue;
+    if (sealed_ticks < session->begin_ticks.load_relaxed()) continue;
+    if (marked_words((*session)[index].load_relaxed(), ticket) != all_copied) return true;
+  }
+  return false;
+}
+
+/// Tells all sessions that a sealed chunk is gone. The caller has taken it, and not touched what it holds.
+inline void count_recycled(const image_view& image, uint64_t index, uint64_t ticket) {
+  const uint64_t sealed_ticks = image.chunks[index].sealed_ticks.load_relaxed();
+  const uint64_t records = extent_records(image.chunks[index].extent.load_relaxed());
+  for (session_marks* session = first_session(image); session != nullptr; session = session->next) {
+    if (session->in_use.load_acquire() == 0) continue;
+    uint64_t total = session->lost.load_acquire();  // before the moment it began: a later session's is another number
+    if (sealed_ticks < session->begin_ticks.load_relaxed()) continue;
+    atomic_word& mark = (*session)[index];
+    uint64_t found = mark.load_relaxed();
+    while (!mark.compare_exchange(found, mark_word(ticket, all_copied, 0))) {
+    }
+    uint64_t known = marked_records(found, ticket);
+    if (marked_words(found, ticket) == 0) {
+      const chunk& gone = image.chunks[index];
+      const atomic_word* const end = gone.words + (extent_bytes(gone.extent.load_relaxed()) - chunk_header_bytes) / 8;
+      known = records_ended_before(gone.epoch_base.load_relaxed(), gone.words, end, session->begin_ticks.load_relaxed());
+    }
+    if (marked_words(found, ticket) == all_copied || records <= known) continue;
+    const uint64_t lost = records - known;
+    const uint64_t number = total >> lost_bits;
+    while (total >> lost_bits == number && !session->lost.compare_exchange(total, total + lost)) {
+    }
+    if (total >> lost_bits == number) session->lost_chunks.fetch_add_relaxed(1);
+  }
+}
+
+CONTRAIL_DETAIL_HIDDEN inline constexpr recycling_watch the_recycling_watch{&is_held_back, &count_recycled};
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/detail/stream.hpp ====================================================================================
+// Every byte of a stream that image.hpp does not have. What a session writes: a superblock, then blocks, each a
+// stream_block and its content. A reader takes them in order up to the last whole one, which may be anywhere: the process
+// may have been killed. A header of its own, since what only records need not compile it.
+#ifndef CONTRAIL_DETAIL_STREAM_HPP
+#define CONTRAIL_DETAIL_STREAM_HPP
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+enum class block_type : uint32_t {
+  binding = 1,  ///< one entry; before the first block with its id
+  slot = 2,     ///< a thread_slot without its frames, then each open region's index as a word and its frame
+  chunk = 3,    ///< a chunk's header with its extent so far, then the words from `begin` to there
+  state = 4,    ///< a stream_state of that moment
+  end = 5       ///< a stream_state: nothing follows
+};
+
+struct stream_block {
+  block_type type;
+  uint32_t begin;  ///< of a chunk: bytes from its start to the first word that is here; else 0
+  uint64_t bytes;  ///< of the content, a multiple of 8
+};
+static_assert(sizeof(stream_block) == 16);
+
+/// Why a stream has an end.
+enum class stream_cause : uint32_t {
+  none = 0,      ///< it has none yet
+  stopped = 1,   ///< session::stop, or the end of the session's scope
+  failed = 2,    ///< a write failed, with the errno value beside it
+  recorder = 3   ///< the flight recorder was stopped
+};
+
+struct stream_state {
+  clock_anchor anchor;
+  uint64_t next_ticket;
+  uint64_t attached;
+  uint64_t attached_slots;
+  uint64_t dropped[8];      ///< as in the superblock: since the recorder's start
+  uint64_t lost_records;    ///< recycled before the session had copied them, or not written
+  uint64_t lost_chunks;     ///< those that lost any
+  uint64_t chunks;          ///< of which a part is in the stream
+  stream_cause cause;
+  int32_t error_number;
+};
+static_assert(sizeof(stream_state) == 152);
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+inline constexpr size_t longest_piece_bytes = sizeof(stream_block) + chunk_bytes;
+
+/// What copy_piece made.
+struct chunk_piece {
+  size_t bytes = 0;      ///< 0: nothing
+  uint64_t records = 0;  ///< in these words
+  bool is_first = false;  ///< of its chunk
+  bool is_last = false;
+};
+
+/// Bytes from an unsealed chunk's start to the end of what is published; 0: none can be told.
+inline uint64_t open_extent(const image_view& image, const chunk& from) {
+  const lane* const writer = lane_of(image, from);
+  if (writer == nullptr) return 0;
+  const uint64_t cursor = writer->cursor.load_acquire();
+  const uint64_t begin = reinterpret_cast<uint64_t>(&from);
+  if (cursor >= begin + chunk_header_bytes && cursor <= begin + chunk_bytes) return cursor - begin;
+  // The writer's cursor is elsewhere: the chunk was sealed just now, or is not written to yet.
+  return extent_bytes(from.extent.load_acquire());
+}
+
+/// Copies to `to` what the session has not copied of a chunk, as a block, and marks it. Nothing if there is nothing new, or
+/// if the chunk was recycled meanwhile: then the recycler has counted it. Reads in the order of copy_chunk.
+inline chunk_piece copy_piece(char* to, const image_view& image, uint64_t index, session_marks& marks, bool open_too) {
+  const chunk& from = image.chunks[index];
+  const atomic_word& state = image.chunk_states[index];
+  const uint64_t before = state.load_acquire();
+  const bool is_sealed = state_of(before) == chunk_state::sealed;
+  if (!is_sealed && (!open_too || state_of(before) != chunk_state::open)) return {};
+  const uint64_t ticket = ticket_of(before);
+  uint64_t mark = marks[index].load_acquire();
+  const uint64_t copied = marked_words(mark, ticket);
+  if (copied == all_copied) return {};
+  if (is_sealed && copied == 0 && from.sealed_ticks.load_relaxed() < marks.begin_ticks.load_relaxed()) return {};
+
+  const uint64_t extent = from.extent.load_acquire();
+  const uint64_t end_bytes = extent_bytes(extent) != 0 ? extent_bytes(extent) : open_extent(image, from);
+  const uint64_t begin_bytes = chunk_header_bytes + 8 * copied;
+  if (end_bytes < begin_bytes || end_bytes > chunk_bytes || (!is_sealed && end_bytes == begin_bytes)) return {};
+
+  const atomic_word* const source = reinterpret_cast<const atomic_word*>(&from);
+  char* const header = to + sizeof(stream_block);
+  atomic_word* const head = reinterpret_cast<atomic_word*>(header);
+  atomic_word* const words = head + chunk_header_bytes / 8;
+  for (uint64_t i = 0; i < chunk_header_bytes / 8; ++i) head[i].value = source[i].load_relaxed();
+  const uint64_t count = (end_bytes - begin_bytes) / 8;
+  for (uint64_t i = 0; i < count; ++i) words[i].value = source[begin_bytes / 8 + i].load_relaxed();
+  // Pairs with the release fence in take_chunk, as in copy_chunk.
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);
+  const uint64_t after = state.load_relaxed();
+  if (ticket_of(after) != ticket || state_of(after) == chunk_state::taking) return {};
+
+  // A chunk that was sealed during the copy may be taken for an open one: the rest comes with the next look.
+  const uint64_t marked = marked_records(mark, ticket);
+  const uint64_t records = is_sealed ? extent_records(extent) - marked : count_records(words, words + count);
+  const uint64_t fresh = is_sealed ? mark_word(ticket, all_copied, 0)
+                                   : mark_word(ticket, copied + count, marked + records);
+  // By exchange: if it was recycled just now, the recycler has counted these records, and they are not in the stream.
+  if (!marks[index].compare_exchange(mark, fresh)) return {};
+
+  chunk& copy = *reinterpret_cast<chunk*>(header);
+  copy.ticket.value = ticket;
+  copy.extent.value = end_bytes;
+  if (!is_sealed) copy.sealed_ticks.value = 0;
+  // What had ended before the session began is no part of it, and so no loss either.
+  const uint64_t before_it = copied != 0 ? 0
+                                         : records_ended_before(copy.epoch_base.value, words, words + count,
+                                                                marks.begin_ticks.load_relaxed());
+  const stream_block block{block_type::chunk, static_cast<uint32_t>(begin_bytes), chunk_header_bytes + 8 * count};
+  memcpy(to, &block, sizeof block);
+  return {sizeof block + block.bytes, records - before_it, copied == 0 && !is_marked(mark, ticket), is_sealed};
+}
+
+/// Copies a thread's slot to `to` as a block, with its open regions; 0 if nobody has it. `work` has room for a slot.
+inline size_t copy_slot_block(char* to, thread_slot& work, const thread_slot& from) {
+  const uint64_t state = from.state.load_acquire();
+  if (!is_listed(state)) return 0;
+  copy_slot(work, from, state);
+  if (work.state.load_relaxed() != state) return 0;
+  constexpr size_t head = __builtin_offsetof(thread_slot, frames);
+  char* at = to + sizeof(stream_block);
+  memcpy(at, &work, head);
+  at += head;
+  for (uint64_t i = 0; i < frame_count; ++i) {
+    if (work.frames[i].word.load_relaxed() == 0) continue;
+    memcpy(at, &i, sizeof i);
+    memcpy(at + sizeof i, &work.frames[i], sizeof(frame));
+    at += sizeof i + sizeof(frame);
+  }
+  const size_t bytes = static_cast<size_t>(at - to);
+  const stream_block block{block_type::slot, 0, bytes - sizeof block};
+  memcpy(to, &block, sizeof block);
+  return bytes;
+}
+inline constexpr size_t longest_slot_block_bytes = sizeof(stream_block) + sizeof(thread_slot) + 8 * frame_count;
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/detail/session_sink.hpp ==============================================================================
+// Where a stream goes: a file of its own, or somebody's descriptor. The first failed write is the last one, but for the
+// stream's end: a file is cut behind its last whole block, which makes room for that on a full disk too.
+#ifndef CONTRAIL_DETAIL_SESSION_SINK_HPP
+#define CONTRAIL_DETAIL_SESSION_SINK_HPP
+
+#include <poll.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+class stream_sink {
+ public:
+  /// Takes a descriptor that others opened, and close.
+  void use(int descriptor) { descriptor_ = descriptor; }
+
+  /// Makes the file and gives it its name, with the superblock in it: whoever finds the name, also after a kill, finds a
+  /// stream. 0 or an errno value.
+  int create(const char* path, uint64_t pid, uint64_t sequence, const superblock& super) {
+    replacing_file file(path, pid, sequence);
+    if (!file.is_open()) return file.error();
+    if (const int failed = write_all(file.descriptor(), &super, sizeof super)) return failed;
+    const int own = fcntl(file.descriptor(), F_DUPFD_CLOEXEC, 0);
+    if (own < 0) return errno;
+    if (const int failed = file.commit()) {
+      close(own);
+      return failed;
+    }
+    descriptor_ = own;
+    is_own_file_ = true;
+    bytes_.store_relaxed(sizeof super);
+    return 0;
+  }
+
+  /// Writes whole blocks, in two parts if that suits the caller; false if that failed, now or before. It waits as long as
+  /// the descriptor makes it wait.
+  bool put(const void* blocks, size_t size, const void* rest = nullptr, size_t rest_size = 0) {
+    if (error_ != 0) return false;
+    taken_ = 0;
+    if (!put_part(blocks, size) || !put_part(rest, rest_size)) return false;
+    bytes_.store_relaxed(bytes_.load_relaxed() + size + rest_size);
+    return true;
+  }
+
+  /// After a failed put: how much of it was taken.
+  size_t taken() const { return taken_; }
+  /// After a failed put: keeps `kept` bytes of it, which are whole blocks, and writes the stream's end behind them, if that
+  /// can be. A descriptor of others cannot be cut: there the stream ends within a block.
+  void end_after_failure(size_t kept, const void* end, size_t size) {
+    if (!is_own_file_) return;
+    const uint64_t at = bytes_.load_relaxed() + kept;
+    if (ftruncate(descriptor_, static_cast<off_t>(at)) != 0) return;
+    const bool is_whole = pwrite(descriptor_, end, size, static_cast<off_t>(at)) == static_cast<ssize_t>(size);
+    if (!is_whole && ftruncate(descriptor_, static_cast<off_t>(at)) != 0) return;
+    bytes_.store_relaxed(is_whole ? at + size : at);
+  }
+
+  /// Ends it; a file system may tell only now that a write failed.
+  void finish() {
+    if (is_own_file_ && close(descriptor_) != 0 && errno != EINTR && error_ == 0) error_ = errno;
+    descriptor_ = -1;
+    is_own_file_ = false;
+  }
+
+  int error() const { return error_; }
+  uint64_t bytes() const { return bytes_.load_relaxed(); }  ///< in whole blocks
+
+ private:
+  bool put_part(const void* part, size_t size) {
+    const char* at = static_cast<const char*>(part);
+    while (size != 0 && error_ == 0) {
+      const ssize_t taken = write(descriptor_, at, size);
+      if (taken > 0) {
+        at += taken;
+        size -= static_cast<size_t>(taken);
+        taken_ += static_cast<size_t>(taken);
+      } else if (taken == 0) {
+        error_ = EIO;
+      } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+        pollfd room{descriptor_, POLLOUT, 0};
+        poll(&room, 1, -1);
+      } else if (errno != EINTR) {
+        error_ = errno;
+      }
+    }
+    return error_ == 0;
+  }
+
+  int descriptor_ = -1;
+  bool is_own_file_ = false;
+  int error_ = 0;
+  size_t taken_ = 0;
+  atomic_word bytes_;
+};
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/detail/storage.hpp ===================================================================================
+// The image's pages.
+#ifndef CONTRAIL_DETAIL_STORAGE_HPP
+#define CONTRAIL_DETAIL_STORAGE_HPP
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/mman.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// Maps `bytes` of zeroed private memory whose address is a multiple of `alignment` (a power of two); null when the
+/// system has none, with errno saying why. Private, so that a forked child writes to its own copy. With a descriptor it
+/// maps that file instead, for all to see.
+inline void* map_image(uint64_t bytes, uint64_t alignment, bool prefault, int file = -1) {
+  const size_t reserved = bytes + alignment;
+  void* raw = mmap(nullptr, reserved, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (raw == MAP_FAILED) return nullptr;
+  const uintptr_t begin = reinterpret_cast<uintptr_t>(raw);
+  const uintptr_t aligned = (begin + alignment - 1) & ~(alignment - 1);
+  if (aligned != begin) munmap(raw, aligned - begin);
+  if (const size_t rest = begin + reserved - (aligned + bytes)) {
+    munmap(reinterpret_cast<void*>(aligned + bytes), rest);
+  }
+  char* image = reinterpret_cast<char*>(aligned);
+  if (file >= 0 && mmap(image, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, file, 0) == MAP_FAILED) {
+    const int failed = errno;
+    munmap(image, bytes);
+    errno = failed;
+    return nullptr;
+  }
+  if (prefault) {
+    // Written, not only read: a read would map the shared zero page and fault again at the first record.
+    for (uint64_t at = 0; at < bytes; at += 4096) *static_cast<volatile char*>(image + at) = 0;
+  }
+  return image;
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+#include <pthread.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+inline constexpr size_t session_buffer_bytes = 1U << 20;
+inline constexpr size_t most_buffered_blocks = 4096;
+
+/// Where a block of the buffer ends, and what would be lost with it.
+struct buffered_block {
+  uint32_t end;
+  uint32_t records;
+};
+
+/// A running session, in memory of its own. Only its thread writes it, but for what stop and start say.
+struct session_state {
+  process_state* process;
+  image_view* image;
+  session_marks* marks;
+  uint64_t recording;  ///< the number of the one that it streams
+  uint64_t dropped_before;
+  uint64_t interval_ns, look_ns;
+  int pid;
+  stream_sink sink;
+  char path[longest_path_bytes];  ///< or what the descriptor is called in messages
+
+  pthread_t thread;
+  pthread_mutex_t mutex;
+  pthread_cond_t wake;
+  bool stop_wanted;     ///< under the mutex
+  atomic_word is_done;  ///< 1: the thread has written the end, or failed to
+  stream_cause cause;
+  atomic_word chunks;        ///< of which the stream has a part
+  atomic_word unwritten;     ///< records that were copied and could not be written
+  atomic_word has_left;      ///< 1: the marks are no longer its own, and the next three tell
+  atomic_word lost_at_end, dropped_at_end;
+  uint64_t lost_chunks_at_end;
+
+  uint64_t bindings_done;    ///< all ids below are in the stream
+  bool overflow_done;
+  uint64_t memory_bytes;     ///< of all this
+  uint8_t* is_bound;         ///< by id: it is in the stream
+  uint64_t* slot_hashes;     ///< by slot: of its last block
+  thread_slot* slot_work;    ///< also where pieces go that will not be written
+  buffered_block* blocks;
+  size_t block_count;
+  char* buffer;
+  size_t used;
+  bool is_buffer_begun;  ///< it is being written, or that failed
+};
+
+// ---- writing ---------------------------------------------------------------------------------------------------
+
+inline uint64_t dropped_until_now(const image_view& image) {
+  uint64_t sum = 0;
+  for (const atomic_word& count : image.super->dropped) sum += count.load_relaxed();
+  return sum;
+}
+
+/// Records that were recycled before they were copied.
+inline uint64_t recycled_records(const session_state& session) {
+  const uint64_t now = session.marks->lost.load_acquire() & lost_mask;
+  return session.has_left.load_acquire() != 0 ? session.lost_at_end.load_relaxed() : now;
+}
+
+inline uint64_t lost_records(const session_state& session) {
+  return recycled_records(session) + session.unwritten.load_relaxed();
+}
+
+inline uint64_t dropped_records(const session_state& session) {
+  const uint64_t now = dropped_until_now(*session.image) - session.dropped_before;
+  return session.has_left.load_acquire() != 0 ? session.dropped_at_end.load_relaxed() : now;
+}
+
+/// Nothing is counted any more, and writers need not spare chunks. The marks may be another session's from here on.
+inline void leave_marks(session_state& session) {
+  if (session.has_left.load_relaxed() != 0) return;
+  session.lost_at_end.store_relaxed(recycled_records(session));
+  session.lost_chunks_at_end = session.marks->lost_chunks.load_relaxed();
+  session.dropped_at_end.store_relaxed(dropped_records(session));
+  session.has_left.store_release(1);
+  session.marks->in_use.store_release(0);
+  session.image->session_count.fetch_add_relaxed(~uint64_t{0});
+}
+
+struct state_block {
+  stream_block head;
+  stream_state state;
+};
+static_assert(sizeof(state_block) == sizeof(stream_block) + sizeof(stream_state));
+
+inline state_block make_state(const session_state& session, block_type type) {
+  const superblock& super = *session.image->super;
+  state_block made{};
+  made.head = {type, 0, sizeof made.state};
+  made.state.anchor = take_anchor(*session.process);
+  made.state.next_ticket = super.next_ticket.load_relaxed();
+  made.state.attached = super.attached.load_relaxed();
+  made.state.attached_slots = super.attached_slots.load_relaxed();
+  for (unsigned i = 0; i < 8; ++i) made.state.dropped[i] = super.dropped[i].load_relaxed();
+  made.state.lost_records = lost_records(session);
+  const bool has_left = session.has_left.load_relaxed() != 0;
+  made.state.lost_chunks = has_left ? session.lost_chunks_at_end : session.marks->lost_chunks.load_relaxed();
+  made.state.chunks = session.chunks.load_relaxed();
+  made.state.cause = session.cause;
+  made.state.error_number = session.sink.error();
+  return made;
+}
+
+inline bool write_binding(session_state& session, const binding& entry) {
+  const stream_block head{block_type::binding, 0, entry.bytes};
+  return session.sink.put(&head, sizeof head, &entry, entry.bytes);
+}
+
+/// Writes the bindings made since the last time. An id is taken before its entry is there, so there may be gaps for a while.
+inline bool write_bindings(session_state& session) {
+  const image_view& image = *session.image;
+  if (!session.overflow_done) {
+    if (!write_binding(session, *binding_of(image, overflow_id))) return false;
+    session.overflow_done = true;
+  }
+  // Acquire, as in dumps: an id that a copied chunk carries was published before the record was.
+  const uint64_t next_id = image.super->next_id.load_acquire();
+  for (uint64_t id = session.bindings_done; id < next_id && id <= image.id_count; ++id) {
+    const binding* const entry = session.is_bound[id] != 0 ? nullptr : binding_of(image, id);
+    if (entry != nullptr) {
+      if (!write_binding(session, *entry)) return false;
+      session.is_bound[id] = 1;
+    }
+    if (session.is_bound[id] != 0 && id == session.bindings_done) ++session.bindings_done;
+  }
+  return true;
+}
+
+/// Writes what the buffer holds, behind the bindings that it needs.
+inline bool write_buffer(session_state& session) {
+  if (!write_bindings(session)) return false;
+  session.is_buffer_begun = true;
+  if (!session.sink.put(session.buffer, session.used)) return false;
+  session.is_buffer_begun = false;
+  session.used = session.block_count = 0;
+  return true;
+}
+
+/// After a failed write: counts what did not get into the stream, and ends it there if it can.
+inline void give_up(session_state& session) {
+  session.cause = stream_cause::failed;
+  const size_t taken = session.is_buffer_begun ? session.sink.taken() : 0;
+  size_t kept = 0;
+  uint64_t unwritten = 0;
+  for (size_t i = 0; i < session.block_count; ++i) {
+    if (session.blocks[i].end + sizeof(state_block) <= taken) {
+      kept = session.blocks[i].end;
+    } else {
+      unwritten += session.blocks[i].records;
+    }
+  }
+  session.unwritten.store_relaxed(session.unwritten.load_relaxed() + unwritten);
+  const state_block end = make_state(session, block_type::end);
+  session.sink.end_after_failure(kept, &end, sizeof end);
+}
+
+// ---- looking ---------------------------------------------------------------------------------------------------
+
+inline bool make_buffer_room(session_state& session, size_t bytes) {
+  if (session.used + bytes <= session_buffer_bytes && session.block_count < most_buffered_blocks) return true;
+  return write_buffer(session);
+}
+
+inline void add_block(session_state& session, size_t bytes, uint64_t records) {
+  session.used += bytes;
+  session.blocks[session.block_count++] = {static_cast<uint32_t>(session.used), static_cast<uint32_t>(records)};
+}
+
+/// The threads and their open regions, as far as they changed.
+inline bool copy_slots(session_state& session) {
+  for (uint64_t i = 0; i < session.image->slot_count; ++i) {
+    if (!make_buffer_room(session, longest_slot_block_bytes)) return false;
+    char* const at = session.buffer + session.used;
+    const size_t bytes = copy_slot_block(at, *session.slot_work, session.image->slots[i]);
+    if (bytes == 0) continue;
+    uint64_t hash = 0xcbf2'9ce4'8422'2325ULL;
+    for (size_t k = 0; k < bytes; k += 8) {
+      uint64_t word;
+      memcpy(&word, at + k, 8);
+      hash = (hash ^ word) * 0x100'0000'01b3ULL;
+      hash ^= hash >> 32;
+    }
+    if (hash == session.slot_hashes[i]) continue;
+    session.slot_hashes[i] = hash;
+    add_block(session, bytes, 0);
+  }
+  return true;
+}
+
+/// The chunks, from the one that will be recycled next. How many pieces there were.
+inline uint64_t copy_chunks(session_state& session, bool open_too) {
+  const image_view& image = *session.image;
+  uint64_t pieces = 0;
+  const uint64_t hand = image.super->next_ticket.load_relaxed() % image.chunk_count;
+  for (uint64_t i = 0; i < image.chunk_count; ++i) {
+    const uint64_t index = hand + i < image.chunk_count ? hand + i : hand + i - image.chunk_count;
+    if (!make_buffer_room(session, longest_piece_bytes)) return pieces;
+    const chunk_piece made = copy_piece(session.buffer + session.used, image, index, *session.marks, open_too);
+    if (made.bytes == 0) continue;
+    add_block(session, made.bytes, made.records);
+    if (made.is_first) session.chunks.store_relaxed(session.chunks.load_relaxed() + 1);
+    ++pieces;
+  }
+  return pieces;
+}
+
+/// After a failed write: what was recorded until now and is not even copied is lost too.
+inline void count_uncopied(session_state& session) {
+  const image_view& image = *session.image;
+  for (uint64_t i = 0; i < image.chunk_count; ++i) {
+    const chunk_piece rest = copy_piece(reinterpret_cast<char*>(session.slot_work), image, i, *session.marks, true);
+    session.unwritten.store_relaxed(session.unwritten.load_relaxed() + rest.records);
+  }
+}
+
+/// One look; with `all` also at what is not finished: open chunks, open regions, counters.
+inline uint64_t look(session_state& session, bool all) {
+  if (all && !copy_slots(session)) return 0;
+  const uint64_t pieces = copy_chunks(session, all);
+  if ((session.used != 0 || all) && write_buffer(session) && all) {
+    const state_block state = make_state(session, block_type::state);
+    session.sink.put(&state, sizeof state);
+  }
+  return pieces;
+}
+
+/// Waits until the next look; whether stop was called.
+inline bool wait_for_look(session_state& session, bool at_once) {
+  pthread_mutex_lock(&session.mutex);
+  if (!session.stop_wanted && !at_once) {
+    timespec until{};
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    const uint64_t ns = static_cast<uint64_t>(until.tv_nsec) + session.look_ns;
+    until.tv_sec += static_cast<time_t>(ns / 1'000'000'000);
+    until.tv_nsec = static_cast<long>(ns % 1'000'000'000);
+    pthread_cond_timedwait(&session.wake, &session.mutex, &until);
+  }
+  const bool stop_wanted = session.stop_wanted;
+  pthread_mutex_unlock(&session.mutex);
+  return stop_wanted;
+}
+
+inline bool still_records(const session_state& session) {
+  const process_state& process = *session.process;
+  return process.recording.load_acquire() != 0 && process.recordings.load_relaxed() == session.recording;
+}
+
+/// What the thread runs.
+inline void* run_session(void* argument) {
+  session_state& session = *static_cast<session_state*>(argument);
+  constexpr int set_name = 15;  // PR_SET_NAME
+  syscall(SYS_prctl, set_name, "contrail", 0, 0, 0);
+  session.sink.put(session.buffer, session.used);  // the superblock, if it is not there yet
+  session.used = 0;
+  uint64_t next_full = 0;
+  for (bool is_busy = true;;) {
+    const bool stop_wanted = wait_for_look(session, is_busy);
+    const bool is_last = stop_wanted || !still_records(session);
+    const uint64_t now = kernel_clock_ns(CLOCK_MONOTONIC);
+    const bool is_full = is_last || now >= next_full;
+    if (is_full) next_full = now + session.interval_ns;
+    const uint64_t pieces = look(session, is_full);
+    // Where an eighth of all chunks is new, the next look had better come at once.
+    is_busy = !is_full && pieces > session.image->chunk_count / 8;
+    if (session.sink.error() != 0) break;
+    if (!is_last) continue;
+    leave_marks(session);
+    session.cause = stop_wanted ? stream_cause::stopped : stream_cause::recorder;
+    const state_block end = make_state(session, block_type::end);
+    session.sink.put(&end, sizeof end);
+    break;
+  }
+  if (session.sink.error() != 0) count_uncopied(session);
+  leave_marks(session);
+  if (session.sink.error() != 0) give_up(session);
+  session.sink.finish();
+  session.is_done.store_release(1);
+  return nullptr;
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+#include <fcntl.h>
+#include <signal.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// Maps a session's memory; null when the system has none.
+inline session_state* make_session(const image_view& image) {
+  uint64_t bytes = (sizeof(session_state) + 63) & ~uint64_t{63};
+  const auto place = [&](uint64_t size) {
+    const uint64_t at = bytes;
+    bytes += (size + 63) & ~uint64_t{63};
+    return at;
+  };
+  const uint64_t work = place(sizeof(thread_slot));
+  const uint64_t hashes = place(image.slot_count * sizeof(uint64_t));
+  const uint64_t bound = place(image.id_count + 1);
+  const uint64_t blocks = place(most_buffered_blocks * sizeof(buffered_block));
+  const uint64_t buffer = place(session_buffer_bytes);
+  void* const memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) return nullptr;
+  char* const base = static_cast<char*>(memory);
+  // Zero is what all of its members begin with, but for the descriptor, which is given below.
+  session_state& made = *static_cast<session_state*>(memory);
+  made.memory_bytes = bytes;
+  made.slot_work = reinterpret_cast<thread_slot*>(base + work);
+  made.slot_hashes = reinterpret_cast<uint64_t*>(base + hashes);
+  made.is_bound = reinterpret_cast<uint8_t*>(base + bound);
+  made.blocks = reinterpret_cast<buffered_block*>(base + blocks);
+  made.buffer = base + buffer;
+  return &made;
+}
+
+/// Marks for a session of this image: those of an earlier one, or new ones; null when the system has no memory. Held:
+/// control.
+inline session_marks* claim_marks(image_view& image) {
+  session_marks* found = first_session(image);
+  while (found != nullptr && found->in_use.load_acquire() != 0) found = found->next;
+  if (found == nullptr) {
+    const uint64_t bytes = sizeof(session_marks) + image.chunk_count * sizeof(atomic_word);
+    void* const memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) return nullptr;
+    found = static_cast<session_marks*>(memory);
+    found->next = first_session(image);
+    image.sessions.store_release(reinterpret_cast<uint64_t>(found));
+    // For good: whoever takes a chunk may be about to call these. The object that has them stays loaded.
+    if (image.watch.load_relaxed() == 0) image.watch.store_release(reinterpret_cast<uint64_t>(&the_recycling_watch));
+  }
+  for (uint64_t i = 0; i < image.chunk_count; ++i) (*found)[i].store_relaxed(0);
+  return found;
+}
+
+/// Lets the marks count from now on; when that is, in ticks. A chunk that is sealed after that moment and recycled before
+/// the moment is known would be counted by nobody: so no ticket may be drawn in between.
+inline uint64_t begin_marks(const process_state& process, const image_view& image, session_marks& marks,
+                            bool is_blocking) {
+  marks.is_blocking.store_relaxed(is_blocking);
+  marks.lost_chunks.store_relaxed(0);
+  uint64_t begin = 0;
+  for (int tries = 0; tries < 100; ++tries) {
+    const uint64_t ticket = image.super->next_ticket.load_acquire();
+    begin = now_ticks(process);
+    marks.begin_ticks.store_relaxed(begin);
+    marks.lost.store_relaxed(((marks.lost.load_relaxed() >> lost_bits) + 1) << lost_bits);
+    marks.in_use.store_release(1);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);  // all that is known before the second look
+    if (image.super->next_ticket.load_acquire() == ticket) break;
+  }
+  return begin;
+}
+
+/// What stands at the stream's start.
+inline void fill_stream_superblock(superblock& super, const process_state& process, const image_view& image,
+                                   uint64_t begin_ticks, uint64_t sequence) {
+  copy_superblock(super, *image.super, image_kind::stream);
+  super.dump = take_anchor(process);
+  super.tick_hz = tick_rate(*image.super, super.dump);
+  super.base_address = reinterpret_cast<uint64_t>(image.super);
+  super.slots_offset = super.chunk_states_offset = super.chunks_offset = 0;
+  super.slot_count = super.chunk_count = 0;
+  super.binding_index_offset = super.binding_index_count = 0;
+  super.bindings_offset = super.bindings_bytes = super.late_bindings_offset = 0;
+  super.scratch_offset = super.scratch_bytes = 0;
+  super.cutoff_ticks = begin_ticks;
+  super.dump_sequence = static_cast<uint32_t>(sequence);
+  super.dump_tid = current_tid();
+}
+
+/// Creates the session's thread with all signals blocked, so that it runs no handler of the program. 0 or an errno value.
+inline int start_session_thread(session_state& session) {
+  pthread_condattr_t clock;
+  pthread_condattr_init(&clock);
+  pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+  pthread_cond_init(&session.wake, &clock);
+  pthread_condattr_destroy(&clock);
+  pthread_mutex_init(&session.mutex, nullptr);
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  const int failed = pthread_create(&session.thread, nullptr, run_session, &session);
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  return failed;
+}
+
+inline void free_session(session_state* session) {
+  leave_marks(*session);
+  session->sink.finish();
+  munmap(session, session->memory_bytes);
+}
+
+inline error no_memory_for_a_session() {
+  return {error_code::out_of_memory, "The system gave no memory or no thread for the session: free some, and try again."};
+}
+
+/// Names the file, and makes it with the superblock in it.
+inline error open_stream(session_state& session, const char* pattern, const superblock& super) {
+  const uint64_t pid = super.pid;
+  const uint64_t sequence = super.dump_sequence;
+  const path_values values{pid, kernel_clock_ns(CLOCK_REALTIME) / 1'000'000'000U, sequence, name_in_path(super.executable)};
+  if (error failed = expand_path(pattern, values, session.path)) return failed;
+  if (const int failed = session.sink.create(session.path, pid, sequence, super)) {
+    return file_error("Could not create the stream", session.path, failed);
+  }
+  return {};
+}
+
+/// Whether the descriptor can be written to.
+inline error check_descriptor(int descriptor) {
+  const int flags = fcntl(descriptor, F_GETFL);
+  if (flags >= 0 && (flags & O_ACCMODE) != O_RDONLY) return {};
+  return file_error("Could not begin the stream", "session_options::descriptor", EBADF);
+}
+
+struct session_request {
+  const char* file;
+  int descriptor;
+  uint64_t interval_ns;
+  bool is_blocking;
+};
+
+/// Begins a session; null, and in `failed` why, if it cannot.
+inline session_state* begin_session(const session_request& wanted, error& failed) {
+  process_state* const process = join_process();
+  if (process == nullptr) {
+    failed = incompatible();
+    return nullptr;
+  }
+  pin_object(reinterpret_cast<const void*>(&count_recycled));  // also for the thread; before the lock, as start does
+  const control_lock lock(*process);
+  if (process->recording.load_relaxed() == 0) {
+    failed = not_running();
+    return nullptr;
+  }
+  image_view& image = *current_image(*process);
+  session_state* const made = make_session(image);
+  session_marks* const marks = made == nullptr ? nullptr : claim_marks(image);
+  if (marks == nullptr) {
+    if (made != nullptr) munmap(made, made->memory_bytes);
+    failed = no_memory_for_a_session();
+    return nullptr;
+  }
+  image.session_count.fetch_add_relaxed(1);
+  session_state& session = *made;
+  session.process = process;
+  session.image = &image;
+  session.marks = marks;
+  session.recording = process->recordings.load_relaxed();
+  session.interval_ns = wanted.interval_ns;
+  // Chunks must not go round between two looks: 4 us for each are half of them at a gigabyte a second.
+  const uint64_t safe_ns = image.chunk_count * 4'000;
+  session.look_ns = safe_ns < wanted.interval_ns ? safe_ns : wanted.interval_ns;
+  if (session.look_ns < 1'000'000) session.look_ns = 1'000'000;
+  session.pid = getpid();
+  session.bindings_done = 1;
+  const uint64_t begin = begin_marks(*process, image, *marks, wanted.is_blocking);
+  session.dropped_before = dropped_until_now(image);
+
+  superblock& super = *reinterpret_cast<superblock*>(session.buffer);
+  fill_stream_superblock(super, *process, image, begin, process->dump_count.fetch_add_relaxed(1) + 1);
+  if (wanted.file != nullptr) {
+    failed = open_stream(session, wanted.file, super);
+  } else {
+    failed = check_descriptor(wanted.descriptor);
+    session.sink.use(wanted.descriptor);
+    text_writer(session.path, sizeof session.path).add("the descriptor");
+    session.used = sizeof super;  // for the thread to write, as the descriptor may make it wait
+  }
+  if (!failed && start_session_thread(session) != 0) failed = no_memory_for_a_session();
+  if (failed) {
+    free_session(&session);
+    return nullptr;
+  }
+  return &session;
+}
+
+/// What became of it so far.
+inline error failure_of(const session_state& session) {
+  if (session.is_done.load_acquire() == 0) return {};
+  if (session.sink.error() != 0) return file_error("Could not write the stream", session.path, session.sink.error());
+  if (session.cause == stream_cause::recorder) {
+    return {error_code::not_running,
+            "The flight recorder was stopped before the session: the stream holds what was recorded until then."};
+  }
+  return {};
+}
+
+/// In a child of fork the thread does not exist, and the stream is the parent's.
+inline bool is_of_other_process(const session_state& session) { return session.pid != getpid(); }
+
+/// Ends the thread when it has written all that was recorded until now.
+inline void join_session(session_state& session) {
+  pthread_mutex_lock(&session.mutex);
+  session.stop_wanted = true;
+  pthread_cond_signal(&session.wake);
+  pthread_mutex_unlock(&session.mutex);
+  pthread_join(session.thread, nullptr);
+  pthread_cond_destroy(&session.wake);
+  pthread_mutex_destroy(&session.mutex);
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+#else
+namespace contrail {
+inline namespace disabled_v0 {
+#endif
+
+/// What gives way where more is recorded than the stream takes. No thread that records ever waits.
+enum class session_policy {
+  drop,  ///< the session: writers overwrite the oldest as always, and the stream has gaps
+  block  ///< writers: they drop new records rather than overwrite what is not in the stream
+};
+
+/// Options of session::start. New members are only appended.
+struct session_options {
+  /// The stream's file, with placeholders as in the path of a dump. It has its name from the start on, so that a killed
+  /// process leaves a stream; an older file of that name is replaced. Mode 0600.
+  const char* file = nullptr;
+  /// Instead of a file: where to write. It must stay open until stop, and is not closed.
+  int descriptor = -1;
+  /// How far the stream is behind what is recorded at most, as long as the file or descriptor is quick enough. At least
+  /// 1 ms.
+  duration interval{100'000'000};
+  session_policy when_slow = session_policy::drop;
+};
+
+/// What session::stop and session::status tell.
+struct session_result {
+  error failed;                  ///< what ended the session early
+  uint64_t bytes = 0;            ///< written, in whole blocks
+  uint64_t chunks = 0;           ///< of which the stream has a part
+  uint64_t lost_records = 0;     ///< recorded and not in the stream: overwritten before, or not written. Exact
+  uint64_t dropped_records = 0;  ///< not recorded meanwhile, as recorder_status::dropped counts them
+};
+
+#if CONTRAIL_DETAIL_ENABLED
+
+/// A continuous stream of the running flight recorder, from start to stop. A thread of its own copies chunks beside those
+/// that record; several sessions may run at once. Each object is used by one thread at a time, but for `status`. Not in
+/// signal handlers.
+class CONTRAIL_DETAIL_HIDDEN session {
+ public:
+  session() = default;
+  session(session&& from) noexcept : state_(from.state_) { from.state_ = nullptr; }
+  session& operator=(session&& from) noexcept {
+    if (this != &from) {
+      stop();
+      state_ = from.state_;
+      from.state_ = nullptr;
+    }
+    return *this;
+  }
+  /// Stops it.
+  ~session() { stop(); }
+
+  /// Begins to stream what is recorded from now on. Fails with not_running, already_running, bad_option, path, file,
+  /// out_of_memory or incompatible.
+  error start(const session_options& wanted) {
+    detail::object_link<void>::require();
+    if (state_ != nullptr) return {error_code::already_running, "This session was started already: stop it first."};
+    if ((wanted.file == nullptr) == (wanted.descriptor < 0)) {
+      return {error_code::bad_option, "session_options needs either a file or a descriptor."};
+    }
+    if (wanted.interval.ns < 1'000'000) {
+      return {error_code::bad_option, "session_options.interval must be at least 1 ms."};
+    }
+    error failed;
+    state_ = detail::begin_session({wanted.file, wanted.descriptor, static_cast<uint64_t>(wanted.interval.ns),
+                                    wanted.when_slow == session_policy::block},
+                                   failed);
+    return failed;
+  }
+
+  /// Writes what was recorded until now and ends the stream; waits for that, however slow a pipe's reader is. Without a
+  /// running session it returns zeros. The first error of all is in `failed`: one that ended the stream before, and
+  /// not_running if the flight recorder was stopped first. In a forked child the session does not exist.
+  session_result stop() {
+    if (state_ == nullptr) return {};
+    session_result result;
+    if (detail::is_of_other_process(*state_)) {
+      result.failed = {error_code::not_running, "The session belongs to the process that forked this one."};
+    } else {
+      detail::join_session(*state_);
+      result = status();
+    }
+    detail::free_session(state_);
+    state_ = nullptr;
+    return result;
+  }
+
+  /// What stop would return now, less what it still has to write. Any thread, while no other starts or stops the session.
+  session_result status() const {
+    session_result result;
+    if (state_ == nullptr) return result;
+    result.failed = detail::failure_of(*state_);
+    result.bytes = state_->sink.bytes();
+    result.chunks = state_->chunks.load_relaxed();
+    result.lost_records = detail::lost_records(*state_);
+    result.dropped_records = detail::dropped_records(*state_);
+    return result;
+  }
+
+  /// Whether it was started, and neither stopped nor ended by an error.
+  bool is_running() const {
+    return state_ != nullptr && !detail::is_of_other_process(*state_) && state_->is_done.load_acquire() == 0;
+  }
+
+ private:
+  detail::session_state* state_ = nullptr;
+};
+
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#else
+
+/// See above. Nothing records here: start fails with error_code::compiled_out or not_supported.
+class session {
+ public:
+  session() = default;
+  session(session&&) noexcept {}
+  session& operator=(session&&) noexcept { return *this; }
+  ~session() {}
+  error start(const session_options&) { return detail::nothing_records(); }
+  session_result stop() { return {}; }
+  session_result status() const { return {}; }
+  bool is_running() const { return false; }
+};
+
+}  // namespace disabled_v0
+}  // namespace contrail
+#endif
+
+#endif
+#endif
+#ifdef CONTRAIL_WITH_ENV
+// ==== contrail/env.hpp ==============================================================================================
+// Opt-in: starts the recorder as a text says, which may come from the environment.
+//
+//   #include <contrail/env.hpp>    // in one translation unit of the program, which needs no other change
+//
+//   $ CONTRAIL="window=5s,memory=64M,signal=USR2:dump-%n.contrail,crash=crash-%p.contrail,categories=net;db*" ./program
+//
+// The variable is read once, when the first call site is hit or flight_recorder::start is called, and not in a process
+// that runs with more rights than its user. A mistake in it is one line on stderr. CONTRAIL_NO_ENV, defined before this
+// header, leaves start_from and no variable.
+#ifndef CONTRAIL_ENV_HPP
+#define CONTRAIL_ENV_HPP
+
+#if CONTRAIL_DETAIL_ENABLED && defined(CONTRAIL_MACROS_ONLY)
+#error "contrail/env.hpp needs all of contrail: leave out CONTRAIL_MACROS_ONLY in this translation unit."
+#endif
+
+// ==== contrail/detail/start_text.hpp ================================================================================
+// What to start, as a text: "window=5s,memory=64M,signal=USR2:dump-%n.contrail". Async-signal-safe throughout.
+#ifndef CONTRAIL_DETAIL_START_TEXT_HPP
+#define CONTRAIL_DETAIL_START_TEXT_HPP
+
+#if CONTRAIL_DETAIL_ENABLED
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+inline constexpr size_t longest_start_text = 4096;
+
+/// What such a text asks for. Its strings are in itself.
+struct start_request {
+  options recorder;
+  struct {
+    int number;
+    const char* path;
+  } signals[most_signal_dumps];
+  unsigned signal_count = 0;
+  const char* crash_path = nullptr;
+  char text[longest_start_text];
+};
+
+/// A whole or decimal number followed by letters: "1.5s". In millionths; false when it is none, or beyond 2^63.
+inline bool read_number(const char*& at, uint64_t& millionths) {
+  uint128 value = 0;
+  int decimals = -1;
+  bool any = false;
+  for (; (*at >= '0' && *at <= '9') || (*at == '.' && decimals < 0); ++at) {
+    if (*at == '.') {
+      decimals = 0;
+      continue;
+    }
+    any = true;
+    if (decimals >= 6) continue;
+    value = value * 10 + static_cast<unsigned>(*at - '0');
+    if (decimals >= 0) ++decimals;
+    if (value >> 63 != 0) return false;
+  }
+  for (; decimals < 6 && decimals >= 0; ++decimals) value *= 10;
+  if (decimals < 0) value *= 1'000'000;
+  millionths = static_cast<uint64_t>(value);
+  return any && value >> 63 == 0;
+}
+
+struct unit {
+  const char* name;
+  uint64_t factor;
+};
+CONTRAIL_DETAIL_HIDDEN inline constexpr unit duration_units[] = {{"ns", 1},
+                                                                 {"us", 1'000},
+                                                                 {"ms", 1'000'000},
+                                                                 {"s", 1'000'000'000},
+                                                                 {"m", 60'000'000'000},
+                                                                 {"min", 60'000'000'000},
+                                                                 {"h", 3'600'000'000'000}};
+CONTRAIL_DETAIL_HIDDEN inline constexpr unit memory_units[] = {{"", 1},
+                                                               {"K", 1ULL << 10},
+                                                               {"M", 1ULL << 20},
+                                                               {"G", 1ULL << 30},
+                                                               {"KiB", 1ULL << 10},
+                                                               {"MiB", 1ULL << 20},
+                                                               {"GiB", 1ULL << 30}};
+
+CONTRAIL_DETAIL_HIDDEN inline constexpr unit plain_units[] = {{"", 1}};
+
+/// "1.5s" in nanoseconds, "64M" in bytes. False: not a number with one of the units, or too large.
+template <size_t Count>
+inline bool read_quantity(const char* text, const unit (&units)[Count], uint64_t& value) {
+  uint64_t millionths = 0;
+  if (!read_number(text, millionths)) return false;
+  for (const unit& each : units) {
+    if (strcmp(text, each.name) != 0) continue;
+    const uint128 exact = static_cast<uint128>(millionths) * each.factor / 1'000'000;
+    value = static_cast<uint64_t>(exact);
+    return exact >> 63 == 0;
+  }
+  return false;
+}
+
+/// "USR2", "SIGUSR2" or "12"; 0 when it is none.
+inline int signal_number(const char* name) {
+  static constexpr unit known[] = {{"HUP", SIGHUP},       {"INT", SIGINT},    {"QUIT", SIGQUIT}, {"USR1", SIGUSR1},
+                                   {"USR2", SIGUSR2},     {"ALRM", SIGALRM},  {"TERM", SIGTERM}, {"URG", SIGURG},
+                                   {"XCPU", SIGXCPU},     {"IO", SIGIO},      {"PROF", SIGPROF}, {"PWR", SIGPWR},
+                                   {"VTALRM", SIGVTALRM}, {"WINCH", SIGWINCH}};
+  if (name[0] == 'S' && name[1] == 'I' && name[2] == 'G') name += 3;
+  for (const unit& each : known) {
+    if (strcmp(name, each.name) == 0) return static_cast<int>(each.factor);
+  }
+  uint64_t millionths = 0;
+  if (!read_number(name, millionths) || *name != '\0' || millionths % 1'000'000 != 0) return 0;
+  return millionths <= 64'000'000 ? static_cast<int>(millionths / 1'000'000) : 0;
+}
+
+/// `"<item>" <what is wrong>`: the item is cut where it would leave no room for that.
+inline error start_text_error(const char* item, const char* wrong) {
+  char message[sizeof(error)];
+  text_writer writer(message, sizeof message);
+  writer.add('"');
+  size_t kept = 0;
+  for (; item[kept] != '\0' && kept < 80; ++kept) writer.add(item[kept]);
+  writer.add(item[kept] == '\0' ? "\" " : "…\" ").add(wrong);
+  return {error_code::bad_option, message};
+}
+
+/// One item, `key` and what follows its '='; `value` is null without one. `item` is both, for what is said.
+inline error read_start_item(const char* item, const char* key, char* value, start_request& into) {
+  const auto is = [key](const char* name) { return strcmp(key, name) == 0; };
+  uint64_t number = 0;
+  static constexpr const char* flags[] = {"on", "prefault", "follow_fork"};
+  static constexpr const char* keys[] = {"window", "memory", "file",       "keep_files",
+                                         "signal", "crash",  "categories", "names"};
+  for (const char* const flag : flags) {
+    if (!is(flag)) continue;
+    if (value != nullptr) return start_text_error(item, "is wrong: it takes no value.");
+    into.recorder.prefault |= is("prefault");
+    into.recorder.follow_fork |= is("follow_fork");
+    return {};
+  }
+  for (const char* const known : keys) {
+    if (is(known) && (value == nullptr || *value == '\0')) return start_text_error(item, "needs a value after '='.");
+  }
+  if (is("window")) {
+    if (!read_quantity(value, duration_units, number) || number == 0) {
+      return start_text_error(item,
+                              "is no time: write a number above 0 with ns, us, ms, s, m or h, such as window=5s.");
+    }
+    into.recorder.window = duration(static_cast<int64_t>(number));
+  } else if (is("memory")) {
+    if (!read_quantity(value, memory_units, number) || number < smallest_image_bytes || number > largest_image_bytes) {
+      return start_text_error(item, "is no size: write 1M to 16G, such as memory=64M.");
+    }
+    into.recorder.memory = number;
+  } else if (is("keep_files")) {
+    if (!read_quantity(value, plain_units, number) || number > most_kept_files) {
+      return start_text_error(item, "is no number of files: write 0 to 64.");
+    }
+    into.recorder.keep_files = static_cast<unsigned>(number);
+  } else if (is("categories") || is("names")) {
+    // The comma separates items already.
+    for (char* at = value; *at != '\0'; ++at) {
+      if (*at == ';') *at = ',';
+    }
+    if (strlen(value) >= filter_bytes) return start_text_error(item, "is too long: a filter has 255 bytes at most.");
+    (is("names") ? into.recorder.filter.names : into.recorder.filter.categories) = value;
+  } else if (is("file") || is("crash") || is("signal")) {
+    char* path = value;
+    if (is("signal")) {
+      while (*path != '\0' && *path != ':') ++path;
+      if (*path == '\0') {
+        return start_text_error(item, "needs a signal and a path, such as signal=USR2:dump-%n.contrail.");
+      }
+      *path++ = '\0';
+      const int signal = signal_number(value);
+      if (signal == 0 || signal == SIGKILL || signal == SIGSTOP) {
+        return start_text_error(value, "is no signal to dump at: write a name such as USR2, or a number.");
+      }
+      if (into.signal_count == most_signal_dumps) {
+        return start_text_error(item, "is one signal too many: 8 can have a dump.");
+      }
+      into.signals[into.signal_count++] = {signal, path};
+      if (error failed = check_signal_dump(signal, path, {})) return failed;
+    } else {
+      char ignored[longest_path_bytes];
+      if (error failed = expand_path(path, {1, 1, 1, "e"}, ignored)) return failed;
+      (is("file") ? into.recorder.file : into.crash_path) = path;
+    }
+  } else {
+    return start_text_error(item,
+                            "is unknown: on, window, memory, file, keep_files, prefault, follow_fork, signal, crash, "
+                            "categories and names exist.");
+  }
+  return {};
+}
+
+/// Reads the items of `text` over what `into` has already. Fails with bad_option or path, and says which item is wrong.
+inline error read_start_text(const char* text, start_request& into) {
+  if (strlen(text) >= sizeof into.text) {
+    return {error_code::bad_option, "The text that says what to start is longer than 4095 bytes."};
+  }
+  memcpy(into.text, text, strlen(text) + 1);
+  for (char* at = into.text; *at != '\0';) {
+    while (*at == ' ' || *at == ',') ++at;
+    char* const item = at;
+    while (*at != '\0' && *at != ',') ++at;
+    char* end = at;
+    if (*at == ',') ++at;
+    while (end != item && end[-1] == ' ') --end;
+    *end = '\0';
+    if (item == end) continue;
+    char whole[128];  // the item is taken apart
+    text_writer(whole, sizeof whole).add(item);
+    char* value = item;
+    while (*value != '\0' && *value != '=') ++value;
+    if (*value == '=') *value++ = '\0';
+    else value = nullptr;
+    if (error failed = read_start_item(whole, item, value, into)) return failed;
+  }
+  return {};
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+#endif
+
+#if CONTRAIL_DETAIL_ENABLED
+
+#include <sys/auxv.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// Asks for the dumps that a text names. Held: control.
+template <class T>
+inline error place_dumps(process_state& process, const start_request& wanted) {
+  for (unsigned i = 0; i < wanted.signal_count; ++i) {
+    if (error failed = place_signal_dump(wanted.signals[i].number, wanted.signals[i].path, {})) return failed;
+  }
+  if (wanted.crash_path == nullptr) return {};
+  uint64_t signals = 0;
+  if (error failed = check_crash_dump(wanted.crash_path, {}, signals)) return failed;
+  return place_crash_dump<T>(process, wanted.crash_path, {}, signals);
+}
+
+template <class T>
+inline error begin_as_text_says(process_state& process, const start_request& wanted) {
+  if (error failed = begin_recording<T>(process, wanted.recorder)) return failed;
+  return place_dumps<T>(process, wanted);
+}
+
+/// Keeps everything loaded that handlers need. Not while a lock of ours is held: the dynamic linker has its own.
+inline void pin_handlers(process_state& process) {
+  pin_starter(process);
+  pin_object(reinterpret_cast<const void*>(&on_dump_signal));
+}
+
+}  // namespace detail
+
+/// Starts the recorder as `text` says: items `key=value` with commas between them, of which each overrides `defaults`.
+/// window=5s memory=64M file=PATH keep_files=4 prefault follow_fork are members of options; categories=net;db* and
+/// names=... are its filter, with ';' between globs; signal=USR2:PATH is dump_on_signal, and crash=PATH dump_on_crash;
+/// `on` is no more than a word. Fails as these functions do; with a mistake in the text before anything is changed.
+template <class T = void>
+inline error start_from(const char* text, const options& defaults = {}) {
+  using namespace detail;
+  link_object();
+  exit_note<T>::require();
+  start_request wanted;
+  wanted.recorder = defaults;
+  if (text == nullptr) return {error_code::bad_option, "There is no text that says what to start."};
+  if (error failed = read_start_text(text, wanted)) return failed;
+  if (error failed = flight_recorder::start(wanted.recorder)) return failed;
+  process_state& process = *join_process();
+  pin_handlers(process);
+  error failed;
+  {
+    const control_lock lock(process);
+    failed = place_dumps<T>(process, wanted);
+  }
+  if (failed) flight_recorder::stop();
+  return failed;
+}
+
+#ifndef CONTRAIL_NO_ENV
+
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// The variable's value; null where there is none, or where the process has rights that its user has not. getenv is not
+/// async-signal-safe, as C libraries may lock; this reads the same list, and what changes it meanwhile does as much
+/// harm.
+// Async-signal-safe.
+inline const char* contrail_variable() {
+  if (getauxval(AT_SECURE) != 0 || environ == nullptr) return nullptr;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    if (__builtin_strncmp(*entry, "CONTRAIL=", 9) == 0) return (*entry)[9] == '\0' ? nullptr : *entry + 9;
+  }
+  return nullptr;
+}
+
+/// In slow_half. Reads the variable, the first time. Held: control.
+// Async-signal-safe.
+template <class T>
+bool start_from_environment(process_state& process, const options& defaults) {
+  if (process.environment.load_relaxed() != environment_unread) return false;
+  process.environment.store_relaxed(environment_read);
+  const char* const text = contrail_variable();
+  if (text == nullptr) return false;
+  start_request wanted;
+  wanted.recorder = defaults;
+  error failed = read_start_text(text, wanted);
+  if (!failed) failed = begin_as_text_says<T>(process, wanted);
+  if (failed) {
+    char line[sizeof(error) + 64];
+    text_writer writer(line, sizeof line);
+    writer.add("contrail: in the environment variable CONTRAIL: ").add(failed.message()).add('\n');
+    const write_signal_hold no_death_by_writing;
+    write_all(STDERR_FILENO, line, writer.size());
+  }
+  return process.recording.load_relaxed() != 0;
+}
+
+enum class first_hit { later, off, on };
+
+/// At a first hit. It may be in a signal handler, so it does not wait for what this very thread may hold.
+// Async-signal-safe.
+template <class T>
+first_hit look_at_environment(process_state& process) {
+  if (process.recording.load_acquire() != 0) return first_hit::on;
+  if (process.environment.load_acquire() != environment_unread) return first_hit::off;
+  uint64_t free = 0;
+  if (!process.control.compare_exchange(free, static_cast<uint64_t>(syscall(SYS_gettid)))) return first_hit::later;
+  // Somebody else may have started it just now.
+  if (process.recording.load_relaxed() == 0 && start_from_environment<T>(process, {})) {
+    process.environment.store_relaxed(environment_started);
+  }
+  process.control.store_release(0);
+  return process.recording.load_acquire() != 0 ? first_hit::on : first_hit::off;
+}
+
+/// Stands for claim_frame until the first start.
+// Async-signal-safe.
+template <class T>
+claim claim_at_first_hit(caller from, call_site& site, uint64_t stack_pointer) {
+  const errno_keeper keep;
+  // Read first, as in resolve_site: a start after this makes the word stored below stale.
+  const uint64_t epoch = from.object->epoch.load_acquire();
+  const first_hit found = look_at_environment<T>(*joined_process());
+  if (found == first_hit::on) return claim_frame(from, site, stack_pointer);
+  if (found == first_hit::off) site.word.store_release(epoch + site_off);
+  return {nullptr, 0};
+}
+
+// Async-signal-safe.
+template <class T>
+open_span begin_span_at_first_hit(caller from, call_site& site, const task_context* parent, const atomic_word* payload,
+                                  unsigned words) {
+  const errno_keeper keep;
+  const uint64_t epoch = from.object->epoch.load_acquire();
+  const first_hit found = look_at_environment<T>(*joined_process());
+  if (found == first_hit::on) return begin_span_slowly(from, site, parent, payload, words);
+  if (found == first_hit::off) site.word.store_release(epoch + site_off);
+  return {};
+}
+
+// Async-signal-safe.
+template <class T>
+void name_thread_at_first_hit(caller from, const char* name, size_t size) {
+  const errno_keeper keep;
+  if (look_at_environment<T>(*joined_process()) == first_hit::on) name_thread_slowly(from, name, size);
+}
+
+template <class T>
+CONTRAIL_DETAIL_HIDDEN inline constexpr slow_half functions_of_first_hit{
+    claim_at_first_hit<T>,       end_region_slowly, roll_chunk_slowly,        write_point_slowly,
+    name_thread_at_first_hit<T>, begin_span_at_first_hit<T>, end_span_slowly, set_current_task_slowly,
+    take_in_object,              start_from_environment<T>};
+
+/// Sends the first call site that is hit the slow way: call sites that find another epoch than the one they were made
+/// with ask what to do. Where nothing is asked for, each asks once, and costs then what a site costs that is off.
+template <class T>
+struct environment_hook {
+  __attribute__((constructor(101), used)) static void on_load() {
+    link_object();
+    exit_note<T>::require();
+    process_state* const process = join_process();
+    if (process == nullptr || process->slow_table.load_acquire() != 0) return;
+    // Here, as neither may be called in a signal handler.
+    pin_handlers(*process);
+    const control_lock lock(*process);
+    if (process->slow_table.load_relaxed() != 0 || at_fork(before_fork, after_fork, after_fork_in_child) != 0) return;
+    process->slow_table.store_release(reinterpret_cast<uint64_t>(&functions_of_first_hit<T>));
+    begin_epoch(*process);
+  }
+};
+[[maybe_unused]] static constexpr void (*environment_is_hooked)() = &environment_hook<void>::on_load;
+
+}  // namespace detail
+
+#endif
+
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#else
+
+namespace contrail {
+inline namespace disabled_v0 {
+
+/// See contrail/env.hpp. Fails here with error_code::compiled_out or not_supported.
+inline error start_from(const char*, const options& = {}) { return detail::nothing_records(); }
+
+}  // namespace disabled_v0
+}  // namespace contrail
+
+#endif
+
+#endif
+#endif
+#ifdef CONTRAIL_WITH_TRIGGER
+// ==== contrail/trigger.hpp ==========================================================================================
+// Opt-in: dumps by themselves when something is wrong: a region over its budget, a thread that hangs, a counter over a
+// limit, or whatever the program says.
+//
+//   contrail::trigger watchdog({.path = "slow-%p-%n.contrail", .last = 5s, .after = 200ms});
+//   watchdog.latency("request", 50ms);
+//   watchdog.stall(2s);
+//   if (auto failed = watchdog.start()) puts(failed.message());
+//
+// A thread of the trigger reads the recorder's memory as a dump does; call sites know nothing of it and cost the same.
+#ifndef CONTRAIL_TRIGGER_HPP
+#define CONTRAIL_TRIGGER_HPP
+
+#if CONTRAIL_DETAIL_ENABLED && defined(CONTRAIL_MACROS_ONLY)
+#error "contrail/trigger.hpp needs all of contrail: leave out CONTRAIL_MACROS_ONLY in this translation unit."
+#endif
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+
+/// Options of a trigger.
+struct trigger_options {
+  /// Where its dumps go; with %n, %t or %p in it, each has a name of its own. The string is copied.
+  const char* path = "trigger-%p-%n.contrail";
+  /// How far back from the moment of firing a dump reaches; 0: as far as `options::window` says.
+  duration last{};
+  /// How long it goes on recording before it dumps; the dump reaches that much further.
+  duration after{};
+  /// Less than this after a dump no other one is made, only counted.
+  duration at_most_every{10'000'000'000};
+  /// How many dumps stay: the newest, of all triggers and processes of this executable with this path. 0: all.
+  unsigned keep = 8;
+  /// How many bytes they may have together; the newest stays in any case. 0: any.
+  uint64_t keep_bytes = 0;
+  /// How often it looks; what it finds is later by that at most.
+  duration look_every{20'000'000};
+};
+
+/// What a trigger has done.
+struct trigger_status {
+  uint64_t fired = 0;       ///< conditions that came to hold, and calls of `fire`
+  uint64_t dumps = 0;       ///< that were written
+  uint64_t suppressed = 0;  ///< firings without a dump of their own, by `at_most_every` or since one was on its way
+  uint64_t failed = 0;      ///< dumps that could not be written
+  error last_failure;       ///< why
+};
+
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#if CONTRAIL_DETAIL_ENABLED
+
+// ==== contrail/detail/kept_dumps.hpp ================================================================================
+// The dumps of triggers that stay: the newest of those that a path could have made.
+#ifndef CONTRAIL_DETAIL_KEPT_DUMPS_HPP
+#define CONTRAIL_DETAIL_KEPT_DUMPS_HPP
+
+#if CONTRAIL_DETAIL_ENABLED
+
+#include <dirent.h>
+#include <stdlib.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+struct kept_dump {
+  uint64_t made_ns;  ///< since 1970
+  uint64_t bytes;
+  char name[256];
+};
+
+/// Reads what a file is: false unless a trigger of this executable made it, for this user.
+inline bool read_kept_dump(int folder, const char* name, const char* executable, kept_dump& found) {
+  const int file = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+  if (file < 0) return false;
+  superblock super;
+  struct stat there {};
+  const bool is_ours = fstat(file, &there) == 0 && S_ISREG(there.st_mode) && there.st_uid == geteuid() &&
+                       pread(file, &super, sizeof super, 0) == static_cast<ssize_t>(sizeof super) &&
+                       super.magic == ~complement_of_image_magic && super.kind == image_kind::dump &&
+                       super.trigger_ticks != 0 && strcmp(name_in_path(super.executable), executable) == 0;
+  close(file);
+  if (!is_ours) return false;
+  found.made_ns = super.dump.realtime_ns;
+  found.bytes = static_cast<uint64_t>(there.st_size);
+  text_writer(found.name, sizeof found.name).add(name);
+  return true;
+}
+
+/// Removes what is older than the newest `keep` dumps of triggers in the folder of `made` that `pattern` could have
+/// made, or does not fit into `keep_bytes` together with newer ones. 0 is no limit. What cannot be removed stays.
+inline void remove_old_dumps(const char* pattern, const char* made, unsigned keep, uint64_t keep_bytes) {
+  if (keep == 0 && keep_bytes == 0) return;
+  char executable[256];
+  read_executable(executable);
+  const char* const own_name = name_in_path(executable);
+  char path[longest_path_bytes];
+  text_writer folder_path(path, sizeof path);
+  for (const char* at = made; at != name_in_path(made); ++at) folder_path.add(*at);
+  DIR* const folder = opendir(path[0] == '\0' ? "." : path);
+  if (folder == nullptr) return;
+  kept_dump* all = nullptr;
+  size_t count = 0, room = 0;
+  while (const dirent* const entry = readdir(folder)) {
+    if (!could_be(name_in_path(pattern), "", own_name, entry->d_name)) continue;
+    if (count == room) {
+      const size_t more = room == 0 ? 16 : 2 * room;
+      void* const grown = realloc(all, more * sizeof(kept_dump));
+      if (grown == nullptr) break;
+      all = static_cast<kept_dump*>(grown);
+      room = more;
+    }
+    if (read_kept_dump(dirfd(folder), entry->d_name, own_name, all[count])) ++count;
+  }
+  if (count != 0) {
+    qsort(all, count, sizeof(kept_dump), [](const void* a, const void* b) {
+      const uint64_t x = static_cast<const kept_dump*>(a)->made_ns, y = static_cast<const kept_dump*>(b)->made_ns;
+      return x < y ? 1 : x == y ? 0 : -1;
+    });
+  }
+  uint64_t bytes = 0;
+  for (size_t i = 0; i < count; ++i) {
+    bytes += all[i].bytes;
+    const bool is_too_many = keep != 0 && i >= keep;
+    const bool is_too_much = keep_bytes != 0 && i != 0 && bytes > keep_bytes;
+    if (is_too_many || is_too_much) unlinkat(dirfd(folder), all[i].name, 0);
+  }
+  free(all);
+  closedir(folder);
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+#endif
+// ==== contrail/detail/watch.hpp =====================================================================================
+// What triggers see: the recorder's memory, read beside its writers as a dump reads it. Each look takes in the open
+// regions of all threads, and what was recorded since the look before.
+#ifndef CONTRAIL_DETAIL_WATCH_HPP
+#define CONTRAIL_DETAIL_WATCH_HPP
+
+#if CONTRAIL_DETAIL_ENABLED
+
+#include <stdio.h>
+#include <stdlib.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+inline constexpr unsigned most_conditions = 15;
+
+enum class condition_kind { latency, stall, counter, predicate };
+
+struct condition {
+  condition_kind kind;
+  char names[filter_bytes];  ///< globs of regions or counters; a predicate's own name
+  uint64_t limit_ns;
+  double limit;
+  bool (*holds)(void*);
+  void* context;
+  bool held;  ///< a predicate's last answer
+};
+
+/// Memory that is zero; gives it back.
+template <class T>
+class zeroed_array {
+ public:
+  zeroed_array() = default;
+  ~zeroed_array() { free(items_); }
+  zeroed_array(const zeroed_array&) = delete;
+  zeroed_array& operator=(const zeroed_array&) = delete;
+  bool make(uint64_t count) {
+    free(items_);
+    items_ = static_cast<T*>(calloc(count, sizeof(T)));
+    return items_ != nullptr;
+  }
+  T& operator[](uint64_t i) { return items_[i]; }
+
+ private:
+  T* items_ = nullptr;
+};
+
+/// A record in a copy of its chunk.
+struct seen_record {
+  uint64_t id, start, end;  ///< of a point start and end are equal
+  bool is_region;
+  const atomic_word* payload;
+  unsigned words;
+};
+
+/// How far a chunk has been read.
+struct chunk_progress {
+  uint64_t ticket;
+  uint64_t words;
+  uint64_t epoch_base;
+  uint64_t done;  ///< its state word once nothing more can come: most chunks need no other look
+};
+
+/// Reads what a chunk holds behind `progress`, and moves that.
+template <class Visit>
+inline void read_chunk(const chunk& copy, chunk_progress& progress, Visit&& visit) {
+  if (progress.ticket != copy.ticket.value) progress = {copy.ticket.value, 0, copy.epoch_base.value, 0};
+  const uint64_t count = (extent_bytes(copy.extent.value) - chunk_header_bytes) / 8;
+  uint64_t at = progress.words;
+  while (at < count) {
+    const uint64_t word = copy.words[at].value;
+    if (word == 0) break;
+    const uint64_t end = progress.epoch_base + (word >> end_time_shift);
+    seen_record record{word >> id_shift & 0xffff, 0, end, true, &copy.words[at + 1], 0};
+    bool is_record = true;
+    const uint64_t duration = word >> duration_shift & (epoch_ticks - 1);
+    switch (static_cast<record_tag>(word & 3)) {
+      case record_tag::point:
+        record.words = static_cast<unsigned>(word >> duration_shift & 0xff);
+        record.start = record.end;
+        record.is_region = false;
+        break;
+      case record_tag::region: record.start = record.end - duration; break;
+      case record_tag::region_payload:
+        record.id = word >> payload_region_id_shift & max_payload_region_id;
+        record.words = static_cast<unsigned>(word >> id_shift & 0xf);
+        record.start = record.end - duration;
+        break;
+      case record_tag::long_form: {
+        record.id = word >> 16 & 0xffff;
+        record.words = static_cast<unsigned>(word >> 6 & 0x3ff);
+        const long_form form = static_cast<long_form>(word >> 2 & 0xf);
+        if (form == long_form::epoch) {
+          record.words = 0;
+          progress.epoch_base = word & ~(epoch_ticks - 1);
+        }
+        const unsigned skip = form == long_form::point ? 1 : form == long_form::region ? 2 : 3;
+        is_record = (form == long_form::region || form == long_form::async_region || form == long_form::point) &&
+                    record.words >= skip && at + record.words < count;
+        if (!is_record) break;
+        record.is_region = form != long_form::point;
+        record.start = copy.words[at + 1].value;
+        record.end = record.is_region ? copy.words[at + 2].value : record.start;
+        record.payload += skip;
+        at += skip;
+        record.words -= skip;
+        break;
+      }
+    }
+    at += 1 + record.words;
+    if (is_record && at <= count) visit(record);
+  }
+  progress.words = count;
+}
+
+inline text name_of(const binding& entry) {
+  const char* const strings = reinterpret_cast<const char*>(&entry + 1) + entry.field_count * sizeof(binding_field) +
+                              entry.enumerator_count * sizeof(binding_enumerator);
+  return {strings, entry.name_bytes};
+}
+
+/// The first field of a payload as a number; false when it is none.
+inline bool number_of(const binding& entry, const seen_record& record, double& value) {
+  if (entry.field_count == 0 || record.words == 0) return false;
+  const binding_field& field = *reinterpret_cast<const binding_field*>(&entry + 1);
+  const auto as = [&](auto number) {
+    if (field.offset + sizeof number > record.words * 8) return false;
+    memcpy(&number, reinterpret_cast<const char*>(record.payload) + field.offset, sizeof number);
+    value = static_cast<double>(number);
+    return true;
+  };
+  switch (static_cast<field_type>(field.type)) {
+    case field_type::boolean: return as(uint8_t{});
+    case field_type::character: return as(char{});
+    case field_type::int8: return as(int8_t{});
+    case field_type::uint8: return as(uint8_t{});
+    case field_type::int16: return as(int16_t{});
+    case field_type::uint16: return as(uint16_t{});
+    case field_type::int32: return as(int32_t{});
+    case field_type::uint32: return as(uint32_t{});
+    case field_type::int64: return as(int64_t{});
+    case field_type::uint64: return as(uint64_t{});
+    case field_type::float32: return as(float{});
+    case field_type::float64: return as(double{});
+    default: return false;
+  }
+}
+
+/// "12.5 ms" into `to`.
+inline const char* brief_time(char (&to)[32], uint64_t ns) {
+  const double value = static_cast<double>(ns);
+  if (ns >= 1'000'000'000) snprintf(to, sizeof to, "%.4g s", value / 1e9);
+  else if (ns >= 1'000'000) snprintf(to, sizeof to, "%.4g ms", value / 1e6);
+  else snprintf(to, sizeof to, "%.4g us", value / 1e3);
+  return to;
+}
+
+/// Looks at the recorder for conditions that hold.
+class CONTRAIL_DETAIL_HIDDEN watch {
+ public:
+  condition conditions[most_conditions];
+  unsigned count = 0;
+  uint64_t fired = 0;  ///< how often any of them held
+
+  /// What happened since the look before. True when a condition holds that did not before; the first is noted. The
+  /// first look at a recording begins here and now.
+  bool look(process_state& process, trigger_note& note) {
+    const uint64_t before = fired;
+    note_ = &note;
+    note.ticks = 0;
+    now_ = now_ticks(process);
+    for (unsigned i = 0; i < count; ++i) {
+      condition& each = conditions[i];
+      if (each.kind != condition_kind::predicate) continue;
+      const bool holds = each.holds(each.context);
+      if (holds && !each.held) fire(now_, "%.80s holds", each.names);
+      each.held = holds;
+    }
+    if (process.recording.load_acquire() != 0 && begin(process)) {
+      // Stacks first, as in a dump: a region that ends in between is a record.
+      for (uint64_t i = 0; i < image_->slot_count; ++i) look_at_stacks(image_->slots[i], slots_[i]);
+      for (uint64_t i = 0; i < image_->chunk_count; ++i) look_at_chunk(i);
+      for (uint64_t i = 0; i < image_->slot_count; ++i) look_for_stall(image_->slots[i], slots_[i]);
+    }
+    return fired != before;
+  }
+
+ private:
+  struct reported_region {
+    uint64_t start, id;
+  };
+  /// What is known of a thread.
+  struct thread_progress {
+    uint64_t generation;
+    uint64_t last_end;   ///< of its newest region
+    uint64_t outermost;  ///< start of the oldest region that is open; 0: none
+    uint64_t innermost;  ///< start of the newest one
+    uint64_t innermost_id;
+    uint64_t stalled;             ///< since when it was quiet as that was reported
+    reported_region reported[8];  ///< that were over their budgets while they were open
+    unsigned next_reported;
+  };
+
+  /// Goes on in the recording that runs. False when there is no memory.
+  bool begin(process_state& process) {
+    image_view* const image = current_image(process);
+    const uint64_t start = process.start_ticks.load_relaxed();
+    if (image != image_ || start != start_) {
+      image_ = nullptr;
+      if (!chunks_.make(image->chunk_count) || !slots_.make(image->slot_count) || !ids_.make(overflow_id + 1) ||
+          !over_.make(overflow_id + 1)) {
+        return false;
+      }
+      image_ = image;
+      start_ = start;
+      since_ = now_;
+    }
+    tick_hz_ = process.tick_hz.load_relaxed();
+    return true;
+  }
+
+  __attribute__((format(printf, 3, 4))) void fire(uint64_t ticks, const char* format, ...) {
+    ++fired;
+    if (note_->ticks != 0) return;
+    note_->ticks = ticks == 0 ? 1 : ticks;
+    __builtin_va_list arguments;
+    __builtin_va_start(arguments, format);
+    vsnprintf(note_->text, sizeof note_->text, format, arguments);
+    __builtin_va_end(arguments);
+  }
+
+  uint64_t ns_of(uint64_t ticks) const {
+    return static_cast<uint64_t>(static_cast<uint128>(ticks) * 1'000'000'000U / tick_hz_);
+  }
+
+  /// Which conditions a call site is subject to, one bit each.
+  unsigned conditions_of(uint64_t id) {
+    constexpr unsigned is_known = 1U << most_conditions;
+    if ((ids_[id] & is_known) != 0) return ids_[id] & ~is_known;
+    const binding* const entry = binding_of(*image_, id);
+    if (entry == nullptr) return 0;
+    unsigned found = is_known;
+    for (unsigned i = 0; i < count; ++i) {
+      const condition_kind kind = conditions[i].kind;
+      const bool is_meant = kind == condition_kind::counter
+                                ? entry->kind == binding_kind::counter
+                                : entry->kind == binding_kind::region && kind != condition_kind::predicate;
+      if (is_meant && passes_globs(conditions[i].names, name_of(*entry))) found |= 1U << i;
+    }
+    ids_[id] = static_cast<uint16_t>(found);
+    return found & ~is_known;
+  }
+
+  void look_at_stacks(const thread_slot& slot, thread_progress& thread) {
+    const uint64_t state = slot.state.load_acquire();
+    thread.outermost = thread.innermost = 0;
+    if (phase_of(state) != slot_state::live) return;
+    if (thread.generation != state >> 8) thread = {state >> 8, 0, 0, 0, 0, 0, {}, 0};
+    constexpr unsigned most_free = 16;  // frames between regions, as those leave that end on other threads
+    for (unsigned k = 0; k < lane_count; ++k) {
+      unsigned free_frames = 0;
+      for (unsigned i = 0; i < lane_depth[k] && free_frames < most_free; ++i) {
+        const frame& at = slot.frames[first_frame[k] + i];
+        const uint64_t start = at.start_ticks.load_acquire();
+        ++free_frames;
+        if (!is_region(start)) continue;
+        const uint64_t word = at.word.load_acquire();
+        __atomic_thread_fence(__ATOMIC_ACQUIRE);
+        if (at.start_ticks.load_relaxed() != start || (start << duration_shift) - word > site_word_mask) continue;
+        free_frames = 0;
+        look_at_open_region(slot, thread, start, id_of_site_word((start << duration_shift) - word));
+      }
+    }
+  }
+
+  void look_at_open_region(const thread_slot& slot, thread_progress& thread, uint64_t start, uint64_t id) {
+    if (thread.outermost == 0 || start < thread.outermost) thread.outermost = start;
+    if (start >= thread.innermost) {
+      thread.innermost = start;
+      thread.innermost_id = id;
+    }
+    if (start < start_ || start > now_) return;
+    const uint64_t age = ns_of(now_ - start);
+    const unsigned limit = over_limit(id, age);
+    if (limit == count || is_reported(thread, start, id)) return;
+    thread.reported[thread.next_reported++ % 8] = {start, id};
+    fire_latency(now_, id, age, limit, tid_of(slot), "is open for");
+  }
+
+  /// The first condition whose budget a region is over; `count`: none.
+  unsigned over_limit(uint64_t id, uint64_t ns) {
+    const unsigned meant = conditions_of(id);
+    for (unsigned i = 0; meant >> i != 0; ++i) {
+      const bool is_latency = (meant >> i & 1) != 0 && conditions[i].kind == condition_kind::latency;
+      if (is_latency && ns > conditions[i].limit_ns) return i;
+    }
+    return count;
+  }
+
+  static bool is_reported(const thread_progress& thread, uint64_t start, uint64_t id) {
+    for (const reported_region& each : thread.reported) {
+      if (each.start == start && each.id == id) return true;
+    }
+    return false;
+  }
+
+  void fire_latency(uint64_t ticks, uint64_t id, uint64_t ns, unsigned limit, uint32_t tid, const char* did) {
+    const text name = name_of(*binding_of(*image_, id));
+    char took[32], budget[32];
+    fire(ticks, "%.*s %s %s on thread %u, more than %s", static_cast<int>(name.size < 48 ? name.size : 48), name.data,
+         did, brief_time(took, ns), tid, brief_time(budget, conditions[limit].limit_ns));
+  }
+
+  void look_at_chunk(uint64_t index) {
+    chunk_progress& progress = chunks_[index];
+    const uint64_t state = image_->chunk_states[index].load_acquire();
+    if (state == progress.done) return;
+    if (state_of(state) != chunk_state::open && state_of(state) != chunk_state::sealed) return;
+    const chunk& live = image_->chunks[index];
+    // Sealed and read, or open and not gone on.
+    const lane* const writer = lane_of(*image_, live);
+    const uint64_t end = extent_bytes(live.extent.load_acquire());
+    const uint64_t read_to = chunk_header_bytes + progress.words * 8;
+    if (progress.ticket == ticket_of(state)) {
+      if (end != 0 && end <= read_to) {
+        if (state_of(state) == chunk_state::sealed) progress.done = state;
+        return;
+      }
+      const uint64_t read_end = reinterpret_cast<uint64_t>(&live) + read_to;
+      if (end == 0 && writer != nullptr && writer->cursor.load_relaxed() == read_end) return;
+    } else if (state_of(state) == chunk_state::sealed && live.sealed_ticks.load_relaxed() < since_) {
+      progress = {ticket_of(state), chunk_words, 0, state};
+      return;
+    }
+    if (!copy_chunk(copy_, *image_, index)) return;
+    const uint64_t slot_index = copy_.writer.value & 0xffff'ffff;
+    if (slot_index >= image_->slot_count) return;
+    thread_progress& thread = slots_[slot_index];
+    const bool is_current = thread.generation == copy_.writer.value >> 32;
+    const uint32_t tid = static_cast<uint32_t>(copy_.tid_lane.value);
+    read_chunk(copy_, progress, [&](const seen_record& record) {
+      if (record.end < since_) return;
+      if (record.is_region) {
+        if (is_current && record.end > thread.last_end) thread.last_end = record.end;
+        const uint64_t took = ns_of(record.end - record.start);
+        const unsigned limit = over_limit(record.id, took);
+        if (limit != count && !(is_current && is_reported(thread, record.start, record.id))) {
+          fire_latency(record.end, record.id, took, limit, tid, "took");
+        }
+      } else {
+        look_at_counter(record);
+      }
+    });
+  }
+
+  void look_at_counter(const seen_record& record) {
+    const unsigned meant = conditions_of(record.id);
+    if (meant == 0) return;
+    const binding& entry = *binding_of(*image_, record.id);
+    double value = 0;
+    if (!number_of(entry, record, value)) return;
+    for (unsigned i = 0; meant >> i != 0; ++i) {
+      if ((meant >> i & 1) == 0 || conditions[i].kind != condition_kind::counter) continue;
+      const bool was_over = (over_[record.id] >> i & 1) != 0;
+      const bool is_over = value > conditions[i].limit;
+      if (is_over && !was_over) {
+        const text name = name_of(entry);
+        fire(record.end, "%.*s is %.10g, over %.10g", static_cast<int>(name.size < 60 ? name.size : 60), name.data,
+             value, conditions[i].limit);
+      }
+      over_[record.id] = static_cast<uint16_t>((over_[record.id] & ~(1U << i)) | (is_over ? 1U << i : 0));
+    }
+  }
+
+  void look_for_stall(const thread_slot& slot, thread_progress& thread) {
+    if (thread.outermost == 0) return;
+    uint64_t quiet_since = thread.last_end > thread.outermost ? thread.last_end : thread.outermost;
+    if (quiet_since < since_) quiet_since = since_;  // what ended before is not known
+    if (quiet_since == thread.stalled || quiet_since >= now_) return;
+    const uint64_t quiet = ns_of(now_ - quiet_since);
+    const unsigned meant = conditions_of(thread.innermost_id);
+    for (unsigned i = 0; meant >> i != 0; ++i) {
+      const bool is_stall = (meant >> i & 1) != 0 && conditions[i].kind == condition_kind::stall;
+      if (!is_stall || quiet <= conditions[i].limit_ns) continue;
+      thread.stalled = quiet_since;
+      const text name = name_of(*binding_of(*image_, thread.innermost_id));
+      char time[32];
+      fire(now_, "thread %u ended no region for %s, in %.*s", tid_of(slot), brief_time(time, quiet),
+           static_cast<int>(name.size < 48 ? name.size : 48), name.data);
+      return;
+    }
+  }
+
+  image_view* image_ = nullptr;
+  uint64_t start_ = 0, since_ = 0, now_ = 0, tick_hz_ = 1;
+  zeroed_array<chunk_progress> chunks_;
+  zeroed_array<thread_progress> slots_;
+  zeroed_array<uint16_t> ids_;   ///< by id, see conditions_of
+  zeroed_array<uint16_t> over_;  ///< by id, the counters' conditions that hold
+  trigger_note* note_ = nullptr;
+  chunk copy_;
+};
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+#endif
+
+#include <pthread.h>
+#include <time.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+class mutex_hold {
+ public:
+  explicit mutex_hold(pthread_mutex_t& mutex) : mutex_(mutex) { pthread_mutex_lock(&mutex_); }
+  ~mutex_hold() { pthread_mutex_unlock(&mutex_); }
+  mutex_hold(const mutex_hold&) = delete;
+  mutex_hold& operator=(const mutex_hold&) = delete;
+
+ private:
+  pthread_mutex_t& mutex_;
+};
+
+}  // namespace detail
+
+/// Watches for conditions, and dumps when one comes to hold. One thread sets it up: conditions first, then `start`.
+/// Works whether a recorder runs already or is started later. Not in a forked child.
+class CONTRAIL_DETAIL_HIDDEN trigger {
+ public:
+  explicit trigger(const trigger_options& wanted = {}) : wanted_(wanted) {
+    const bool fits = wanted.path != nullptr && detail::strlen(wanted.path) < sizeof path_;
+    detail::text_writer(path_, sizeof path_).add(fits ? wanted.path : "");
+  }
+  ~trigger() { stop(); }
+  trigger(const trigger&) = delete;
+  trigger& operator=(const trigger&) = delete;
+
+  /// Fires when a region takes longer than `budget`: as it ends, or while it is open, whichever is seen first.
+  /// `regions` are globs of names as in a filter: "request*,-request.slow".
+  error latency(const char* regions, duration budget) {
+    if (budget.ns <= 0) return {error_code::bad_option, "The budget of a region must be above 0."};
+    return add({detail::condition_kind::latency, {}, static_cast<uint64_t>(budget.ns), 0, nullptr, nullptr, false},
+               regions);
+  }
+
+  /// Fires when a thread has ended no region for `quiet` while one is open; once each time. `regions` are globs of the
+  /// innermost open region's name, to leave out where a thread may wait: "-idle*".
+  error stall(duration quiet, const char* regions = "") {
+    if (quiet.ns <= 0) return {error_code::bad_option, "The time after which a thread has stalled must be above 0."};
+    return add({detail::condition_kind::stall, {}, static_cast<uint64_t>(quiet.ns), 0, nullptr, nullptr, false},
+               regions);
+  }
+
+  /// Fires when a counter's value is above `limit` and the one before was not. `counters` are globs of names.
+  error counter(const char* counters, double limit) {
+    return add({detail::condition_kind::counter, {}, 0, limit, nullptr, nullptr, false}, counters);
+  }
+
+  /// Fires when `holds(context)` answers true and did not the time before. It is asked at each look, by the trigger's
+  /// thread.
+  error predicate(const char* name, bool (*holds)(void* context), void* context = nullptr) {
+    if (holds == nullptr) return {error_code::bad_option, "The predicate is null."};
+    return add({detail::condition_kind::predicate, {}, 0, 0, holds, context, false}, name);
+  }
+
+  /// Begins to watch. Fails with bad_option, path, already_running, or out_of_memory where the system gives no thread.
+  error start() {
+    using namespace detail;
+    if (is_started_) return {error_code::already_running, "This trigger is started already."};
+    if (wanted_.last.ns < 0 || wanted_.after.ns < 0 || wanted_.at_most_every.ns < 0 || wanted_.look_every.ns <= 0) {
+      return {error_code::bad_option, "The times in trigger_options must not be negative, and look_every not 0."};
+    }
+    char ignored[longest_path_bytes];
+    if (error failed = expand_path(path_, {1, 1, 1, "e"}, ignored)) return failed;
+    if (join_process() == nullptr) return incompatible();
+    link_object();
+    __atomic_store_n(&stopping_, 0U, __ATOMIC_RELAXED);
+    // Signals are the program's threads' business.
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    const int failed = pthread_create(
+        &thread_, nullptr,
+        [](void* self) -> void* {
+          static_cast<trigger*>(self)->run();
+          return nullptr;
+        },
+        this);
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    if (failed != 0)
+      return {error_code::out_of_memory, "The system gave no thread for the trigger: free some, and try again."};
+    is_started_ = true;
+    owner_ = getpid();
+    return {};
+  }
+
+  /// Ends watching. A dump that is on its way is written now. Harmless when it is not started.
+  void stop() {
+    if (!is_started_) return;
+    is_started_ = false;
+    if (getpid() != owner_) return;  // the thread stayed in the parent
+    __atomic_store_n(&stopping_, 1U, __ATOMIC_RELEASE);
+    wake();
+    pthread_join(thread_, nullptr);
+  }
+
+  /// Fires now, as by a condition. `what` is not copied: a string literal. The dump is made by the trigger's thread.
+  // Async-signal-safe.
+  void fire(const char* what) {
+    const detail::process_state* const process = detail::joined_process();
+    __atomic_store_n(&called_ticks_, process == nullptr ? 0 : detail::now_ticks(*process), __ATOMIC_RELAXED);
+    __atomic_fetch_add(&calls_, 1, __ATOMIC_RELAXED);
+    __atomic_store_n(&called_, what, __ATOMIC_RELEASE);
+    wake();
+  }
+
+  trigger_status status() const {
+    const detail::mutex_hold hold(mutex_);
+    return status_;
+  }
+
+ private:
+  error add(const detail::condition& what, const char* names) {
+    if (is_started_) return {error_code::bad_option, "This trigger is started already: add conditions before."};
+    if (watch_.count == detail::most_conditions) {
+      return {error_code::bad_option, "A trigger takes 15 conditions: use another one for more."};
+    }
+    if (names == nullptr || detail::strlen(names) >= detail::filter_bytes) {
+      return {error_code::bad_option, "The names of a trigger's condition are missing, or longer than 255 bytes."};
+    }
+    detail::condition& added = watch_.conditions[watch_.count];
+    added = what;
+    detail::text_writer(added.names, sizeof added.names).add(names);
+    ++watch_.count;
+    return {};
+  }
+
+  // Not a semaphore or a condition: those may not be used in signal handlers, or wait by a clock that can be set.
+  void wake() {
+    const detail::errno_keeper keep;
+    __atomic_fetch_add(&wakes_, 1U, __ATOMIC_RELEASE);
+    constexpr int wake_private = 1 | 128;
+    syscall(SYS_futex, &wakes_, wake_private, 1, nullptr, nullptr, 0);
+  }
+  void wait(uint32_t wakes, uint64_t ns) {
+    const timespec time{static_cast<time_t>(ns / 1'000'000'000), static_cast<long>(ns % 1'000'000'000)};
+    constexpr int wait_private = 0 | 128;
+    syscall(SYS_futex, &wakes_, wait_private, wakes, &time, nullptr, 0);
+  }
+
+  static uint64_t now_ns() { return detail::kernel_clock_ns(CLOCK_MONOTONIC); }
+
+  void run() {
+    pthread_setname_np(pthread_self(), "contrail");
+    for (;;) {
+      const uint32_t wakes = __atomic_load_n(&wakes_, __ATOMIC_ACQUIRE);
+      const bool last_round = __atomic_load_n(&stopping_, __ATOMIC_ACQUIRE) != 0;
+      look();
+      const uint64_t now = now_ns();
+      if (is_pending_ && (now >= due_ns_ || last_round)) dump(last_round);
+      if (last_round) return;
+      uint64_t pause = static_cast<uint64_t>(wanted_.look_every.ns);
+      if (is_pending_ && due_ns_ - now < pause) pause = due_ns_ > now ? due_ns_ - now : 1;
+      wait(wakes, pause);
+    }
+  }
+
+  void look() {
+    detail::process_state& process = *detail::joined_process();
+    detail::trigger_note found;
+    uint64_t times = watch_.fired;
+    watch_.look(process, found);
+    times = watch_.fired - times;
+    if (const char* const what = __atomic_exchange_n(&called_, static_cast<const char*>(nullptr), __ATOMIC_ACQUIRE)) {
+      times += __atomic_exchange_n(&calls_, uint64_t{0}, __ATOMIC_RELAXED);
+      if (found.ticks == 0) {
+        found.ticks = __atomic_load_n(&called_ticks_, __ATOMIC_RELAXED);
+        detail::text_writer(found.text, sizeof found.text).add(what);
+      }
+    }
+    if (times == 0) return;
+    const uint64_t now = now_ns();
+    const bool is_soon = has_dumped_ && now - dumped_ns_ < static_cast<uint64_t>(wanted_.at_most_every.ns);
+    const bool begins = !is_pending_ && !is_soon;
+    if (begins) {
+      note_ = found;
+      is_pending_ = true;
+      tries_ = 0;
+      fired_ns_ = now;
+      due_ns_ = now + static_cast<uint64_t>(wanted_.after.ns);
+    }
+    const detail::mutex_hold hold(mutex_);
+    status_.fired += times;
+    status_.suppressed += times - (begins ? 1 : 0);
+  }
+
+  void dump(bool last_round) {
+    duration last = wanted_.last;
+    // From the moment of firing, which a look found somewhat later.
+    const uint64_t reach =
+        static_cast<uint64_t>(last.ns) + (now_ns() - fired_ns_) + static_cast<uint64_t>(wanted_.look_every.ns);
+    if (last.ns != 0)
+      last.ns = reach < static_cast<uint64_t>(__INT64_MAX__) ? static_cast<int64_t>(reach) : __INT64_MAX__;
+    char made[detail::longest_path_bytes];
+    const error failed = detail::dump_to_path(path_, last, 0, nullptr, &note_, made);
+    constexpr unsigned most_tries = 100;
+    if (failed.code() == error_code::busy && !last_round && ++tries_ < most_tries) {
+      due_ns_ = now_ns() + 10'000'000;  // somebody else dumps
+      return;
+    }
+    is_pending_ = false;
+    if (!failed) {
+      has_dumped_ = true;
+      dumped_ns_ = now_ns();
+      detail::remove_old_dumps(path_, made, wanted_.keep, wanted_.keep_bytes);
+    }
+    const detail::mutex_hold hold(mutex_);
+    status_.dumps += failed ? 0 : 1;
+    status_.failed += failed ? 1 : 0;
+    if (failed) status_.last_failure = failed;
+  }
+
+  trigger_options wanted_;
+  char path_[detail::longest_path_bytes];
+  detail::watch watch_;
+
+  bool is_started_ = false;
+  pid_t owner_ = 0;
+  pthread_t thread_{};
+  uint32_t stopping_ = 0, wakes_ = 0;
+  const char* called_ = nullptr;
+  uint64_t called_ticks_ = 0, calls_ = 0;
+
+  // Of the thread.
+  detail::trigger_note note_;
+  bool is_pending_ = false, has_dumped_ = false;
+  uint64_t fired_ns_ = 0, due_ns_ = 0, dumped_ns_ = 0;
+  unsigned tries_ = 0;
+
+  mutable pthread_mutex_t mutex_ = PTHREAD_MUTEX_INITIALIZER;
+  trigger_status status_;
+};
+
+/// Fires a trigger when its scope took longer than `budget`, exactly and at once, also where no region is: two clock
+/// reads for this scope, nothing for any other. `what` is a string literal.
+class CONTRAIL_DETAIL_HIDDEN latency_budget {
+ public:
+  latency_budget(trigger& which, const char* what, duration budget)
+      : trigger_(which), what_(what), budget_ns_(budget.ns), began_ns_(detail::kernel_clock_ns(CLOCK_MONOTONIC)) {}
+  ~latency_budget() {
+    if (static_cast<int64_t>(detail::kernel_clock_ns(CLOCK_MONOTONIC) - began_ns_) > budget_ns_) trigger_.fire(what_);
+  }
+  latency_budget(const latency_budget&) = delete;
+  latency_budget& operator=(const latency_budget&) = delete;
+
+ private:
+  trigger& trigger_;
+  const char* what_;
+  int64_t budget_ns_;
+  uint64_t began_ns_;
+};
+
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#else
+
+namespace contrail {
+inline namespace disabled_v0 {
+
+/// See contrail/trigger.hpp. Everything fails here, with error_code::compiled_out or not_supported.
+class trigger {
+ public:
+  explicit trigger(const trigger_options& = {}) {}
+  trigger(const trigger&) = delete;
+  trigger& operator=(const trigger&) = delete;
+  error latency(const char*, duration) { return detail::nothing_records(); }
+  error stall(duration, const char* = "") { return detail::nothing_records(); }
+  error counter(const char*, double) { return detail::nothing_records(); }
+  error predicate(const char*, bool (*)(void*), void* = nullptr) { return detail::nothing_records(); }
+  error start() { return detail::nothing_records(); }
+  void stop() {}
+  void fire(const char*) {}
+  trigger_status status() const { return {}; }
+};
+
+class latency_budget {
+ public:
+  latency_budget(trigger&, const char*, duration) {}
+};
+
+}  // namespace disabled_v0
+}  // namespace contrail
+
+#endif
+
+#endif
+#endif
+#ifdef CONTRAIL_WITH_HTTP
+// ==== contrail/http.hpp =============================================================================================
+// Opt-in: dumps over HTTP, with any framework: a handler that takes a query and gives an answer.
+//
+//   server.Get("/trace", [](const Request& in, Response& out) {
+//     contrail::http_trace(in.query, [&](contrail::http_answer&& answer) {
+//       out.status = answer.status;
+//       for (const auto& header : answer.headers) out.set_header(header.name, header.value);
+//       out.body = std::move(answer.body);
+//     });
+//   });
+//
+//   curl -OJ 'http://localhost:8080/trace?last=5s'       the last 5 seconds
+//   curl -OJ 'http://localhost:8080/trace?seconds=10'    the next 10 seconds
+#ifndef CONTRAIL_HTTP_HPP
+#define CONTRAIL_HTTP_HPP
+
+#if CONTRAIL_DETAIL_ENABLED && defined(CONTRAIL_MACROS_ONLY)
+#error "contrail/http.hpp needs all of contrail: leave out CONTRAIL_MACROS_ONLY in this translation unit."
+#endif
+
+#include <time.h>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#if CONTRAIL_DETAIL_ENABLED
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+#else
+namespace contrail {
+inline namespace disabled_v0 {
+#endif
+
+struct http_header {
+  std::string name, value;
+};
+
+/// What to send: 200 with a dump; or 400 bad value, 429 busy, 503 off or cancelled, with a sentence.
+struct http_answer {
+  int status = 200;
+  std::vector<http_header> headers;
+  std::string body;
+};
+
+#if CONTRAIL_DETAIL_ENABLED
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+#else
+namespace detail {
+#endif
+
+inline http_answer http_refusal(int status, const char* why) {
+  http_answer answer{
+      status, {{"Content-Type", "text/plain; charset=utf-8"}, {"X-Content-Type-Options", "nosniff"}}, why};
+  answer.body += '\n';
+  if (status == 429) answer.headers.push_back({"Retry-After", "1"});
+  return answer;
+}
+
+}  // namespace detail
+
+#if CONTRAIL_DETAIL_ENABLED
+
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// A text's %XX and + as what they stand for.
+inline std::string url_decoded(std::string_view text) {
+  const auto digit = [](char c) {
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
+  };
+  std::string plain;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '%' && i + 2 < text.size() && digit(text[i + 1]) >= 0 && digit(text[i + 2]) >= 0) {
+      plain += static_cast<char>(digit(text[i + 1]) * 16 + digit(text[i + 2]));
+      i += 2;
+    } else {
+      plain += text[i] == '+' ? ' ' : text[i];
+    }
+  }
+  return plain;
+}
+
+/// Finds a parameter; of several the first.
+inline bool find_parameter(std::string_view query, std::string_view name, std::string& value) {
+  if (!query.empty() && query.front() == '?') query.remove_prefix(1);
+  while (!query.empty()) {
+    const std::string_view one = query.substr(0, query.find('&'));
+    query.remove_prefix(one.size() < query.size() ? one.size() + 1 : one.size());
+    const std::string_view key = one.substr(0, one.find('='));
+    if (url_decoded(key) != name) continue;
+    value = key.size() < one.size() ? url_decoded(one.substr(key.size() + 1)) : std::string();
+    return true;
+  }
+  return false;
+}
+
+inline constexpr int64_t longest_http_ns = 86'400'000'000'000;  // a day
+
+/// "5s", "250ms", or seconds without a unit, above 0 and up to a day, in ns; 0 when it is none.
+inline int64_t http_duration(const std::string& text) {
+  const char* at = text.c_str();
+  const char* const end = at + text.size();
+  uint64_t whole = 0, scale = 1'000'000'000;
+  bool any = false;
+  for (; *at >= '0' && *at <= '9'; ++at, any = true) {
+    whole = whole * 10 + static_cast<uint64_t>(*at - '0');
+    if (whole > 100'000'000'000'000) return 0;
+  }
+  uint64_t fraction = 0, digits = 1;
+  if (*at == '.') {
+    for (++at; *at >= '0' && *at <= '9'; ++at, any = true) {
+      if (digits >= 1'000'000'000) continue;
+      fraction = fraction * 10 + static_cast<uint64_t>(*at - '0');
+      digits *= 10;
+    }
+  }
+  const std::string_view unit(at, static_cast<size_t>(end - at));
+  if (unit == "ns")
+    scale = 1;
+  else if (unit == "us")
+    scale = 1'000;
+  else if (unit == "ms")
+    scale = 1'000'000;
+  else if (unit == "m" || unit == "min")
+    scale = 60'000'000'000;
+  else if (unit == "h")
+    scale = 3'600'000'000'000;
+  else if (unit != "s" && !unit.empty())
+    return 0;
+  const uint128 exact = static_cast<uint128>(whole) * scale + static_cast<uint128>(fraction) * scale / digits;
+  return any && exact <= static_cast<uint128>(longest_http_ns) ? static_cast<int64_t>(exact) : 0;
+}
+
+/// What only one request does at a time.
+class http_turn {
+ public:
+  explicit http_turn(atomic_word& turn) : turn_(turn) {
+    uint64_t free = 0;
+    taken_ = turn_.compare_exchange(free, 1);
+  }
+  ~http_turn() {
+    if (taken_) turn_.store_release(0);
+  }
+  http_turn(const http_turn&) = delete;
+  http_turn& operator=(const http_turn&) = delete;
+  bool taken() const { return taken_; }
+
+ private:
+  atomic_word& turn_;
+  bool taken_;
+};
+
+CONTRAIL_DETAIL_HIDDEN inline constinit atomic_word http_waiting{};  ///< a request with ?seconds
+CONTRAIL_DETAIL_HIDDEN inline constinit atomic_word http_sending{};  ///< a request that holds a dump
+
+inline void http_pause() {
+  const timespec moment{0, 20'000'000};
+  nanosleep(&moment, nullptr);
+}
+
+/// The answer for a dump that reaches back `last`.
+inline http_answer http_dump(duration last) {
+  http_answer answer;
+  const error failed = flight_recorder::dump(answer.body, {last});
+  if (failed) return http_refusal(failed.code() == error_code::busy ? 429 : 503, failed.message());
+  const process_state& process = *joined_process();
+  const image_view* const image = current_image(process);
+  const char* const executable = image == nullptr ? "" : name_in_path(image->super->executable);
+  std::string name;
+  for (const char* at = executable; *at != '\0'; ++at) {
+    // What a quoted string in a header cannot hold, and what a shell would make something of, is a file name's no more.
+    const bool is_plain = (is_identifier(*at) && *at > 0 && *at != '$') || *at == '.' || *at == '-';
+    name += is_plain ? *at : '_';
+  }
+  name += '-' + std::to_string(getpid()) + '-' + std::to_string(process.dump_count.load_relaxed()) + ".contrail";
+  answer.headers = {{"Content-Type", "application/octet-stream"},
+                    {"X-Content-Type-Options", "nosniff"},
+                    {"Content-Disposition", "attachment; filename=\"" + name + '"'}};
+  return answer;
+}
+
+}  // namespace detail
+
+/// Answers a request for a dump. `query` is what follows '?' in its URL: "last=5s" for the window up to now,
+/// "seconds=10" to record that much longer and get just that, nothing for all that memory holds. `sink` is called once,
+/// with the http_answer, on this thread. `stop` is asked some 50 times a second while a request waits: true ends that,
+/// for servers that shut down or see their client gone.
+///
+/// One request is served at a time: others get 429 until its sink has returned, so that the memory for dumps is bounded
+/// however many clients ask. One more may be waiting for its seconds to pass. Allocates: not in signal handlers.
+template <class Sink, class Stop>
+void http_trace(std::string_view query, Sink&& sink, Stop&& stop) {
+  using namespace detail;
+  std::string text;
+  const bool has_last = find_parameter(query, "last", text);
+  const int64_t last_ns = has_last ? http_duration(text) : 0;
+  if (has_last && last_ns == 0) {
+    return sink(http_refusal(400, "last takes a time above 0 and up to a day: last=5s, last=250ms, last=2m."));
+  }
+  const bool has_seconds = find_parameter(query, "seconds", text);
+  const int64_t seconds_ns = has_seconds ? http_duration(text) : 0;
+  if (has_seconds && seconds_ns == 0) {
+    return sink(http_refusal(400, "seconds takes a number above 0 and up to 86400: seconds=10, seconds=0.5."));
+  }
+  if (has_seconds && has_last) return sink(http_refusal(400, "Ask for last or for seconds, not for both."));
+  const process_state* const process = join_process();
+  if (process == nullptr) return sink(http_refusal(503, incompatible().message()));
+  if (process->recording.load_acquire() == 0) return sink(http_refusal(503, not_running().message()));
+
+  const char* const busy = "Another dump is on its way; try again when it is done.";
+  if (has_seconds) {
+    const http_turn waiting(http_waiting);
+    if (!waiting.taken()) return sink(http_refusal(429, busy));
+    const uint64_t begin = kernel_clock_ns(CLOCK_MONOTONIC);
+    const auto waited = [begin] { return static_cast<int64_t>(kernel_clock_ns(CLOCK_MONOTONIC) - begin); };
+    while (waited() < seconds_ns) {
+      if (stop()) return sink(http_refusal(503, "The request was cancelled."));
+      const int64_t rest = seconds_ns - waited();
+      if (rest > 20'000'000)
+        http_pause();
+      else if (rest > 0) {
+        const timespec moment{0, static_cast<long>(rest)};
+        nanosleep(&moment, nullptr);
+      }
+    }
+    // Who has waited that long is not sent away because somebody else came first.
+    for (;;) {
+      const http_turn sending(http_sending);
+      if (sending.taken()) {
+        http_answer answer = http_dump(duration(waited()));
+        if (answer.status != 429) return sink(std::move(answer));
+      }
+      if (stop() || waited() > seconds_ns + 5'000'000'000) return sink(http_refusal(429, busy));
+      http_pause();
+    }
+  }
+  const http_turn sending(http_sending);
+  if (!sending.taken()) return sink(http_refusal(429, busy));
+  sink(http_dump(duration(last_ns)));
+}
+
+#else
+
+template <class Sink, class Stop>
+void http_trace(std::string_view, Sink&& sink, Stop&&) {
+  sink(detail::http_refusal(503, detail::nothing_records().message()));
+}
+
+#endif
+
+/// The same without a way to end it early.
+template <class Sink>
+void http_trace(std::string_view query, Sink&& sink) {
+  http_trace(query, std::forward<Sink>(sink), [] { return false; });
+}
+
+#if CONTRAIL_DETAIL_ENABLED
+CONTRAIL_DETAIL_NAMESPACE_END
+#else
+}  // namespace disabled_v0
+}  // namespace contrail
+#endif
+
+#endif
+#endif
 #ifdef CONTRAIL_WITH_READER
 // ==== contrail/reader.hpp ===========================================================================================
-// Opt-in: reads what contrail recorded, a dump or the image file of a process that runs or was killed, in C++. It needs
+// Opt-in: reads what contrail recorded, a dump, a stream, or the image file of a process that runs or was killed, in C++. It needs
 // no recorder, and g++ or clang for a 64-bit machine, whichever recorded. The input may be damaged or hostile: what can
 // be read is, warnings() says what could not, and memory is bounded by the input's size. No function throws but for want
 // of memory.
@@ -8096,7 +13815,7 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #define CONTRAIL_DETAIL_READER_THREADS_HPP
 
 // ==== contrail/detail/reader_image.hpp ==============================================================================
-// A dump or a live image as its parts: superblock, thread slots, bindings, and which chunks hold what. The order of the
+// A dump, a stream or a live image as its parts: superblock, thread slots, bindings, and which chunks hold what. The order of the
 // checks is that of tools/contrail.py, so that both say the same of a damaged input.
 #ifndef CONTRAIL_DETAIL_READER_IMAGE_HPP
 #define CONTRAIL_DETAIL_READER_IMAGE_HPP
@@ -8222,7 +13941,9 @@ enum class field_type : uint8_t {
   pointer = 15,  ///< 8 bytes
   string = 16,   ///< 2 bytes: bits [14:0] its bytes in the tail, bit 15 set when it was cut
   duration = 17,  ///< std::chrono durations, int64 nanoseconds, saturated
-  code_point = 18  ///< wchar_t, char16_t, char32_t, as uint32
+  code_point = 18,  ///< wchar_t, char16_t, char32_t, as uint32
+  flow_out = 19,    ///< 8 bytes: the id of a flow that leaves this record; 0 is none
+  flow_in = 20      ///< the same of one that arrives
 };
 
 namespace detail CONTRAIL_DETAIL_HIDDEN {
@@ -8231,7 +13952,7 @@ namespace detail CONTRAIL_DETAIL_HIDDEN {
 /// The file begins with the bytes 89 43 54 52 4c 0d 0a 1a ("\x89CTRL\r\n\x1a").
 inline constexpr uint64_t complement_of_image_magic = ~0x1a0a'0d4c'5254'4389ULL;
 inline constexpr uint16_t format_major = 1;  ///< a reader refuses another major version
-inline constexpr uint16_t format_minor = 1;  ///< a reader accepts any minor version and skips what it does not know
+inline constexpr uint16_t format_minor = 2;  ///< a reader accepts any minor version and skips what it does not know
 
 // ---- time ----------------------------------------------------------------------------------------------------
 
@@ -8266,6 +13987,8 @@ enum class long_form : unsigned {
   region = 2,        ///< start ticks, end ticks, payload
   point = 3,         ///< ticks, payload
   async_region = 4,  ///< start ticks, end ticks, tid of the thread that began it, payload
+  span = 5,          ///< span_words words as in span_entry::words with the end ticks first, payload
+  current_task = 6,  ///< ticks, id of the span that is the thread's current task from then on, or 0
 };
 
 inline constexpr unsigned id_shift = 2;
@@ -8385,12 +14108,41 @@ struct alignas(64) thread_slot {
   atomic_word taking[3];        ///< live: by lane, the ticket by which it is about to take a chunk; 0: none
   atomic_word recount[3];       ///< live: by lane, 1 if a jump may have left its count of words wrong
   atomic_word interrupted[3];   ///< live: by lane, address of the frame to go back to when its first region ends; 0: none
-  atomic_word reserved[12];
+  atomic_word current_task;     ///< id of a span, 0: none
+  atomic_word reserved[11];
   lane lanes[lane_count];
   frame frames[frame_count];
 };
 static_assert(sizeof(thread_slot) == 16384 && __builtin_offsetof(thread_slot, lanes) == 256 &&
               __builtin_offsetof(thread_slot, frames) == 448);
+
+// ---- spans ---------------------------------------------------------------------------------------------------
+
+/// What begins on one thread and may end on another: a task, or an asynchronous span. Its place while it is open; when it
+/// ends it becomes one record.
+enum class span_state : uint64_t { free = 0, claimed = 1, open = 2, ending = 3 };
+
+/// Words of a span, in its entry and, with the end before them, in its record.
+enum span_word : unsigned {
+  span_start,       ///< ticks
+  span_id,          ///< unique in the process: generation * count of entries + index of its entry
+  span_parent,      ///< id of the parent in this process, 0 if there is none
+  span_tid,         ///< of the thread that began it
+  span_trace_high,  ///< of a task: the trace that it belongs to, as in W3C Trace Context, 128 bits
+  span_trace_low,
+  span_own,         ///< its own id in that trace
+  span_from,        ///< the parent's id in that trace, which may be another process's; 0: it is a root
+  span_words
+};
+
+struct alignas(64) span_entry {
+  atomic_word state;    ///< generation << 2 | span_state
+  atomic_word binding;  ///< id of its call site, and above bit 32 the words of payload
+  atomic_word words[span_words];
+  atomic_word payload[frame_payload_words];
+  atomic_word reserved[2];
+};
+static_assert(sizeof(span_entry) == 256);
 
 // ---- bindings ------------------------------------------------------------------------------------------------
 
@@ -8401,11 +14153,21 @@ enum class binding_kind : uint8_t {
   log = 4,        ///< the name is the format string
   event_type = 5,
   overflow = 6,
+  task = 7,
+  async_span = 8,
+  frame_mark = 9,  ///< where a frame of a loop ends and the next one begins
   end_of_dump = 255
 };
 
 inline constexpr uint8_t binding_flag_cut = 1;      ///< a string or the schema was cut to fit
 inline constexpr uint8_t binding_flag_dynamic = 2;  ///< records may carry fields set at run time after the payload
+inline constexpr unsigned binding_blocked_shift = 4;  ///< bits [6:4]: of a region in which the thread waits, a blocked_on; else 0
+
+/// What a thread waits for in a region of TRACE_BLOCKED.
+enum class blocked_on : uint8_t { sync = 1, net = 2, syscall = 3, io = 4, sleep = 5 };
+constexpr uint8_t blocked_flag(blocked_on reason) {
+  return static_cast<uint8_t>(static_cast<unsigned>(reason) << binding_blocked_shift);
+}
 
 /// Followed by `field_count` binding_field, `enumerator_count` binding_enumerator, then the strings without
 /// terminators: name, category, file, function, each field's name, each enumerator's name; padded to 8 bytes.
@@ -8460,7 +14222,7 @@ static_assert(sizeof(end_of_dump) == 64);
 
 // ---- superblock ----------------------------------------------------------------------------------------------
 
-enum class image_kind : uint32_t { live = 1, dump = 2 };
+enum class image_kind : uint32_t { live = 1, dump = 2, stream = 3 };
 enum class image_storage : uint32_t { memory = 0, file = 1 };
 
 /// How the recording in a live image ended.
@@ -8491,6 +14253,7 @@ enum class drop_reason : unsigned {
   no_lane,       ///< a signal handler found all lanes of its thread in use
   too_deep,      ///< more open regions than a lane's stack holds
   misnested,     ///< a region whose frame was taken away before it ended
+  no_span,       ///< more open tasks and asynchronous spans than there are entries
   count
 };
 
@@ -8537,9 +14300,10 @@ struct superblock {
   atomic_word attached_slots;  ///< slots in use
   atomic_word dropped[8];
   atomic_word overwritten_ticks;  ///< the newest moment of which records were overwritten: all threads' are there after it
-  atomic_word reserved_counters[2];
-  // 688: only in dumps
-  clock_anchor dump;       ///< when the dump began
+  atomic_word next_span;   ///< where the next span's search for a free entry begins
+  atomic_word next_flow;
+  // 688: only in dumps and streams
+  clock_anchor dump;       ///< when the dump began; stream: when the session did
   uint64_t window_ns;      ///< asked for; 0: all
   uint64_t cutoff_ticks;   ///< records that ended before are outside the window
   uint32_t dump_sequence;
@@ -8552,11 +14316,19 @@ struct superblock {
   clock_anchor end;        ///< when it ended; filled in before `ended` is
   // 792
   crash_note crash;
-  uint8_t reserved[4096 - 856];
+  // 856: only in dumps that a trigger made
+  uint64_t trigger_ticks;  ///< when it fired; 0: no trigger made this dump
+  char trigger[120];       ///< what fired, a sentence; zero padded
+  // 984
+  uint64_t spans_offset;
+  uint32_t span_bytes;
+  uint32_t span_count;
+  uint64_t seed[2];  ///< live: random; ids of traces, tasks and flows are made of it
+  uint8_t reserved[4096 - 1016];
 };
 static_assert(sizeof(superblock) == 4096 && __builtin_offsetof(superblock, pid) == 136 &&
               __builtin_offsetof(superblock, next_ticket) == 560 && __builtin_offsetof(superblock, dump) == 688 &&
-              __builtin_offsetof(superblock, reserved) == 856);
+              __builtin_offsetof(superblock, spans_offset) == 984 && __builtin_offsetof(superblock, reserved) == 1016);
 
 }  // namespace detail
 CONTRAIL_DETAIL_NAMESPACE_END
@@ -8678,7 +14450,9 @@ CONTRAIL_DETAIL_NAMESPACE_END
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 
 /// What a call site or type records. `unknown` is an id that the dump does not explain, which only damage brings about.
-enum class event_kind : uint8_t { unknown = 0, region, instant, counter, log, event_type, overflow };
+enum class event_kind : uint8_t {
+  unknown = 0, region, instant, counter, log, event_type, overflow, task, async_span, frame
+};
 
 struct event_enumerator {
   int64_t value;
@@ -8811,7 +14585,7 @@ inline constexpr uint64_t max_shared_enumerators = 1 << 16;
 
 /// 0: not known to this version of the format.
 inline constexpr unsigned bytes_of(field_type type) {
-  constexpr uint8_t sizes[] = {0, 1, 1, 1, 1, 2, 2, 4, 4, 8, 8, 16, 16, 4, 8, 8, 2, 8, 4};
+  constexpr uint8_t sizes[] = {0, 1, 1, 1, 1, 2, 2, 4, 4, 8, 8, 16, 16, 4, 8, 8, 2, 8, 4, 8, 8};
   const auto index = static_cast<unsigned>(type);
   return index < sizeof(sizes) ? sizes[index] : 0;
 }
@@ -9017,7 +14791,7 @@ class reader_clock {
     if (anchors.empty()) anchors.push_back({});
     const std::vector<clock_anchor> good = plausible(anchors, nominal_hz);
     ignored_ = anchors.size() - good.size();
-    make_segments(thin(good), nominal_hz);
+    make_segments(thin(in_order(good)), nominal_hz);
   }
 
   /// Exactly a.monotonic_ns + floor((ticks - a.ticks) * (b.monotonic_ns - a.monotonic_ns) / (b.ticks - a.ticks)),
@@ -9084,13 +14858,22 @@ class reader_clock {
       const int128 before = asleep(anchors[i - 1]), here = asleep(anchors[i]), after = asleep(anchors[i + 1]);
       return magnitude(before - after) < suspend_ns && suspend_ns < magnitude(here - before);
     };
-    std::vector<clock_anchor> good, kept;
+    std::vector<clock_anchor> good;
     for (size_t i = 0; i < anchors.size(); ++i) {
       if (fits(anchors[i]) && !(i > 0 && i + 1 < anchors.size() && is_alone(i))) good.push_back(anchors[i]);
     }
-    for (const clock_anchor& a : 2 * good.size() >= anchors.size() ? good : anchors) {
-      const bool grows = kept.empty() || (a.ticks > kept.back().ticks && a.monotonic_ns >= kept.back().monotonic_ns);
-      if (grows) kept.push_back(a);
+    return 2 * good.size() >= anchors.size() ? good : anchors;
+  }
+
+  /// Without those that go back. Threads that read the clocks at once may come in either order; more is damage.
+  std::vector<clock_anchor> in_order(const std::vector<clock_anchor>& anchors) {
+    std::vector<clock_anchor> kept;
+    for (const clock_anchor& a : anchors) {
+      if (kept.empty() || (a.ticks > kept.back().ticks && a.monotonic_ns >= kept.back().monotonic_ns)) {
+        kept.push_back(a);
+      } else if (magnitude(difference(a.monotonic_ns, kept.back().monotonic_ns)) > suspend_ns) {
+        ++ignored_;
+      }
     }
     return kept;
   }
@@ -9165,6 +14948,7 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #define CONTRAIL_DETAIL_READER_RECORDS_HPP
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
@@ -9180,6 +14964,7 @@ struct reader_record {
   uint16_t id;
   uint16_t words;  ///< of the payload, with open_mark if the region has not ended
   uint32_t tid;    ///< of an async region: who began it
+  static constexpr uint64_t span_words_before = 8 * (span_words - span_id);  ///< bytes before the payload of a span
 
   bool is_open() const { return (words & open_mark) != 0; }
   uint64_t payload_bytes() const { return 8 * uint64_t{words & 0x3ffU}; }
@@ -9187,10 +14972,11 @@ struct reader_record {
 
 /// In the order in which they were written.
 struct reader_records {
-  std::vector<reader_record> regions, points, asyncs;
+  std::vector<reader_record> regions, points, asyncs, spans;
   std::vector<clock_anchor> anchors;
+  std::vector<std::pair<uint64_t, uint64_t>> switches;  ///< ticks, the thread's current task from then on
 
-  size_t count() const { return regions.size() + points.size() + asyncs.size(); }
+  size_t count() const { return regions.size() + points.size() + asyncs.size() + spans.size(); }
 };
 
 struct reader_chunk {
@@ -9214,7 +15000,7 @@ struct record_bounds {
 /// A long form whose words are all there; false for a time that cannot be, or too few words.
 inline bool decode_long_form(const untrusted_bytes& data, uint64_t word, uint64_t at, const record_bounds& bounds,
                              reader_records& out) {
-  constexpr uint8_t fixed_words[] = {0, 4, 2, 1, 3};
+  constexpr uint8_t fixed_words[] = {0, 4, 2, 1, 3, 1 + span_words, 2};
   const unsigned form = word >> 2 & 15, words = word >> 6 & 1023;
   if (form >= sizeof(fixed_words)) return true;  // of a newer minor version
   const unsigned fixed = fixed_words[form];
@@ -9224,6 +15010,16 @@ inline bool decode_long_form(const untrusted_bytes& data, uint64_t word, uint64_
   const auto payload_words = static_cast<uint16_t>(words - fixed);
   if (form == static_cast<unsigned>(long_form::anchor)) {
     if (word == anchor_word) out.anchors.push_back(data.anchor(at));
+    return true;
+  }
+  if (form == static_cast<unsigned>(long_form::span)) {  // the end comes first
+    if (second > first || first < bounds.oldest || first > bounds.latest) return false;
+    out.spans.push_back({std::max(second, std::min(bounds.earliest, first)), first, payload_at, id, payload_words, 0});
+    return true;
+  }
+  if (form == static_cast<unsigned>(long_form::current_task)) {
+    if (first < bounds.oldest || first > bounds.latest) return false;
+    out.switches.emplace_back(first, second);
     return true;
   }
   if (form == static_cast<unsigned>(long_form::point)) {
@@ -9288,6 +15084,187 @@ inline bool decode_chunk(const untrusted_bytes& data, const reader_chunk& chunk,
 CONTRAIL_DETAIL_NAMESPACE_END
 
 #endif
+// ==== contrail/detail/reader_stream.hpp =============================================================================
+// A session's stream as its parts, up to the last whole block: bindings, thread slots, and chunks put together from their
+// pieces.
+#ifndef CONTRAIL_DETAIL_READER_STREAM_HPP
+#define CONTRAIL_DETAIL_READER_STREAM_HPP
+
+// ==== contrail/detail/stream.hpp ====================================================================================
+// Every byte of a stream that image.hpp does not have. What a session writes: a superblock, then blocks, each a
+// stream_block and its content. A reader takes them in order up to the last whole one, which may be anywhere: the process
+// may have been killed. A header of its own, since what only records need not compile it.
+#ifndef CONTRAIL_DETAIL_STREAM_HPP
+#define CONTRAIL_DETAIL_STREAM_HPP
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+enum class block_type : uint32_t {
+  binding = 1,  ///< one entry; before the first block with its id
+  slot = 2,     ///< a thread_slot without its frames, then each open region's index as a word and its frame
+  chunk = 3,    ///< a chunk's header with its extent so far, then the words from `begin` to there
+  state = 4,    ///< a stream_state of that moment
+  end = 5       ///< a stream_state: nothing follows
+};
+
+struct stream_block {
+  block_type type;
+  uint32_t begin;  ///< of a chunk: bytes from its start to the first word that is here; else 0
+  uint64_t bytes;  ///< of the content, a multiple of 8
+};
+static_assert(sizeof(stream_block) == 16);
+
+/// Why a stream has an end.
+enum class stream_cause : uint32_t {
+  none = 0,      ///< it has none yet
+  stopped = 1,   ///< session::stop, or the end of the session's scope
+  failed = 2,    ///< a write failed, with the errno value beside it
+  recorder = 3   ///< the flight recorder was stopped
+};
+
+struct stream_state {
+  clock_anchor anchor;
+  uint64_t next_ticket;
+  uint64_t attached;
+  uint64_t attached_slots;
+  uint64_t dropped[8];      ///< as in the superblock: since the recorder's start
+  uint64_t lost_records;    ///< recycled before the session had copied them, or not written
+  uint64_t lost_chunks;     ///< those that lost any
+  uint64_t chunks;          ///< of which a part is in the stream
+  stream_cause cause;
+  int32_t error_number;
+};
+static_assert(sizeof(stream_state) == 152);
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+#include <array>
+#include <map>
+#include <vector>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+namespace reading {
+
+class stream_parts {
+ public:
+  struct place {
+    uint64_t at, end;
+  };
+  /// What one slot held last, and one that nobody has any more.
+  struct slot {
+    place where;
+    std::array<uint64_t, lane_count> dropped_before;  ///< by lane, when the session began
+    bool is_left;
+  };
+  using writer = std::pair<uint32_t, uint32_t>;  ///< a slot's index and generation
+
+  explicit stream_parts(const untrusted_bytes& data) : data_(data) {
+    uint64_t at = sizeof(superblock);
+    while (!has_end && data.has(at, sizeof(stream_block))) {
+      const uint32_t kind = data.u32(at + offsetof(stream_block, type));
+      const uint32_t begin = data.u32(at + offsetof(stream_block, begin));
+      const uint64_t size = data.u64(at + offsetof(stream_block, bytes));
+      at += sizeof(stream_block);
+      if (size % 8 != 0 || !data.has(at, size)) break;
+      take(static_cast<block_type>(kind), {at, at + size}, begin);
+      at += size;
+    }
+  }
+
+  /// The input, and behind it the chunks that are spread over several blocks. `chunks` says afterwards where each is.
+  std::string assemble() {
+    std::string all(data_.view(0, data_.size()));
+    for (auto& [ticket, pieces] : pieces_) {
+      place made = pieces.back();
+      if (pieces.size() > 1) {
+        made.at = all.size();
+        all += data_.view(pieces.back().at, chunk_header_bytes);
+        for (const place& piece : pieces) {
+          const uint64_t words = piece.at + chunk_header_bytes;
+          all += data_.view(words, piece.end - words);
+        }
+        made.end = all.size();
+      }
+      chunks.push_back(made);
+    }
+    return all;
+  }
+
+  std::vector<place> bindings;
+  std::map<uint32_t, slot> slots;  ///< by index
+  std::map<writer, std::string_view> names;
+  std::vector<place> chunks;  ///< by ticket
+  uint64_t state_at = 0;      ///< of the last one; 0: there is none
+  bool has_end = false;
+  uint64_t damaged = 0;
+
+ private:
+  void take(block_type kind, place where, uint32_t begin) {
+    const uint64_t size = where.end - where.at;
+    if (kind == block_type::binding) {
+      bindings.push_back(where);
+    } else if (kind == block_type::slot && size >= offsetof(thread_slot, frames)) {
+      take_slot(where);
+    } else if (kind == block_type::chunk) {
+      damaged += !take_piece(where, begin);
+    } else if (kind == block_type::state || kind == block_type::end) {
+      if (size >= sizeof(stream_state)) state_at = where.at;
+      has_end = kind == block_type::end;
+    }
+  }
+
+  void take_slot(place where) {
+    const uint64_t state = data_.u64(where.at + offsetof(thread_slot, state));
+    const uint32_t index = data_.u32(where.at + offsetof(thread_slot, tid_index) + 4);
+    const uint64_t name_version = data_.u64(where.at + offsetof(thread_slot, name_version));
+    const auto name = data_.c_string(where.at + offsetof(thread_slot, name), thread_name_bytes);
+    if (name_version != 0 && name_version % 2 == 0 && !name.empty() && state >> 40 == 0) {
+      names[{index, static_cast<uint32_t>(state >> 8)}] = name;
+    }
+    if (state_at == 0) {
+      for (unsigned i = 0; i < lane_count; ++i) before_[{index, state >> 8}][i] = dropped_at(where, i);
+    }
+    const auto before = before_.find({index, state >> 8});
+    const auto found = slots.find(index);
+    if ((state & 0xff) != 0) {
+      slots[index] = {where, before == before_.end() ? std::array<uint64_t, lane_count>{} : before->second, false};
+    } else if (found != slots.end()) {
+      found->second.is_left = true;
+    }
+  }
+  uint64_t dropped_at(place where, unsigned lane_index) const {
+    return data_.u64(where.at + offsetof(thread_slot, lanes) + lane_index * sizeof(lane) + offsetof(lane, dropped));
+  }
+
+  /// False for one that does not begin where the one before ended.
+  bool take_piece(place where, uint32_t begin) {
+    if (where.end - where.at < chunk_header_bytes) return false;
+    const uint64_t ticket = data_.u64(where.at + offsetof(chunk, ticket));
+    const uint32_t extent = data_.u32(where.at + offsetof(chunk, extent));
+    const auto found = pieces_.find(ticket);
+    const uint64_t filled =
+        found == pieces_.end() ? uint64_t{chunk_header_bytes} : data_.u32(found->second.back().at + offsetof(chunk, extent));
+    const uint64_t words_end = begin + (where.end - where.at - chunk_header_bytes);
+    if (ticket == 0 || begin != filled || words_end != extent || extent > chunk_bytes) return false;
+    pieces_[ticket].push_back(where);
+    return true;
+  }
+
+  untrusted_bytes data_;
+  std::map<uint64_t, std::vector<place>> pieces_;
+  std::map<std::pair<uint32_t, uint64_t>, std::array<uint64_t, lane_count>> before_;
+};
+
+}  // namespace reading
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail CONTRAIL_DETAIL_HIDDEN {
@@ -9295,6 +15272,8 @@ namespace reading {
 
 struct reader_slot {
   uint64_t at;  ///< in the input
+  uint64_t frames_at, frames, frame_step;
+  std::array<uint64_t, lane_count> dropped_before;  ///< of a stream: by lane, when the session began
   uint64_t generation, attach_ticks;
   uint32_t tid, index;
   std::string_view name;
@@ -9302,12 +15281,16 @@ struct reader_slot {
 
 class reader_image {
  public:
-  explicit reader_image(const untrusted_bytes& data) : data_(data) {
+  explicit reader_image(const untrusted_bytes& data) : data_(data), input_bytes_(data.size()) {
     if (!read_superblock()) return;
+    if (is_stream_) read_stream();
     cut_ = std::max(start().ticks, is_dump_ ? in_superblock(offsetof(superblock, cutoff_ticks)) : 0);
-    read_slots();
-    read_chunks();
-    read_bindings();
+    if (!is_stream_) {
+      read_slots();
+      read_spans();
+      read_chunks();
+      read_bindings();
+    }
     make_clock();
     const uint64_t hour = 3600 * tick_hz_;
     // No record can be much younger than the newest clock reading; a damaged time would stretch the whole trace.
@@ -9316,7 +15299,10 @@ class reader_image {
 
   const untrusted_bytes& data() const { return data_; }
   const std::string& reason() const { return reason_; }  ///< empty if it can be read
-  bool is_dump() const { return is_dump_; }
+  uint64_t input_bytes() const { return input_bytes_; }
+  bool is_dump() const { return is_dump_; }      ///< or a stream
+  bool is_stream() const { return is_stream_; }
+  uint64_t lost() const { return lost_; }        ///< of a stream: records that the session counted as lost
   uint64_t tick_hz() const { return tick_hz_; }
   uint64_t cut() const { return cut_; }
   uint64_t torn() const { return torn_; }
@@ -9327,6 +15313,8 @@ class reader_image {
   const reader_clock& clock() const { return clock_; }
   const std::vector<reader_slot>& slots() const { return slots_; }
   const std::vector<reader_chunk>& chunks() const { return chunks_; }  ///< by ticket
+  const std::vector<reader_record>& open_spans() const { return open_spans_; }
+  uint64_t latest() const { return latest_; }
   std::vector<std::string>& warnings() { return warnings_; }
   const std::vector<std::string>& warnings() const { return warnings_; }
   const std::vector<std::string>& notes() const { return notes_; }
@@ -9345,8 +15333,8 @@ class reader_image {
   /// The regions of a slot that were open, the outer first.
   std::vector<reader_record> open_regions(const reader_slot& slot) const {
     std::vector<reader_record> found;
-    for (unsigned i = 0; i < frame_count; ++i) {
-      const uint64_t at = slot.at + offsetof(thread_slot, frames) + i * sizeof(frame);
+    for (uint64_t i = 0; i < slot.frames; ++i) {
+      const uint64_t at = slot.frames_at + i * slot.frame_step;
       const uint64_t word = data_.u64(at + offsetof(frame, word)), start = data_.u64(at + offsetof(frame, start_ticks));
       const uint64_t site = (start << duration_shift) - word;
       if (word == 0 || (site & 3) == 0 || site > site_word_mask) continue;
@@ -9367,7 +15355,12 @@ class reader_image {
 
   bool read_superblock();
   void read_slots();
+  void read_spans();
+  reader_slot slot_at(uint64_t at) const;
+  void index_slots();
   void read_chunks();
+  reader_chunk chunk_at(uint64_t at) const;
+  void read_stream();
   uint64_t open_end(uint64_t at) const;
   void read_bindings();
   bool read_binding_at(uint64_t at, uint64_t limit);
@@ -9387,6 +15380,7 @@ class reader_image {
   void make_clock() {
     std::vector<clock_anchor> anchors{start(), data_.anchor(offsetof(superblock, ready))};
     if (is_dump_) anchors.push_back(dump());
+    if (is_stream_) anchors.push_back(session_start_);
     if (end_of_dump_at_ != 0) anchors.push_back(data_.anchor(end_of_dump_at_ + offsetof(end_of_dump, anchor)));
     reader_records found;
     for (const reader_chunk& chunk : chunks_) {
@@ -9409,10 +15403,15 @@ class reader_image {
   }
 
   untrusted_bytes data_;
+  uint64_t input_bytes_;
+  std::string assembled_;  ///< of a stream: data_
   std::string reason_;
-  bool is_dump_ = false;
+  bool is_dump_ = false, is_stream_ = false;
+  uint64_t lost_ = 0;
+  clock_anchor session_start_{};
   uint64_t tick_hz_ = 0, cut_ = 0, latest_ = 0, torn_ = 0;
   std::vector<reader_slot> slots_;
+  std::vector<reader_record> open_spans_;
   std::vector<uint32_t> slot_by_index_;  ///< order in slots_ by (index, order)
   std::vector<reader_chunk> chunks_;
   std::deque<event_binding> bindings_;  ///< in the order in which they were met; none moves
@@ -9437,11 +15436,13 @@ inline bool reader_image::read_superblock() {
     reason_ = "it is truncated: " + std::to_string(data_.size()) + " bytes do not hold the first " +
               std::to_string(sizeof(superblock));
   } else if (const uint32_t kind = data_.u32(offsetof(superblock, kind));
-             kind != static_cast<uint32_t>(image_kind::live) && kind != static_cast<uint32_t>(image_kind::dump)) {
-    reason_ = "it is damaged: its kind is " + std::to_string(kind) + ", neither a live image nor a dump";
+             kind < static_cast<uint32_t>(image_kind::live) || kind > static_cast<uint32_t>(image_kind::stream)) {
+    reason_ = "it is damaged, or newer than this reader: its kind is " + std::to_string(kind) +
+              ", neither a live image nor a dump nor a stream";
   }
   if (!reason_.empty()) return false;
-  is_dump_ = data_.u32(offsetof(superblock, kind)) == static_cast<uint32_t>(image_kind::dump);
+  is_dump_ = data_.u32(offsetof(superblock, kind)) != static_cast<uint32_t>(image_kind::live);
+  is_stream_ = data_.u32(offsetof(superblock, kind)) == static_cast<uint32_t>(image_kind::stream);
 
   const struct {
     const char* name;
@@ -9467,21 +15468,26 @@ inline bool reader_image::read_superblock() {
   return true;
 }
 
+/// A slot as dumps and live images have it.
+inline reader_slot reader_image::slot_at(uint64_t at) const {
+  const uint64_t state = data_.u64(at + offsetof(thread_slot, state));
+  const uint64_t name_version = data_.u64(at + offsetof(thread_slot, name_version));
+  const uint64_t tid_index = at + offsetof(thread_slot, tid_index);
+  reader_slot slot{at, at + offsetof(thread_slot, frames), frame_count, sizeof(frame), {}, state >> 8,
+                   data_.u64(at + offsetof(thread_slot, attach_ticks)), data_.u32(tid_index), data_.u32(tid_index + 4),
+                   {}};
+  if (name_version != 0 && name_version % 2 == 0) {
+    slot.name = data_.c_string(at + offsetof(thread_slot, name), thread_name_bytes);
+  }
+  return slot;
+}
+
 inline void reader_image::read_slots() {
   const entries all = fitting("thread slots", data_.u64(offsetof(superblock, slots_offset)),
                               data_.u32(offsetof(superblock, slot_count)), sizeof(thread_slot));
   std::vector<reader_slot> found;
   for (uint64_t at = all.at; at < all.end(); at += all.size) {
-    const uint64_t state = data_.u64(at + offsetof(thread_slot, state));
-    if ((state & 0xff) == 0) continue;
-    const uint64_t name_version = data_.u64(at + offsetof(thread_slot, name_version));
-    const uint64_t tid_index = at + offsetof(thread_slot, tid_index);
-    reader_slot slot{at, state >> 8, data_.u64(at + offsetof(thread_slot, attach_ticks)), data_.u32(tid_index),
-                     data_.u32(tid_index + 4), {}};
-    if (name_version != 0 && name_version % 2 == 0) {
-      slot.name = data_.c_string(at + offsetof(thread_slot, name), thread_name_bytes);
-    }
-    found.push_back(slot);
+    if ((data_.u64(at + offsetof(thread_slot, state)) & 0xff) != 0) found.push_back(slot_at(at));
   }
   // Of several slots with one index, which only damage brings about, the last one holds, in the first one's place.
   std::vector<uint32_t> order;
@@ -9498,6 +15504,10 @@ inline void reader_image::read_slots() {
   for (size_t i = 0; i < found.size(); ++i) {
     if (is_first[i]) slots_.push_back(found[i]);
   }
+  index_slots();
+}
+
+inline void reader_image::index_slots() {
   for (uint32_t i = 0; i < slots_.size(); ++i) slot_by_index_.push_back(i);
   std::sort(slot_by_index_.begin(), slot_by_index_.end(),
             [&](uint32_t a, uint32_t b) { return slots_[a].index < slots_[b].index; });
@@ -9519,6 +15529,15 @@ inline uint64_t reader_image::open_end(uint64_t at) const {
   return end >= chunk_header_bytes && end <= chunk_bytes ? end : 0;
 }
 
+/// A chunk's header, whose words are from there on.
+inline reader_chunk reader_image::chunk_at(uint64_t at) const {
+  return {at, 0, data_.u64(at + offsetof(chunk, ticket)), data_.u64(at + offsetof(chunk, records_before)),
+          data_.u64(at + offsetof(chunk, epoch_base)), data_.u64(at + offsetof(chunk, sealed_ticks)),
+          data_.u32(at + offsetof(chunk, writer) + 4), data_.u32(at + offsetof(chunk, writer)),
+          data_.u32(at + offsetof(chunk, tid_lane)), data_.u32(at + offsetof(chunk, tid_lane) + 4),
+          data_.anchor(at + offsetof(chunk, anchor)), data_.c_string(at + offsetof(chunk, thread_name), thread_name_bytes)};
+}
+
 /// In the order of their tickets.
 inline void reader_image::read_chunks() {
   const uint64_t count = data_.u32(offsetof(superblock, chunk_count));
@@ -9532,12 +15551,8 @@ inline void reader_image::read_chunks() {
     told = ++all.count;  // of the next chunk the beginning is there
   }
   for (uint64_t i = 0; i < told; ++i) {
-    const uint64_t at = all.at + i * chunk_bytes, anchor_at = at + offsetof(chunk, anchor);
-    reader_chunk found{at, 0, data_.u64(at + offsetof(chunk, ticket)), data_.u64(at + offsetof(chunk, records_before)),
-                       data_.u64(at + offsetof(chunk, epoch_base)), data_.u64(at + offsetof(chunk, sealed_ticks)),
-                       data_.u32(at + offsetof(chunk, writer) + 4), data_.u32(at + offsetof(chunk, writer)),
-                       data_.u32(at + offsetof(chunk, tid_lane)), data_.u32(at + offsetof(chunk, tid_lane) + 4),
-                       data_.anchor(anchor_at), data_.c_string(at + offsetof(chunk, thread_name), thread_name_bytes)};
+    const uint64_t at = all.at + i * chunk_bytes;
+    reader_chunk found = chunk_at(at);
     uint64_t end = data_.u32(at + offsetof(chunk, extent));
     if (is_dump_) {
       if (found.ticket == 0) {
@@ -9570,6 +15585,20 @@ inline void reader_image::read_chunks() {
   if (damaged != 0) warn(std::to_string(damaged) + of + "are damaged");
 }
 
+/// Those that were open, without an end.
+inline void reader_image::read_spans() {
+  const uint64_t count = data_.u32(offsetof(superblock, span_count));
+  if (count == 0) return;
+  const entries all = fitting("spans", data_.u64(offsetof(superblock, spans_offset)), count, sizeof(span_entry));
+  for (uint64_t at = all.at; at < all.end(); at += sizeof(span_entry)) {
+    const uint64_t state = data_.u64(at + offsetof(span_entry, state)), bound = data_.u64(at + offsetof(span_entry, binding));
+    const uint64_t words = bound >> 32;
+    if ((state & 3) < static_cast<uint64_t>(span_state::open) || words > frame_payload_words) continue;
+    open_spans_.push_back({data_.u64(at + offsetof(span_entry, words)), never, at + offsetof(span_entry, payload),
+                           static_cast<uint16_t>(bound), static_cast<uint16_t>(words | reader_record::open_mark), 0});
+  }
+}
+
 /// Keeps the binding at `at`, unless it is of a newer minor version. False if it is damaged, or within another one.
 inline bool reader_image::read_binding_at(uint64_t at, uint64_t limit) {
   if (at < bindings_read_to_ || at > limit || limit - at < sizeof(binding)) return false;
@@ -9578,9 +15607,9 @@ inline bool reader_image::read_binding_at(uint64_t at, uint64_t limit) {
   const uint16_t id = data_.u16(at + offsetof(binding, id));
   const uint8_t kind = data_.u8(at + offsetof(binding, kind));
   if (kind == static_cast<uint8_t>(binding_kind::end_of_dump)) {
-    if (!data_.has(at, sizeof(end_of_dump))) return false;
-    end_of_dump_at_ = at;
-  } else if (kind != 0 && kind <= static_cast<uint8_t>(binding_kind::overflow) && binding_of(id) == nullptr) {
+    if (!is_stream_ && !data_.has(at, sizeof(end_of_dump))) return false;
+    if (!is_stream_) end_of_dump_at_ = at;
+  } else if (kind != 0 && kind <= static_cast<uint8_t>(binding_kind::frame_mark) && binding_of(id) == nullptr) {
     event_binding found;
     if (!read_binding(data_.part(at, size), found)) return false;
     bindings_.push_back(std::move(found));
@@ -9634,6 +15663,64 @@ inline void reader_image::read_bindings() {
   }
 }
 
+/// All of a stream. What its last state says stands in the superblock afterwards, as in that of a dump.
+inline void reader_image::read_stream() {
+  stream_parts parts(data_);
+  session_start_ = dump();
+  assembled_ = parts.assemble();
+  data_ = untrusted_bytes(assembled_.data(), assembled_.size());
+  uint64_t damaged_bindings = 0;
+  for (const stream_parts::place& where : parts.bindings) damaged_bindings += !read_binding_at(where.at, where.end);
+
+  for (const auto& [index, from] : parts.slots) {
+    reader_slot slot = slot_at(from.where.at);
+    slot.frame_step = sizeof(uint64_t) + sizeof(frame);  // each stands behind its index
+    slot.frames = from.is_left ? 0 : (from.where.end - slot.frames_at) / slot.frame_step;
+    slot.frames_at += sizeof(uint64_t);
+    slot.dropped_before = from.dropped_before;
+    slots_.push_back(slot);
+  }
+  index_slots();
+
+  for (const stream_parts::place& where : parts.chunks) {
+    reader_chunk found = chunk_at(where.at);
+    found.end = where.end;
+    if (found.lane >= lane_count || found.epoch_base % epoch_ticks != 0) {
+      ++parts.damaged;
+      continue;
+    }
+    const auto name = parts.names.find({found.writer_index, static_cast<uint32_t>(found.writer_generation)});
+    if (name != parts.names.end()) found.thread_name = name->second;
+    chunks_.push_back(found);
+  }
+
+  const auto put = [&](uint64_t to, uint64_t value) {
+    for (unsigned i = 0; i < 8; ++i) assembled_[to + i] = static_cast<char>(value >> 8 * i);
+  };
+  const uint64_t state = parts.state_at;
+  if (state != 0) {
+    for (unsigned i = 0; i < 8; ++i) {
+      const uint64_t at = offsetof(superblock, dropped) + 8 * i;
+      put(at, data_.u64(state + offsetof(stream_state, dropped) + 8 * i) - data_.u64(at));
+    }
+    for (unsigned i = 0; i < 4; ++i) put(offsetof(superblock, dump) + 8 * i, data_.u64(state + 8 * i));
+    put(offsetof(superblock, attached), data_.u64(state + offsetof(stream_state, attached)));
+    lost_ = data_.u64(state + offsetof(stream_state, lost_records));
+  }
+  if (damaged_bindings != 0) warn("some bindings are damaged, so that some names are lost");
+  if (parts.damaged != 0) warn(std::to_string(parts.damaged) + " pieces of chunks are damaged");
+  const uint32_t cause = state == 0 ? 0 : data_.u32(state + offsetof(stream_state, cause));
+  if (!parts.has_end || state == 0) {
+    warn("the stream has no end: its process was killed or still writes it, or it was cut; all up to the last whole block "
+         "is here");
+  } else if (cause == static_cast<uint32_t>(stream_cause::failed)) {
+    const auto number = static_cast<int32_t>(data_.u32(state + offsetof(stream_state, error_number)));
+    warn("a write of the session failed (system error " + std::to_string(number) + "), which ended the stream");
+  } else if (cause == static_cast<uint32_t>(stream_cause::recorder)) {
+    notes_.push_back("the flight recorder was stopped before the session");
+  }
+}
+
 }  // namespace reading
 }  // namespace detail
 CONTRAIL_DETAIL_NAMESPACE_END
@@ -9657,6 +15744,7 @@ struct CONTRAIL_DETAIL_HIDDEN event_thread {
   uint64_t region_count() const { return found.regions.size(); }  ///< the open ones too
   uint64_t point_count() const { return found.points.size(); }
   uint64_t async_count() const { return found.asyncs.size(); }
+  uint64_t span_count() const { return found.spans.size(); }  ///< tasks and asynchronous spans that ended here
   detail::reading::reader_records found;  ///< not for users
 };
 
@@ -9701,16 +15789,18 @@ class reader_trace {
     }
     newest_ = image_.start().ticks;
     for (const event_thread& t : threads_) {
-      for (const auto* records : {&t.found.regions, &t.found.points, &t.found.asyncs}) {
+      for (const auto* records : {&t.found.regions, &t.found.points, &t.found.asyncs, &t.found.spans}) {
         if (!records->empty()) newest_ = std::max(newest_, records->back().end);
       }
     }
     now_ = image_.dump().ticks != 0 ? image_.dump().ticks : newest_;
     add_open_regions();
+    add_open_spans();
     find_first();
   }
 
   std::vector<event_thread>& threads() { return threads_; }
+  std::vector<reader_record>& open_spans() { return open_spans_; }
   uint64_t first() const { return first_; }    ///< ticks of the first event
   uint64_t newest() const { return newest_; }  ///< when the last record ended
   uint64_t now() const { return now_; }        ///< when the dump was made
@@ -9766,13 +15856,15 @@ class reader_trace {
       }
       for (unsigned i = 0; life->slot != nullptr && i < lane_count; ++i) {
         const uint64_t at = life->slot->at + offsetof(thread_slot, lanes) + i * sizeof(lane) + offsetof(lane, dropped);
-        thread.dropped = saturating_add(thread.dropped, image_.data().u64(at));
+        thread.dropped = saturating_add(thread.dropped, image_.data().u64(at) - life->slot->dropped_before[i]);
       }
     }
     if (lanes > 1) {
       const auto by_end = [](const reader_record& a, const reader_record& b) { return a.end < b.end; };
       std::stable_sort(thread.found.regions.begin(), thread.found.regions.end(), by_end);
       std::stable_sort(thread.found.points.begin(), thread.found.points.end(), by_end);
+      std::stable_sort(thread.found.switches.begin(), thread.found.switches.end(),
+                       [](const auto& a, const auto& b) { return a.first < b.first; });
     }
     return damaged;
   }
@@ -9782,9 +15874,10 @@ class reader_trace {
     for (const reader_chunk* chunk : chunks) {
       const uint64_t missing = chunk->records_before > expected ? chunk->records_before - expected : 0;
       uint64_t& lost = chunk == chunks.front() ? thread.overwritten : thread.missing;
-      lost = saturating_add(lost, missing);
+      // In a stream that is what the thread wrote before the session, or its beginning is lost.
+      if (chunk != chunks.front() || !image_.is_stream()) lost = saturating_add(lost, missing);
       reader_records& to = thread.found;
-      const size_t regions = to.regions.size(), points = to.points.size(), asyncs = to.asyncs.size();
+      const size_t regions = to.regions.size(), points = to.points.size(), asyncs = to.asyncs.size(), spans = to.spans.size();
       const size_t before = to.count();
       damaged += !image_.decode(*chunk, to);
       expected = saturating_add(chunk->records_before, to.count() - before);
@@ -9792,6 +15885,7 @@ class reader_trace {
         keep_from_cut(to.regions, regions);
         keep_from_cut(to.points, points);
         keep_from_cut(to.asyncs, asyncs);
+        keep_from_cut(to.spans, spans);
       }
     }
     return damaged;
@@ -9854,11 +15948,30 @@ class reader_trace {
     return open;
   }
 
-  void find_first() {
-    bool any = false;
-    first_ = never;
+  /// A span that ended while the dump was written is in both the table and the chunks.
+  void add_open_spans() {
+    std::vector<uint64_t> ended;
+    const auto id_of = [&](const reader_record& r) {
+      return image_.data().u64(r.payload_at - reader_record::span_words_before);
+    };
     for (const event_thread& t : threads_) {
-      for (const auto* records : {&t.found.regions, &t.found.points, &t.found.asyncs}) {
+      for (const reader_record& r : t.found.spans) ended.push_back(id_of(r));
+    }
+    std::sort(ended.begin(), ended.end());
+    for (reader_record r : image_.open_spans()) {
+      if (r.start < image_.start().ticks || r.start > image_.latest()) continue;
+      if (std::binary_search(ended.begin(), ended.end(), id_of(r))) continue;
+      r.end = std::max({r.start, now_, newest_});
+      open_spans_.push_back(r);
+    }
+  }
+
+  void find_first() {
+    bool any = !open_spans_.empty();
+    first_ = never;
+    for (const reader_record& r : open_spans_) first_ = std::min(first_, r.start);
+    for (const event_thread& t : threads_) {
+      for (const auto* records : {&t.found.regions, &t.found.points, &t.found.asyncs, &t.found.spans}) {
         any = any || !records->empty();
         for (const reader_record& r : *records) first_ = std::min(first_, r.start);
       }
@@ -9869,6 +15982,7 @@ class reader_trace {
   reader_image& image_;
   std::vector<reader_life> lives_;
   std::vector<event_thread> threads_;
+  std::vector<reader_record> open_spans_;
   std::vector<std::vector<const reader_life*>> lives_of_;  ///< of each thread
   uint64_t first_ = 0, newest_ = 0, now_ = 0;
 };
@@ -9888,7 +16002,16 @@ enum class event_form : uint8_t {
   region,       ///< began and ended on its thread
   open_region,  ///< had not ended when the dump was made
   point,        ///< a moment: an instant, counter, log line or object
-  async_region  ///< began on another thread than the one that ended it
+  async_region, ///< began on another thread than the one that ended it
+  span,         ///< a task or an asynchronous span, on the thread that ended it
+  open_span     ///< one that had not ended
+};
+
+/// What a task or an asynchronous span is to others.
+struct event_span {
+  uint64_t id, parent;  ///< in the process; parent 0: none
+  uint32_t begin_tid;   ///< of the thread that began it
+  uint64_t trace_high, trace_low, own, from;  ///< of a task: W3C trace id, its id there, and its parent's or 0
 };
 
 /// What ended the process. The thread may be one that never recorded.
@@ -9921,11 +16044,14 @@ struct CONTRAIL_DETAIL_HIDDEN recording_info {
   uint64_t window_ns;            ///< asked for; 0: all
   uint64_t cutoff_ticks;         ///< what ended before is outside the window
   uint32_t dump_sequence, dump_signal, dump_tid;
+  uint64_t trigger_ticks;    ///< when a trigger fired that made this dump; 0: none did
+  std::string_view trigger;  ///< what it found
   uint64_t attached;         ///< threads that ever recorded
   uint64_t chunks;           ///< in the input
   int64_t zero_unix_ns;      ///< when the first event began, from which all times of events count
   int64_t covered_ns;        ///< to the end of the last record
-  int64_t now_ns;            ///< the dump; in a live image the last record
+  int64_t now_ns;            ///< the dump; in a live image the last record; in a stream its end
+  bool is_stream;            ///< a session's; then is_dump is set too
 };
 
 /// Records that are not in the dump.
@@ -9951,7 +16077,12 @@ class CONTRAIL_DETAIL_HIDDEN event {
   int64_t duration_ns() const { return end_ns() - start_ns(); }
   uint64_t start_ticks() const { return record_->start; }
   uint64_t end_ticks() const { return record_->end; }
-  uint32_t begin_tid() const { return form_ == event_form::async_region ? record_->tid : thread_->tid; }
+  uint32_t begin_tid() const {
+    return is_span() ? span().begin_tid : form_ == event_form::async_region ? record_->tid : thread_->tid;
+  }
+  bool is_span() const { return form_ == event_form::span || form_ == event_form::open_span; }
+  /// Meant if is_span().
+  inline event_span span() const;
 
   event_fields fields() const {
     event_fields found;
@@ -9971,8 +16102,9 @@ class CONTRAIL_DETAIL_HIDDEN event {
 };
 
 /// The events of a dump, thread by thread: first a thread's regions in the order in which they began, an outer one
-/// before its inner ones, then its points and then its async regions, each in the order in which they ended. The bytes
-/// must outlive it. Memory: some 6 times theirs in the constructor, and 4 times afterwards.
+/// before its inner ones, then its points, its async regions and its spans, each in the order in which they ended. At last
+/// come the spans that had not ended, on the first thread with the id that began them, or a nameless one. The bytes must
+/// outlive it. Memory: some 6 times theirs in the constructor, and 4 times afterwards.
 class CONTRAIL_DETAIL_HIDDEN reader {
  public:
   reader(const void* bytes, size_t size) : image_(detail::reading::untrusted_bytes(bytes, size)) {
@@ -9982,6 +16114,7 @@ class CONTRAIL_DETAIL_HIDDEN reader {
     newest_ = trace.newest();
     now_ = trace.now();
     threads_ = std::move(trace.threads());
+    open_spans_ = std::move(trace.open_spans());
     zero_ = image_.clock().ns(first_);
     name_unknown_ids();
   }
@@ -10039,13 +16172,14 @@ class CONTRAIL_DETAIL_HIDDEN reader {
     friend class reader;
     iterator(const reader* of, size_t thread) : reader_(of), thread_(thread) { settle(); }
     inline void settle();
+    inline void settle_behind_threads();
 
     const reader* reader_ = nullptr;
-    size_t thread_ = 0, index_ = 0;  ///< an event of all of the thread's
+    size_t thread_ = 0, index_ = 0;  ///< an event of all of the thread's; behind the threads, an open span
     event event_;
   };
   iterator begin() const { return iterator(this, 0); }
-  iterator end() const { return iterator(this, threads_.size()); }
+  iterator end() const { return iterator(this, threads_.size() + 1); }
 
  private:
   friend class event;
@@ -10062,6 +16196,8 @@ class CONTRAIL_DETAIL_HIDDEN reader {
 
   detail::reading::reader_image image_;
   std::vector<event_thread> threads_;
+  std::vector<detail::reading::reader_record> open_spans_;
+  event_thread no_thread_;
   std::vector<event_binding> unknown_;  ///< of ids without a binding, by id
   std::deque<std::string> unknown_names_;
   uint64_t first_ = 0, newest_ = 0, now_ = 0;
@@ -10070,6 +16206,19 @@ class CONTRAIL_DETAIL_HIDDEN reader {
 
 inline int64_t event::start_ns() const { return reader_->ns(record_->start); }
 inline int64_t event::end_ns() const { return reader_->ns(record_->end); }
+
+inline event_span event::span() const {
+  const detail::reading::untrusted_bytes& data = reader_->image_.data();
+  const uint64_t at = record_->payload_at - detail::reading::reader_record::span_words_before;
+  const auto word = [&](detail::span_word which) { return data.u64(at + 8 * (which - detail::span_id)); };
+  return {word(detail::span_id),
+          word(detail::span_parent),
+          static_cast<uint32_t>(word(detail::span_tid)),
+          word(detail::span_trace_high),
+          word(detail::span_trace_low),
+          word(detail::span_own),
+          word(detail::span_from)};
+}
 
 inline void event::read_fields(event_fields& into) const {
   into.read(*binding_, reader_->image_.data().part(record_->payload_at, record_->payload_bytes()));
@@ -10081,7 +16230,8 @@ inline void reader::iterator::settle() {
     ++thread_;
     index_ = 0;
   }
-  if (thread_ == threads.size()) return;
+  event_.reader_ = reader_;
+  if (thread_ >= threads.size()) return settle_behind_threads();
   const detail::reading::reader_records& found = threads[thread_].found;
   const size_t regions = found.regions.size(), points = found.points.size();
   if (index_ < regions) {
@@ -10090,20 +16240,43 @@ inline void reader::iterator::settle() {
   } else if (index_ - regions < points) {
     event_.record_ = &found.points[index_ - regions];
     event_.form_ = event_form::point;
-  } else {
+  } else if (index_ - regions - points < found.asyncs.size()) {
     event_.record_ = &found.asyncs[index_ - regions - points];
     event_.form_ = event_form::async_region;
+  } else {
+    event_.record_ = &found.spans[index_ - regions - points - found.asyncs.size()];
+    event_.form_ = event_form::span;
   }
-  event_.reader_ = reader_;
   event_.thread_ = &threads[thread_];
   event_.binding_ = &reader_->binding_of(event_.record_->id);
+}
+
+inline void reader::iterator::settle_behind_threads() {
+  if (thread_ == reader_->threads_.size() && index_ == reader_->open_spans_.size()) {
+    ++thread_;
+    index_ = 0;
+  }
+  if (thread_ != reader_->threads_.size()) return;
+  event_.record_ = &reader_->open_spans_[index_];
+  event_.form_ = event_form::open_span;
+  event_.binding_ = &reader_->binding_of(event_.record_->id);
+  event_.thread_ = &reader_->no_thread_;
+  const uint32_t tid = event_.span().begin_tid;
+  for (const event_thread& thread : reader_->threads_) {
+    if (thread.tid != tid) continue;
+    event_.thread_ = &thread;
+    break;
+  }
 }
 
 /// An id that the dump does not explain is part of a name of its own.
 inline void reader::name_unknown_ids() {
   std::set<uint16_t> ids;
+  for (const detail::reading::reader_record& r : open_spans_) {
+    if (image_.binding_of(r.id) == nullptr) ids.insert(r.id);
+  }
   for (const event_thread& thread : threads_) {
-    for (const auto* records : {&thread.found.regions, &thread.found.points, &thread.found.asyncs}) {
+    for (const auto* records : {&thread.found.regions, &thread.found.points, &thread.found.asyncs, &thread.found.spans}) {
       for (const detail::reading::reader_record& r : *records) {
         if (image_.binding_of(r.id) == nullptr) ids.insert(r.id);
       }
@@ -10141,7 +16314,7 @@ inline recording_info reader::info() const {
   return {data.u16(offsetof(superblock, version_major)),
           data.u16(offsetof(superblock, version_minor)),
           image_.is_dump(),
-          data.size(),
+          image_.input_bytes(),
           data.u32(offsetof(superblock, pid)),
           data.c_string(offsetof(superblock, executable), sizeof(superblock::executable)),
           data.c_string(offsetof(superblock, host), sizeof(superblock::host)),
@@ -10159,11 +16332,14 @@ inline recording_info reader::info() const {
           data.u32(offsetof(superblock, dump_sequence)),
           data.u32(offsetof(superblock, dump_signal)),
           data.u32(offsetof(superblock, dump_tid)),
+          image_.is_dump() ? data.u64(offsetof(superblock, trigger_ticks)) : 0,
+          data.c_string(offsetof(superblock, trigger), sizeof(superblock::trigger)),
           data.u64(offsetof(superblock, attached)),
           image_.chunks().size(),
           image_.clock().realtime(zero_),
           std::max<int64_t>(0, ns(newest_)),
-          ns(now_)};
+          ns(now_),
+          image_.is_stream()};
 }
 
 inline std::vector<recording_loss> reader::losses() const {
@@ -10181,16 +16357,225 @@ inline std::vector<recording_loss> reader::losses() const {
       {"overwritten by newer records", overwritten},
       {"missing between others", missing},
       {"chunks recycled while they were copied", image_.torn()},
+      // The session counted all; gaps show those between others.
+      {"missing at the ends of threads", image_.lost() > missing ? image_.lost() - missing : 0},
       {"dropped: no chunk free", dropped(detail::drop_reason::no_chunk)},
       {"dropped: more threads than slots", dropped(detail::drop_reason::no_slot)},
       {"dropped: no lane free in a signal handler", dropped(detail::drop_reason::no_lane)},
       {"dropped: regions open too deep", dropped(detail::drop_reason::too_deep)},
-      {"dropped: regions not nested", dropped(detail::drop_reason::misnested)}};
+      {"dropped: regions not nested", dropped(detail::drop_reason::misnested)},
+      {"dropped: more tasks open than entries", dropped(detail::drop_reason::no_span)}};
   all.erase(std::remove_if(all.begin(), all.end(), [](const auto& loss) { return loss.count == 0; }), all.end());
   return all;
 }
 
 CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+#endif
+#ifdef CONTRAIL_WITH_BLOCKING
+// ==== contrail/blocking.hpp =========================================================================================
+// Opt-in: locks of the standard library that record when a thread really waited for them, and for whom. A lock that is free
+// costs two stores more than the standard's own.
+//
+//   #include <contrail/blocking.hpp>
+//
+//   contrail::mutex accounts{"accounts"};
+//   std::lock_guard lock(accounts);     // a wait is a region "wait for mutex", blocked on sync
+#ifndef CONTRAIL_BLOCKING_HPP
+#define CONTRAIL_BLOCKING_HPP
+
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+#include <shared_mutex>
+
+namespace contrail {
+// The locks are other types where nothing records: translation units that share one must agree.
+#if CONTRAIL_DETAIL_ENABLED
+inline namespace v0 {
+#else
+inline namespace disabled_v0 {
+#endif
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+#if CONTRAIL_DETAIL_ENABLED
+
+/// Who holds a lock: the thread's place in the recorder, from which a waiting thread finds its id.
+class lock_holder {
+ public:
+  void set() noexcept { frame_.store_relaxed(reinterpret_cast<uint64_t>(next_frame)); }
+  void clear() noexcept { frame_.store_relaxed(0); }
+  /// 0: nobody, or a thread that has not recorded yet.
+  // Async-signal-safe.
+  uint32_t tid() const noexcept {
+    const process_state* const process = joined_process();
+    const uint64_t address = frame_.load_relaxed();
+    if (process == nullptr || address == 0 || process->recording.load_acquire() == 0) return 0;
+    const image_view& image = *current_image(*process);
+    const uint64_t slots = reinterpret_cast<uint64_t>(image.slots);
+    if (address < slots || address >= slots + image.slot_count * sizeof(thread_slot)) return 0;
+    const thread_slot& slot = image.slots[(address - slots) / sizeof(thread_slot)];
+    return static_cast<uint32_t>(slot.tid_index.load_relaxed());
+  }
+
+ private:
+  atomic_word frame_;
+};
+
+#else
+
+struct lock_holder {
+  void set() noexcept {}
+  void clear() noexcept {}
+  uint32_t tid() const noexcept { return 0; }
+};
+
+#endif
+
+}  // namespace detail
+
+/// A mutex over `Mutex`, which may be any that has lock, try_lock and unlock. Usable with std::lock_guard and the like.
+template <class Mutex>
+class [[gnu::visibility("hidden")]] basic_mutex {
+ public:
+  /// `name` stands in the records of waits; it must live as long as the mutex, as a literal does.
+  constexpr explicit basic_mutex(const char* name = "") noexcept : name_(name) {}
+  basic_mutex(const basic_mutex&) = delete;
+  basic_mutex& operator=(const basic_mutex&) = delete;
+
+  void lock() {
+    if (!inner_.try_lock()) wait();
+    holder_.set();
+  }
+  bool try_lock() {
+    if (!inner_.try_lock()) return false;
+    holder_.set();
+    return true;
+  }
+  void unlock() {
+    holder_.clear();
+    inner_.unlock();
+  }
+
+ private:
+  friend class condition_variable;
+
+  __attribute__((noinline)) void wait() {
+    CONTRAIL_BLOCKED(sync, "wait for mutex", "mutex", name_, "held by", holder_.tid());
+    inner_.lock();
+  }
+
+  Mutex inner_;
+  detail::lock_holder holder_;
+  const char* name_;
+};
+using mutex = basic_mutex<std::mutex>;
+
+/// The same over std::shared_mutex. Of shared holders nothing is known but that there are some.
+class [[gnu::visibility("hidden")]] shared_mutex {
+ public:
+  explicit shared_mutex(const char* name = "") noexcept : name_(name) {}
+  shared_mutex(const shared_mutex&) = delete;
+  shared_mutex& operator=(const shared_mutex&) = delete;
+
+  void lock() {
+    if (!inner_.try_lock()) wait();
+    holder_.set();
+  }
+  bool try_lock() {
+    if (!inner_.try_lock()) return false;
+    holder_.set();
+    return true;
+  }
+  void unlock() {
+    holder_.clear();
+    inner_.unlock();
+  }
+  void lock_shared() {
+    if (!inner_.try_lock_shared()) wait_shared();
+  }
+  bool try_lock_shared() { return inner_.try_lock_shared(); }
+  void unlock_shared() { inner_.unlock_shared(); }
+
+ private:
+  __attribute__((noinline)) void wait() {
+    CONTRAIL_BLOCKED(sync, "wait for shared mutex", "mutex", name_, "held by", holder_.tid());
+    inner_.lock();
+  }
+  __attribute__((noinline)) void wait_shared() {
+    CONTRAIL_BLOCKED(sync, "wait to share mutex", "mutex", name_, "held by", holder_.tid());
+    inner_.lock_shared();
+  }
+
+  std::shared_mutex inner_;
+  detail::lock_holder holder_;
+  const char* name_;
+};
+
+/// std::condition_variable for contrail::mutex. A wait is recorded if it waits: not where the predicate holds at once.
+class [[gnu::visibility("hidden")]] condition_variable {
+  /// The mutex is nobody's while the thread waits.
+  template <class Work>
+  static auto with_inner(std::unique_lock<mutex>& lock, Work&& work) {
+    mutex& held = *lock.mutex();
+    struct taken {
+      mutex& held;
+      std::unique_lock<std::mutex> inner;
+      explicit taken(mutex& of) : held(of), inner(of.inner_, std::adopt_lock) { held.holder_.clear(); }
+      ~taken() {
+        inner.release();
+        held.holder_.set();
+      }
+    } inside(held);
+    return work(inside.inner);
+  }
+
+ public:
+  explicit condition_variable(const char* name = "") : name_(name) {}
+  condition_variable(const condition_variable&) = delete;
+  condition_variable& operator=(const condition_variable&) = delete;
+
+  void notify_one() noexcept { inner_.notify_one(); }
+  void notify_all() noexcept { inner_.notify_all(); }
+
+  void wait(std::unique_lock<mutex>& lock) {
+    CONTRAIL_BLOCKED(sync, "wait for condition", "condition", name_);
+    with_inner(lock, [&](std::unique_lock<std::mutex>& inner) { inner_.wait(inner); });
+  }
+  template <class Predicate>
+  void wait(std::unique_lock<mutex>& lock, Predicate stop) {
+    while (!stop()) wait(lock);
+  }
+  template <class Clock, class Duration>
+  std::cv_status wait_until(std::unique_lock<mutex>& lock, const std::chrono::time_point<Clock, Duration>& deadline) {
+    CONTRAIL_BLOCKED(sync, "wait for condition", "condition", name_);
+    return with_inner(lock, [&](std::unique_lock<std::mutex>& inner) { return inner_.wait_until(inner, deadline); });
+  }
+  template <class Clock, class Duration, class Predicate>
+  bool wait_until(std::unique_lock<mutex>& lock, const std::chrono::time_point<Clock, Duration>& deadline,
+                  Predicate stop) {
+    while (!stop()) {
+      if (wait_until(lock, deadline) == std::cv_status::timeout) return stop();
+    }
+    return true;
+  }
+  template <class Rep, class Period>
+  std::cv_status wait_for(std::unique_lock<mutex>& lock, const std::chrono::duration<Rep, Period>& time) {
+    return wait_until(lock, std::chrono::steady_clock::now() + time);
+  }
+  template <class Rep, class Period, class Predicate>
+  bool wait_for(std::unique_lock<mutex>& lock, const std::chrono::duration<Rep, Period>& time, Predicate stop) {
+    return wait_until(lock, std::chrono::steady_clock::now() + time, std::move(stop));
+  }
+
+ private:
+  std::condition_variable inner_;
+  const char* name_;
+};
+
+}  // inline namespace
+}  // namespace contrail
 
 #endif
 #endif

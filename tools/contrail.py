@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Reads what contrail recorded: a dump (.contrail), the image file of a process that runs or was killed, a core file.
+"""Reads what contrail recorded: a dump or stream (.contrail), the image file of a process that runs or was killed, a core
+file.
 
     contrail.py convert IN [-o OUT.json]   Chrome trace JSON, for ui.perfetto.dev, chrome://tracing, speedscope
     contrail.py info IN                    who, when, threads, window, records by type, losses
@@ -56,7 +57,7 @@ class Layout:
 
 MAGIC = 0x1A0A0D4C52544389
 MAGIC_BYTES = MAGIC.to_bytes(8, "little")
-FORMAT_MAJOR, FORMAT_MINOR = 1, 1
+FORMAT_MAJOR, FORMAT_MINOR = 1, 2
 SUPERBLOCK = Layout(
     magic="Q", version_major="H", version_minor="H", superblock_bytes="I", kind="I", source="I", image_bytes="Q",
     base_address="Q", slots_offset="Q", slot_bytes="I", slot_count="I", chunk_states_offset="Q", chunks_offset="Q",
@@ -64,14 +65,16 @@ SUPERBLOCK = Layout(
     bindings_bytes="Q", late_bindings_offset="Q", scratch_offset="Q", scratch_bytes="Q", pid="I", lane_count="I",
     frame_bytes="I", frame_count="I", lane_first_frame="4I", tick_hz="Q", start="4Q", ready="4Q", executable="256s",
     host="64s", next_ticket="Q", next_id="Q", arena_used="Q", attached="Q", attached_slots="Q", dropped="8Q",
-    overwritten_ticks="Q", reserved_counters="2Q",
+    overwritten_ticks="Q", next_span="Q", next_flow="Q",
     dump="4Q", window_ns="Q", cutoff_ticks="Q", dump_sequence="I", dump_signal="I", dump_tid="I", reserved0="I",
-    storage="I", ended="I", end="4Q", crash="64s")
+    storage="I", ended="I", end="4Q", crash="64s", trigger_ticks="Q", trigger="120s", spans_offset="Q", span_bytes="I",
+    span_count="I", seed="2Q")
 CRASH = Layout(cause="I", signal="I", code="i", tid="I", address="Q", sender="I", reserved="I", thread="32s")
 SLOT = Layout(state="Q", tid_index="2I", owner_object="Q", attach_ticks="Q", name_version="Q", name="32s")
 LANE = Layout(cursor="Q", deadline="Q", epoch_base="Q", chunk="Q", extra_words="Q", words_before="Q",
               anchor_ticks="Q", dropped="Q")
 FRAME = Layout(word="Q", owner="Q", start_ticks="Q", stack_pointer="Q")
+SPAN = Layout(state="Q", binding="2I", words="8Q", payload="20Q", reserved="2Q")
 CHUNK = Layout(ticket="Q", extent="2I", writer="2I", tid_lane="2I", words_before="Q", records_before="Q",
                epoch_base="Q", sealed_ticks="Q", anchor="4Q", thread_name="32s")
 BINDING = Layout(bytes="I", id="H", kind="B", flags="B", type_id="Q", line="I", field_count="H",
@@ -81,31 +84,38 @@ FIELD = Layout(name_bytes="H", type="B", flags="B", offset="H", count="H", first
 ENUMERATOR = Layout(value="q", name_bytes="H", reserved="6s")
 END_OF_DUMP = Layout(bytes="I", id="H", kind="B", flags="B", total_bytes="Q", chunks_written="Q", chunks_torn="Q",
                      anchor="4Q")
+STREAM_BLOCK = Layout(type="I", begin="I", bytes="Q")
+STREAM_STATE = Layout(anchor="4Q", next_ticket="Q", attached="Q", attached_slots="Q", dropped="8Q", lost_records="Q",
+                      lost_chunks="Q", chunks="Q", cause="I", error_number="i")
 SUPERBLOCK_BYTES, SLOT_BYTES, CHUNK_BYTES, CHUNK_HEADER_BYTES = 4096, 16384, 8192, 128
 LANES_OFFSET, LANE_COUNT, FRAMES_OFFSET, FRAME_BYTES, FRAME_COUNT = 256, 3, 448, 192, 83
 FRAME_PAYLOAD_OFFSET, FRAME_PAYLOAD_WORDS = 32, 20
+SPAN_PAYLOAD_OFFSET = 80
 EPOCH_TICKS, ANCHOR_WORD = 2**23, 4 << 6 | 1 << 2 | 3
-LIVE, DUMP = 1, 2
+LIVE, DUMP, STREAM = 1, 2, 3
+BINDING_BLOCK, SLOT_BLOCK, CHUNK_BLOCK, STATE_BLOCK, END_BLOCK = 1, 2, 3, 4, 5
+NO_CAUSE, BY_STOP, BY_FAILURE, BY_RECORDER = 0, 1, 2, 3
 IN_MEMORY, IN_FILE = 0, 1
 NOT_ENDED, STOPPED, EXITED = 0, 1, 2
 NO_CRASH, BY_SIGNAL, BY_TERMINATE = 0, 1, 2
-REGION, INSTANT, COUNTER, LOG, EVENT_TYPE, OVERFLOW, END = 1, 2, 3, 4, 5, 6, 255
+REGION, INSTANT, COUNTER, LOG, EVENT_TYPE, OVERFLOW, TASK, ASYNC, FRAME_MARK, END = 1, 2, 3, 4, 5, 6, 7, 8, 9, 255
 OVERFLOW_ID = 0xFFFE  # what found no room has it; its index is 0
 UNKNOWN = 0  # of an id without a binding; no kind of the format
 KINDS = {UNKNOWN: "?", REGION: "region", INSTANT: "instant", COUNTER: "counter", LOG: "log", EVENT_TYPE: "event type",
-         OVERFLOW: "overflow"}
+         OVERFLOW: "overflow", TASK: "task", ASYNC: "async span", FRAME_MARK: "frame"}
 FLAG_CUT, FLAG_DYNAMIC, STRING_CUT = 1, 2, 0x8000
+BLOCKED_SHIFT, BLOCKED_ON = 4, ("", "sync", "net", "syscall", "io", "sleep", "reason 6", "reason 7")
 CLOCKS = {1: "tsc", 2: "cntvct", 3: "monotonic"}
 DROP_REASONS = ("no chunk free", "more threads than slots", "no lane free in a signal handler",
-                "regions open too deep", "regions not nested")
+                "regions open too deep", "regions not nested", "more tasks open than entries")
 (BOOLEAN, CHARACTER, INT8, UINT8, INT16, UINT16, INT32, UINT32, INT64, UINT64, INT128, UINT128, FLOAT32, FLOAT64,
- POINTER, STRING, DURATION, CODE_POINT) = range(1, 19)
+ POINTER, STRING, DURATION, CODE_POINT, FLOW_OUT, FLOW_IN) = range(1, 21)
 TYPES = {  # field_type: its name, its struct code
     BOOLEAN: ("bool", "B"), CHARACTER: ("char", "B"), INT8: ("int8", "b"), UINT8: ("uint8", "B"),
     INT16: ("int16", "h"), UINT16: ("uint16", "H"), INT32: ("int32", "i"), UINT32: ("uint32", "I"),
     INT64: ("int64", "q"), UINT64: ("uint64", "Q"), INT128: ("int128", "Qq"), UINT128: ("uint128", "QQ"),
     FLOAT32: ("float", "f"), FLOAT64: ("double", "d"), POINTER: ("pointer", "Q"), STRING: ("string", "H"),
-    DURATION: ("duration", "q"), CODE_POINT: ("code point", "I")}
+    DURATION: ("duration", "q"), CODE_POINT: ("code point", "I"), FLOW_OUT: ("flow out", "Q"), FLOW_IN: ("flow in", "Q")}
 INTEGERS = {*range(BOOLEAN, FLOAT32), CODE_POINT}  # what an enumeration can be made of
 SMALL_INTEGERS = {INT8, UINT8, INT16, UINT16, INT32, UINT32}
 
@@ -178,7 +188,7 @@ def value_json(kind: int, value: Any) -> str:
         return json_float(value, kind)
     if kind == BOOLEAN:
         return "true" if value else "false"
-    if kind == POINTER:
+    if kind in (POINTER, FLOW_OUT, FLOW_IN):
         return f'"0x{value:x}"'
     if kind == DURATION:
         return quote(duration_text(value))
@@ -420,6 +430,8 @@ class Binding:
                              for f in self.readable]
             self.longest = max_name_bytes(f._replace(name=f.name[:short]) for f in self.readable)
         self.keys = unique_keys(text(f.name[:short]) for f in self.readable)
+        self.arrows = [i for i, f in enumerate(self.readable) if f.type in (FLOW_OUT, FLOW_IN) and not f.is_array]
+        self.blocked = BLOCKED_ON[head.flags >> BLOCKED_SHIFT & 7]
         # Most payloads are small integers: one % operation writes them all.
         self.template: Optional[str] = None
         if not head.flags & FLAG_DYNAMIC and all(f.type in SMALL_INTEGERS and not f.is_array and f.count == 1
@@ -471,6 +483,14 @@ class Binding:
         members.update((text(key), value_json(kind, v)) for key, (kind, v) in dynamic.items())
         return ",".join(f"{quote(key)}:{v}" for key, v in members.items())
 
+    def flows(self, payload: bytes) -> List[Tuple[int, int]]:
+        """The arrows that leave or arrive here: direction, id."""
+        try:
+            values = self.read(payload)[0]
+        except Damaged:
+            return []
+        return [(self.readable[i].type, values[i]) for i in self.arrows if values[i]]
+
     def message(self, payload: bytes) -> str:
         """The text of a log record."""
         try:
@@ -518,7 +538,7 @@ class Clock:
         usable = sorted({a for a in anchors if a[0]}) or [(0, 0, 0, 0)]
         good = self.plausible(usable, hz)
         self.ignored = len(usable) - len(good)
-        chosen = self.thin(good)
+        chosen = self.thin(self.in_order(good))
         first, self.last = chosen[0], chosen[-1]
         if self.last[1] - first[1] < 10**4:
             chosen = [first, (first[0] + hz, first[1] + 10**9, 0, 0)]
@@ -553,10 +573,16 @@ class Clock:
             return abs(before - after) < Clock.SUSPEND_NS < abs(here - before)
 
         good = [a for i, a in enumerate(anchors) if fits(a) and not (0 < i < len(anchors) - 1 and alone(i))]
-        kept: List[Anchor] = []
-        for anchor in good if 2 * len(good) >= len(anchors) else anchors:
-            if not kept or (anchor[0] > kept[-1][0] and anchor[1] >= kept[-1][1]):
+        return good if 2 * len(good) >= len(anchors) else anchors
+
+    def in_order(self, anchors: List[Anchor]) -> List[Anchor]:
+        """Without those that go back. Threads that read the clocks at once may come in either order; more is damage."""
+        kept = anchors[:1]
+        for anchor in anchors[1:]:
+            if anchor[0] > kept[-1][0] and anchor[1] >= kept[-1][1]:
                 kept.append(anchor)
+            else:
+                self.ignored += abs(anchor[1] - kept[-1][1]) > self.SUSPEND_NS
         return kept
 
     def thin(self, anchors: List[Anchor]) -> List[Anchor]:
@@ -601,6 +627,18 @@ class Clock:
 # All times are ticks, until Writer makes them nanoseconds. A payload is byte offset << 10 | words; 0: none.
 Record = Tuple[int, int, int, int]  # start, end, id, payload
 Async = Tuple[int, int, int, int, int]  # the same, and the tid that began it
+Span = Tuple[int, int, int, int, Tuple[int, ...]]  # the same, and SpanWords
+
+
+class SpanWords(NamedTuple):
+    """What a task or an asynchronous span is."""
+    id: int
+    parent: int
+    tid: int  # that began it
+    trace_high: int
+    trace_low: int
+    own: int  # its id in the trace, and its parent's
+    from_: int
 
 
 class Records:
@@ -610,7 +648,9 @@ class Records:
         self.regions: List[Record] = []
         self.points: List[Record] = []
         self.asyncs: List[Async] = []
-        self.all: Tuple[List[Any], ...] = (self.regions, self.points, self.asyncs)
+        self.spans: List[Span] = []
+        self.all: Tuple[List[Any], ...] = (self.regions, self.points, self.asyncs, self.spans)
+        self.switches: List[Tuple[int, int]] = []  # ticks, the thread's current task from then on
         self.anchors: List[Anchor] = []
 
     def count(self) -> int:
@@ -626,7 +666,7 @@ class Records:
 
 
 class Image:
-    """A dump or a live image: superblock, slots, bindings, and which chunks hold what."""
+    """A dump, a stream or a live image: superblock, slots, bindings, and which chunks hold what."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -637,13 +677,22 @@ class Image:
         self.end: Any = None
         self.chunks: List[Any] = []
         self.torn = 0
+        self.state: Any = None  # of a stream, its last one
+        self.input_bytes = len(data)
         self.sb = self.read_superblock()
         self.crash = CRASH.read(self.sb.crash, 0)
-        self.is_dump = self.sb.kind == DUMP
+        self.is_stream = self.sb.kind == STREAM
+        self.is_dump = self.sb.kind != LIVE
         self.cut = max(self.sb.start[0], self.sb.cutoff_ticks if self.is_dump else 0)  # records ended since then
-        self.slots = self.read_slots()
-        self.read_chunks()
-        self.read_bindings()
+        if self.is_stream:
+            self.slots: Dict[int, Any] = {}
+            self.spans: List[Span] = []
+            self.read_stream()
+        else:
+            self.slots = self.read_slots()
+            self.spans = self.read_spans()
+            self.read_chunks()
+            self.read_bindings()
         self.clock = self.make_clock()
         # No record can be much younger than the newest clock reading; a damaged time would stretch the whole trace.
         self.latest = self.clock.last[0] + 3600 * self.sb.tick_hz
@@ -661,8 +710,9 @@ class Image:
         if len(data) < SUPERBLOCK_BYTES:
             raise Unusable(f"it is truncated: {len(data)} bytes do not hold the first {SUPERBLOCK_BYTES}")
         sb = SUPERBLOCK.read(data, 0)
-        if sb.kind not in (LIVE, DUMP):
-            raise Unusable(f"it is damaged: its kind is {sb.kind}, neither a live image nor a dump")
+        if sb.kind not in (LIVE, DUMP, STREAM):
+            raise Unusable(f"it is damaged, or newer than this converter: its kind is {sb.kind}, neither a live image nor"
+                           " a dump nor a stream")
         fixed = dict(superblock_bytes=SUPERBLOCK_BYTES, slot_bytes=SLOT_BYTES, chunk_bytes=CHUNK_BYTES,
                      lane_count=LANE_COUNT, frame_bytes=FRAME_BYTES, frame_count=FRAME_COUNT)
         self.warnings += [f"the superblock's {name} is {getattr(sb, name)} instead of {value}"
@@ -682,13 +732,28 @@ class Image:
     def read_slots(self) -> Dict[int, Any]:
         slots = {}
         for at in self.fitting("thread slots", self.sb.slots_offset, self.sb.slot_count, SLOT_BYTES):
-            slot = SLOT.read(self.data, at)
+            slot = self.read_slot(at)
             if slot.state & 0xFF:
-                slot.at, slot.generation, (slot.tid, slot.index) = at, slot.state >> 8, slot.tid_index
-                slot.name = c_string(slot.name) if slot.name_version % 2 == 0 < slot.name_version else b""
-                slot.lanes = [LANE.read(self.data, at + LANES_OFFSET + n * LANE.size) for n in range(LANE_COUNT)]
+                slot.frames = range(at + FRAMES_OFFSET, at + FRAMES_OFFSET + FRAME_COUNT * FRAME_BYTES, FRAME_BYTES)
                 slots[slot.index] = slot
         return slots
+
+    def read_spans(self) -> List[Span]:
+        """Those that were open, without an end."""
+        spans = []
+        for at in self.fitting("spans", self.sb.spans_offset, self.sb.span_count, SPAN.size) if self.sb.span_count else ():
+            span = SPAN.read(self.data, at)
+            id, words = span.binding
+            if span.state & 3 > 1 and words <= FRAME_PAYLOAD_WORDS:
+                spans.append((span.words[0], NEVER, id & 0xFFFF, -(at + SPAN_PAYLOAD_OFFSET << 10 | words), span.words[1:]))
+        return spans
+
+    def read_slot(self, at: int) -> Any:
+        slot = SLOT.read(self.data, at)
+        slot.generation, (slot.tid, slot.index) = slot.state >> 8, slot.tid_index
+        slot.name = c_string(slot.name) if slot.name_version % 2 == 0 < slot.name_version else b""
+        slot.lanes = [LANE.read(self.data, at + LANES_OFFSET + n * LANE.size) for n in range(LANE_COUNT)]
+        return slot
 
     def read_binding(self, at: int, limit: int, earliest: int) -> int:
         """Keeps the binding at `at`, unless it is of a newer minor version; where the next one may begin."""
@@ -697,7 +762,7 @@ class Image:
         size, id, kind = struct.unpack_from("<IHB", self.data, at)
         if not BINDING.size <= size <= limit - at or size % 8:
             raise Damaged("a binding of an impossible size")
-        if kind == END:
+        if kind == END and not self.is_stream:
             self.end = END_OF_DUMP.read(self.data, at)
         elif kind != UNKNOWN and kind in KINDS and id not in self.bindings:
             self.bindings[id] = Binding(self.data[at:at + size])
@@ -757,6 +822,86 @@ class Image:
         if damaged:
             self.warnings.append(f"{damaged} of {len(offsets)} chunks are damaged")
 
+    def read_stream(self) -> None:
+        """Takes the blocks in order, up to the last whole one. What is spread over several blocks goes behind the data."""
+        data, sb, at, kind, damaged_bindings, damaged = self.data, self.sb, SUPERBLOCK_BYTES, 0, 0, 0
+        pieces: Dict[int, List[Tuple[int, int]]] = {}  # by ticket: where each begins and ends
+        filled: Dict[int, int] = {}  # by ticket: the bytes of the chunk that are there
+        names: Dict[Tuple[int, int], bytes] = {}
+        before: Dict[Tuple[int, int], List[int]] = {}  # what lanes had dropped when the session began
+        self.session_start = sb.dump
+        while kind != END_BLOCK and len(data) - at >= STREAM_BLOCK.size:
+            kind, begin, size = STREAM_BLOCK.struct.unpack_from(data, at)
+            at += STREAM_BLOCK.size
+            end = at + size
+            if size % 8 or end > len(data):
+                kind = 0
+                break
+            if kind == BINDING_BLOCK:
+                try:
+                    self.read_binding(at, end, at)
+                except Damaged:
+                    damaged_bindings += 1
+            elif kind == SLOT_BLOCK and size >= FRAMES_OFFSET:
+                slot = self.read_slot(at)
+                key, step = (slot.index, slot.generation), FRAME_BYTES + 8  # each frame stands behind its index
+                slot.frames = range(at + FRAMES_OFFSET + 8, end - FRAME_BYTES + 1, step)
+                if slot.name:
+                    names[key] = slot.name
+                if not self.state:
+                    before[key] = [lane.dropped for lane in slot.lanes]
+                for lane, dropped in zip(slot.lanes, before.get(key, ())):
+                    lane.dropped = lane.dropped - dropped & NEVER
+                if slot.state & 0xFF:
+                    self.slots[slot.index] = slot
+                elif slot.index in self.slots:  # nobody has it any more
+                    self.slots[slot.index].frames = ()
+            elif kind == CHUNK_BLOCK:
+                ticket, extent = struct.unpack_from("<QI", data, at) if size >= CHUNK_HEADER_BYTES else (0, 0)
+                words = begin + size - CHUNK_HEADER_BYTES
+                if not ticket or begin != filled.get(ticket, CHUNK_HEADER_BYTES) or not words == extent <= CHUNK_BYTES:
+                    damaged += 1
+                else:
+                    pieces.setdefault(ticket, []).append((at, end))
+                    filled[ticket] = extent
+            elif kind in (STATE_BLOCK, END_BLOCK) and size >= STREAM_STATE.size:
+                self.state = STREAM_STATE.read(data, at)
+            at = end
+        made, made_at = [data], len(data)
+        for ticket, parts in pieces.items():
+            at = parts[-1][0]
+            chunk = CHUNK.read(data, at)
+            if chunk.tid_lane[1] >= LANE_COUNT or chunk.epoch_base % EPOCH_TICKS:
+                damaged += 1
+                continue
+            if len(parts) > 1:
+                made += [data[at:at + CHUNK_HEADER_BYTES]] + [data[a + CHUNK_HEADER_BYTES:b] for a, b in parts]
+                at, made_at = made_at, made_at + filled[ticket]
+            chunk.at, chunk.end = at, at + filled[ticket]
+            chunk.thread_name = names.get(chunk.writer, chunk.thread_name)
+            self.chunks.append(chunk)
+        self.data = b"".join(made) if len(made) > 1 else data
+        self.chunks.sort(key=lambda c: c.ticket)
+        self.slots = dict(sorted(self.slots.items()))
+        self.note_stream_end(kind, damaged_bindings, damaged)
+
+    def note_stream_end(self, kind: int, damaged_bindings: int, damaged: int) -> None:
+        sb, state = self.sb, self.state
+        if state:
+            sb.dropped = tuple(now - then & NEVER for now, then in zip(state.dropped, sb.dropped))
+            sb.dump, sb.attached = state.anchor, state.attached
+        if damaged_bindings:
+            self.warnings.append("some bindings are damaged, so that some names are lost")
+        if damaged:
+            self.warnings.append(f"{damaged} pieces of chunks are damaged")
+        if kind != END_BLOCK or not state:
+            self.warnings.append("the stream has no end: its process was killed or still writes it, or it was cut; all up to"
+                                 " the last whole block is here")
+        elif state.cause == BY_FAILURE:
+            self.warnings.append(f"a write of the session failed (system error {state.error_number}), which ended the stream")
+        elif state.cause == BY_RECORDER:
+            self.notes.append("the flight recorder was stopped before the session")
+
     def open_end(self, at: int, chunk: Any) -> int:
         """The bytes in use of a chunk that a live image's thread still writes; 0: none can be told."""
         slot, lane = self.slots.get(chunk.writer[0]), chunk.tid_lane[1]
@@ -773,7 +918,7 @@ class Image:
 
     def make_clock(self) -> Clock:
         anchors = [self.sb.start, self.sb.ready] + ([self.sb.dump] if self.is_dump else [])
-        anchors += [self.end.anchor] if self.end else []
+        anchors += [self.end.anchor] if self.end else [self.session_start] if self.is_stream else []
         anchors += [chunk.anchor for chunk in self.chunks]
         needle = struct.pack("<Q", ANCHOR_WORD)
         records = Records()
@@ -826,7 +971,7 @@ class Image:
             else:
                 form, words, id = w >> 2 & 15, w >> 6 & 1023, w >> 16 & 0xFFFF
                 skip = i + 1 + words
-                fixed = (0, 4, 2, 1, 3)[form] if form <= 4 else 0
+                fixed = (0, 4, 2, 1, 3, 9, 2)[form] if form <= 6 else 0
                 if skip > size or words < fixed:
                     return False
                 at = payload_of_next + 8 * i
@@ -842,15 +987,18 @@ class Image:
                 elif form == 4 and first[0] <= first[1] and oldest <= first[1] <= latest:
                     out.asyncs.append((max(first[0], min(earliest, first[1])), first[1], id, payload,
                                        first[2] & 0xFFFFFFFF))
-                elif form <= 4:
+                elif form == 5 and first[1] <= first[0] and oldest <= first[0] <= latest:
+                    out.spans.append((max(first[1], min(earliest, first[0])), first[0], id, payload, first[2:]))
+                elif form == 6 and oldest <= first[0] <= latest:
+                    out.switches.append(first)
+                elif form <= 6:
                     return False  # a time that cannot be; other forms are of a newer minor version
         return True
 
     def open_regions(self, slot: Any) -> List[Tuple[int, int, int]]:
         """(start ticks, id, payload) of the regions that were open, the outer first."""
         found = []
-        for i in range(FRAME_COUNT):
-            at = slot.at + FRAMES_OFFSET + i * FRAME_BYTES
+        for at in slot.frames:
             word, _, start, _ = FRAME.struct.unpack_from(self.data, at)
             site = (start << 18) - word & 2**64 - 1
             if word and site & 3 and site <= 0x3FFFF and self.sb.start[0] <= start <= self.latest:
@@ -911,8 +1059,8 @@ class Track(Records):
             expected = 0
             for chunk in chunks:
                 new, missing = Records(), chunk.records_before - expected
-                if chunk is chunks[0]:
-                    self.overwritten += missing
+                if chunk is chunks[0]:  # of a stream: what it wrote before the session, or its beginning is lost
+                    self.overwritten += 0 if image.is_stream else missing
                 else:
                     self.lost += max(0, missing)
                 damaged += not image.decode(chunk, new, image.latest)
@@ -921,9 +1069,11 @@ class Track(Records):
                     new.keep_from(image.cut)
                 for records, more in zip(self.all, new.all):
                     records += more
+                self.switches += new.switches
         if len(lanes) > 1:
             self.regions.sort(key=itemgetter(1))
             self.points.sort(key=itemgetter(1))
+            self.switches.sort(key=itemgetter(0))
         self.dropped = sum(lane.dropped for life in self.lives if life.slot for lane in life.slot.lanes)
         return damaged
 
@@ -962,7 +1112,12 @@ class Trace:
             track.regions.reverse()
             track.regions[:0] = track.unfinished
             track.regions.sort(key=itemgetter(0))
-        firsts = (r[0] for t in self.tracks for r in chain(t.regions[:1], t.points, t.asyncs))
+        ended = {s[4][0] for t in self.tracks for s in t.spans}
+        now = max(self.now, self.newest)
+        self.open_spans = [(start, max(now, start), *rest) for start, _, *rest in image.spans
+                           if rest[2][0] not in ended and image.sb.start[0] <= start <= image.latest]
+        firsts = (r[0] for t in self.tracks for r in chain(t.regions[:1], t.points, t.asyncs, t.spans))
+        firsts = chain(firsts, (s[0] for s in self.open_spans))
         self.first = image.clock.ns(min(firsts, default=self.now))
 
     def make_tracks(self) -> List[Track]:
@@ -1028,6 +1183,12 @@ def crash_of(trace: Trace) -> Optional[Crash]:
     return Crash(trace) if trace.image.crash.cause in (BY_SIGNAL, BY_TERMINATE) else None
 
 
+def trigger_of(trace: Trace) -> Optional[str]:
+    """What made the recorder dump by itself."""
+    sb = trace.image.sb
+    return text(c_string(sb.trigger)) if trace.image.is_dump and sb.trigger_ticks else None
+
+
 # ---- Chrome trace JSON -----------------------------------------------------------------------------------------
 
 BLOCK, BLOCK_BYTES = 20_000, 1 << 24  # slices made at a time, and their names; this bounds the memory for their text
@@ -1047,9 +1208,14 @@ class Writer:
         self.trace, self.data, self.sources = trace, trace.image.data, sources
         self.bindings, self.with_arguments = trace.image.bindings, arguments
         self.pid = trace.image.sb.pid or 1
-        self.crash = crash_of(trace)
+        self.crash, self.trigger = crash_of(trace), trigger_of(trace)
+        tids = sorted((t.system_tid != self.pid, t.tid) for t in trace.tracks)
+        self.trigger_tid = tids[0][1] if tids else self.pid  # the main thread's track, if there is one
         self.async_id = 0
         self.counters: List[Tuple[int, Track, int, str]] = []
+        self.marks: Dict[Tuple[str, str], List[Tuple[int, int, Track]]] = defaultdict(list)  # of frames
+        spans = chain(trace.open_spans, *(t.spans for t in trace.tracks))
+        self.tasks = {s[4][0]: f"{self.bindings[s[2]].name[:MAX_EVENT_NAME]} 0x{s[4][0]:x}" for s in spans}
         self.ns = lambda ticks: trace.image.clock.ns(ticks) - trace.first  # since the first event
 
     def head(self, phase: str, track: Track, id: int, name: Optional[str] = None) -> str:
@@ -1061,16 +1227,26 @@ class Writer:
         return (f',\n{{"ph":"{phase}","pid":{self.pid},"tid":{track.tid},"cat":{category},"name":{quote(name)},')
 
     def arguments(self, id: int, payload: int, *extra: str) -> str:
-        """An event's last member and its closing brace. A negative payload marks an unfinished region."""
+        """An event's last members and its closing brace. A negative payload marks an unfinished region."""
         binding = self.bindings[id]
         inside = [binding.arguments(self.payload(payload))] if self.with_arguments and payload & 1023 else []
         inside += extra
+        if binding.blocked:
+            inside.append(f'"blocked on":"{binding.blocked}"')
         if payload < 0:
             inside.append('"unfinished":true')
         if self.sources and binding.source:
             inside.append(f'"src":{quote(binding.source)}')
         inside = [i for i in inside if i]
-        return f',"args":{{{",".join(inside)}}}}}' if inside else "}"
+        members = f',"args":{{{",".join(inside)}}}}}' if inside else "}"
+        if binding.arrows:  # a slice carries one
+            for kind, arrow in binding.flows(self.payload(payload))[:1]:
+                members = f',"bind_id":"0x{arrow:x}","flow_{"out" if kind == FLOW_OUT else "in"}":true{members}'
+        return members
+
+    def task(self, id: int) -> str:
+        """What an event says of the task that it belongs to."""
+        return f'"task":{quote(self.tasks.get(id, f"0x{id:x}"))}' if id and self.with_arguments else ""
 
     def payload(self, payload: int) -> bytes:
         at = abs(payload) >> 10
@@ -1085,14 +1261,23 @@ class Writer:
                      (track.tid, "thread_sort_index", {"sort_index": order})]
         if self.crash and self.crash.is_stranger:
             rows.append((self.crash.tid, "thread_name", {"name": self.crash.thread}))
+        if self.trigger is not None and not self.trace.tracks:
+            rows.append((self.trigger_tid, "thread_name", {"name": "trigger"}))
         return ",\n".join(f'{{"ph":"M","pid":{self.pid},"tid":{tid or self.pid},"name":"{name}","args":{quote(args)}}}'
                           for tid, name, args in rows)
 
     def slices(self, track: Track) -> Iterable[str]:
         """The regions of a thread as X events that nest strictly, and those that cannot as async events; in blocks."""
         base, clock = self.trace.first, self.trace.image.clock
-        heads = {id: self.head("X", track, id) + '"ts":' for id in set(map(itemgetter(2), track.regions))}
-        plain = self.sources  # then even regions without arguments have some
+        arrows = {id for id in set(map(itemgetter(2), track.points)) if self.bindings[id].arrows}
+        regions = track.regions
+        if arrows:
+            regions = sorted(regions + [p for p in track.points if p[2] in arrows and self.bindings[p[2]].kind != LOG],
+                             key=itemgetter(0))
+        heads = {id: self.head("X", track, id) + '"ts":' for id in set(map(itemgetter(2), regions))}
+        plain = self.sources or any(self.bindings[id].blocked for id in heads)  # these have more arguments than their own
+        switches, current, now = track.switches + [(FOREVER, 0)], 0, ""
+        next_switch = switches[0][0]
         out: List[str] = []
         add = out.append
         stack: List[Tuple[int, int]] = []
@@ -1100,10 +1285,14 @@ class Writer:
         top = limit = FOREVER  # the end of the slice that is open now: as written, and as recorded
         floor = opened = empty = -FOREVER  # newest start that was moved, start of a slice, and empty slice
         high = c = m = s = -1
-        longest = max((len(head) + 6 * self.bindings[id].longest for id, head in heads.items()), default=1)
+        longest = max((len(head) + 6 * (self.bindings[id].longest + MAX_EVENT_NAME) for id, head in heads.items()), default=1)
         size = max(1, min(BLOCK, BLOCK_BYTES // longest))  # a byte is at most 6 characters of JSON
-        for block in range(0, len(track.regions), size):
-            for start, end, id, payload in track.regions[block:block + size]:
+        for block in range(0, len(regions), size):
+            for start, end, id, payload in regions[block:block + size]:
+                while start >= next_switch:
+                    now = self.task(switches[current][1])
+                    current += 1
+                    next_switch = switches[current][0]
                 if start >= high:  # another line of the clock, that of nanoseconds since the trace's first event
                     (c, m, s), high = clock.line(start)
                     c -= base << s
@@ -1129,7 +1318,7 @@ class Writer:
                     floor = start
                 if recorded_end > limit or len(stack) >= VIEWER_DEPTH:
                     add(self.async_pair(track, track.tid, (start, max(start, recorded_end), id, payload),
-                                        '"overlaps":true'))
+                                        '"overlaps":true', now))
                     continue
                 push((top, limit))
                 top, limit = end, recorded_end
@@ -1137,9 +1326,9 @@ class Writer:
                 if duration:
                     opened = start
                 whole = start // 1000
-                if payload or plain:
+                if payload or plain or now:
                     add(f"{heads[id]}{whole}{TO_DURATION[start - whole * 1000]}{microseconds(duration)}"
-                        f"{self.arguments(id, payload)}")
+                        f"{self.arguments(id, payload, now)}")
                 else:
                     add(f"{heads[id]}{whole}{TO_DURATION[start - whole * 1000]}"
                         f"{duration // 1000}{TO_END[duration % 1000]}")
@@ -1156,45 +1345,89 @@ class Writer:
         return (f"{begin}{mark}{microseconds(start)}{self.arguments(id, payload, *extra)}"
                 f"{self.head('e', track, id)}{mark}{microseconds(end)}}}")
 
+    def span(self, span: Span, tracks: Dict[int, Track], track: Optional[Track] = None) -> str:
+        """A task or an asynchronous span, on a track of its own; `track` is the thread that ended it."""
+        start, end, id, payload, words = span
+        what, binding = SpanWords(*words), self.bindings[id]
+        track = track or tracks.get(what.tid) or next(iter(tracks.values()), Track(what.tid or 1, False))
+        mark = f'"id":"0x{what.id:x}","ts":'
+        extra = [f'"parent":{quote(self.tasks.get(what.parent, f"0x{what.parent:x}"))}'] if what.parent else []
+        if what.own:
+            extra += [f'"trace id":"{what.trace_high:016x}{what.trace_low:016x}"', f'"span id":"{what.own:016x}"']
+            extra += [f'"parent span id":"{what.from_:016x}"'] if what.from_ else []
+        extra = extra if self.with_arguments else []
+        begun_by = tracks.get(what.tid, track)
+        begin = self.head("b", begun_by, id).replace('"cat":"default"', f'"cat":"{word(KINDS[binding.kind])}"', 1)
+        finish = self.head("e", begun_by, id).replace('"cat":"default"', f'"cat":"{word(KINDS[binding.kind])}"', 1)
+        if track is not begun_by:
+            extra.append(f'"ended on tid":{track.tid}')
+        return (f"{begin}{mark}{microseconds(self.ns(start))}{self.arguments(id, payload, *extra)}"
+                f"{finish}{mark}{microseconds(self.ns(end))}}}")
+
+    def frames(self) -> Iterator[str]:
+        """What lies between two marks of the same name: a frame, numbered, on a track of its own."""
+        for marks in self.marks.values():
+            marks.sort(key=itemgetter(0))
+            for number, ((begin, id, track), (end, *_)) in enumerate(zip(marks, marks[1:]), 1):
+                yield self.async_pair(track, track.tid, (self.ns(begin), self.ns(end), id, 0), f'"frame":{number}')
+
     def points(self, track: Track) -> Iterator[str]:
+        switches, current, now = track.switches + [(FOREVER, 0)], 0, ""
         heads = {id: self.head("i", track, id) + '"s":"t","ts":' for id in set(map(itemgetter(2), track.points))}
         for ticks, _, id, payload in track.points:
             binding, time = self.bindings[id], microseconds(self.ns(ticks))
-            value = self.counter_value(binding, payload) if binding.kind == COUNTER else None
-            if value is not None:
-                self.counters.append((ticks, track, id, f'"ts":{time},"args":{{"value":{value}}}}}'))
+            while ticks >= switches[current][0]:
+                now = self.task(switches[current][1])
+                current += 1
+            series = self.counter_series(binding, payload) if binding.kind == COUNTER else None
+            if series:
+                self.counters.append((ticks, track, id, f'"ts":{time},"args":{{{series}}}}}'))
+            elif binding.kind == FRAME_MARK:
+                self.marks[binding.category, binding.name].append((ticks, id, track))
+            elif binding.arrows and binding.kind != LOG:
+                continue  # an empty slice, since no viewer draws arrows to instants
             elif binding.kind == LOG:
                 message = binding.message(self.payload(payload))
                 shown = message if len(message) <= MAX_LOG_NAME else message[:MAX_LOG_NAME] + "\u2026"
                 extra = [f'"message":{quote(message)}'] if self.with_arguments else []
-                yield f'{self.head("i", track, id, shown)}"s":"t","ts":{time}{self.arguments(id, 0, *extra)}'
+                yield f'{self.head("i", track, id, shown)}"s":"t","ts":{time}{self.arguments(id, 0, *extra, now)}'
             else:
-                yield f"{heads[id]}{time}{self.arguments(id, payload)}"
+                yield f"{heads[id]}{time}{self.arguments(id, payload, now)}"
 
-    def counter_value(self, binding: Binding, payload: int) -> Optional[str]:
-        """None when it is no number, which only damage brings about."""
+    def counter_series(self, binding: Binding, payload: int) -> str:
+        """Empty when nothing in it is a number, which only damage brings about."""
         try:
-            value = binding.read(self.payload(payload))[0][0]
-        except (Damaged, IndexError):
-            return None
-        kind = binding.readable[0].type if isinstance(value, float) else INT64
-        return None if isinstance(value, (bytes, list)) else value_json(kind, value)
+            values = binding.read(self.payload(payload))[0]
+        except Damaged:
+            return ""
+        return ",".join(f"{quote(key)}:{value_json(field.type if isinstance(value, float) else INT64, value)}"
+                        for key, field, value in zip(binding.keys, binding.readable, values)
+                        if not isinstance(value, (bytes, list)))
 
     def write(self, out: BinaryIO, progress: Callable[[str], None]) -> None:
         out.write(b'{"displayTimeUnit":"ns","traceEvents":[\n')
         out.write(self.metadata_events().encode("ascii"))
+        tracks = {track.system_tid: track for track in self.trace.tracks}
         for i, track in enumerate(self.trace.tracks):
             progress(f"writing thread {i + 1} of {len(self.trace.tracks)}")
             asyncs = (self.async_pair(track, tid, (self.ns(start), self.ns(end), id, payload))
                       for start, end, id, payload, tid in track.asyncs)
-            for events in chain(self.slices(track), self.points(track), asyncs):
+            spans = (self.span(span, tracks, track) for span in track.spans)
+            for events in chain(self.slices(track), self.points(track), asyncs, spans):
                 out.write(events.encode("ascii"))
+        for events in chain((self.span(span, tracks) for span in self.trace.open_spans), self.frames()):
+            out.write(events.encode("ascii"))
         if self.crash:
             time = microseconds(max(0, self.ns(self.trace.now)))
             details = ",".join(f"{quote(key)}:{quote(value)}" for key, value in self.crash.details.items())
             details = f',"args":{{{details}}}' if details and self.with_arguments else ""
             out.write(f',\n{{"ph":"i","pid":{self.pid},"tid":{self.crash.tid},"cat":"contrail","name":'
                       f'{quote("crashed: " + self.crash.what)},"s":"t","ts":{time}{details}}}'.encode("ascii"))
+        if self.trigger is not None:
+            fired = self.ns(self.trace.image.sb.trigger_ticks)
+            time = microseconds(max(0, min(fired, self.ns(self.trace.now))))
+            out.write(f',\n{{"ph":"i","pid":{self.pid},"tid":{self.trigger_tid},"cat":"contrail","name":'
+                      f'{quote("trigger: " + self.trigger)},"s":"g","ts":{time}}}'.encode("ascii"))
         self.counters.sort(key=itemgetter(0))  # chrome://tracing takes their order from the file
         for _, track, id, rest in self.counters:
             out.write(f'{self.head("C", track, id)}{rest}'.encode("ascii"))
@@ -1205,7 +1438,7 @@ class Writer:
 # ---- canonical text: docs/text.md. C++ makes the same bytes of the same image (tests/python/test_agreement.py) ----
 
 BITS = {FLOAT32: UINT32, FLOAT64: UINT64}  # floating point is shown as it is stored
-HEX_DIGITS = {FLOAT32: 8, FLOAT64: 16, POINTER: 1}  # at least
+HEX_DIGITS = {FLOAT32: 8, FLOAT64: 16, POINTER: 1, FLOW_OUT: 1, FLOW_IN: 1}  # at least
 NOT_PLAIN = re.compile(r'[^ !#-\[\]-~]')
 
 
@@ -1269,7 +1502,7 @@ class TextWriter:
 
     def summary(self) -> Iterator[str]:
         trace, image, sb = self.trace, self.image, self.sb
-        yield f"contrail {sb.version_major}.{sb.version_minor} {'dump' if image.is_dump else 'live'} {len(image.data)}\n"
+        yield f"contrail {sb.version_major}.{sb.version_minor} {form_of(image, 'live')} {image.input_bytes}\n"
         yield f"process {sb.pid} {quoted(c_string(sb.executable))} {quoted(c_string(sb.host))}\n"
         yield f"clock {CLOCKS.get(sb.source, f'source{sb.source}')} {sb.tick_hz} {min(image.clock.hz, NEVER)}\n"
         yield "started {} {} {} {}\n".format(*sb.start)
@@ -1282,6 +1515,8 @@ class TextWriter:
         if crash.cause:
             yield (f"crash {crash.cause} {crash.signal} {crash.code} {crash.tid} {crash.address} {crash.sender}"
                    f" {quoted(c_string(crash.thread))}\n")
+        if image.is_dump and sb.trigger_ticks:
+            yield f"trigger {sb.trigger_ticks} {quoted(c_string(sb.trigger))}\n"
         yield f"holds {len(trace.tracks)} threads of {sb.attached}, {len(image.chunks)} chunks\n"
         yield (f"time {self.moment(image.clock.realtime(self.zero))} {max(0, self.ns(trace.newest))}"
                f" {self.ns(trace.now)}\n")
@@ -1299,7 +1534,7 @@ class TextWriter:
     def events(self, track: Track) -> Iterator[str]:
         ns = self.ns
         yield (f"thread {track.system_tid} {quoted(track.given_name)} regions {len(track.regions)} points "
-               f"{len(track.points)} async {len(track.asyncs)} open {len(track.unfinished)} overwritten "
+               f"{len(track.points)} async {len(track.asyncs)} spans {len(track.spans)} open {len(track.unfinished)} overwritten "
                f"{min(track.overwritten, NEVER)} missing {min(track.lost, NEVER)} dropped {min(track.dropped, NEVER)}"
                f"{' again' if track.again else ''}\n")
         heads = {r[2]: self.head(r[2]) for records in track.all for r in records}
@@ -1312,11 +1547,20 @@ class TextWriter:
         for start, end, id, payload, tid in track.asyncs:
             begin = ns(start)
             yield f"async {begin} {ns(end) - begin} {tid}{heads[id]}{self.fields(id, payload)}"
+        yield from (self.span("span", span) for span in track.spans)
+        yield from (f"task {ns(ticks)} {id}\n" for ticks, id in track.switches)
+
+    def span(self, form: str, span: Span) -> str:
+        start, end, id, payload, words = span
+        what, begin = SpanWords(*words), self.ns(start)
+        return (f"{form} {begin} {self.ns(end) - begin} {what.id} {what.parent} {what.tid} {what.trace_high:016x}"
+                f"{what.trace_low:016x} {what.own:016x} {what.from_:016x}{self.head(id)}{self.fields(id, payload)}")
 
     def lines(self) -> Iterator[str]:
         yield from self.summary()
         for track in self.trace.tracks:
             yield from self.events(track)
+        yield from (self.span("open-span", span) for span in self.trace.open_spans)
         self.image.warn_of_unknown_ids()
         yield from (f"note {quoted(note.encode())}\n" for note in self.image.notes)
         yield from (f"warning {quoted(warning.encode())}\n" for warning in self.image.warnings)
@@ -1337,8 +1581,15 @@ def losses_of(trace: Trace) -> Dict[str, int]:
     losses = {"overwritten by newer records": sum(t.overwritten for t in trace.tracks),
               "missing between others": sum(t.lost for t in trace.tracks),
               "chunks recycled while they were copied": trace.image.torn}
+    if trace.image.state:  # the session counted them; gaps show those between others
+        losses["missing at the ends of threads"] = max(
+            0, trace.image.state.lost_records - losses["missing between others"])
     losses.update((f"dropped: {why}", count) for why, count in zip(DROP_REASONS, trace.image.sb.dropped))
     return {why: count for why, count in losses.items() if count}
+
+
+def form_of(image: Image, live: str) -> str:
+    return "stream" if image.is_stream else "dump" if image.is_dump else live
 
 
 def ending(image: Image) -> str:
@@ -1354,7 +1605,7 @@ def ending(image: Image) -> str:
 
 
 def metadata_of(trace: Trace) -> Dict[str, Any]:
-    image, sb, crash = trace.image, trace.image.sb, crash_of(trace)
+    image, sb, crash, fired = trace.image, trace.image.sb, crash_of(trace), trigger_of(trace)
     zero = image.clock.realtime(trace.first)
     return {
         "recorder": "contrail", "format": f"{sb.version_major}.{sb.version_minor}",
@@ -1362,6 +1613,7 @@ def metadata_of(trace: Trace) -> Dict[str, Any]:
         "clock": CLOCKS.get(sb.source, f"source {sb.source}"), "recording started": utc(sb.start[2]),
         "dumped": utc(sb.dump[2]) if image.is_dump else f"never: this is a live image{ending(image)}",
         **({"crashed": f"{crash.what} ({crash.where})"} if crash else {}),
+        **({"trigger": fired} if fired is not None else {}),
         "time zero": utc(zero), "time zero, unix ns": str(zero),
         "losses": {why: count if count <= 2**53 else str(count) for why, count in losses_of(trace).items()},
         "warnings": image.warnings, "notes": image.notes,
@@ -1415,12 +1667,13 @@ def info_text(trace: Trace, size: int) -> str:
           f"{sb.dump_tid})" if sb.dump_tid or sb.dump_signal else " (from outside)" if image.is_dump else ""
     crash = crash_of(trace)
     return "\n".join([
-        f"{'dump' if image.is_dump else 'live image'}, format {about['format']}, {size} bytes, "
+        f"{form_of(image, 'live image')}, format {about['format']}, {size} bytes, "
         f"{len(image.chunks)} chunks",
         f"process    {printable(about['executable']) or 'unknown'}, pid {sb.pid}, on {printable(about['host'])}",
         f"recording  since {about['recording started']}",
-        f"dumped     {about['dumped']}{how}",
+        f"{'streamed   until ' if image.is_stream else 'dumped     '}{about['dumped']}{how}",
         *([f"crashed    {crash.what} ({crash.where})"] if crash else []),
+        *([f"trigger    {printable(about['trigger'])}"] if "trigger" in about else []),
         f"clock      {about['clock']}, {image.clock.hz / 1e6:.6g} ticks per us",
         f"window     {brief(max(0, ns(trace.newest) - trace.first))} covered, "
         f"{brief(sb.window_ns) if sb.window_ns else 'all'} asked for",
@@ -1609,6 +1862,13 @@ def settled(fd: int, sb: Any, size: int) -> bytes:
             if before[frame:frame + FRAME_PAYLOAD_OFFSET] != after[frame:frame + FRAME_PAYLOAD_OFFSET]:
                 slot[frame:frame + FRAME_BYTES] = bytes(FRAME_BYTES)  # it began or ended meanwhile
 
+    spans = range(sb.spans_offset, sb.spans_offset + sb.span_count * SPAN.size, SPAN.size)
+    if not SUPERBLOCK_BYTES <= spans.start <= spans.stop <= chunks:
+        spans = range(0)
+    began = {at: words(at, 1)[0] for at in spans}
+    open_spans = {at: copy(at, SPAN.size) for at, state in began.items() if state & 3 > 1}
+    still = {at: words(at, 1)[0] for at in open_spans}
+
     content, batch = bytearray(), 16
     held: List[int] = []
     for first in range(0, sb.chunk_count, batch):
@@ -1633,6 +1893,10 @@ def settled(fd: int, sb: Any, size: int) -> bytes:
     image[slots:slots + sb.slot_count * SLOT_BYTES] = bytes(sb.slot_count * SLOT_BYTES)
     for at, slot in used.items():
         image[at:at + SLOT_BYTES] = slot
+    image[spans.start:spans.stop] = bytes(len(spans) * SPAN.size)
+    for at, span in open_spans.items():
+        if still[at] & 3 > 1 and still[at] >> 2 == began[at] >> 2:  # else another one began there meanwhile
+            image[at:at + SPAN.size] = span
     struct.pack_into(f"<{len(held)}Q", image, states, *held)
     return bytes(image)
 
@@ -1718,7 +1982,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in ("convert", "info", "registry", "table", "text"):
         command = commands.add_parser(name)
-        command.add_argument("input", metavar="IN", help="a dump, the image file of a process, or a core file")
+        command.add_argument("input", metavar="IN", help="a dump, a stream, the image file of a process, or a core file")
         if name not in ("registry", "text"):
             command.add_argument("--last", type=parse_duration, metavar="200ms", help="only what ended since then")
         if name == "table":

@@ -32,7 +32,7 @@ from typing import BinaryIO, Callable, Dict, Iterator, List, NamedTuple, Optiona
 
 MAGIC_BYTES = (0x1A0A0D4C52544389).to_bytes(8, "little")
 FORMAT_MAJOR, LIVE, DUMP = 1, 1, 2
-SUPERBLOCK_BYTES, SLOT_BYTES, CHUNK_BYTES, CHUNK_HEADER_BYTES = 4096, 16384, 8192, 128
+SUPERBLOCK_BYTES, SLOT_BYTES, SPAN_BYTES, CHUNK_BYTES, CHUNK_HEADER_BYTES = 4096, 16384, 256, 8192, 128
 LANES_OFFSET, LANE_BYTES, LANE_COUNT = 256, 64, 3
 FRAMES_OFFSET, FRAME_BYTES, FRAME_COUNT = 448, 192, 83
 BINDING_BYTES, END_KIND = 32, 255
@@ -44,8 +44,8 @@ SUPERBLOCK = {  # member: where it is, its struct code
     "bindings_offset": (96, "Q"), "bindings_bytes": (104, "Q"), "late_bindings_offset": (112, "Q"),
     "scratch_offset": (120, "Q"), "scratch_bytes": (128, "Q"), "pid": (136, "I"), "lane_count": (140, "I"),
     "frame_bytes": (144, "I"), "frame_count": (148, "I"), "tick_hz": (168, "Q"), "start": (176, "4Q"),
-    "reserved_counters": (672, "2Q"), "dump": (688, "4Q"), "window_ns": (720, "Q"), "cutoff_ticks": (728, "Q"),
-    "ended": (756, "I")}
+    "dump": (688, "4Q"), "window_ns": (720, "Q"), "cutoff_ticks": (728, "Q"),
+    "ended": (756, "I"), "spans_offset": (984, "Q"), "span_bytes": (992, "I"), "span_count": (996, "I")}
 ONLY_IN_DUMPS, IN_BOTH = 688, 792  # where these parts of the superblock begin; between them one only in live images
 FIXED = {"superblock_bytes": SUPERBLOCK_BYTES, "slot_bytes": SLOT_BYTES, "chunk_bytes": CHUNK_BYTES,
          "lane_count": LANE_COUNT, "frame_bytes": FRAME_BYTES, "frame_count": FRAME_COUNT}
@@ -347,6 +347,8 @@ class Superblock:
         parts = {"slots_offset": self["slot_count"] * SLOT_BYTES, "chunk_states_offset": self["chunk_count"] * 8,
                  "chunks_offset": self["chunk_count"] * CHUNK_BYTES, "bindings_offset": self["bindings_bytes"],
                  "binding_index_offset": self["binding_index_count"] * 4}
+        if self["span_count"]:
+            parts["spans_offset"] = self["span_count"] * SPAN_BYTES
         for name, size in parts.items():
             if self[name] < SUPERBLOCK_BYTES or self[name] + size > self["image_bytes"]:
                 return f"its {name} is {self[name]}"
@@ -541,6 +543,19 @@ class Snapshot:
                 self.torn += 1
                 yield bytes(CHUNK_BYTES)
 
+    # ---- spans ----
+
+    def copy_spans(self) -> List[bytes]:
+        """The open ones, each if it was the same one before and after the copy."""
+        at, count, size = self.base + self.sb["spans_offset"], self.sb["span_count"], SPAN_BYTES
+        if not count or self.sb["span_bytes"] != size:
+            return []
+        states = self.process.words(at, count * size // 8)[::size // 8]
+        data = self.process.read(at, count * size)
+        after = self.process.words(at, count * size // 8)[::size // 8]
+        return [data[i * size:(i + 1) * size] for i, (a, b) in enumerate(zip(states, after))
+                if a & 3 > 1 and b & 3 > 1 and a >> 2 == b >> 2]
+
     # ---- the dump ----
 
     def write(self, out: BinaryIO) -> None:
@@ -549,26 +564,28 @@ class Snapshot:
         hz = self.clock.rate(now)
         cutoff = max(start, now[0] - self.last_ns * hz // 10**9) if self.last_ns else start
         slots = self.copy_slots()
+        spans = self.copy_spans()
         index = self.binding_index()
         entries = [self.binding(offset - 1) for offset in index if offset]
         # After the slots: what ended before they were copied is in these chunks. And last: they do not wait for us.
         chosen = self.choose(cutoff)
         early_bytes = sum(map(len, entries))
-        slots_bytes = len(slots) * SLOT_BYTES
+        spans_offset = SUPERBLOCK_BYTES + len(slots) * SLOT_BYTES
 
         sb = Superblock(bytes(self.sb.page))
-        bindings_offset = SUPERBLOCK_BYTES + slots_bytes
+        bindings_offset = spans_offset + len(spans) * SPAN_BYTES
         chunks_offset = bindings_offset + early_bytes
         # The counters moved on since the image was found.
-        sb.page[560:672] = self.process.read(self.base + 560, 112)
+        sb.page[560:688] = self.process.read(self.base + 560, 128)
         sb.page[ONLY_IN_DUMPS:IN_BOTH] = bytes(IN_BOTH - ONLY_IN_DUMPS)
         sb.set(kind=DUMP, tick_hz=hz, slots_offset=SUPERBLOCK_BYTES, slot_count=len(slots), chunk_states_offset=0,
                bindings_offset=bindings_offset, bindings_bytes=early_bytes, binding_index_offset=0,
                binding_index_count=0, chunks_offset=chunks_offset, chunk_count=len(chosen),
                late_bindings_offset=chunks_offset + len(chosen) * CHUNK_BYTES, scratch_offset=0, scratch_bytes=0,
-               reserved_counters=(0, 0), dump=now, window_ns=self.last_ns, cutoff_ticks=cutoff)
+               dump=now, window_ns=self.last_ns, cutoff_ticks=cutoff, spans_offset=spans_offset,
+               span_count=len(spans))
         out.write(sb.page)
-        out.write(b"".join(slots))
+        out.write(b"".join(slots + spans))
         out.write(b"".join(entries))
         for chunk in self.copy_chunks(chosen):
             out.write(chunk)

@@ -3,7 +3,6 @@
 #include "encryption.hpp"
 #include "encryption_pool.hpp"
 #include "message_text.hpp"
-#include "parse_duration.hpp"
 
 #include <cstdio>
 #include <string>
@@ -72,16 +71,6 @@ void many_callers_get_their_own_result() {
   for (const char mine : right) expect(mine != 0, "each caller of the pool gets its own text back");
 }
 
-void durations_have_a_unit() {
-  using namespace std::chrono_literals;
-  expect(http::parse_duration("5s") == 5s, "5s");
-  expect(http::parse_duration("250ms") == 250ms, "250ms");
-  expect(http::parse_duration("2m") == 2min, "2m");
-  for (const char* text : {"", "5", "s", "-5s", "0s", "5 s", "5sx", "99999999999s", "2147483647m"}) {
-    expect(!http::parse_duration(text), "not a duration");
-  }
-}
-
 }  // namespace
 
 int main() {
@@ -89,6 +78,5 @@ int main() {
   altered_messages_do_not_open();
   nonsense_is_not_a_message();
   many_callers_get_their_own_result();
-  durations_have_a_unit();
   return failures == 0 ? 0 : 1;
 }

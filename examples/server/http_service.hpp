@@ -6,11 +6,12 @@
 #include "connection_pool.hpp"
 #include "encryption_pool.hpp"
 #include "message_text.hpp"
-#include "parse_duration.hpp"
 #include "trace_events.hpp"
 
+#include <contrail/http.hpp>
 #include <httplib.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -27,7 +28,8 @@ inline constexpr std::string_view help_page =
     "GET  /encrypt?text=hello   encrypts the text with AES-256-GCM: nonce.tag.ciphertext in hex\n"
     "POST /encrypt              encrypts the request's body, up to 1 MiB\n"
     "POST /decrypt              gives back what /encrypt made\n"
-    "GET  /trace?last=5s        what the server did in the last seconds: a dump for tools/contrail.py\n";
+    "GET  /trace?last=5s        what the server did in the last seconds: a dump for tools/contrail.py\n"
+    "GET  /trace?seconds=10     what it does in the next seconds\n";
 
 /// The distribution's build of cpp-httplib lets five connections wait to be accepted. Each one more is dropped, and its
 /// client tries again a second later.
@@ -53,7 +55,7 @@ class http_service {
     server_.Post("/decrypt", [this](const request& in, response& out, const reader& body) {
       post_decrypt(in, out, body);
     });
-    server_.Get("/trace", [](const request& in, response& out) { get_trace(in, out); });
+    server_.Get("/trace", [this](const request& in, response& out) { get_trace(in, out); });
 
     server_.set_logger([](const request& in, const response& out) {  // called after each response
       const auto received = in.get_header_value<std::uint64_t>("Content-Length");
@@ -88,6 +90,7 @@ class http_service {
 
   /// Finishes the requests that are being served.
   void stop() {
+    stopping_ = true;
     server_.stop();
     thread_.join();
   }
@@ -128,20 +131,18 @@ class http_service {
     region.set("status", out.status);
   }
 
-  static void get_trace(const request& in, response& out) {
+  void get_trace(const request& in, response& out) {
     TRACE_REGION_VAR(region, "GET /trace");
-    contrail::dump_options options;  // without a limit: all that the recorder holds
-    if (in.has_param("last")) {
-      const auto last = parse_duration(in.get_param_value("last"));
-      if (!last) return refuse(out, 400, "last takes a number with ms, s or m, such as 5s, and at most a day");
-      options.last = *last;
-    }
-    if (auto error = contrail::flight_recorder::dump(out.body, options)) {
-      out.body.clear();
-      return refuse(out, 503, error.message());
-    }
-    out.set_header("Content-Type", "application/octet-stream");
-    out.set_header("Content-Disposition", "attachment; filename=\"server.contrail\"");
+    const std::size_t query = in.target.find('?');
+    contrail::http_trace(
+        query == std::string::npos ? std::string_view() : std::string_view(in.target).substr(query + 1),
+        [&out](contrail::http_answer&& answer) {
+          out.status = answer.status;
+          for (const contrail::http_header& header : answer.headers) out.set_header(header.name, header.value);
+          out.body = std::move(answer.body);
+        },
+        [this] { return stopping_.load(); });  // who asked for many seconds does not hold up the end
+    region.set("status", out.status);
     region.set("bytes", out.body.size());
   }
 
@@ -188,6 +189,7 @@ class http_service {
 
   crypto::encryption_pool& encryption_;
   patient_server server_;
+  std::atomic<bool> stopping_{false};
   std::thread thread_;
 };
 

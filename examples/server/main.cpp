@@ -6,10 +6,13 @@
 //   curl 'http://127.0.0.1:8080/encrypt?text=hello'
 //   curl -o server.contrail 'http://127.0.0.1:8080/trace?last=5s'
 //   kill -USR2 PID                      writes server-PID-N.contrail
+//   server --stream run.contrail        writes all of it, until interrupted
 #include "channel_game.hpp"
 #include "encryption_pool.hpp"
 #include "http_service.hpp"
 #include "trace_events.hpp"
+
+#include <contrail/session.hpp>
 
 #include <charconv>
 #include <csignal>
@@ -26,14 +29,16 @@ struct settings {
   std::string host = "127.0.0.1";
   int port = 8080;
   std::string dump_path = "server-%p-%n.contrail";
+  std::string stream_path;
   bool trace = true;
 };
 
 constexpr const char* usage =
-    "usage: server [--port N] [--host ADDRESS] [--dump PATH] [--no-trace]\n"
+    "usage: server [--port N] [--host ADDRESS] [--dump PATH] [--stream PATH] [--no-trace]\n"
     "  --port N        0 takes any free port (default 8080)\n"
     "  --host ADDRESS  where to listen (default 127.0.0.1: only this machine)\n"
     "  --dump PATH     what SIGUSR2 writes (default server-%p-%n.contrail: pid and number)\n"
+    "  --stream PATH   all that is recorded goes there until the server stops\n"
     "  --no-trace      record nothing, for comparison\n";
 
 /// Nothing: the arguments make no sense.
@@ -51,6 +56,8 @@ std::optional<settings> parse(int count, char** arguments) {
       chosen.host = value;
     } else if (option == "--dump") {
       chosen.dump_path = value;
+    } else if (option == "--stream") {
+      chosen.stream_path = value;
     } else if (option == "--port") {
       const char* const end = value.data() + value.size();
       const auto [rest, problem] = std::from_chars(value.data(), end, chosen.port);
@@ -80,9 +87,27 @@ bool start_recorder(const std::string& dump_path) {
   return !error;
 }
 
+bool start_stream(contrail::session& stream, const std::string& path) {
+  if (path.empty()) return true;
+  const contrail::error error = stream.start({.file = path.c_str()});
+  if (error) std::fprintf(stderr, "server: cannot stream: %s\n", error.message());
+  return !error;
+}
+
+bool stop_stream(contrail::session& stream) {
+  if (!stream.is_running() && !stream.status().failed) return true;  // nobody asked for one
+  const contrail::session_result result = stream.stop();
+  std::printf("streamed %llu bytes, lost %llu records\n", static_cast<unsigned long long>(result.bytes),
+              static_cast<unsigned long long>(result.lost_records));
+  if (result.failed) std::fprintf(stderr, "server: the stream ended early: %s\n", result.failed.message());
+  return !result.failed;
+}
+
 int serve(const settings& chosen) {
   const sigset_t stop_signals = block_stop_signals();
   if (chosen.trace && !start_recorder(chosen.dump_path)) return 1;
+  contrail::session stream;
+  if (chosen.trace && !start_stream(stream, chosen.stream_path)) return 1;
   TRACE_THREAD_NAME("main");
 
   crypto::encryption_pool encryption(crypto::random_key(), 2);
@@ -102,7 +127,7 @@ int serve(const settings& chosen) {
   sigwait(&stop_signals, &signal);
   std::printf("stopping\n");
   service.stop();
-  return 0;
+  return stop_stream(stream) ? 0 : 1;
 }
 
 }  // namespace

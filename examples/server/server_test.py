@@ -11,6 +11,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ import time
 import unittest
 import urllib.error
 import urllib.request
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from email.message import Message
 from pathlib import Path
@@ -131,10 +133,46 @@ class ServerTest(unittest.TestCase):
         self.assertEqual(answer.status, 415)
 
     def test_a_bad_window_is_refused(self) -> None:
-        for window in ("5", "soon", "-1s", "0s", ""):
-            answer = self.server.ask(f"/trace?last={window}")
-            self.assertEqual(answer.status, 400, window)
-            self.assertIn(b"such as 5s", answer.body)
+        for query in ("last=soon", "last=-1s", "last=0s", "last=", "seconds=x", "seconds=86401", "last=1s&seconds=1"):
+            answer = self.server.ask(f"/trace?{query}")
+            self.assertEqual(answer.status, 400, query)
+            self.assertEqual(answer.headers["Content-Type"], "text/plain; charset=utf-8")
+
+    def test_a_thousand_clients_at_once_get_a_dump_or_are_told_to_come_back(self) -> None:
+        address = ("127.0.0.1", int(self.server.url.rsplit(":", 1)[1]))
+        request = b"GET /trace?last=20ms HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        clients = [socket.create_connection(address, timeout=60) for _ in range(1000)]
+        for client in clients:
+            client.sendall(request)
+        statuses: Counter[int] = Counter()
+
+        def answer_of(client: socket.socket) -> int:
+            with client, client.makefile("rb") as answer:
+                head, _, body = answer.read().partition(b"\r\n\r\n")
+            status = int(head.split()[1])
+            length = int(re.search(rb"(?im)^Content-Length: *(\d+)", head)[1])  # type: ignore[index]
+            self.assertEqual(len(body), length)
+            self.assertEqual(body[:8] == b"\x89CTRL\r\n\x1a", status == 200)
+            return status
+
+        with ThreadPoolExecutor(50) as readers:
+            statuses.update(readers.map(answer_of, clients))
+        self.assertLessEqual(set(statuses), {200, 429})
+        self.assertGreater(statuses[200], 0)
+        self.assertEqual(self.server.ask("/encrypt", b"still there?").status, 200)
+
+    def test_seconds_gives_what_came_after_the_request(self) -> None:
+        self.server.ask("/encrypt", b"before")
+        with ThreadPoolExecutor(1) as caller:
+            traced = caller.submit(self.server.ask, "/trace?seconds=0.5")
+            while not traced.done():
+                self.server.ask("/decrypt", b"while it waits")
+        answer = traced.result()
+        self.assertEqual(answer.status, 200)
+        if CONTRAIL_PY:
+            dump = Path(self.server.folder.name, "seconds.contrail")
+            dump.write_bytes(answer.body)
+            self.assertIn("POST /decrypt", {event.get("name") for event in convert(dump)})
 
     def test_trace_shows_every_stage(self) -> None:
         with ThreadPoolExecutor(16) as callers:
@@ -143,7 +181,7 @@ class ServerTest(unittest.TestCase):
 
         answer = self.server.ask("/trace?last=10s")
         self.assertEqual(answer.headers["Content-Type"], "application/octet-stream")
-        self.assertEqual(answer.headers["Content-Disposition"], 'attachment; filename="server.contrail"')
+        self.assertRegex(answer.headers["Content-Disposition"], r'^attachment; filename="server-\d+-\d+\.contrail"$')
         if not CONTRAIL_PY:
             self.skipTest("no converter")
         dump = Path(self.server.folder.name, "trace.contrail")
@@ -187,6 +225,34 @@ class StopTest(unittest.TestCase):
 
     def test_it_stops_at_once_after_starting(self) -> None:
         self.assertEqual(self.start().stop(), 0)
+
+    def test_it_stops_at_once_while_a_request_waits_for_its_seconds(self) -> None:
+        server = self.start()
+        with ThreadPoolExecutor(1) as caller:
+            traced = caller.submit(server.ask, "/trace?seconds=3600")
+            while traced.done() or server.ask("/trace?seconds=0.001").status != 429:  # until the other one waits
+                if traced.done():  # it met one of these
+                    traced = caller.submit(server.ask, "/trace?seconds=3600")
+            self.assertEqual(server.stop(), 0)
+            self.assertEqual(traced.result().status, 503)
+
+    def test_a_stream_has_every_encryption_from_start_to_interrupt(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            stream = Path(folder, "run.contrail")
+            server = self.start("--stream", str(stream))
+            with ThreadPoolExecutor(8) as callers:
+                statuses = list(callers.map(lambda i: server.ask("/encrypt", b"x" * i).status, range(1, 501)))
+            self.assertEqual(set(statuses), {200})
+            self.assertEqual(server.stop(), 0)
+            assert server.process.stdout is not None
+            self.assertRegex(server.process.stdout.read(), r"stopping\nstreamed \d+ bytes, lost 0 records\n")
+            if not CONTRAIL_PY:
+                self.skipTest("no converter")
+            events = convert(stream)
+        sealed = [event["args"]["bytes"] for event in events if event.get("name") == "seal"]
+        self.assertEqual(sorted(sealed), list(range(1, 501)))
+        threads = {event["args"]["name"] for event in events if event.get("name") == "thread_name"}
+        self.assertLessEqual({"main", "encrypt 0", "encrypt 1"}, threads)
 
     def test_without_tracing_the_trace_is_unavailable(self) -> None:
         server = self.start("--no-trace")

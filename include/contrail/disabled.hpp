@@ -6,6 +6,7 @@
 #define CONTRAIL_DISABLED_HPP
 
 #include "contrail/options.hpp"
+#include "contrail/task_context.hpp"
 
 namespace contrail {
 inline namespace disabled_v0 {
@@ -57,6 +58,38 @@ class region {
   constexpr void end() {}
 };
 
+/// See contrail/task.hpp.
+class task {
+ public:
+  constexpr task() = default;
+  constexpr task(task&&) noexcept {}
+  constexpr task& operator=(task&&) noexcept { return *this; }
+  constexpr ~task() {}
+  constexpr void end() {}
+  constexpr task_context context() const { return {}; }
+  constexpr explicit operator bool() const { return false; }
+};
+class task_scope {
+ public:
+  explicit task_scope(const task&) {}
+  explicit task_scope(const task_context&) {}
+  ~task_scope() {}
+  task_scope(const task_scope&) = delete;
+  task_scope& operator=(const task_scope&) = delete;
+};
+struct flow_out {
+  uint64_t id;
+};
+struct flow_in {
+  uint64_t id;
+};
+struct flow {
+  uint64_t id = 0;
+  static flow begin() { return {}; }
+  constexpr flow_out out() const { return {id}; }
+  constexpr flow_in in() const { return {id}; }
+};
+
 }  // namespace disabled_v0
 }  // namespace contrail
 
@@ -70,6 +103,15 @@ class region {
 #define CONTRAIL_REGION_VAR(variable, ...) \
   CONTRAIL_DETAIL_CHECK(__VA_ARGS__);      \
   [[maybe_unused]] ::contrail::region variable
+#define CONTRAIL_BLOCKED(reason, ...) CONTRAIL_DETAIL_CHECK(__VA_ARGS__)
+#define CONTRAIL_TASK(variable, ...)  \
+  CONTRAIL_DETAIL_CHECK(__VA_ARGS__); \
+  [[maybe_unused]] ::contrail::task variable
+#define CONTRAIL_TASK_OF(variable, parent, ...) \
+  CONTRAIL_DETAIL_CHECK(parent, __VA_ARGS__);   \
+  [[maybe_unused]] ::contrail::task variable
+#define CONTRAIL_ASYNC(variable, ...) CONTRAIL_TASK(variable, __VA_ARGS__)
+#define CONTRAIL_FRAME(...) CONTRAIL_DETAIL_CHECK(__VA_ARGS__)
 #define CONTRAIL_INSTANT(...) CONTRAIL_DETAIL_CHECK(__VA_ARGS__)
 #define CONTRAIL_COUNTER(...) CONTRAIL_DETAIL_CHECK(__VA_ARGS__)
 #define CONTRAIL_LOG(...) CONTRAIL_DETAIL_CHECK(__VA_ARGS__)

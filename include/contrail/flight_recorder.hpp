@@ -29,6 +29,65 @@ inline void pin_starter(process_state& process) {
   pin_object(&process);
 }
 
+inline error store_filter(process_state& process, const filter_options& wanted) {
+  const char* const categories = wanted.categories == nullptr ? "" : wanted.categories;
+  const char* const names = wanted.names == nullptr ? "" : wanted.names;
+  const size_t categories_size = strlen(categories);
+  const size_t names_size = strlen(names);
+  if (categories_size >= filter_bytes || names_size >= filter_bytes) {
+    return {error_code::bad_option, "A filter is longer than 255 bytes: use fewer or shorter globs."};
+  }
+  process.categories.store(categories, categories_size);
+  process.names.store(names, names_size);
+  return {};
+}
+
+/// Begins to record. Held: control, and the turn to dump.
+template <class>
+inline error begin_recording(process_state& process, const options& wanted) {
+  if (wanted.memory < smallest_image_bytes || wanted.memory > largest_image_bytes) {
+    return {error_code::bad_option, "options.memory must lie between 1 MiB and 16 GiB."};
+  }
+  if (wanted.window.ns < 0) return {error_code::bad_option, "options.window must not be negative."};
+  if (error failed = check_follow(wanted)) return failed;
+  if (error failed = store_filter(process, wanted.filter)) return failed;
+
+  image_view* image = current_image(process);
+  const bool reuse = image != nullptr && process.forked.load_relaxed() == 0 &&
+                     image->image_bytes == divide(wanted.memory).image_bytes && is_where_wanted(*image, wanted);
+  if (reuse) {
+    start_clock(process, *image->super);
+    image->super->ended = image_end::none;
+    image->super->crash.cause = crash_cause::none;
+    for (atomic_word& count : image->super->dropped) count.store_relaxed(0);
+  } else {
+    if (!has_slow_half(process)) {
+      // A table that waits for the environment came with the hook.
+      if (process.slow_table.load_relaxed() == 0 && at_fork(before_fork, after_fork, after_fork_in_child) != 0) {
+        return {error_code::out_of_memory, "The system gave no memory to watch for forks: free some, and start again."};
+      }
+      process.slow_table.store_release(reinterpret_cast<uint64_t>(&slow_functions));
+    }
+    process.hardware_clock.store_relaxed(hardware_clock_is_trusted());
+    error failed;
+    image_view* fresh = make_image(process, wanted, image == nullptr ? 1 : image->generation + 1, failed);
+    if (fresh == nullptr) return failed;
+    process.image.store_release(reinterpret_cast<uint64_t>(fresh));
+    if (image != nullptr) retire_image(*image);
+    process.forked.store_relaxed(0);
+    image = fresh;
+  }
+  for (const type_range* types = process.objects; types != nullptr; types = types->next) {
+    bind_types(*image, *types);
+  }
+  process.window_ns.store_relaxed(static_cast<uint64_t>(wanted.window.ns));
+  process.follow_fork.store_relaxed(follow_flags(wanted));
+  process.recordings.fetch_add_relaxed(1);
+  process.recording.store_release(1);
+  begin_epoch(process);
+  return {};
+}
+
 }  // namespace detail
 
 /// The flight recorder of this process, as contrail::flight_recorder: there is one, whichever shared object asks.
@@ -55,52 +114,29 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
       return error{error_code::already_running,
                    "A flight recorder runs already: stop it first, or use set_filter to change what it records."};
     };
-    if (process->recording.load_acquire() != 0) return refused();  // without waiting for a dump
+    // Without waiting for a dump.
+    if (process->recording.load_acquire() != 0 && process->environment.load_relaxed() != environment_started) {
+      return refused();
+    }
     // Before the lock, since the dynamic linker has one of its own, under which objects link themselves.
-    if (process->slow_table.load_acquire() == 0) pin_starter(*process);
+    if (!has_slow_half(*process)) pin_starter(*process);
     // A dump that began before the last stop may still be copying; nobody may rewrite what it reads.
     const dump_turn turn(*process, dump_turn::wait);
     const control_lock lock(*process);
-    if (process->recording.load_relaxed() != 0) return refused();
-    if (wanted.memory < smallest_image_bytes || wanted.memory > largest_image_bytes) {
-      return {error_code::bad_option, "options.memory must lie between 1 MiB and 16 GiB."};
-    }
-    if (wanted.window.ns < 0) return {error_code::bad_option, "options.window must not be negative."};
-    if (error failed = check_follow(wanted)) return failed;
-    if (error failed = store_filter(*process, wanted.filter)) return failed;
-
-    image_view* image = current_image(*process);
-    const bool reuse = image != nullptr && process->forked.load_relaxed() == 0 &&
-                       image->image_bytes == divide(wanted.memory).image_bytes && is_where_wanted(*image, wanted);
-    if (reuse) {
-      start_clock(*process, *image->super);
-      image->super->ended = image_end::none;
-      image->super->crash.cause = crash_cause::none;
-      for (atomic_word& count : image->super->dropped) count.store_relaxed(0);
-    } else {
-      if (process->slow_table.load_relaxed() == 0) {
-        if (at_fork(before_fork, after_fork, after_fork_in_child) != 0) {
-          return {error_code::out_of_memory, "The system gave no memory to watch for forks: free some, and start again."};
-        }
-        process->slow_table.store_release(reinterpret_cast<uint64_t>(&slow_functions));
+    if (process->recording.load_relaxed() != 0) {
+      // The program did not know: it gets what it wanted, as the environment wants it.
+      if (process->environment.load_relaxed() == environment_started) {
+        process->environment.store_relaxed(environment_read);
+        return {};
       }
-      process->hardware_clock.store_relaxed(hardware_clock_is_trusted());
-      error failed;
-      image_view* fresh = make_image(*process, wanted, image == nullptr ? 1 : image->generation + 1, failed);
-      if (fresh == nullptr) return failed;
-      process->image.store_release(reinterpret_cast<uint64_t>(fresh));
-      if (image != nullptr) retire_image(*image);
-      process->forked.store_relaxed(0);
-      image = fresh;
+      return refused();
     }
-    for (const type_range* types = process->objects; types != nullptr; types = types->next) {
-      bind_types(*image, *types);
+    if (const slow_half* const waiting = reinterpret_cast<const slow_half*>(process->slow_table.load_relaxed());
+        waiting != nullptr && waiting->start_from_environment != nullptr &&
+        waiting->start_from_environment(*process, wanted)) {
+      return {};
     }
-    process->window_ns.store_relaxed(static_cast<uint64_t>(wanted.window.ns));
-    process->follow_fork.store_relaxed(follow_flags(wanted));
-    process->recording.store_release(1);
-    begin_epoch(*process);
-    return {};
+    return begin_recording<T>(*process, wanted);
   }
 
   /// Ends recording; call sites cost as much as filtered ones from now on. What was recorded can no longer be dumped.
@@ -215,19 +251,6 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
   }
 
  private:
-  static error store_filter(detail::process_state& process, const filter_options& wanted) {
-    const char* const categories = wanted.categories == nullptr ? "" : wanted.categories;
-    const char* const names = wanted.names == nullptr ? "" : wanted.names;
-    const size_t categories_size = detail::strlen(categories);
-    const size_t names_size = detail::strlen(names);
-    if (categories_size >= detail::filter_bytes || names_size >= detail::filter_bytes) {
-      return {error_code::bad_option, "A filter is longer than 255 bytes: use fewer or shorter globs."};
-    }
-    process.categories.store(categories, categories_size);
-    process.names.store(names, names_size);
-    return {};
-  }
-
   /// Adds what one chunk holds to the status.
   static void count_chunk(const detail::image_view& image, uint64_t index, uint64_t start,
                           recorder_status& result) {

@@ -142,6 +142,8 @@ class payload_reader {
       case field_type::float32: return use(load<float>(from));
       case field_type::float64: return use(load<double>(from));
       case field_type::pointer: return use(load<const void*>(from));
+      case field_type::flow_out:
+      case field_type::flow_in: return use(load<uint64_t>(from));
       case field_type::duration: return use(fmt::format("{}ns", load<int64_t>(from)));
       case field_type::code_point: return use(utf8(load<uint32_t>(from)));
       case field_type::string: {

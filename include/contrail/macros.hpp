@@ -6,6 +6,7 @@
 #include "contrail/detail/call_site.hpp"
 #include "contrail/detail/object.hpp"
 #include "contrail/detail/type_macros.hpp"
+#include "contrail/task.hpp"
 
 #define CONTRAIL_DETAIL_JOIN(a, b) CONTRAIL_DETAIL_JOIN_EXPANDED(a, b)
 #define CONTRAIL_DETAIL_JOIN_EXPANDED(a, b) a##b
@@ -42,7 +43,40 @@
 #define CONTRAIL_INSTANT(...)                                                         \
   ::contrail::detail::point<::contrail::detail::binding_kind::instant>(CONTRAIL_DETAIL_SITE(__VA_ARGS__), __VA_ARGS__)
 
-/// Records a number that changes over time: CONTRAIL_COUNTER("name", value).
+/// A region in which the thread waits: for a lock (sync), the network (net), a system call (syscall), a disk (io), or time
+/// (sleep): CONTRAIL_BLOCKED(net, "wait for reply", "key", value, …).
+// Async-signal-safe.
+#define CONTRAIL_BLOCKED(reason, ...)                                                                                 \
+  [[maybe_unused]] auto CONTRAIL_DETAIL_UNIQUE(contrail_region_) = ::contrail::detail::begin_region<                  \
+      CONTRAIL_DETAIL_BEGIN_FORM, ::contrail::detail::blocked_flag(::contrail::detail::blocked_on::reason)>(          \
+      CONTRAIL_DETAIL_SITE(__VA_ARGS__), __VA_ARGS__)
+
+/// Begins a task, held by a variable of type contrail::task: CONTRAIL_TASK(t, "name", "key", value, …). Its parent is the
+/// thread's current task, see contrail::task_scope.
+// Async-signal-safe.
+#define CONTRAIL_TASK(variable, ...)                                                              \
+  auto variable = ::contrail::detail::begin_span<::contrail::detail::binding_kind::task>(         \
+      CONTRAIL_DETAIL_SITE(__VA_ARGS__), nullptr, __VA_ARGS__)
+
+/// The same with another parent: a contrail::task, or a contrail::task_context from anywhere.
+// Async-signal-safe.
+#define CONTRAIL_TASK_OF(variable, parent, ...) \
+  auto variable = ::contrail::detail::begin_task_of(CONTRAIL_DETAIL_SITE(__VA_ARGS__), parent, __VA_ARGS__)
+
+/// Begins something that does not nest with the thread's regions, held by a variable of type contrail::task, which may end
+/// on another thread: CONTRAIL_ASYNC(s, "name", "key", value, …).
+// Async-signal-safe.
+#define CONTRAIL_ASYNC(variable, ...)                                                             \
+  auto variable = ::contrail::detail::begin_span<::contrail::detail::binding_kind::async_span>(   \
+      CONTRAIL_DETAIL_SITE(__VA_ARGS__), nullptr, __VA_ARGS__)
+
+/// Marks where a frame of a loop ends and the next one begins: CONTRAIL_FRAME("name").
+// Async-signal-safe.
+#define CONTRAIL_FRAME(...) \
+  ::contrail::detail::point<::contrail::detail::binding_kind::frame_mark>(CONTRAIL_DETAIL_SITE(__VA_ARGS__), __VA_ARGS__)
+
+/// Records a number that changes over time: CONTRAIL_COUNTER("name", value); or several that belong together:
+/// CONTRAIL_COUNTER("name", "key", value, …).
 // Async-signal-safe.
 #define CONTRAIL_COUNTER(...)                                                         \
   ::contrail::detail::point<::contrail::detail::binding_kind::counter>(CONTRAIL_DETAIL_SITE(__VA_ARGS__), __VA_ARGS__)

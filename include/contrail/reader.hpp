@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Opt-in: reads what contrail recorded, a dump or the image file of a process that runs or was killed, in C++. It needs
+// Opt-in: reads what contrail recorded, a dump, a stream, or the image file of a process that runs or was killed, in C++. It needs
 // no recorder, and g++ or clang for a 64-bit machine, whichever recorded. The input may be damaged or hostile: what can
 // be read is, warnings() says what could not, and memory is bounded by the input's size. No function throws but for want
 // of memory.
@@ -26,7 +26,16 @@ enum class event_form : uint8_t {
   region,       ///< began and ended on its thread
   open_region,  ///< had not ended when the dump was made
   point,        ///< a moment: an instant, counter, log line or object
-  async_region  ///< began on another thread than the one that ended it
+  async_region, ///< began on another thread than the one that ended it
+  span,         ///< a task or an asynchronous span, on the thread that ended it
+  open_span     ///< one that had not ended
+};
+
+/// What a task or an asynchronous span is to others.
+struct event_span {
+  uint64_t id, parent;  ///< in the process; parent 0: none
+  uint32_t begin_tid;   ///< of the thread that began it
+  uint64_t trace_high, trace_low, own, from;  ///< of a task: W3C trace id, its id there, and its parent's or 0
 };
 
 /// What ended the process. The thread may be one that never recorded.
@@ -59,11 +68,14 @@ struct CONTRAIL_DETAIL_HIDDEN recording_info {
   uint64_t window_ns;            ///< asked for; 0: all
   uint64_t cutoff_ticks;         ///< what ended before is outside the window
   uint32_t dump_sequence, dump_signal, dump_tid;
+  uint64_t trigger_ticks;    ///< when a trigger fired that made this dump; 0: none did
+  std::string_view trigger;  ///< what it found
   uint64_t attached;         ///< threads that ever recorded
   uint64_t chunks;           ///< in the input
   int64_t zero_unix_ns;      ///< when the first event began, from which all times of events count
   int64_t covered_ns;        ///< to the end of the last record
-  int64_t now_ns;            ///< the dump; in a live image the last record
+  int64_t now_ns;            ///< the dump; in a live image the last record; in a stream its end
+  bool is_stream;            ///< a session's; then is_dump is set too
 };
 
 /// Records that are not in the dump.
@@ -89,7 +101,12 @@ class CONTRAIL_DETAIL_HIDDEN event {
   int64_t duration_ns() const { return end_ns() - start_ns(); }
   uint64_t start_ticks() const { return record_->start; }
   uint64_t end_ticks() const { return record_->end; }
-  uint32_t begin_tid() const { return form_ == event_form::async_region ? record_->tid : thread_->tid; }
+  uint32_t begin_tid() const {
+    return is_span() ? span().begin_tid : form_ == event_form::async_region ? record_->tid : thread_->tid;
+  }
+  bool is_span() const { return form_ == event_form::span || form_ == event_form::open_span; }
+  /// Meant if is_span().
+  inline event_span span() const;
 
   event_fields fields() const {
     event_fields found;
@@ -109,8 +126,9 @@ class CONTRAIL_DETAIL_HIDDEN event {
 };
 
 /// The events of a dump, thread by thread: first a thread's regions in the order in which they began, an outer one
-/// before its inner ones, then its points and then its async regions, each in the order in which they ended. The bytes
-/// must outlive it. Memory: some 6 times theirs in the constructor, and 4 times afterwards.
+/// before its inner ones, then its points, its async regions and its spans, each in the order in which they ended. At last
+/// come the spans that had not ended, on the first thread with the id that began them, or a nameless one. The bytes must
+/// outlive it. Memory: some 6 times theirs in the constructor, and 4 times afterwards.
 class CONTRAIL_DETAIL_HIDDEN reader {
  public:
   reader(const void* bytes, size_t size) : image_(detail::reading::untrusted_bytes(bytes, size)) {
@@ -120,6 +138,7 @@ class CONTRAIL_DETAIL_HIDDEN reader {
     newest_ = trace.newest();
     now_ = trace.now();
     threads_ = std::move(trace.threads());
+    open_spans_ = std::move(trace.open_spans());
     zero_ = image_.clock().ns(first_);
     name_unknown_ids();
   }
@@ -177,13 +196,14 @@ class CONTRAIL_DETAIL_HIDDEN reader {
     friend class reader;
     iterator(const reader* of, size_t thread) : reader_(of), thread_(thread) { settle(); }
     inline void settle();
+    inline void settle_behind_threads();
 
     const reader* reader_ = nullptr;
-    size_t thread_ = 0, index_ = 0;  ///< an event of all of the thread's
+    size_t thread_ = 0, index_ = 0;  ///< an event of all of the thread's; behind the threads, an open span
     event event_;
   };
   iterator begin() const { return iterator(this, 0); }
-  iterator end() const { return iterator(this, threads_.size()); }
+  iterator end() const { return iterator(this, threads_.size() + 1); }
 
  private:
   friend class event;
@@ -200,6 +220,8 @@ class CONTRAIL_DETAIL_HIDDEN reader {
 
   detail::reading::reader_image image_;
   std::vector<event_thread> threads_;
+  std::vector<detail::reading::reader_record> open_spans_;
+  event_thread no_thread_;
   std::vector<event_binding> unknown_;  ///< of ids without a binding, by id
   std::deque<std::string> unknown_names_;
   uint64_t first_ = 0, newest_ = 0, now_ = 0;
@@ -208,6 +230,19 @@ class CONTRAIL_DETAIL_HIDDEN reader {
 
 inline int64_t event::start_ns() const { return reader_->ns(record_->start); }
 inline int64_t event::end_ns() const { return reader_->ns(record_->end); }
+
+inline event_span event::span() const {
+  const detail::reading::untrusted_bytes& data = reader_->image_.data();
+  const uint64_t at = record_->payload_at - detail::reading::reader_record::span_words_before;
+  const auto word = [&](detail::span_word which) { return data.u64(at + 8 * (which - detail::span_id)); };
+  return {word(detail::span_id),
+          word(detail::span_parent),
+          static_cast<uint32_t>(word(detail::span_tid)),
+          word(detail::span_trace_high),
+          word(detail::span_trace_low),
+          word(detail::span_own),
+          word(detail::span_from)};
+}
 
 inline void event::read_fields(event_fields& into) const {
   into.read(*binding_, reader_->image_.data().part(record_->payload_at, record_->payload_bytes()));
@@ -219,7 +254,8 @@ inline void reader::iterator::settle() {
     ++thread_;
     index_ = 0;
   }
-  if (thread_ == threads.size()) return;
+  event_.reader_ = reader_;
+  if (thread_ >= threads.size()) return settle_behind_threads();
   const detail::reading::reader_records& found = threads[thread_].found;
   const size_t regions = found.regions.size(), points = found.points.size();
   if (index_ < regions) {
@@ -228,20 +264,43 @@ inline void reader::iterator::settle() {
   } else if (index_ - regions < points) {
     event_.record_ = &found.points[index_ - regions];
     event_.form_ = event_form::point;
-  } else {
+  } else if (index_ - regions - points < found.asyncs.size()) {
     event_.record_ = &found.asyncs[index_ - regions - points];
     event_.form_ = event_form::async_region;
+  } else {
+    event_.record_ = &found.spans[index_ - regions - points - found.asyncs.size()];
+    event_.form_ = event_form::span;
   }
-  event_.reader_ = reader_;
   event_.thread_ = &threads[thread_];
   event_.binding_ = &reader_->binding_of(event_.record_->id);
+}
+
+inline void reader::iterator::settle_behind_threads() {
+  if (thread_ == reader_->threads_.size() && index_ == reader_->open_spans_.size()) {
+    ++thread_;
+    index_ = 0;
+  }
+  if (thread_ != reader_->threads_.size()) return;
+  event_.record_ = &reader_->open_spans_[index_];
+  event_.form_ = event_form::open_span;
+  event_.binding_ = &reader_->binding_of(event_.record_->id);
+  event_.thread_ = &reader_->no_thread_;
+  const uint32_t tid = event_.span().begin_tid;
+  for (const event_thread& thread : reader_->threads_) {
+    if (thread.tid != tid) continue;
+    event_.thread_ = &thread;
+    break;
+  }
 }
 
 /// An id that the dump does not explain is part of a name of its own.
 inline void reader::name_unknown_ids() {
   std::set<uint16_t> ids;
+  for (const detail::reading::reader_record& r : open_spans_) {
+    if (image_.binding_of(r.id) == nullptr) ids.insert(r.id);
+  }
   for (const event_thread& thread : threads_) {
-    for (const auto* records : {&thread.found.regions, &thread.found.points, &thread.found.asyncs}) {
+    for (const auto* records : {&thread.found.regions, &thread.found.points, &thread.found.asyncs, &thread.found.spans}) {
       for (const detail::reading::reader_record& r : *records) {
         if (image_.binding_of(r.id) == nullptr) ids.insert(r.id);
       }
@@ -279,7 +338,7 @@ inline recording_info reader::info() const {
   return {data.u16(offsetof(superblock, version_major)),
           data.u16(offsetof(superblock, version_minor)),
           image_.is_dump(),
-          data.size(),
+          image_.input_bytes(),
           data.u32(offsetof(superblock, pid)),
           data.c_string(offsetof(superblock, executable), sizeof(superblock::executable)),
           data.c_string(offsetof(superblock, host), sizeof(superblock::host)),
@@ -297,11 +356,14 @@ inline recording_info reader::info() const {
           data.u32(offsetof(superblock, dump_sequence)),
           data.u32(offsetof(superblock, dump_signal)),
           data.u32(offsetof(superblock, dump_tid)),
+          image_.is_dump() ? data.u64(offsetof(superblock, trigger_ticks)) : 0,
+          data.c_string(offsetof(superblock, trigger), sizeof(superblock::trigger)),
           data.u64(offsetof(superblock, attached)),
           image_.chunks().size(),
           image_.clock().realtime(zero_),
           std::max<int64_t>(0, ns(newest_)),
-          ns(now_)};
+          ns(now_),
+          image_.is_stream()};
 }
 
 inline std::vector<recording_loss> reader::losses() const {
@@ -319,11 +381,14 @@ inline std::vector<recording_loss> reader::losses() const {
       {"overwritten by newer records", overwritten},
       {"missing between others", missing},
       {"chunks recycled while they were copied", image_.torn()},
+      // The session counted all; gaps show those between others.
+      {"missing at the ends of threads", image_.lost() > missing ? image_.lost() - missing : 0},
       {"dropped: no chunk free", dropped(detail::drop_reason::no_chunk)},
       {"dropped: more threads than slots", dropped(detail::drop_reason::no_slot)},
       {"dropped: no lane free in a signal handler", dropped(detail::drop_reason::no_lane)},
       {"dropped: regions open too deep", dropped(detail::drop_reason::too_deep)},
-      {"dropped: regions not nested", dropped(detail::drop_reason::misnested)}};
+      {"dropped: regions not nested", dropped(detail::drop_reason::misnested)},
+      {"dropped: more tasks open than entries", dropped(detail::drop_reason::no_span)}};
   all.erase(std::remove_if(all.begin(), all.end(), [](const auto& loss) { return loss.count == 0; }), all.end());
   return all;
 }

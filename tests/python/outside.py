@@ -86,11 +86,13 @@ def checksum(thread, sequence):
     return x ^ x >> 29
 
 
-def numbered_records(data):
+def numbered_records(data, stopped=False):
     """By thread, the first and the last of its numbered records, after all of them were checked; and their count.
 
     A record's sequence number is its number in its lane, of which every chunk states the first. So each is told to be
-    in its place: one that is altered, there twice, out of order, or lost without being counted, would not be.
+    in its place: one that is altered, there twice, out of order, or lost without being counted, would not be. Of a
+    stopped process nothing may be missing after what the image says was overwritten. (Before that there may be holes: a
+    chunk that was open, or floored, for a whole round of the pool outlives younger ones.)
     """
     image = contrail.Image(data)
     assert not image.warnings, image.warnings
@@ -108,11 +110,13 @@ def numbered_records(data):
             expected += 1
         count += expected - chunk.records_before
         if expected > chunk.records_before:
-            chunks[thread].append((chunk.writer, chunk.tid_lane, chunk.records_before, expected))
+            chunks[thread].append((chunk.writer, chunk.tid_lane, chunk.records_before, expected, chunk.sealed_ticks))
     found = {}
     for thread, spans in chunks.items():
         assert len({span[:2] for span in spans}) == 1, "one thread in two lanes"
         for before, after in zip(spans, spans[1:]):
             assert before[3] <= after[2], "two chunks with the same records"
+            if stopped and before[3] != after[2]:
+                assert 0 < before[4] <= image.sb.overwritten_ticks, "a hole after what was overwritten"
         found[thread] = spans[0][2], spans[-1][3] - 1
     return image, found, count

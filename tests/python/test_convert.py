@@ -494,6 +494,16 @@ class Clocks(Base):
         trace = convert(self.image.dump(), code=1)
         self.assertEqual([s[1] for s in trace.slices()], [i * 10**9 for i in range(5)])
 
+    def test_anchors_of_two_threads_at_once_may_be_out_of_order(self):
+        for back, code in ((50, 0), (2 * 10**6, 1)):
+            self.setUp()
+            self.region(self.a, 0, 10)
+            for at in (10**10, 2 * 10**10):
+                ticks, monotonic, realtime, boottime = self.image.anchor(self.t0 + at)
+                self.thread.anchor(ticks, anchor=(ticks, monotonic, realtime, boottime))
+                self.thread.anchor(ticks, anchor=(ticks + 1, monotonic - back, realtime - back, boottime - back))
+            convert(self.image.dump(at=self.t0 + 3 * 10**10), code=code)
+
 
 class Commands(Base):
     def setUp(self):

@@ -12,7 +12,8 @@ from support import ROOT, contrail
 LAYOUTS = {"superblock": contrail.SUPERBLOCK, "thread_slot": contrail.SLOT, "lane": contrail.LANE,
            "frame": contrail.FRAME, "chunk": contrail.CHUNK, "binding": contrail.BINDING,
            "binding_field": contrail.FIELD, "binding_enumerator": contrail.ENUMERATOR,
-           "end_of_dump": contrail.END_OF_DUMP, "crash_note": contrail.CRASH}
+           "end_of_dump": contrail.END_OF_DUMP, "crash_note": contrail.CRASH, "stream_block": contrail.STREAM_BLOCK,
+           "stream_state": contrail.STREAM_STATE}
 CONSTANTS = {
     "sizeof(superblock)": contrail.SUPERBLOCK_BYTES, "sizeof(thread_slot)": contrail.SLOT_BYTES,
     "sizeof(frame)": contrail.FRAME_BYTES, "sizeof(lane)": contrail.LANE.size,
@@ -28,7 +29,13 @@ CONSTANTS = {
     "~complement_of_image_magic": contrail.MAGIC,
     "format_major": contrail.FORMAT_MAJOR, "format_minor": contrail.FORMAT_MINOR,
     "binding_flag_cut": contrail.FLAG_CUT, "binding_flag_dynamic": contrail.FLAG_DYNAMIC,
-    "image_kind::live": contrail.LIVE, "image_kind::dump": contrail.DUMP,
+    "image_kind::live": contrail.LIVE, "image_kind::dump": contrail.DUMP, "image_kind::stream": contrail.STREAM,
+    "sizeof(stream_block)": contrail.STREAM_BLOCK.size, "sizeof(stream_state)": contrail.STREAM_STATE.size,
+    "block_type::binding": contrail.BINDING_BLOCK, "block_type::slot": contrail.SLOT_BLOCK,
+    "block_type::chunk": contrail.CHUNK_BLOCK, "block_type::state": contrail.STATE_BLOCK,
+    "block_type::end": contrail.END_BLOCK, "stream_cause::none": contrail.NO_CAUSE,
+    "stream_cause::stopped": contrail.BY_STOP, "stream_cause::failed": contrail.BY_FAILURE,
+    "stream_cause::recorder": contrail.BY_RECORDER,
     "image_storage::memory": contrail.IN_MEMORY, "image_storage::file": contrail.IN_FILE,
     "image_end::none": contrail.NOT_ENDED, "image_end::stopped": contrail.STOPPED, "image_end::exited": contrail.EXITED,
     "crash_cause::none": contrail.NO_CRASH, "crash_cause::signal": contrail.BY_SIGNAL,
@@ -46,7 +53,7 @@ CONSTANTS = {
 
 
 def program():
-    lines = ['#include "contrail/detail/image.hpp"', "#include <stdio.h>", "using namespace contrail::detail;",
+    lines = ['#include "contrail/detail/stream.hpp"', "#include <stdio.h>", "using namespace contrail::detail;",
              "using contrail::field_type;", "int main() {"]
     for struct, layout in LAYOUTS.items():
         for member in layout.offsets:

@@ -86,12 +86,11 @@ class Writers(unittest.TestCase):
                 wait_until_stopped(process.pid)
                 code, data, err = take(process.pid)
                 self.assertEqual((code, err), (0, ""))
-                image, found, count = numbered_records(data)
+                image, found, _ = numbered_records(data, stopped=True)
                 self.assertEqual(image.torn, 0)
                 self.assertEqual(len(found), outside.WRITERS)
                 for thread, done in enumerate(written()):
                     self.assertIn(found[thread][1] + 1 - done, (0, 1), "the last complete record")
-                self.assertEqual(count, sum(last + 1 - first for first, last in found.values()), "holes")
                 os.kill(process.pid, signal.SIGCONT)
 
     def test_it_converts_without_a_warning(self):

@@ -53,6 +53,18 @@ int trade(const char* customer) {
   TRACE_EMIT(parcel{250});
 #endif
   TRACE_LOG("sold {} for {}", 2, 10.5);
+  TRACE_TASK(task, "task", "n", 1);
+  TRACE_TASK_OF(child, task, "child", "text", customer);
+  contrail::task_scope current(child.context());
+  const contrail::flow arrow = contrail::flow::begin();
+  { TRACE_BLOCKED(io, "blocked", "to", arrow.out()); }
+  TRACE_INSTANT("arrives", "from", arrow.in());
+  TRACE_ASYNC(async, "async");
+  TRACE_FRAME("frame");
+  TRACE_COUNTER("series", "one", 1, "two", 2.5);
+  task.end();
+  child = contrail::task();
+  async.end();
   till().open();
   const auto in_lambda = [](int n) {
     TRACE_REGION("lambda");
@@ -75,6 +87,11 @@ void long_names() {
   CONTRAIL_EMIT(order{3, 1, currency::euro});
   CONTRAIL_LOG("long log");
   CONTRAIL_THREAD_NAME("long name");
+  CONTRAIL_TASK(task, "long task");
+  CONTRAIL_TASK_OF(other, task, "long task too");
+  CONTRAIL_ASYNC(async, "long async");
+  CONTRAIL_BLOCKED(sync, "long blocked");
+  CONTRAIL_FRAME("long frame");
 }
 }  // namespace shop
 
@@ -89,9 +106,17 @@ CONTRAIL_EVENT_TYPE(point, x, y);
 int main(int argc, char** argv) {
   TRACE_THREAD_NAME("main thread");
   const auto error = contrail::flight_recorder::start({.memory = 4 << 20});
+#ifdef CONTRAIL_WITH_SESSION
+  contrail::session session;
+  const auto session_error = session.start({.file = "stream.contrail", .when_slow = contrail::session_policy::drop});
+  if (session_error.code() != error.code()) return 4;  // it runs, or says why not as the recorder does
+#endif
   shop::long_names();
   const int sum = shop::trade("somebody");
   TRACE_EMIT(elsewhere::point{1, 2});
+#ifdef CONTRAIL_WITH_SESSION
+  if (session.is_running() == static_cast<bool>(error) || session.stop().failed || session.status().bytes != 0) return 5;
+#endif
 #ifdef EXPECT_ERROR
   (void)argc;
   (void)argv;

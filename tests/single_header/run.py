@@ -21,7 +21,12 @@ SKIPPED = 77
 
 NAMES = ["trade", "two on", "one line", "with object", "known later", "instant", "queue", "shop::order", "lambda",
          "square", "twice", "long region", "long scope", "long variable", "long instant", "long counter",
-         "elsewhere::point"]  # fmt: skip
+         "elsewhere::point", "task", "child", "blocked", "arrives", "async", "series", "long task", "long task too",
+         "long async", "long blocked"]  # fmt: skip
+
+SERVICES = ["-DCONTRAIL_WITH_ENV", "-DCONTRAIL_WITH_TRIGGER", "-DCONTRAIL_WITH_HTTP", "-DCONTRAIL_WITH_READER"]
+
+SERVICES = ["-DCONTRAIL_WITH_ENV", "-DCONTRAIL_WITH_TRIGGER", "-DCONTRAIL_WITH_HTTP", "-DCONTRAIL_WITH_READER"]
 
 # case -> flags, sources, names expected in the dump (None: no dump is made)
 CASES: dict[str, tuple[list[str], list[str], list[str] | None]] = {
@@ -33,13 +38,17 @@ CASES: dict[str, tuple[list[str], list[str], list[str] | None]] = {
     "gc_sections": (["-O2", "-fuse-ld=lld", "-ffunction-sections", "-fdata-sections", "-Wl,--gc-sections"],
                     ["every_macro.cpp"], NAMES),
     "compact": (["-O2", "-DCONTRAIL_COMPACT"], ["every_macro.cpp"], NAMES),
-    "opt_ins": (["-O2", "-DCONTRAIL_WITH_PFR", "-DCONTRAIL_WITH_FMT", "-lfmt"], ["every_macro.cpp"],
-                NAMES + ["shop::parcel"]),
+    "opt_ins": (["-O2", "-DCONTRAIL_WITH_PFR", "-DCONTRAIL_WITH_FMT", "-DCONTRAIL_WITH_SESSION", "-lfmt"],
+                ["every_macro.cpp"], NAMES + ["shop::parcel"]),
     "reader": (["-O2", "-DCONTRAIL_WITH_READER"], ["reader.cpp"], None),
     "reader_disabled": (["-O2", "-DCONTRAIL_WITH_READER", "-DCONTRAIL_DISABLED"], ["reader.cpp"], None),
-    "unsupported": (["-O2", "-DCONTRAIL_FORCE_UNSUPPORTED", '-DEXPECT_ERROR="not supported here"'],
-                    ["every_macro.cpp"], None),
-    "disabled": (["-O2", "-DCONTRAIL_DISABLED", '-DEXPECT_ERROR="compiled out"'], ["every_macro.cpp"], None),
+    "services": (["-O2", *SERVICES], ["services.cpp"], ["in one header"]),
+    "services_disabled": (["-O2", *SERVICES, "-DCONTRAIL_DISABLED"], ["services.cpp"], None),
+    "services_unsupported": (["-O0", *SERVICES, "-DCONTRAIL_FORCE_UNSUPPORTED"], ["services.cpp"], None),
+    "unsupported": (["-O2", "-DCONTRAIL_FORCE_UNSUPPORTED", "-DCONTRAIL_WITH_SESSION",
+                     '-DEXPECT_ERROR="not supported here"'], ["every_macro.cpp"], None),
+    "disabled": (["-O2", "-DCONTRAIL_DISABLED", "-DCONTRAIL_WITH_SESSION", '-DEXPECT_ERROR="compiled out"'],
+                 ["every_macro.cpp"], None),
     "two_units": (["-O2", INCLUDE], ["two_headers_main.cpp", "two_headers_other.cpp"],
                   ["with include", "with single header", "in both"]),
     "two_units_O0": (["-O0", INCLUDE], ["two_headers_main.cpp", "two_headers_other.cpp"],

@@ -19,7 +19,7 @@ namespace image = contrail::detail;
 
 /// A region or a point.
 struct record {
-  enum kind_type { point, region, async_region } kind;
+  enum kind_type { point, region, async_region, span } kind;
   bool is_long;  ///< written in a long form
   uint64_t id;
   uint64_t start, end;  ///< ticks; equal for points
@@ -192,6 +192,17 @@ inline void read_records(const std::vector<uint64_t>& words, uint64_t epoch_base
           ++to.anchors;
           break;
         }
+        if (form == image::long_form::current_task) {
+          require(rest.size() == 2, "a change of the current task has not 2 words");
+          break;
+        }
+        if (form == image::long_form::span) {
+          require(rest.size() > image::span_words, "a span is too short");
+          require(rest[0] >= rest[1 + image::span_start], "a span ends before it begins");
+          to.records.push_back({record::span, true, id, rest[1 + image::span_start], rest[0], rest[1 + image::span_tid],
+                                {rest.begin() + 1 + image::span_words, rest.end()}});
+          break;
+        }
         const bool is_async = form == image::long_form::async_region;
         require(form == image::long_form::region || is_async, "an unknown long form");
         require(rest.size() >= (is_async ? 3U : 2U) && rest[0] <= rest[1], "a long region is damaged");
@@ -276,8 +287,11 @@ inline dump read(const std::string& bytes) {
     for (const record& r : c.records) {
       const auto found = result.bindings.find(r.id);
       require(found != result.bindings.end(), "a record's id has no binding");
-      const bool is_region = found->second.kind == image::binding_kind::region;
-      require(found->second.kind == image::binding_kind::overflow || is_region == (r.kind != record::point),
+      const image::binding_kind kind = found->second.kind;
+      const bool is_region = r.kind == record::region || r.kind == record::async_region;
+      const bool is_span = kind == image::binding_kind::task || kind == image::binding_kind::async_span;
+      require(kind == image::binding_kind::overflow ||
+                  ((kind == image::binding_kind::region) == is_region && is_span == (r.kind == record::span)),
               "a record is of another kind than its binding");
     }
   }

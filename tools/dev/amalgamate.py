@@ -19,6 +19,9 @@ ROOT = Path(__file__).resolve().parents[2]
 INCLUDE = ROOT / "include"
 OUTPUT = ROOT / "single_include" / "contrail.hpp"
 OPT_INS = {"CONTRAIL_WITH_PFR": "contrail/pfr.hpp", "CONTRAIL_WITH_FMT": "contrail/fmt.hpp"}
+OPT_INS_EVERYWHERE = {"CONTRAIL_WITH_SESSION": "contrail/session.hpp", "CONTRAIL_WITH_ENV": "contrail/env.hpp", "CONTRAIL_WITH_TRIGGER": "contrail/trigger.hpp",
+                      "CONTRAIL_WITH_HTTP": "contrail/http.hpp",
+                      "CONTRAIL_WITH_READER": "contrail/reader.hpp", "CONTRAIL_WITH_BLOCKING": "contrail/blocking.hpp"}
 
 SPDX = "// SPDX-License-Identifier: MIT"
 OUR_INCLUDE = re.compile(r'\s*#\s*include\s+["<](contrail/[^">]+)[">]')
@@ -33,7 +36,7 @@ class Amalgamation:
 
     def is_visible(self, header: str) -> bool:
         """Was it expanded in a branch that encloses this place? One in an #if does not count for its #else."""
-        return any(self.branches[: len(where)] == where for where in self.expanded.get(header, []))
+        return any(all(branch in self.branches for branch in where) for where in self.expanded.get(header, []))
 
     def add(self, line: str) -> None:
         self.lines.append(line)
@@ -91,9 +94,10 @@ def amalgamate() -> str:
         one.expand(header)
         one.add("#endif")
     one.add("#endif")
-    one.add("#ifdef CONTRAIL_WITH_READER")  # where nothing is recorded too
-    one.expand("contrail/reader.hpp")
-    one.add("#endif")
+    for switch, header in OPT_INS_EVERYWHERE.items():  # where nothing is recorded too
+        one.add(f"#ifdef {switch}")
+        one.expand(header)
+        one.add("#endif")
     return one.result()
 
 

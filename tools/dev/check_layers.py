@@ -12,12 +12,14 @@ INCLUDE = Path(__file__).resolve().parents[2] / "include" / "contrail"
 
 LAYERS = """
 config
+task_context
 error
 options
 detail/memory
 detail/atomic
 detail/clock
 detail/image
+detail/stream
 detail/text
 detail/site_text
 detail/enum_names
@@ -34,6 +36,7 @@ detail/object
 detail/type_macros
 detail/ring
 detail/call_site
+task
 macros
 detail/storage
 detail/safe_writer
@@ -46,6 +49,7 @@ detail/crash_stack
 detail/pool
 detail/lane
 detail/threads
+detail/span
 detail/dump_file
 detail/image_file
 detail/snapshot
@@ -58,19 +62,33 @@ flight_recorder
 disabled
 short_macros
 contrail
+detail/start_text
+env
+detail/kept_dumps
+detail/watch
+trigger
+http
 pfr
 fmt
+blocking
+detail/session_marks
+detail/session_copy
+detail/session_sink
+detail/session_thread
+detail/session_start
+session
 detail/reader_bytes
 detail/reader_clock
 detail/reader_records
 detail/reader_bindings
+detail/reader_stream
 detail/reader_image
 detail/reader_threads
 reader
 """.split()
 
 # The only includers of C++ headers; all others live in every translation unit of their users.
-MAY_INCLUDE_CXX = {"pfr", "fmt", "reader"} | {name for name in LAYERS if name.startswith("detail/reader_")}
+MAY_INCLUDE_CXX = {"pfr", "fmt", "reader", "blocking", "http"} | {name for name in LAYERS if name.startswith("detail/reader_")}
 
 INCLUDE_LINE = re.compile(r'^\s*#\s*include\s+(["<])([^">]+)[">]')
 

@@ -20,8 +20,10 @@ class text_form {
     auto next = reader_.begin();
     for (const contrail::event_thread& thread : reader_.threads()) {
       write_thread(thread);
-      for (; next != reader_.end() && &next->thread() == &thread; ++next) write_event(*next);
+      for (uint64_t left = count(thread); left != 0; --left, ++next) write_event(*next);
+      for (const auto& [ticks, id] : thread.found.switches) line("task ", reader_.ns(ticks), " ", id);
     }
+    for (; next != reader_.end(); ++next) write_event(*next);
     for (const std::string& note : reader_.notes()) line("note ", quoted(note));
     for (const std::string& warning : reader_.warnings()) line("warning ", quoted(warning));
   }
@@ -67,13 +69,14 @@ class text_form {
   }
 
   static std::string kind_name(contrail::event_kind kind) {
-    constexpr const char* names[] = {"?", "region", "instant", "counter", "log", "event_type", "overflow"};
+    constexpr const char* names[] = {"?", "region", "instant", "counter", "log", "event_type", "overflow",
+                                     "task", "async_span", "frame"};
     return names[static_cast<size_t>(kind)];
   }
   static std::string type_name(contrail::field_type type) {
     constexpr const char* names[] = {"",       "bool",  "char",   "int8",   "uint8",   "int16",   "uint16",
                                      "int32",  "uint32", "int64", "uint64", "int128",  "uint128", "float",
-                                     "double", "pointer", "string", "duration", "code_point"};
+                                     "double", "pointer", "string", "duration", "code_point", "flow_out", "flow_in"};
     const auto index = static_cast<size_t>(type);
     return index != 0 && index < sizeof(names) / sizeof(names[0]) ? names[index] : "type" + std::to_string(index);
   }
@@ -88,7 +91,8 @@ class text_form {
 
   void write_summary() {
     const contrail::recording_info info = reader_.info();
-    line("contrail ", info.version_major, ".", info.version_minor, info.is_dump ? " dump " : " live ", info.bytes);
+    const char* const form = info.is_stream ? " stream " : info.is_dump ? " dump " : " live ";
+    line("contrail ", info.version_major, ".", info.version_minor, form, info.bytes);
     line("process ", info.pid, " ", quoted(info.executable), " ", quoted(info.host));
     line("clock ", clock_name(info.clock_source), " ", info.nominal_hz, " ", info.measured_hz);
     line("started ", anchor(info.started));
@@ -103,6 +107,7 @@ class text_form {
       line("crash ", crash.cause, " ", crash.signal, " ", int64_t{crash.code}, " ", crash.tid, " ", crash.address, " ",
            crash.sender, " ", quoted(crash.thread));
     }
+    if (info.trigger_ticks != 0) line("trigger ", info.trigger_ticks, " ", quoted(info.trigger));
     line("holds ", uint64_t{reader_.threads().size()}, " threads of ", info.attached, ", ", info.chunks, " chunks");
     line("time ", info.zero_unix_ns, " ", info.covered_ns, " ", info.now_ns);
     for (const contrail::recording_loss& loss : reader_.losses()) line("lost ", loss.count, " ", quoted(loss.why));
@@ -120,16 +125,25 @@ class text_form {
 
   void write_thread(const contrail::event_thread& t) {
     line("thread ", t.tid, " ", quoted(t.name), " regions ", t.region_count(), " points ", t.point_count(), " async ",
-         t.async_count(), " open ", t.open, " overwritten ", t.overwritten, " missing ", t.missing, " dropped ",
+         t.async_count(), " spans ", t.span_count(), " open ", t.open, " overwritten ", t.overwritten, " missing ", t.missing, " dropped ",
          t.dropped, t.is_again ? " again" : "");
   }
 
+  static uint64_t count(const contrail::event_thread& t) {
+    return t.region_count() + t.point_count() + t.async_count() + t.span_count();
+  }
+
   void write_event(const contrail::event& e) {
-    constexpr const char* forms[] = {"region ", "open ", "point ", "async "};
+    constexpr const char* forms[] = {"region ", "open ", "point ", "async ", "span ", "open-span "};
     const int64_t start = e.start_ns();
     buffer_ = forms[static_cast<size_t>(e.form())] + std::to_string(start);
     if (e.form() != contrail::event_form::point) buffer_ += ' ' + std::to_string(e.end_ns() - start);
     if (e.form() == contrail::event_form::async_region) buffer_ += ' ' + std::to_string(e.begin_tid());
+    if (e.is_span()) {
+      const contrail::event_span span = e.span();
+      for (const uint64_t number : {span.id, span.parent, uint64_t{span.begin_tid}}) buffer_ += ' ' + std::to_string(number);
+      buffer_ += ' ' + hex(span.trace_high, 16) + hex(span.trace_low, 16) + ' ' + hex(span.own, 16) + ' ' + hex(span.from, 16);
+    }
     buffer_ += ' ' + kind_name(e.kind()) + ' ' + quoted_short(e.category()) + ' ' + quoted_short(e.name());
     e.read_fields(fields_);
     if (fields_.is_damaged()) buffer_ += " damaged";
@@ -155,7 +169,9 @@ class text_form {
       case field_type::string: return quoted(std::string(value.text) + (value.is_cut ? "\xe2\x80\xa6" : ""));
       case field_type::float32: return "0x" + hex(value.low, 8);
       case field_type::float64: return "0x" + hex(value.low, 16);
-      case field_type::pointer: return "0x" + hex(value.low, 1);
+      case field_type::pointer:
+      case field_type::flow_out:
+      case field_type::flow_in: return "0x" + hex(value.low, 1);
       default: return value.to_string();
     }
   }

@@ -180,12 +180,12 @@ using region_of = typename region_for<sizeof...(Args) != 0, payload_of<binding_k
 /// How the begin of a region is compiled in: a template argument, so that translation units may choose differently.
 enum class begin_form { inlined, compact };
 
-template <begin_form Form, class Site, class Name, class... Args>
+template <begin_form Form, uint8_t Flags = 0, class Site, class Name, class... Args>
 CONTRAIL_DETAIL_ALWAYS_INLINE constexpr auto begin_region(Site, const Name&, const Args&... args) {
   if constexpr (!check_site<Site, binding_kind::region, Args...>()) {
     return plain_region();
   } else {
-    using storage = site_storage<0, Site, binding_kind::region, Args...>;
+    using storage = site_storage<Flags, Site, binding_kind::region, Args...>;
     if constexpr (Form == begin_form::compact && sizeof...(Args) == 0) {
       return region_of<Args...>(__builtin_is_constant_evaluated() ? open_region{}
                                                                   : opened_at(begin_compact(storage::value)));
@@ -251,7 +251,7 @@ CONTRAIL_DETAIL_ALWAYS_INLINE constexpr void emit(const T& object) {
 // Async-signal-safe.
 inline CONTRAIL_DETAIL_COLD void name_thread(const char* name, size_type size) {
   const process_state* process = joined_process();
-  if (process == nullptr || process->recording.load_acquire() == 0) return;
+  if (process == nullptr || process->slow_table.load_acquire() == 0) return;
   const size_type kept = size < thread_name_bytes ? size : cut_text(name, thread_name_bytes - 1);
   the_slow_half().name_thread(this_caller(), name, kept);
 }

@@ -272,13 +272,13 @@ inline void install_crash_handler(crash_state& state, int signal) {
   state.installed.fetch_add_relaxed((state.installed.load_relaxed() >> signal & 1) != 0 ? 0 : uint64_t{1} << signal);
 }
 
-template <class = void>
-inline error install_crash_dump(const char* path, const crash_options& wanted) {
+/// The signals and std::terminate that `wanted` names, as crash_state::wanted has them, into `signals`.
+inline error check_crash_dump(const char* path, const crash_options& wanted, uint64_t& signals) {
   if (wanted.last.ns < 0) return {error_code::bad_option, "crash_options.last must not be negative."};
   if (wanted.watchdog.ns <= 0) return {error_code::bad_option, "crash_options.watchdog must be positive."};
   char ignored[longest_path_bytes];
   if (error failed = expand_path(path, {1, 1, 1, "e"}, ignored)) return failed;
-  uint64_t signals = wanted.terminate ? terminate_bit : 0;
+  signals = wanted.terminate ? terminate_bit : 0;
   for (const int signal : wanted.signals) {
     bool is_fatal = signal == 0;
     for (const int known : fatal_signals) is_fatal = is_fatal || signal == known;
@@ -288,24 +288,25 @@ inline error install_crash_dump(const char* path, const crash_options& wanted) {
     }
     if (signal != 0) signals |= uint64_t{1} << signal;
   }
-  process_state* const process = join_process();
-  if (process == nullptr) return incompatible();
-  // As in install_signal_dump.
-  pin_object(reinterpret_cast<const void*>(&on_crash_signal<>));
-  const control_lock lock(*process);
-  if (process->stacks.load_relaxed() == 0) {
+  return {};
+}
+
+/// Held: control.
+template <class = void>
+inline error place_crash_dump(process_state& process, const char* path, const crash_options& wanted, uint64_t signals) {
+  if (process.stacks.load_relaxed() == 0) {
     stack_pool* const stacks = make_stack_pool();
     if (stacks == nullptr) {
       return {error_code::out_of_memory, "The system gave no address space for alternate signal stacks."};
     }
-    process->stacks.store_release(reinterpret_cast<uint64_t>(stacks));
+    process.stacks.store_release(reinterpret_cast<uint64_t>(stacks));
   }
-  if (process->crash.load_relaxed() == 0) {
+  if (process.crash.load_relaxed() == 0) {
     own_crash_state.on_signal = on_crash_signal<>;
     own_crash_state.on_terminate = on_crash_terminate<>;
-    process->crash.store_release(reinterpret_cast<uint64_t>(&own_crash_state));
+    process.crash.store_release(reinterpret_cast<uint64_t>(&own_crash_state));
   }
-  crash_state& state = *reinterpret_cast<crash_state*>(process->crash.load_relaxed());
+  crash_state& state = *reinterpret_cast<crash_state*>(process.crash.load_relaxed());
   const uint64_t other = 1 - state.path_in_use.load_relaxed();
   text_writer(state.path[other], longest_path_bytes).add(path);
   state.path_in_use.store_release(other);
@@ -319,8 +320,20 @@ inline error install_crash_dump(const char* path, const crash_options& wanted) {
     state.terminate_before = set_terminate_handler(state.on_terminate);
   }
   atomic_word number;
-  if (wanted.caller_stack) keep_stack(*process, number);
+  if (wanted.caller_stack) keep_stack(process, number);
   return {};
+}
+
+template <class = void>
+inline error install_crash_dump(const char* path, const crash_options& wanted) {
+  uint64_t signals = 0;
+  if (error failed = check_crash_dump(path, wanted, signals)) return failed;
+  process_state* const process = join_process();
+  if (process == nullptr) return incompatible();
+  // As in install_signal_dump.
+  pin_object(reinterpret_cast<const void*>(&on_crash_signal<>));
+  const control_lock lock(*process);
+  return place_crash_dump(*process, path, wanted, signals);
 }
 
 }  // namespace detail

@@ -63,14 +63,14 @@ inline int write_to_descriptor(void* context, const void* bytes, size_t size) {
 /// the next one.
 // Async-signal-safe, as far as `sink` is.
 inline error dump_to(const dump_sink& sink, duration last, uint32_t signal, const char* where,
-                     const crash_note* crash = nullptr, uint64_t sequence = 0) {
+                     const crash_note* crash = nullptr, uint64_t sequence = 0, const trigger_note* trigger = nullptr) {
   if (last.ns < 0) return negative_window();
   process_state* process = joined_process();
   if (process == nullptr || process->recording.load_acquire() == 0) return not_running();
   const dump_turn turn(*process);
   const write_signal_hold no_death_by_writing;
   image_view& image = *current_image(*process);
-  dump_request request{window_ns(*process, last), signal, crash};
+  dump_request request{window_ns(*process, last), signal, crash, 0, trigger};
   if (!turn.taken()) {
     // Only a crash cannot wait: this very thread may have crashed within the other dump.
     void* const own = crash == nullptr ? MAP_FAILED
@@ -88,8 +88,10 @@ inline error dump_to(const dump_sink& sink, duration last, uint32_t signal, cons
   return {};
 }
 
+/// `made`, if not null, receives the path.
 // Async-signal-safe.
-inline error dump_to_path(const char* pattern, duration last, uint32_t signal, const crash_note* crash = nullptr) {
+inline error dump_to_path(const char* pattern, duration last, uint32_t signal, const crash_note* crash = nullptr,
+                          const trigger_note* trigger = nullptr, char* made = nullptr) {
   const errno_keeper keep;
   process_state* process = joined_process();
   if (process == nullptr || process->recording.load_acquire() == 0) return not_running();
@@ -108,8 +110,11 @@ inline error dump_to_path(const char* pattern, duration last, uint32_t signal, c
     }
   }
   int descriptor = file.descriptor();
-  if (error failed = dump_to({write_to_descriptor, &descriptor}, last, signal, path, crash, sequence)) return failed;
+  if (error failed = dump_to({write_to_descriptor, &descriptor}, last, signal, path, crash, sequence, trigger)) {
+    return failed;
+  }
   if (const int failed = file.commit()) return file_error("Could not finish the dump", path, failed);
+  if (made != nullptr) memcpy(made, path, sizeof path);
   return {};
 }
 

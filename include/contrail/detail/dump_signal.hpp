@@ -53,7 +53,7 @@ inline bool is_fault(int signal) {
          signal == SIGSYS;
 }
 
-inline error install_signal_dump(int signal, const char* path, duration last) {
+inline error check_signal_dump(int signal, const char* path, duration last) {
   if (last.ns < 0) return negative_window();
   char ignored[longest_path_bytes];
   if (error failed = expand_path(path, {1, 1, 1, "e"}, ignored)) return failed;
@@ -61,12 +61,11 @@ inline error install_signal_dump(int signal, const char* path, duration last) {
     return {error_code::bad_option,
             "A dump on a fault such as SIGSEGV would repeat for ever, since the fault comes back: use another signal."};
   }
-  process_state* process = join_process();
-  if (process == nullptr) return incompatible();
-  // The handler's code must outlive dlclose of the library that asked for it. Before the lock, since the dynamic linker
-  // has one of its own.
-  pin_object(reinterpret_cast<const void*>(&on_dump_signal));
-  const control_lock lock(*process);
+  return {};
+}
+
+/// Held: control.
+inline error place_signal_dump(int signal, const char* path, duration last) {
   signal_dump* place = nullptr;
   for (signal_dump& at : signal_dumps) {
     const uint64_t used_for = at.signal.load_relaxed();
@@ -105,6 +104,17 @@ inline error install_signal_dump(int signal, const char* path, duration last) {
     return {error_code::bad_option, "The system takes no handler for that signal: use another one, such as SIGUSR2."};
   }
   return {};
+}
+
+inline error install_signal_dump(int signal, const char* path, duration last) {
+  if (error failed = check_signal_dump(signal, path, last)) return failed;
+  process_state* process = join_process();
+  if (process == nullptr) return incompatible();
+  // The handler's code must outlive dlclose of the library that asked for it. Before the lock, since the dynamic linker
+  // has one of its own.
+  pin_object(reinterpret_cast<const void*>(&on_dump_signal));
+  const control_lock lock(*process);
+  return place_signal_dump(signal, path, last);
 }
 
 }  // namespace detail

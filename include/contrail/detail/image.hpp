@@ -27,7 +27,9 @@ enum class field_type : uint8_t {
   pointer = 15,  ///< 8 bytes
   string = 16,   ///< 2 bytes: bits [14:0] its bytes in the tail, bit 15 set when it was cut
   duration = 17,  ///< std::chrono durations, int64 nanoseconds, saturated
-  code_point = 18  ///< wchar_t, char16_t, char32_t, as uint32
+  code_point = 18,  ///< wchar_t, char16_t, char32_t, as uint32
+  flow_out = 19,    ///< 8 bytes: the id of a flow that leaves this record; 0 is none
+  flow_in = 20      ///< the same of one that arrives
 };
 
 namespace detail CONTRAIL_DETAIL_HIDDEN {
@@ -36,7 +38,7 @@ namespace detail CONTRAIL_DETAIL_HIDDEN {
 /// The file begins with the bytes 89 43 54 52 4c 0d 0a 1a ("\x89CTRL\r\n\x1a").
 inline constexpr uint64_t complement_of_image_magic = ~0x1a0a'0d4c'5254'4389ULL;
 inline constexpr uint16_t format_major = 1;  ///< a reader refuses another major version
-inline constexpr uint16_t format_minor = 1;  ///< a reader accepts any minor version and skips what it does not know
+inline constexpr uint16_t format_minor = 2;  ///< a reader accepts any minor version and skips what it does not know
 
 // ---- time ----------------------------------------------------------------------------------------------------
 
@@ -71,6 +73,8 @@ enum class long_form : unsigned {
   region = 2,        ///< start ticks, end ticks, payload
   point = 3,         ///< ticks, payload
   async_region = 4,  ///< start ticks, end ticks, tid of the thread that began it, payload
+  span = 5,          ///< span_words words as in span_entry::words with the end ticks first, payload
+  current_task = 6,  ///< ticks, id of the span that is the thread's current task from then on, or 0
 };
 
 inline constexpr unsigned id_shift = 2;
@@ -190,12 +194,41 @@ struct alignas(64) thread_slot {
   atomic_word taking[3];        ///< live: by lane, the ticket by which it is about to take a chunk; 0: none
   atomic_word recount[3];       ///< live: by lane, 1 if a jump may have left its count of words wrong
   atomic_word interrupted[3];   ///< live: by lane, address of the frame to go back to when its first region ends; 0: none
-  atomic_word reserved[12];
+  atomic_word current_task;     ///< id of a span, 0: none
+  atomic_word reserved[11];
   lane lanes[lane_count];
   frame frames[frame_count];
 };
 static_assert(sizeof(thread_slot) == 16384 && __builtin_offsetof(thread_slot, lanes) == 256 &&
               __builtin_offsetof(thread_slot, frames) == 448);
+
+// ---- spans ---------------------------------------------------------------------------------------------------
+
+/// What begins on one thread and may end on another: a task, or an asynchronous span. Its place while it is open; when it
+/// ends it becomes one record.
+enum class span_state : uint64_t { free = 0, claimed = 1, open = 2, ending = 3 };
+
+/// Words of a span, in its entry and, with the end before them, in its record.
+enum span_word : unsigned {
+  span_start,       ///< ticks
+  span_id,          ///< unique in the process: generation * count of entries + index of its entry
+  span_parent,      ///< id of the parent in this process, 0 if there is none
+  span_tid,         ///< of the thread that began it
+  span_trace_high,  ///< of a task: the trace that it belongs to, as in W3C Trace Context, 128 bits
+  span_trace_low,
+  span_own,         ///< its own id in that trace
+  span_from,        ///< the parent's id in that trace, which may be another process's; 0: it is a root
+  span_words
+};
+
+struct alignas(64) span_entry {
+  atomic_word state;    ///< generation << 2 | span_state
+  atomic_word binding;  ///< id of its call site, and above bit 32 the words of payload
+  atomic_word words[span_words];
+  atomic_word payload[frame_payload_words];
+  atomic_word reserved[2];
+};
+static_assert(sizeof(span_entry) == 256);
 
 // ---- bindings ------------------------------------------------------------------------------------------------
 
@@ -206,11 +239,21 @@ enum class binding_kind : uint8_t {
   log = 4,        ///< the name is the format string
   event_type = 5,
   overflow = 6,
+  task = 7,
+  async_span = 8,
+  frame_mark = 9,  ///< where a frame of a loop ends and the next one begins
   end_of_dump = 255
 };
 
 inline constexpr uint8_t binding_flag_cut = 1;      ///< a string or the schema was cut to fit
 inline constexpr uint8_t binding_flag_dynamic = 2;  ///< records may carry fields set at run time after the payload
+inline constexpr unsigned binding_blocked_shift = 4;  ///< bits [6:4]: of a region in which the thread waits, a blocked_on; else 0
+
+/// What a thread waits for in a region of TRACE_BLOCKED.
+enum class blocked_on : uint8_t { sync = 1, net = 2, syscall = 3, io = 4, sleep = 5 };
+constexpr uint8_t blocked_flag(blocked_on reason) {
+  return static_cast<uint8_t>(static_cast<unsigned>(reason) << binding_blocked_shift);
+}
 
 /// Followed by `field_count` binding_field, `enumerator_count` binding_enumerator, then the strings without
 /// terminators: name, category, file, function, each field's name, each enumerator's name; padded to 8 bytes.
@@ -265,7 +308,7 @@ static_assert(sizeof(end_of_dump) == 64);
 
 // ---- superblock ----------------------------------------------------------------------------------------------
 
-enum class image_kind : uint32_t { live = 1, dump = 2 };
+enum class image_kind : uint32_t { live = 1, dump = 2, stream = 3 };
 enum class image_storage : uint32_t { memory = 0, file = 1 };
 
 /// How the recording in a live image ended.
@@ -296,6 +339,7 @@ enum class drop_reason : unsigned {
   no_lane,       ///< a signal handler found all lanes of its thread in use
   too_deep,      ///< more open regions than a lane's stack holds
   misnested,     ///< a region whose frame was taken away before it ended
+  no_span,       ///< more open tasks and asynchronous spans than there are entries
   count
 };
 
@@ -342,9 +386,10 @@ struct superblock {
   atomic_word attached_slots;  ///< slots in use
   atomic_word dropped[8];
   atomic_word overwritten_ticks;  ///< the newest moment of which records were overwritten: all threads' are there after it
-  atomic_word reserved_counters[2];
-  // 688: only in dumps
-  clock_anchor dump;       ///< when the dump began
+  atomic_word next_span;   ///< where the next span's search for a free entry begins
+  atomic_word next_flow;
+  // 688: only in dumps and streams
+  clock_anchor dump;       ///< when the dump began; stream: when the session did
   uint64_t window_ns;      ///< asked for; 0: all
   uint64_t cutoff_ticks;   ///< records that ended before are outside the window
   uint32_t dump_sequence;
@@ -357,11 +402,19 @@ struct superblock {
   clock_anchor end;        ///< when it ended; filled in before `ended` is
   // 792
   crash_note crash;
-  uint8_t reserved[4096 - 856];
+  // 856: only in dumps that a trigger made
+  uint64_t trigger_ticks;  ///< when it fired; 0: no trigger made this dump
+  char trigger[120];       ///< what fired, a sentence; zero padded
+  // 984
+  uint64_t spans_offset;
+  uint32_t span_bytes;
+  uint32_t span_count;
+  uint64_t seed[2];  ///< live: random; ids of traces, tasks and flows are made of it
+  uint8_t reserved[4096 - 1016];
 };
 static_assert(sizeof(superblock) == 4096 && __builtin_offsetof(superblock, pid) == 136 &&
               __builtin_offsetof(superblock, next_ticket) == 560 && __builtin_offsetof(superblock, dump) == 688 &&
-              __builtin_offsetof(superblock, reserved) == 856);
+              __builtin_offsetof(superblock, spans_offset) == 984 && __builtin_offsetof(superblock, reserved) == 1016);
 
 }  // namespace detail
 CONTRAIL_DETAIL_NAMESPACE_END

@@ -65,15 +65,15 @@ inline bool is_open_chunk_of(const image_view& image, const chunk& candidate, co
   return state_of(state.load_acquire()) == chunk_state::open && lane_of(image, candidate) == &writer;
 }
 
-/// The records between a chunk's begin and `end`.
-inline uint64_t count_records(const chunk& of, const atomic_word* end) {
+/// The records from `at`, where one begins, to `end`.
+inline uint64_t count_records(const atomic_word* at, const atomic_word* end) {
   uint64_t records = 0;
-  for (const atomic_word* at = of.words; at < end;) {
+  while (at < end) {
     const uint64_t word = at->load_relaxed();
     const auto tag = static_cast<record_tag>(word & 3);
     const auto form = static_cast<long_form>(word >> 2 & 0xf);
     const bool is_long = tag == record_tag::long_form;
-    records += !is_long || (form != long_form::epoch && form != long_form::anchor);
+    records += !is_long || (form != long_form::epoch && form != long_form::anchor && form != long_form::current_task);
     at += 1 + (tag == record_tag::point            ? word >> duration_shift & 0xff
                : tag == record_tag::region_payload ? word >> id_shift & 0xf
                : is_long && form != long_form::epoch ? word >> 6 & 0x3ff
@@ -100,7 +100,7 @@ inline void close_chunk(image_view& image, lane& writer, uint64_t ticks) {
     atomic_word& recount = slot.recount[&writer - slot.lanes];
     if (recount.load_relaxed() != 0) {
       // A jump may have come between the count of a record's words and the record.
-      const uint64_t records = count_records(done, reinterpret_cast<const atomic_word*>(cursor));
+      const uint64_t records = count_records(done.words, reinterpret_cast<const atomic_word*>(cursor));
       writer.extra_words.store_relaxed(words - done.records_before.load_relaxed() - records);
       recount.store_relaxed(0);
     }
@@ -214,6 +214,15 @@ inline void refresh_name(thread_slot& slot) {
   for (unsigned i = 0; i < thread_name_bytes / 8; ++i) slot.name[i].store_relaxed(name[i]);
 }
 
+/// Appends `count` words as one record; the caller made room. `bookkeeping` words are not a user's record.
+inline void append(lane& writer, const uint64_t* words, unsigned count, bool bookkeeping) {
+  atomic_word* cursor = reinterpret_cast<atomic_word*>(writer.cursor.load_relaxed());
+  for (unsigned i = 1; i < count; ++i) cursor[i].store_relaxed(words[i]);
+  cursor[0].store_relaxed(words[0]);
+  writer.extra_words.add_owned(bookkeeping ? count : count - 1);
+  writer.cursor.store_release(reinterpret_cast<uint64_t>(cursor + count));
+}
+
 /// Opens the lane's next chunk at `ticks`; without one the lane drops records until a later try. The lane is busy.
 inline bool open_chunk(process_state& process, image_view& image, lane& writer, uint64_t ticks) {
   thread_slot& slot = slot_of(writer);
@@ -264,6 +273,11 @@ inline bool open_chunk(process_state& process, image_view& image, lane& writer, 
   taking.store_release(0);
   writer.epoch_base.store_relaxed(base);
   set_deadline(process, image, writer, base);
+  // Said again in each chunk, since the one where it was said first is overwritten some day.
+  if (const uint64_t task = slot.current_task.load_relaxed()) {
+    const uint64_t record[3] = {long_header(long_form::current_task, 0, 2), ticks, task};
+    append(writer, record, 3, true);
+  }
   return true;
 }
 
@@ -272,15 +286,6 @@ inline bool make_room(process_state& process, image_view& image, lane& writer, u
   const uint64_t open = writer.chunk.load_relaxed();
   if (open != 0 && writer.cursor.load_relaxed() + 8 * words <= open + chunk_bytes) return true;
   return open_chunk(process, image, writer, ticks);
-}
-
-/// Appends `count` words as one record; the caller made room. `bookkeeping` words are not a user's record.
-inline void append(lane& writer, const uint64_t* words, unsigned count, bool bookkeeping) {
-  atomic_word* cursor = reinterpret_cast<atomic_word*>(writer.cursor.load_relaxed());
-  for (unsigned i = 1; i < count; ++i) cursor[i].store_relaxed(words[i]);
-  cursor[0].store_relaxed(words[0]);
-  writer.extra_words.add_owned(bookkeeping ? count : count - 1);
-  writer.cursor.store_release(reinterpret_cast<uint64_t>(cursor + count));
 }
 
 /// Gets the lane ready for a record of up to `words` words at `ticks`: chunk, time epoch, anchor. The lane is busy.

@@ -196,6 +196,8 @@ struct payload_writer {
       put_bits<8>(static_cast<uint64_t>(value >> 64));
     } else if constexpr (type == field_type::code_point) {
       put_bits<4>(static_cast<uint32_t>(value));
+    } else if constexpr (type == field_type::flow_out || type == field_type::flow_in) {
+      put_bits<8>(value.id);
     } else if constexpr (sizeof(T) == 1) {
       put_bits<1>(static_cast<uint8_t>(value));
     } else if constexpr (sizeof(T) == 2) {

@@ -70,6 +70,10 @@ inline chunk* take_chunk(image_view& image, bool keep_floor, atomic_word& taking
     // A thread that was preempted here for a whole round would otherwise put an old ticket over a newer one.
     if (ticket_of(found) >= ticket) continue;
     if (keep_floor && state_of(found) == chunk_state::sealed && is_floored(image, candidate)) continue;
+    // Acquire, after the state: a session that began before this chunk was sealed is seen.
+    const uint64_t watched = state_of(found) == chunk_state::sealed ? image.watch.load_acquire() : 0;
+    const recycling_watch* const watch = reinterpret_cast<const recycling_watch*>(watched);
+    if (watch != nullptr && watch->is_held_back(image, index, ticket_of(found))) continue;
     taking.store_relaxed(ticket);
     // Before the exchange, so that nothing can come in between: too much said is better than too little.
     if (state_of(found) == chunk_state::sealed) note_overwritten(super, candidate.sealed_ticks.load_relaxed());
@@ -78,6 +82,7 @@ inline chunk* take_chunk(image_view& image, bool keep_floor, atomic_word& taking
     // acquire fence: this fence pairs with that one.
     __atomic_thread_fence(__ATOMIC_RELEASE);
     candidate.ticket.store_relaxed(0);
+    if (watch != nullptr) watch->count(image, index, ticket_of(found));
     header(candidate);
     candidate.extent.store_relaxed(0);
     candidate.sealed_ticks.store_relaxed(0);

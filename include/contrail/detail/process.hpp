@@ -8,6 +8,8 @@
 #include "contrail/detail/clock.hpp"
 #include "contrail/detail/image.hpp"
 #include "contrail/detail/memory.hpp"
+#include "contrail/options.hpp"
+#include "contrail/task_context.hpp"
 #include "contrail/registry.hpp"
 
 #include <dlfcn.h>
@@ -21,7 +23,7 @@ namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 /// Of the structures in this header and in image.hpp, which all objects of a process share. Objects with another
 /// number do not join.
-inline constexpr uint64_t layout_version = 2;
+inline constexpr uint64_t layout_version = 3;
 
 /// A call site's cached word, less its object's epoch, is its site word (id and tag, 18 bits) while it is bound and on;
 /// else it is negative: site_off while it is known to be off, site_slow where every record goes the slow way, less in a
@@ -44,6 +46,8 @@ struct image_view {
   uint64_t arena_bytes;
   atomic_word* binding_hashes;  ///< open addressing: content hash with the id in its low 16 bits
   uint64_t hash_count;          ///< a power of two
+  span_entry* spans;
+  uint64_t span_count;
   char* scratch;
   uint64_t scratch_bytes;
   uint64_t image_bytes;
@@ -60,6 +64,15 @@ struct image_view {
   atomic_word slot_hand;  ///< where the next attach begins to look
   atomic_word no_slot_until;   ///< ticks before which looking for a slot again is pointless
   atomic_word no_chunk_until;  ///< the same for chunks
+  atomic_word watch;      ///< const recycling_watch*, once there was a session
+  atomic_word sessions;   ///< session_marks* of session_marks.hpp
+  atomic_word session_count;  ///< that run
+};
+
+/// What sessions have to do with chunks that are recycled: in session_marks.hpp, which only their users compile.
+struct recycling_watch {
+  bool (*is_held_back)(const image_view& image, uint64_t chunk_index, uint64_t ticket);
+  void (*count)(const image_view& image, uint64_t chunk_index, uint64_t ticket);
 };
 
 inline constexpr size_t filter_bytes = 256;
@@ -89,6 +102,13 @@ struct filter_list {
 
 struct object_root;
 struct call_site;
+struct process_state;
+
+/// An open task or span as its owner holds it.
+struct open_span {
+  span_entry* at = nullptr;
+  task_context context{};
+};
 
 /// What is the running thread's and the calling object's own: handed to the slow half, which another object may hold.
 struct caller {
@@ -110,13 +130,21 @@ struct slow_half {
   void (*roll_chunk)(frame* at, uint64_t ticks);
   void (*write_point)(frame* at, uint64_t word, uint64_t stack_pointer, uint64_t* record, unsigned words);
   void (*name_thread)(caller from, const char* name, size_t size);
+  open_span (*begin_span)(caller from, call_site& site, const task_context* parent, const atomic_word* payload,
+                          unsigned words);
+  void (*end_span)(caller from, span_entry* at, uint64_t id);
+  uint64_t (*set_current_task)(caller from, uint64_t id);
   void (*object_loaded)(object_root& object);
+  /// Only in the table of contrail/env.hpp, which stands here until the first start: begins what the environment asks
+  /// for, if it asks for anything, and says whether a recorder runs now. Held: control.
+  bool (*start_from_environment)(process_state& process, const options& wanted);
 };
 
 /// The state of the recorder. Only the elected object's instance is in use.
 struct process_state {
   atomic_word image;      ///< image_view*; stays after stop, since threads may still hold frames in it
   atomic_word recording;  ///< 1 between start and stop
+  atomic_word recordings; ///< how many began
   atomic_word epoch{epoch_step};  ///< multiples of epoch_step; changes with start, stop, fork and filters
   atomic_word control;    ///< lock of start, stop, set_filter and the linking of objects; never taken while recording
   atomic_word dumping;    ///< whose turn it is to write a dump, see thread_id.hpp
@@ -130,6 +158,7 @@ struct process_state {
   atomic_word crash;   ///< crash_state* of crash.hpp, once anybody asked for dumps of crashes
   atomic_word stacks;  ///< stack_pool* of crash_stack.hpp, likewise
   atomic_word slow_table;  ///< const slow_half*, set by the first start, before the epoch that sends anybody there
+  atomic_word environment;  ///< whether the variable CONTRAIL was read: environment_unread and so on
   type_range* objects;  ///< object_root::types of every object
   filter_list categories;
   filter_list names;
@@ -261,6 +290,15 @@ inline void begin_epoch(process_state& process) {
   }
 }
 
+/// Of process_state::environment. It stays environment_started until the program itself calls start.
+inline constexpr uint64_t environment_unread = 0, environment_read = 1, environment_started = 2;
+
+/// Whether anything was started. Until then a table of contrail/env.hpp may wait in its place.
+inline bool has_slow_half(const process_state& process) {
+  const slow_half* const table = reinterpret_cast<const slow_half*>(process.slow_table.load_acquire());
+  return table != nullptr && table->start_from_environment == nullptr;
+}
+
 inline image_view* current_image(const process_state& process) {
   return reinterpret_cast<image_view*>(process.image.load_acquire());
 }
@@ -294,6 +332,16 @@ inline clock_anchor take_anchor(const process_state& process) {
     best = anchor;
   }
   return best;
+}
+
+// ---- ids ------------------------------------------------------------------------------------------------------
+
+/// Makes numbers that follow each other into numbers that look random, each into another one.
+inline uint64_t scramble(uint64_t x) {
+  x = (x ^ x >> 30) * 0xbf58'476d'1ce4'e5b9U;
+  x = (x ^ x >> 27) * 0x94d0'49bb'1331'11ebU;
+  x ^= x >> 31;
+  return x != 0 ? x : 1;
 }
 
 // ---- registered types ----------------------------------------------------------------------------------------

@@ -13,7 +13,9 @@
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 
 /// What a call site or type records. `unknown` is an id that the dump does not explain, which only damage brings about.
-enum class event_kind : uint8_t { unknown = 0, region, instant, counter, log, event_type, overflow };
+enum class event_kind : uint8_t {
+  unknown = 0, region, instant, counter, log, event_type, overflow, task, async_span, frame
+};
 
 struct event_enumerator {
   int64_t value;
@@ -146,7 +148,7 @@ inline constexpr uint64_t max_shared_enumerators = 1 << 16;
 
 /// 0: not known to this version of the format.
 inline constexpr unsigned bytes_of(field_type type) {
-  constexpr uint8_t sizes[] = {0, 1, 1, 1, 1, 2, 2, 4, 4, 8, 8, 16, 16, 4, 8, 8, 2, 8, 4};
+  constexpr uint8_t sizes[] = {0, 1, 1, 1, 1, 2, 2, 4, 4, 8, 8, 16, 16, 4, 8, 8, 2, 8, 4, 8, 8};
   const auto index = static_cast<unsigned>(type);
   return index < sizeof(sizes) ? sizes[index] : 0;
 }

@@ -35,7 +35,7 @@ class reader_clock {
     if (anchors.empty()) anchors.push_back({});
     const std::vector<clock_anchor> good = plausible(anchors, nominal_hz);
     ignored_ = anchors.size() - good.size();
-    make_segments(thin(good), nominal_hz);
+    make_segments(thin(in_order(good)), nominal_hz);
   }
 
   /// Exactly a.monotonic_ns + floor((ticks - a.ticks) * (b.monotonic_ns - a.monotonic_ns) / (b.ticks - a.ticks)),
@@ -102,13 +102,22 @@ class reader_clock {
       const int128 before = asleep(anchors[i - 1]), here = asleep(anchors[i]), after = asleep(anchors[i + 1]);
       return magnitude(before - after) < suspend_ns && suspend_ns < magnitude(here - before);
     };
-    std::vector<clock_anchor> good, kept;
+    std::vector<clock_anchor> good;
     for (size_t i = 0; i < anchors.size(); ++i) {
       if (fits(anchors[i]) && !(i > 0 && i + 1 < anchors.size() && is_alone(i))) good.push_back(anchors[i]);
     }
-    for (const clock_anchor& a : 2 * good.size() >= anchors.size() ? good : anchors) {
-      const bool grows = kept.empty() || (a.ticks > kept.back().ticks && a.monotonic_ns >= kept.back().monotonic_ns);
-      if (grows) kept.push_back(a);
+    return 2 * good.size() >= anchors.size() ? good : anchors;
+  }
+
+  /// Without those that go back. Threads that read the clocks at once may come in either order; more is damage.
+  std::vector<clock_anchor> in_order(const std::vector<clock_anchor>& anchors) {
+    std::vector<clock_anchor> kept;
+    for (const clock_anchor& a : anchors) {
+      if (kept.empty() || (a.ticks > kept.back().ticks && a.monotonic_ns >= kept.back().monotonic_ns)) {
+        kept.push_back(a);
+      } else if (magnitude(difference(a.monotonic_ns, kept.back().monotonic_ns)) > suspend_ns) {
+        ++ignored_;
+      }
     }
     return kept;
   }

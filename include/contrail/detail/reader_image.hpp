@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// A dump or a live image as its parts: superblock, thread slots, bindings, and which chunks hold what. The order of the
+// A dump, a stream or a live image as its parts: superblock, thread slots, bindings, and which chunks hold what. The order of the
 // checks is that of tools/contrail.py, so that both say the same of a damaged input.
 #ifndef CONTRAIL_DETAIL_READER_IMAGE_HPP
 #define CONTRAIL_DETAIL_READER_IMAGE_HPP
@@ -7,6 +7,7 @@
 #include "contrail/detail/reader_bindings.hpp"
 #include "contrail/detail/reader_clock.hpp"
 #include "contrail/detail/reader_records.hpp"
+#include "contrail/detail/reader_stream.hpp"
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail CONTRAIL_DETAIL_HIDDEN {
@@ -14,6 +15,8 @@ namespace reading {
 
 struct reader_slot {
   uint64_t at;  ///< in the input
+  uint64_t frames_at, frames, frame_step;
+  std::array<uint64_t, lane_count> dropped_before;  ///< of a stream: by lane, when the session began
   uint64_t generation, attach_ticks;
   uint32_t tid, index;
   std::string_view name;
@@ -21,12 +24,16 @@ struct reader_slot {
 
 class reader_image {
  public:
-  explicit reader_image(const untrusted_bytes& data) : data_(data) {
+  explicit reader_image(const untrusted_bytes& data) : data_(data), input_bytes_(data.size()) {
     if (!read_superblock()) return;
+    if (is_stream_) read_stream();
     cut_ = std::max(start().ticks, is_dump_ ? in_superblock(offsetof(superblock, cutoff_ticks)) : 0);
-    read_slots();
-    read_chunks();
-    read_bindings();
+    if (!is_stream_) {
+      read_slots();
+      read_spans();
+      read_chunks();
+      read_bindings();
+    }
     make_clock();
     const uint64_t hour = 3600 * tick_hz_;
     // No record can be much younger than the newest clock reading; a damaged time would stretch the whole trace.
@@ -35,7 +42,10 @@ class reader_image {
 
   const untrusted_bytes& data() const { return data_; }
   const std::string& reason() const { return reason_; }  ///< empty if it can be read
-  bool is_dump() const { return is_dump_; }
+  uint64_t input_bytes() const { return input_bytes_; }
+  bool is_dump() const { return is_dump_; }      ///< or a stream
+  bool is_stream() const { return is_stream_; }
+  uint64_t lost() const { return lost_; }        ///< of a stream: records that the session counted as lost
   uint64_t tick_hz() const { return tick_hz_; }
   uint64_t cut() const { return cut_; }
   uint64_t torn() const { return torn_; }
@@ -46,6 +56,8 @@ class reader_image {
   const reader_clock& clock() const { return clock_; }
   const std::vector<reader_slot>& slots() const { return slots_; }
   const std::vector<reader_chunk>& chunks() const { return chunks_; }  ///< by ticket
+  const std::vector<reader_record>& open_spans() const { return open_spans_; }
+  uint64_t latest() const { return latest_; }
   std::vector<std::string>& warnings() { return warnings_; }
   const std::vector<std::string>& warnings() const { return warnings_; }
   const std::vector<std::string>& notes() const { return notes_; }
@@ -64,8 +76,8 @@ class reader_image {
   /// The regions of a slot that were open, the outer first.
   std::vector<reader_record> open_regions(const reader_slot& slot) const {
     std::vector<reader_record> found;
-    for (unsigned i = 0; i < frame_count; ++i) {
-      const uint64_t at = slot.at + offsetof(thread_slot, frames) + i * sizeof(frame);
+    for (uint64_t i = 0; i < slot.frames; ++i) {
+      const uint64_t at = slot.frames_at + i * slot.frame_step;
       const uint64_t word = data_.u64(at + offsetof(frame, word)), start = data_.u64(at + offsetof(frame, start_ticks));
       const uint64_t site = (start << duration_shift) - word;
       if (word == 0 || (site & 3) == 0 || site > site_word_mask) continue;
@@ -86,7 +98,12 @@ class reader_image {
 
   bool read_superblock();
   void read_slots();
+  void read_spans();
+  reader_slot slot_at(uint64_t at) const;
+  void index_slots();
   void read_chunks();
+  reader_chunk chunk_at(uint64_t at) const;
+  void read_stream();
   uint64_t open_end(uint64_t at) const;
   void read_bindings();
   bool read_binding_at(uint64_t at, uint64_t limit);
@@ -106,6 +123,7 @@ class reader_image {
   void make_clock() {
     std::vector<clock_anchor> anchors{start(), data_.anchor(offsetof(superblock, ready))};
     if (is_dump_) anchors.push_back(dump());
+    if (is_stream_) anchors.push_back(session_start_);
     if (end_of_dump_at_ != 0) anchors.push_back(data_.anchor(end_of_dump_at_ + offsetof(end_of_dump, anchor)));
     reader_records found;
     for (const reader_chunk& chunk : chunks_) {
@@ -128,10 +146,15 @@ class reader_image {
   }
 
   untrusted_bytes data_;
+  uint64_t input_bytes_;
+  std::string assembled_;  ///< of a stream: data_
   std::string reason_;
-  bool is_dump_ = false;
+  bool is_dump_ = false, is_stream_ = false;
+  uint64_t lost_ = 0;
+  clock_anchor session_start_{};
   uint64_t tick_hz_ = 0, cut_ = 0, latest_ = 0, torn_ = 0;
   std::vector<reader_slot> slots_;
+  std::vector<reader_record> open_spans_;
   std::vector<uint32_t> slot_by_index_;  ///< order in slots_ by (index, order)
   std::vector<reader_chunk> chunks_;
   std::deque<event_binding> bindings_;  ///< in the order in which they were met; none moves
@@ -156,11 +179,13 @@ inline bool reader_image::read_superblock() {
     reason_ = "it is truncated: " + std::to_string(data_.size()) + " bytes do not hold the first " +
               std::to_string(sizeof(superblock));
   } else if (const uint32_t kind = data_.u32(offsetof(superblock, kind));
-             kind != static_cast<uint32_t>(image_kind::live) && kind != static_cast<uint32_t>(image_kind::dump)) {
-    reason_ = "it is damaged: its kind is " + std::to_string(kind) + ", neither a live image nor a dump";
+             kind < static_cast<uint32_t>(image_kind::live) || kind > static_cast<uint32_t>(image_kind::stream)) {
+    reason_ = "it is damaged, or newer than this reader: its kind is " + std::to_string(kind) +
+              ", neither a live image nor a dump nor a stream";
   }
   if (!reason_.empty()) return false;
-  is_dump_ = data_.u32(offsetof(superblock, kind)) == static_cast<uint32_t>(image_kind::dump);
+  is_dump_ = data_.u32(offsetof(superblock, kind)) != static_cast<uint32_t>(image_kind::live);
+  is_stream_ = data_.u32(offsetof(superblock, kind)) == static_cast<uint32_t>(image_kind::stream);
 
   const struct {
     const char* name;
@@ -186,21 +211,26 @@ inline bool reader_image::read_superblock() {
   return true;
 }
 
+/// A slot as dumps and live images have it.
+inline reader_slot reader_image::slot_at(uint64_t at) const {
+  const uint64_t state = data_.u64(at + offsetof(thread_slot, state));
+  const uint64_t name_version = data_.u64(at + offsetof(thread_slot, name_version));
+  const uint64_t tid_index = at + offsetof(thread_slot, tid_index);
+  reader_slot slot{at, at + offsetof(thread_slot, frames), frame_count, sizeof(frame), {}, state >> 8,
+                   data_.u64(at + offsetof(thread_slot, attach_ticks)), data_.u32(tid_index), data_.u32(tid_index + 4),
+                   {}};
+  if (name_version != 0 && name_version % 2 == 0) {
+    slot.name = data_.c_string(at + offsetof(thread_slot, name), thread_name_bytes);
+  }
+  return slot;
+}
+
 inline void reader_image::read_slots() {
   const entries all = fitting("thread slots", data_.u64(offsetof(superblock, slots_offset)),
                               data_.u32(offsetof(superblock, slot_count)), sizeof(thread_slot));
   std::vector<reader_slot> found;
   for (uint64_t at = all.at; at < all.end(); at += all.size) {
-    const uint64_t state = data_.u64(at + offsetof(thread_slot, state));
-    if ((state & 0xff) == 0) continue;
-    const uint64_t name_version = data_.u64(at + offsetof(thread_slot, name_version));
-    const uint64_t tid_index = at + offsetof(thread_slot, tid_index);
-    reader_slot slot{at, state >> 8, data_.u64(at + offsetof(thread_slot, attach_ticks)), data_.u32(tid_index),
-                     data_.u32(tid_index + 4), {}};
-    if (name_version != 0 && name_version % 2 == 0) {
-      slot.name = data_.c_string(at + offsetof(thread_slot, name), thread_name_bytes);
-    }
-    found.push_back(slot);
+    if ((data_.u64(at + offsetof(thread_slot, state)) & 0xff) != 0) found.push_back(slot_at(at));
   }
   // Of several slots with one index, which only damage brings about, the last one holds, in the first one's place.
   std::vector<uint32_t> order;
@@ -217,6 +247,10 @@ inline void reader_image::read_slots() {
   for (size_t i = 0; i < found.size(); ++i) {
     if (is_first[i]) slots_.push_back(found[i]);
   }
+  index_slots();
+}
+
+inline void reader_image::index_slots() {
   for (uint32_t i = 0; i < slots_.size(); ++i) slot_by_index_.push_back(i);
   std::sort(slot_by_index_.begin(), slot_by_index_.end(),
             [&](uint32_t a, uint32_t b) { return slots_[a].index < slots_[b].index; });
@@ -238,6 +272,15 @@ inline uint64_t reader_image::open_end(uint64_t at) const {
   return end >= chunk_header_bytes && end <= chunk_bytes ? end : 0;
 }
 
+/// A chunk's header, whose words are from there on.
+inline reader_chunk reader_image::chunk_at(uint64_t at) const {
+  return {at, 0, data_.u64(at + offsetof(chunk, ticket)), data_.u64(at + offsetof(chunk, records_before)),
+          data_.u64(at + offsetof(chunk, epoch_base)), data_.u64(at + offsetof(chunk, sealed_ticks)),
+          data_.u32(at + offsetof(chunk, writer) + 4), data_.u32(at + offsetof(chunk, writer)),
+          data_.u32(at + offsetof(chunk, tid_lane)), data_.u32(at + offsetof(chunk, tid_lane) + 4),
+          data_.anchor(at + offsetof(chunk, anchor)), data_.c_string(at + offsetof(chunk, thread_name), thread_name_bytes)};
+}
+
 /// In the order of their tickets.
 inline void reader_image::read_chunks() {
   const uint64_t count = data_.u32(offsetof(superblock, chunk_count));
@@ -251,12 +294,8 @@ inline void reader_image::read_chunks() {
     told = ++all.count;  // of the next chunk the beginning is there
   }
   for (uint64_t i = 0; i < told; ++i) {
-    const uint64_t at = all.at + i * chunk_bytes, anchor_at = at + offsetof(chunk, anchor);
-    reader_chunk found{at, 0, data_.u64(at + offsetof(chunk, ticket)), data_.u64(at + offsetof(chunk, records_before)),
-                       data_.u64(at + offsetof(chunk, epoch_base)), data_.u64(at + offsetof(chunk, sealed_ticks)),
-                       data_.u32(at + offsetof(chunk, writer) + 4), data_.u32(at + offsetof(chunk, writer)),
-                       data_.u32(at + offsetof(chunk, tid_lane)), data_.u32(at + offsetof(chunk, tid_lane) + 4),
-                       data_.anchor(anchor_at), data_.c_string(at + offsetof(chunk, thread_name), thread_name_bytes)};
+    const uint64_t at = all.at + i * chunk_bytes;
+    reader_chunk found = chunk_at(at);
     uint64_t end = data_.u32(at + offsetof(chunk, extent));
     if (is_dump_) {
       if (found.ticket == 0) {
@@ -289,6 +328,20 @@ inline void reader_image::read_chunks() {
   if (damaged != 0) warn(std::to_string(damaged) + of + "are damaged");
 }
 
+/// Those that were open, without an end.
+inline void reader_image::read_spans() {
+  const uint64_t count = data_.u32(offsetof(superblock, span_count));
+  if (count == 0) return;
+  const entries all = fitting("spans", data_.u64(offsetof(superblock, spans_offset)), count, sizeof(span_entry));
+  for (uint64_t at = all.at; at < all.end(); at += sizeof(span_entry)) {
+    const uint64_t state = data_.u64(at + offsetof(span_entry, state)), bound = data_.u64(at + offsetof(span_entry, binding));
+    const uint64_t words = bound >> 32;
+    if ((state & 3) < static_cast<uint64_t>(span_state::open) || words > frame_payload_words) continue;
+    open_spans_.push_back({data_.u64(at + offsetof(span_entry, words)), never, at + offsetof(span_entry, payload),
+                           static_cast<uint16_t>(bound), static_cast<uint16_t>(words | reader_record::open_mark), 0});
+  }
+}
+
 /// Keeps the binding at `at`, unless it is of a newer minor version. False if it is damaged, or within another one.
 inline bool reader_image::read_binding_at(uint64_t at, uint64_t limit) {
   if (at < bindings_read_to_ || at > limit || limit - at < sizeof(binding)) return false;
@@ -297,9 +350,9 @@ inline bool reader_image::read_binding_at(uint64_t at, uint64_t limit) {
   const uint16_t id = data_.u16(at + offsetof(binding, id));
   const uint8_t kind = data_.u8(at + offsetof(binding, kind));
   if (kind == static_cast<uint8_t>(binding_kind::end_of_dump)) {
-    if (!data_.has(at, sizeof(end_of_dump))) return false;
-    end_of_dump_at_ = at;
-  } else if (kind != 0 && kind <= static_cast<uint8_t>(binding_kind::overflow) && binding_of(id) == nullptr) {
+    if (!is_stream_ && !data_.has(at, sizeof(end_of_dump))) return false;
+    if (!is_stream_) end_of_dump_at_ = at;
+  } else if (kind != 0 && kind <= static_cast<uint8_t>(binding_kind::frame_mark) && binding_of(id) == nullptr) {
     event_binding found;
     if (!read_binding(data_.part(at, size), found)) return false;
     bindings_.push_back(std::move(found));
@@ -350,6 +403,64 @@ inline void reader_image::read_bindings() {
     const uint64_t total = data_.u64(end_of_dump_at_ + offsetof(end_of_dump, total_bytes));
     if (total == data_.size()) return;
     warn("the dump should have " + std::to_string(total) + " bytes and has " + std::to_string(data_.size()));
+  }
+}
+
+/// All of a stream. What its last state says stands in the superblock afterwards, as in that of a dump.
+inline void reader_image::read_stream() {
+  stream_parts parts(data_);
+  session_start_ = dump();
+  assembled_ = parts.assemble();
+  data_ = untrusted_bytes(assembled_.data(), assembled_.size());
+  uint64_t damaged_bindings = 0;
+  for (const stream_parts::place& where : parts.bindings) damaged_bindings += !read_binding_at(where.at, where.end);
+
+  for (const auto& [index, from] : parts.slots) {
+    reader_slot slot = slot_at(from.where.at);
+    slot.frame_step = sizeof(uint64_t) + sizeof(frame);  // each stands behind its index
+    slot.frames = from.is_left ? 0 : (from.where.end - slot.frames_at) / slot.frame_step;
+    slot.frames_at += sizeof(uint64_t);
+    slot.dropped_before = from.dropped_before;
+    slots_.push_back(slot);
+  }
+  index_slots();
+
+  for (const stream_parts::place& where : parts.chunks) {
+    reader_chunk found = chunk_at(where.at);
+    found.end = where.end;
+    if (found.lane >= lane_count || found.epoch_base % epoch_ticks != 0) {
+      ++parts.damaged;
+      continue;
+    }
+    const auto name = parts.names.find({found.writer_index, static_cast<uint32_t>(found.writer_generation)});
+    if (name != parts.names.end()) found.thread_name = name->second;
+    chunks_.push_back(found);
+  }
+
+  const auto put = [&](uint64_t to, uint64_t value) {
+    for (unsigned i = 0; i < 8; ++i) assembled_[to + i] = static_cast<char>(value >> 8 * i);
+  };
+  const uint64_t state = parts.state_at;
+  if (state != 0) {
+    for (unsigned i = 0; i < 8; ++i) {
+      const uint64_t at = offsetof(superblock, dropped) + 8 * i;
+      put(at, data_.u64(state + offsetof(stream_state, dropped) + 8 * i) - data_.u64(at));
+    }
+    for (unsigned i = 0; i < 4; ++i) put(offsetof(superblock, dump) + 8 * i, data_.u64(state + 8 * i));
+    put(offsetof(superblock, attached), data_.u64(state + offsetof(stream_state, attached)));
+    lost_ = data_.u64(state + offsetof(stream_state, lost_records));
+  }
+  if (damaged_bindings != 0) warn("some bindings are damaged, so that some names are lost");
+  if (parts.damaged != 0) warn(std::to_string(parts.damaged) + " pieces of chunks are damaged");
+  const uint32_t cause = state == 0 ? 0 : data_.u32(state + offsetof(stream_state, cause));
+  if (!parts.has_end || state == 0) {
+    warn("the stream has no end: its process was killed or still writes it, or it was cut; all up to the last whole block "
+         "is here");
+  } else if (cause == static_cast<uint32_t>(stream_cause::failed)) {
+    const auto number = static_cast<int32_t>(data_.u32(state + offsetof(stream_state, error_number)));
+    warn("a write of the session failed (system error " + std::to_string(number) + "), which ended the stream");
+  } else if (cause == static_cast<uint32_t>(stream_cause::recorder)) {
+    notes_.push_back("the flight recorder was stopped before the session");
   }
 }
 

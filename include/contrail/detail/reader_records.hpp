@@ -6,6 +6,7 @@
 #include "contrail/detail/reader_bytes.hpp"
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
@@ -21,6 +22,7 @@ struct reader_record {
   uint16_t id;
   uint16_t words;  ///< of the payload, with open_mark if the region has not ended
   uint32_t tid;    ///< of an async region: who began it
+  static constexpr uint64_t span_words_before = 8 * (span_words - span_id);  ///< bytes before the payload of a span
 
   bool is_open() const { return (words & open_mark) != 0; }
   uint64_t payload_bytes() const { return 8 * uint64_t{words & 0x3ffU}; }
@@ -28,10 +30,11 @@ struct reader_record {
 
 /// In the order in which they were written.
 struct reader_records {
-  std::vector<reader_record> regions, points, asyncs;
+  std::vector<reader_record> regions, points, asyncs, spans;
   std::vector<clock_anchor> anchors;
+  std::vector<std::pair<uint64_t, uint64_t>> switches;  ///< ticks, the thread's current task from then on
 
-  size_t count() const { return regions.size() + points.size() + asyncs.size(); }
+  size_t count() const { return regions.size() + points.size() + asyncs.size() + spans.size(); }
 };
 
 struct reader_chunk {
@@ -55,7 +58,7 @@ struct record_bounds {
 /// A long form whose words are all there; false for a time that cannot be, or too few words.
 inline bool decode_long_form(const untrusted_bytes& data, uint64_t word, uint64_t at, const record_bounds& bounds,
                              reader_records& out) {
-  constexpr uint8_t fixed_words[] = {0, 4, 2, 1, 3};
+  constexpr uint8_t fixed_words[] = {0, 4, 2, 1, 3, 1 + span_words, 2};
   const unsigned form = word >> 2 & 15, words = word >> 6 & 1023;
   if (form >= sizeof(fixed_words)) return true;  // of a newer minor version
   const unsigned fixed = fixed_words[form];
@@ -65,6 +68,16 @@ inline bool decode_long_form(const untrusted_bytes& data, uint64_t word, uint64_
   const auto payload_words = static_cast<uint16_t>(words - fixed);
   if (form == static_cast<unsigned>(long_form::anchor)) {
     if (word == anchor_word) out.anchors.push_back(data.anchor(at));
+    return true;
+  }
+  if (form == static_cast<unsigned>(long_form::span)) {  // the end comes first
+    if (second > first || first < bounds.oldest || first > bounds.latest) return false;
+    out.spans.push_back({std::max(second, std::min(bounds.earliest, first)), first, payload_at, id, payload_words, 0});
+    return true;
+  }
+  if (form == static_cast<unsigned>(long_form::current_task)) {
+    if (first < bounds.oldest || first > bounds.latest) return false;
+    out.switches.emplace_back(first, second);
     return true;
   }
   if (form == static_cast<unsigned>(long_form::point)) {

@@ -22,6 +22,7 @@ struct CONTRAIL_DETAIL_HIDDEN event_thread {
   uint64_t region_count() const { return found.regions.size(); }  ///< the open ones too
   uint64_t point_count() const { return found.points.size(); }
   uint64_t async_count() const { return found.asyncs.size(); }
+  uint64_t span_count() const { return found.spans.size(); }  ///< tasks and asynchronous spans that ended here
   detail::reading::reader_records found;  ///< not for users
 };
 
@@ -66,16 +67,18 @@ class reader_trace {
     }
     newest_ = image_.start().ticks;
     for (const event_thread& t : threads_) {
-      for (const auto* records : {&t.found.regions, &t.found.points, &t.found.asyncs}) {
+      for (const auto* records : {&t.found.regions, &t.found.points, &t.found.asyncs, &t.found.spans}) {
         if (!records->empty()) newest_ = std::max(newest_, records->back().end);
       }
     }
     now_ = image_.dump().ticks != 0 ? image_.dump().ticks : newest_;
     add_open_regions();
+    add_open_spans();
     find_first();
   }
 
   std::vector<event_thread>& threads() { return threads_; }
+  std::vector<reader_record>& open_spans() { return open_spans_; }
   uint64_t first() const { return first_; }    ///< ticks of the first event
   uint64_t newest() const { return newest_; }  ///< when the last record ended
   uint64_t now() const { return now_; }        ///< when the dump was made
@@ -131,13 +134,15 @@ class reader_trace {
       }
       for (unsigned i = 0; life->slot != nullptr && i < lane_count; ++i) {
         const uint64_t at = life->slot->at + offsetof(thread_slot, lanes) + i * sizeof(lane) + offsetof(lane, dropped);
-        thread.dropped = saturating_add(thread.dropped, image_.data().u64(at));
+        thread.dropped = saturating_add(thread.dropped, image_.data().u64(at) - life->slot->dropped_before[i]);
       }
     }
     if (lanes > 1) {
       const auto by_end = [](const reader_record& a, const reader_record& b) { return a.end < b.end; };
       std::stable_sort(thread.found.regions.begin(), thread.found.regions.end(), by_end);
       std::stable_sort(thread.found.points.begin(), thread.found.points.end(), by_end);
+      std::stable_sort(thread.found.switches.begin(), thread.found.switches.end(),
+                       [](const auto& a, const auto& b) { return a.first < b.first; });
     }
     return damaged;
   }
@@ -147,9 +152,10 @@ class reader_trace {
     for (const reader_chunk* chunk : chunks) {
       const uint64_t missing = chunk->records_before > expected ? chunk->records_before - expected : 0;
       uint64_t& lost = chunk == chunks.front() ? thread.overwritten : thread.missing;
-      lost = saturating_add(lost, missing);
+      // In a stream that is what the thread wrote before the session, or its beginning is lost.
+      if (chunk != chunks.front() || !image_.is_stream()) lost = saturating_add(lost, missing);
       reader_records& to = thread.found;
-      const size_t regions = to.regions.size(), points = to.points.size(), asyncs = to.asyncs.size();
+      const size_t regions = to.regions.size(), points = to.points.size(), asyncs = to.asyncs.size(), spans = to.spans.size();
       const size_t before = to.count();
       damaged += !image_.decode(*chunk, to);
       expected = saturating_add(chunk->records_before, to.count() - before);
@@ -157,6 +163,7 @@ class reader_trace {
         keep_from_cut(to.regions, regions);
         keep_from_cut(to.points, points);
         keep_from_cut(to.asyncs, asyncs);
+        keep_from_cut(to.spans, spans);
       }
     }
     return damaged;
@@ -219,11 +226,30 @@ class reader_trace {
     return open;
   }
 
-  void find_first() {
-    bool any = false;
-    first_ = never;
+  /// A span that ended while the dump was written is in both the table and the chunks.
+  void add_open_spans() {
+    std::vector<uint64_t> ended;
+    const auto id_of = [&](const reader_record& r) {
+      return image_.data().u64(r.payload_at - reader_record::span_words_before);
+    };
     for (const event_thread& t : threads_) {
-      for (const auto* records : {&t.found.regions, &t.found.points, &t.found.asyncs}) {
+      for (const reader_record& r : t.found.spans) ended.push_back(id_of(r));
+    }
+    std::sort(ended.begin(), ended.end());
+    for (reader_record r : image_.open_spans()) {
+      if (r.start < image_.start().ticks || r.start > image_.latest()) continue;
+      if (std::binary_search(ended.begin(), ended.end(), id_of(r))) continue;
+      r.end = std::max({r.start, now_, newest_});
+      open_spans_.push_back(r);
+    }
+  }
+
+  void find_first() {
+    bool any = !open_spans_.empty();
+    first_ = never;
+    for (const reader_record& r : open_spans_) first_ = std::min(first_, r.start);
+    for (const event_thread& t : threads_) {
+      for (const auto* records : {&t.found.regions, &t.found.points, &t.found.asyncs, &t.found.spans}) {
         any = any || !records->empty();
         for (const reader_record& r : *records) first_ = std::min(first_, r.start);
       }
@@ -234,6 +260,7 @@ class reader_trace {
   reader_image& image_;
   std::vector<reader_life> lives_;
   std::vector<event_thread> threads_;
+  std::vector<reader_record> open_spans_;
   std::vector<std::vector<const reader_life*>> lives_of_;  ///< of each thread
   uint64_t first_ = 0, newest_ = 0, now_ = 0;
 };

@@ -7,6 +7,15 @@
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 
+/// As an argument of a region or an instant: an arrow to other records leaves there; see contrail::flow.
+struct flow_out {
+  uint64_t id;
+};
+/// As an argument of a region or an instant: an arrow arrives there.
+struct flow_in {
+  uint64_t id;
+};
+
 /// One value of an event: how a reader finds it in a record's payload.
 struct field {
   text name;                   ///< members of nested aggregates are flattened: "pos.x", "corners[0].x"
@@ -55,10 +64,12 @@ template <> inline constexpr field_type scalar_type<long double> = field_type::f
 template <> inline constexpr field_type scalar_type<wchar_t> = field_type::code_point;
 template <> inline constexpr field_type scalar_type<char16_t> = field_type::code_point;
 template <> inline constexpr field_type scalar_type<char32_t> = field_type::code_point;
+template <> inline constexpr field_type scalar_type<flow_out> = field_type::flow_out;
+template <> inline constexpr field_type scalar_type<flow_in> = field_type::flow_in;
 
 /// Bytes of one element in a payload's fixed part.
 constexpr uint32_t bytes_of(field_type type) {
-  constexpr unsigned char bytes[] = {0, 1, 1, 1, 1, 2, 2, 4, 4, 8, 8, 16, 16, 4, 8, 8, 2, 8, 4};
+  constexpr unsigned char bytes[] = {0, 1, 1, 1, 1, 2, 2, 4, 4, 8, 8, 16, 16, 4, 8, 8, 2, 8, 4, 8, 8};
   return bytes[static_cast<unsigned>(type)];
 }
 

@@ -16,7 +16,7 @@ template <binding_kind Kind, class... Args>
 constexpr argument_form form_of() {
   if constexpr (sizeof...(Args) == 0)
     return argument_form::none;
-  else if constexpr (Kind == binding_kind::counter || Kind == binding_kind::log)
+  else if constexpr (Kind == binding_kind::log || (Kind == binding_kind::counter && sizeof...(Args) == 1))
     return argument_form::values;
   else if constexpr (sizeof...(Args) == 1)
     return argument_form::object;
@@ -287,8 +287,30 @@ struct argument_check {
   }
 };
 
+struct number_check {
+  bool good = true;
+  template <class T>
+  constexpr void value() {
+    good = good && is_counted<bare<T>>();
+  }
+};
+template <argument_form Form, class... Args>
+constexpr bool all_numbers() {
+  number_check check;
+  if constexpr (Form == argument_form::pairs) {
+    static_cast<void>((key_turn<number_check>{check} << ... << argument<Args>{}));
+  } else {
+    (check.value<Args>(), ...);
+  }
+  return check.good;
+}
+
+/// Whether an event's arguments are kept while it is open.
+constexpr bool is_held(binding_kind kind) {
+  return kind == binding_kind::region || kind == binding_kind::task || kind == binding_kind::async_span;
+}
 constexpr uint32_t capacity_words_of(binding_kind kind) {
-  return kind == binding_kind::region ? frame_payload_words : max_point_words;
+  return is_held(kind) ? frame_payload_words : max_point_words;
 }
 
 /// The part of check_site that is the same for all sites with these types.
@@ -303,13 +325,13 @@ constexpr bool check_arguments() {
       (check.value<Args>(), ...);
     }
   }
-  constexpr bool is_number = Kind != binding_kind::counter || !size.recordable || (... && is_counted<bare<Args>>());
+  constexpr bool is_number = Kind != binding_kind::counter || !size.recordable || all_numbers<Form, Args...>();
   static_assert(is_number, "contrail: the value of a counter must be a number.");
   constexpr bool is_small = size.words() <= capacity_words_of(Kind);
-  static_assert(is_small || Kind != binding_kind::region,
+  static_assert(is_small || !is_held(Kind),
                 "contrail: the arguments of this region are too large: 160 bytes fit. Record a part of them, or all of "
                 "them with TRACE_INSTANT, which takes 2040.");
-  static_assert(is_small || Kind == binding_kind::region,
+  static_assert(is_small || is_held(Kind),
                 "contrail: the arguments are too large for a record: 2040 bytes fit.");
   return size.recordable && is_number && is_small;
 }
@@ -328,6 +350,10 @@ constexpr bool check_site() {
                 "contrail: the name of an instant must be a string literal; put a run-time name in an argument, as in "
                 "TRACE_INSTANT(\"request\", \"path\", path).");
   static_assert(name || Kind != binding_kind::counter, "contrail: the name of a counter must be a string literal.");
+  static_assert(name || (Kind != binding_kind::task && Kind != binding_kind::async_span),
+                "contrail: the name of a task must be a string literal; put a run-time name in an argument, as in "
+                "TRACE_TASK(t, \"request\", \"path\", path).");
+  static_assert(name || Kind != binding_kind::frame_mark, "contrail: the name of a frame must be a string literal.");
   static_assert(
       name || Kind != binding_kind::log,
       "contrail: the format of a log line must be a string literal; put a run-time text in an argument, as in "
@@ -343,8 +369,10 @@ constexpr bool check_site() {
   static_assert(object,
                 "contrail: a single argument after the name must be an object of a type registered with "
                 "TRACE_EVENT_TYPE; other values need a key before them: \"key\", value.");
-  constexpr bool one_value = Kind != binding_kind::counter || sizeof...(Args) == 1;
-  static_assert(one_value, "contrail: a counter takes its name and one value: TRACE_COUNTER(\"name\", value).");
+  constexpr bool one_value = Kind != binding_kind::counter || sizeof...(Args) != 0;
+  static_assert(one_value,
+                "contrail: a counter takes its name and one value: TRACE_COUNTER(\"name\", value); or several series: "
+                "TRACE_COUNTER(\"name\", \"key\", value, ...).");
   if constexpr (!(name && keys && even && object && one_value)) {
     return false;
   } else {

@@ -21,11 +21,18 @@ struct dump_sink {
   void* context;
 };
 
+/// What fired, for the superblock of the dump.
+struct trigger_note {
+  uint64_t ticks = 0;
+  char text[sizeof superblock::trigger] = {};
+};
+
 struct dump_request {
   uint64_t window_ns;  ///< 0: all
   uint32_t signal;     ///< that asked for it, or 0
   const crash_note* crash = nullptr;
   uint64_t sequence = 0;    ///< number of the dump in its process
+  const trigger_note* trigger = nullptr;
   char* scratch = nullptr;  ///< scratch_bytes of work space instead of the image's
 };
 
@@ -146,6 +153,26 @@ inline bool is_listed(uint64_t state) {
   return static_cast<slot_state>(state & 0xff) == slot_state::live;
 }
 
+// ---- spans ---------------------------------------------------------------------------------------------------
+
+inline bool is_begun(uint64_t state) {
+  return (state & 3) == static_cast<uint64_t>(span_state::open) || (state & 3) == static_cast<uint64_t>(span_state::ending);
+}
+
+/// Copies an entry only if it held one span during the whole copy; else the copy is free.
+inline void copy_span(span_entry& to, const span_entry& from) {
+  // Acquire: what is in the entry was stored before it became open.
+  const uint64_t state = from.state.load_acquire();
+  memset(static_cast<void*>(&to), 0, sizeof to);
+  if (!is_begun(state)) return;
+  to.binding.store_relaxed(from.binding.load_relaxed());
+  for (unsigned i = 0; i < span_words; ++i) to.words[i].store_relaxed(from.words[i].load_relaxed());
+  for (unsigned i = 0; i < frame_payload_words; ++i) to.payload[i].store_relaxed(from.payload[i].load_relaxed());
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);  // pairs with the release fence in begin_span_slowly
+  const uint64_t after = from.state.load_acquire();  // if it has ended, its record is there for who copies the chunks next
+  if (is_begun(after) && after >> 2 == state >> 2) to.state.store_relaxed(state);
+}
+
 // ---- chunks --------------------------------------------------------------------------------------------------
 
 /// Copies one chunk with its extent filled in; false, and the copy empty with ticket 0, when it was recycled meanwhile.
@@ -219,6 +246,23 @@ inline uint64_t window_begin(const superblock& live, uint64_t now, uint64_t wind
   return now - back > start ? now - back : start;
 }
 
+/// What dumps and streams take over from the live superblock. The rest is zero, but for the places of its parts.
+inline void copy_superblock(superblock& super, const superblock& live, image_kind kind) {
+  memcpy(static_cast<void*>(&super), &live, __builtin_offsetof(superblock, next_ticket));
+  super.next_ticket.store_relaxed(live.next_ticket.load_relaxed());
+  super.next_id.store_relaxed(live.next_id.load_relaxed());
+  super.arena_used.store_relaxed(live.arena_used.load_relaxed());
+  super.attached.store_relaxed(live.attached.load_relaxed());
+  super.attached_slots.store_relaxed(live.attached_slots.load_relaxed());
+  for (unsigned i = 0; i < 8; ++i) super.dropped[i].store_relaxed(live.dropped[i].load_relaxed());
+  super.overwritten_ticks.store_relaxed(live.overwritten_ticks.load_relaxed());
+  super.next_span.store_relaxed(live.next_span.load_relaxed());
+  super.next_flow.store_relaxed(live.next_flow.load_relaxed());
+  constexpr size_t rest = __builtin_offsetof(superblock, dump);
+  memset(reinterpret_cast<char*>(&super) + rest, 0, sizeof super - rest);
+  super.kind = kind;
+}
+
 /// Writes the dump. One at a time in the image's work space: the caller holds process.dumping. Returns 0 or an errno value.
 // Async-signal-safe.
 inline int write_dump(process_state& process, image_view& image, const dump_request& request, const dump_sink& sink) {
@@ -240,6 +284,8 @@ inline int write_dump(process_state& process, image_view& image, const dump_requ
   // What is in them is copied later, so a slot may be free and a chunk torn by then.
   uint64_t slots = 0;
   for (uint64_t i = 0; i < image.slot_count; ++i) slots += is_listed(image.slots[i].state.load_acquire());
+  uint64_t spans = 0;
+  for (uint64_t i = 0; i < image.span_count; ++i) spans += is_begun(image.spans[i].state.load_relaxed());
   const binding& overflow = *binding_of(image, overflow_id);
   uint64_t early_end = 1;
   uint64_t early_bytes = overflow.bytes;
@@ -249,22 +295,14 @@ inline int write_dump(process_state& process, image_view& image, const dump_requ
     if (is_wanted(image, i, cutoff)) chosen[chunks++] = static_cast<uint32_t>(i);
   }
 
-  memcpy(static_cast<void*>(&super), &live, __builtin_offsetof(superblock, next_ticket));
-  super.next_ticket.store_relaxed(live.next_ticket.load_relaxed());
-  super.next_id.store_relaxed(live.next_id.load_relaxed());
-  super.arena_used.store_relaxed(live.arena_used.load_relaxed());
-  super.attached.store_relaxed(live.attached.load_relaxed());
-  super.attached_slots.store_relaxed(live.attached_slots.load_relaxed());
-  for (unsigned i = 0; i < 8; ++i) super.dropped[i].store_relaxed(live.dropped[i].load_relaxed());
-  super.overwritten_ticks.store_relaxed(live.overwritten_ticks.load_relaxed());
-  memset(static_cast<void*>(&super.reserved_counters), 0, sizeof super.reserved_counters);
-  super.kind = image_kind::dump;
+  copy_superblock(super, live, image_kind::dump);
   super.tick_hz = tick_hz;
   super.base_address = reinterpret_cast<uint64_t>(image.super);
   super.slots_offset = sizeof(superblock);
   super.slot_count = static_cast<uint32_t>(slots);
   super.chunk_states_offset = 0;
-  super.bindings_offset = super.slots_offset + slots * sizeof(thread_slot);
+  const uint64_t spans_offset = super.slots_offset + slots * sizeof(thread_slot);
+  super.bindings_offset = spans_offset + spans * sizeof(span_entry);
   super.bindings_bytes = early_bytes;
   super.binding_index_offset = 0;
   super.binding_index_count = 0;
@@ -280,9 +318,14 @@ inline int write_dump(process_state& process, image_view& image, const dump_requ
   super.dump_sequence = static_cast<uint32_t>(request.sequence);
   super.dump_signal = request.signal;
   super.dump_tid = current_tid();
-  super.reserved0 = 0;
-  memset(static_cast<void*>(&super.storage), 0, sizeof super - __builtin_offsetof(superblock, storage));
   if (request.crash != nullptr) super.crash = *request.crash;
+  if (request.trigger != nullptr) {
+    super.trigger_ticks = request.trigger->ticks;
+    memcpy(super.trigger, request.trigger->text, sizeof super.trigger);
+  }
+  super.spans_offset = spans_offset;
+  super.span_bytes = sizeof(span_entry);
+  super.span_count = static_cast<uint32_t>(spans);
   output.add(&super, sizeof super);
 
   uint64_t copied = 0;
@@ -293,6 +336,14 @@ inline int write_dump(process_state& process, image_view& image, const dump_requ
     ++copied;
   }
   for (; copied < slots; ++copied) memset(output.reserve(sizeof(thread_slot)), 0, sizeof(thread_slot));
+
+  copied = 0;
+  for (uint64_t i = 0; i < image.span_count && copied < spans; ++i) {
+    if (!is_begun(image.spans[i].state.load_relaxed())) continue;
+    copy_span(*reinterpret_cast<span_entry*>(output.reserve(sizeof(span_entry))), image.spans[i]);
+    ++copied;
+  }
+  for (; copied < spans; ++copied) memset(output.reserve(sizeof(span_entry)), 0, sizeof(span_entry));
 
   output.add(&overflow, overflow.bytes);
   for (uint64_t id = 1; id < early_end; ++id) {

@@ -7,6 +7,7 @@
 #include "contrail/detail/image_file.hpp"
 #include "contrail/detail/object.hpp"
 #include "contrail/detail/safe_writer.hpp"
+#include "contrail/detail/span.hpp"
 #include "contrail/detail/threads.hpp"
 #include "contrail/options.hpp"
 
@@ -60,6 +61,7 @@ struct image_layout {
   uint64_t index_offset, id_count;
   uint64_t hashes_offset, hash_count;
   uint64_t arena_offset, arena_bytes;
+  uint64_t spans_offset, span_count;
   uint64_t scratch_offset, scratch_bytes;
   uint64_t states_offset;
   uint64_t chunks_offset, chunk_count;
@@ -75,6 +77,10 @@ inline constexpr image_layout divide(uint64_t bytes) {
   // An eighth for threads: 256 of them in 32 MiB.
   layout.slot_count = layout.image_bytes / 8 / sizeof(thread_slot);
   at += layout.slot_count * sizeof(thread_slot);
+  // Tasks and spans that are open at the same time: 1024 in 32 MiB.
+  layout.spans_offset = at;
+  layout.span_count = layout.image_bytes / 128 / sizeof(span_entry);
+  at += layout.span_count * sizeof(span_entry);
   layout.id_count = layout.image_bytes / 4096;
   if (layout.id_count > max_id) layout.id_count = max_id;
   layout.index_offset = at;
@@ -153,6 +159,8 @@ inline image_view* fill_image(process_state& process, const image_layout& layout
   view.arena_bytes = layout.arena_bytes;
   view.binding_hashes = reinterpret_cast<atomic_word*>(base + layout.hashes_offset);
   view.hash_count = layout.hash_count;
+  view.spans = reinterpret_cast<span_entry*>(base + layout.spans_offset);
+  view.span_count = layout.span_count;
   view.scratch = base + layout.scratch_offset;
   view.scratch_bytes = layout.scratch_bytes;
   view.image_bytes = layout.image_bytes;
@@ -176,6 +184,9 @@ inline image_view* fill_image(process_state& process, const image_layout& layout
   super.binding_index_count = layout.id_count + 1;
   super.bindings_offset = layout.arena_offset;
   super.bindings_bytes = layout.arena_bytes;
+  super.spans_offset = layout.spans_offset;
+  super.span_bytes = sizeof(span_entry);
+  super.span_count = static_cast<uint32_t>(layout.span_count);
   super.scratch_offset = layout.scratch_offset;
   super.scratch_bytes = layout.scratch_bytes;
   super.lane_count = lane_count;
@@ -187,6 +198,11 @@ inline image_view* fill_image(process_state& process, const image_layout& layout
   super.next_id.store_relaxed(1);
   identify(super);
   start_clock(process, super);
+  constexpr int at_once = 1;  // GRND_NONBLOCK
+  if (syscall(SYS_getrandom, super.seed, sizeof super.seed, at_once) != static_cast<long>(sizeof super.seed)) {
+    super.seed[0] = super.start.realtime_ns ^ uint64_t{super.pid} << 32;
+    super.seed[1] = super.start.ticks;
+  }
   binding_output overflow;
   serialise(overflow_descriptor, overflow);
   publish_binding(view, overflow_descriptor, overflow.size(), overflow_id);
@@ -271,6 +287,7 @@ inline void retire_image(image_view& image) {
       at.start_ticks.compare_exchange(free, frame_busy);
     }
   }
+  if (image.session_count.load_acquire() != 0) return;  // they still copy what was recorded until now
   madvise(image.chunks, image.chunk_count * chunk_bytes, MADV_DONTNEED);
 }
 
@@ -302,7 +319,8 @@ inline void take_in_object(object_root& object) {
 
 /// What every object's records call when the quick path does not do.
 CONTRAIL_DETAIL_HIDDEN inline constexpr slow_half slow_functions{
-    claim_frame, end_region_slowly, roll_chunk_slowly, write_point_slowly, name_thread_slowly, take_in_object};
+    claim_frame,       end_region_slowly, roll_chunk_slowly,       write_point_slowly, name_thread_slowly,
+    begin_span_slowly, end_span_slowly,   set_current_task_slowly, take_in_object,     nullptr};
 
 /// Tells in a file's image that its process ended by itself, after all other destructors of this object.
 template <class>

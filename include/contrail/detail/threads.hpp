@@ -86,6 +86,7 @@ inline claimed_slot claim_slot(process_state& process, image_view& image, caller
     slot.attach_ticks.store_relaxed(now);
     slot.name_version.store_relaxed(0);
     slot.alternate_stack.store_relaxed(0);
+    slot.current_task.store_relaxed(0);
     uint64_t name[thread_name_bytes / 8];
     read_system_thread_name(name);
     for (unsigned k = 0; k < thread_name_bytes / 8; ++k) slot.name[k].store_relaxed(name[k]);
@@ -347,6 +348,29 @@ inline void write_region(process_state& process, image_view& image, thread_slot&
   append(slot.lanes[lane_index], record, count, false);
 }
 
+/// Writes a long record as the running thread's next one, attaching it if it has no slot. Word `time_at` of the record is
+/// set to the time.
+inline void write_long(process_state& process, image_view& image, caller from, uint64_t* record, unsigned count,
+                       unsigned time_at, bool bookkeeping) {
+  if (!is_in_image(image, *from.next_frame) && !attach_thread(process, image, from)) return;
+  frame* const at = *from.next_frame;
+  if (!is_in_image(image, at)) return;  // a handler attached to a newer image
+  thread_slot& slot = slot_of(at);
+  const unsigned lane_index = lane_index_of(slot, at);
+  const uint64_t free_mark = at == end_frame_of(slot, lane_index) ? frame_busy : 0;
+  if (at->start_ticks.load_relaxed() != free_mark) return count_drop(image, drop_reason::no_lane);
+  mark_point(*at, CONTRAIL_DETAIL_CALLERS_STACK_POINTER());
+  signal_fence();
+  note_left_frames(slot, lane_index, at, count + 16);
+  record[time_at] = now_ticks(process);
+  if (prepare_lane(process, image, slot, lane_index, count, record[time_at])) {
+    append(slot.lanes[lane_index], record, count, bookkeeping);
+  }
+  at->owner = &slot.lanes[lane_index];
+  signal_fence();
+  at->start_ticks.store_relaxed(free_mark);
+}
+
 /// A region that ends on another thread than it began on, as regions of coroutines do: recorded by the thread that ends
 /// it, as an asynchronous slice, since it need not nest with anything there.
 inline void end_elsewhere(process_state& process, image_view& image, caller from, frame& origin, uint64_t word, unsigned words) {
@@ -360,22 +384,7 @@ inline void end_elsewhere(process_state& process, image_view& image, caller from
   uint64_t expected = start;
   if (!origin.start_ticks.compare_exchange(expected, 0)) return count_drop(image, drop_reason::misnested);
 
-  if (!is_in_image(image, *from.next_frame) && !attach_thread(process, image, from)) return;
-  frame* const at = *from.next_frame;
-  if (!is_in_image(image, at)) return;  // a handler attached to a newer image
-  thread_slot& slot = slot_of(at);
-  const unsigned lane_index = lane_index_of(slot, at);
-  const uint64_t free_mark = at == end_frame_of(slot, lane_index) ? frame_busy : 0;
-  if (at->start_ticks.load_relaxed() != free_mark) return count_drop(image, drop_reason::no_lane);
-  mark_point(*at, CONTRAIL_DETAIL_CALLERS_STACK_POINTER());
-  signal_fence();
-  record[2] = now_ticks(process);
-  if (prepare_lane(process, image, slot, lane_index, 4 + words, record[2])) {
-    append(slot.lanes[lane_index], record, 4 + words, false);
-  }
-  at->owner = &slot.lanes[lane_index];
-  signal_fence();
-  at->start_ticks.store_relaxed(free_mark);
+  write_long(process, image, from, record, 4 + words, 2, false);
 }
 
 /// After the last region of a handler that stepped aside to another lane.

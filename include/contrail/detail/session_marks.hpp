@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: MIT
+// What a session has copied of each chunk, for whoever recycles one. Losses are counted where they arise, each record
+// once, and a session can keep writers from overwriting what it has not copied. Nobody waits.
+//
+// A mark is ticket << 20 | words copied << 10 | records copied. The session moves it on by compare-exchange when it has a
+// valid copy, the recycler when it has the chunk; whoever comes second learns of the first. So a record is either copied
+// or counted as lost.
+#ifndef CONTRAIL_DETAIL_SESSION_MARKS_HPP
+#define CONTRAIL_DETAIL_SESSION_MARKS_HPP
+
+#include "contrail/detail/pool.hpp"
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// Followed by a mark for each chunk of its image. It stays in the image's list, and mapped, since a recycler may be in
+/// it; a later session of the image takes it over.
+struct session_marks {
+  session_marks* next;
+  atomic_word in_use;       ///< 1: a session has it
+  atomic_word is_blocking;  ///< 1: writers drop records rather than overwrite what was not copied
+  atomic_word begin_ticks;  ///< chunks that were sealed before are no part of the session
+  atomic_word lost;         ///< records in the low 40 bits; above, the number of the session
+  atomic_word lost_chunks;
+
+  atomic_word& operator[](uint64_t chunk_index) { return reinterpret_cast<atomic_word*>(this + 1)[chunk_index]; }
+};
+
+inline constexpr uint64_t lost_bits = 40;
+inline constexpr uint64_t lost_mask = (1ULL << lost_bits) - 1;
+
+inline constexpr uint64_t all_copied = 1023;  ///< in place of the words copied: nothing more will be
+inline constexpr uint64_t mark_word(uint64_t ticket, uint64_t words, uint64_t records) {
+  return ticket << 20 | words << 10 | records;
+}
+inline constexpr bool is_marked(uint64_t mark, uint64_t ticket) { return mark >> 20 == ticket; }
+inline constexpr uint64_t marked_words(uint64_t mark, uint64_t ticket) {
+  return is_marked(mark, ticket) ? mark >> 10 & 1023 : 0;
+}
+inline constexpr uint64_t marked_records(uint64_t mark, uint64_t ticket) {
+  return is_marked(mark, ticket) ? mark & 1023 : 0;
+}
+
+inline session_marks* first_session(const image_view& image) {
+  return reinterpret_cast<session_marks*>(image.sessions.load_acquire());
+}
+
+/// Of the words of a chunk, from the first one to `end`, the records that had ended before `ticks`. A chunk that was open
+/// when a session began has some; they are no part of it. Records stand in the order in which they ended.
+inline uint64_t records_ended_before(uint64_t epoch_base, const atomic_word* at, const atomic_word* end, uint64_t ticks) {
+  uint64_t records = 0;
+  uint64_t base = epoch_base;
+  while (base < ticks && at < end) {
+    const uint64_t word = at->load_relaxed();
+    const auto tag = static_cast<record_tag>(word & 3);
+    const auto form = static_cast<long_form>(word >> 2 & 0xf);
+    uint64_t words = 0;
+    uint64_t ended = base + (word >> end_time_shift);
+    if (tag == record_tag::point) words = word >> duration_shift & 0xff;
+    if (tag == record_tag::region_payload) words = word >> id_shift & 0xf;
+    bool is_record = true;
+    if (tag == record_tag::long_form) {
+      is_record = form != long_form::epoch && form != long_form::anchor;
+      if (form == long_form::epoch) base = word & ~(epoch_ticks - 1);
+      else words = word >> 6 & 0x3ff;
+      if (is_record && words >= 2) ended = at[form == long_form::point ? 1 : 2].load_relaxed();
+    }
+    if (is_record && ended >= ticks) break;
+    records += is_record;
+    at += 1 + words;
+  }
+  return records;
+}
+
+/// Whether any session holds this sealed chunk back.
+inline bool is_held_back(const image_view& image, uint64_t index, uint64_t ticket) {
+  const uint64_t sealed_ticks = image.chunks[index].sealed_ticks.load_relaxed();
+  for (session_marks* session = first_session(image); session != nullptr; session = session->next) {
+    if (session->in_use.load_acquire() == 0 || session->is_blocking.load_relaxed() == 0) continue;
+    if (sealed_ticks < session->begin_ticks.load_relaxed()) continue;
+    if (marked_words((*session)[index].load_relaxed(), ticket) != all_copied) return true;
+  }
+  return false;
+}
+
+/// Tells all sessions that a sealed chunk is gone. The caller has taken it, and not touched what it holds.
+inline void count_recycled(const image_view& image, uint64_t index, uint64_t ticket) {
+  const uint64_t sealed_ticks = image.chunks[index].sealed_ticks.load_relaxed();
+  const uint64_t records = extent_records(image.chunks[index].extent.load_relaxed());
+  for (session_marks* session = first_session(image); session != nullptr; session = session->next) {
+    if (session->in_use.load_acquire() == 0) continue;
+    uint64_t total = session->lost.load_acquire();  // before the moment it began: a later session's is another number
+    if (sealed_ticks < session->begin_ticks.load_relaxed()) continue;
+    atomic_word& mark = (*session)[index];
+    uint64_t found = mark.load_relaxed();
+    while (!mark.compare_exchange(found, mark_word(ticket, all_copied, 0))) {
+    }
+    uint64_t known = marked_records(found, ticket);
+    if (marked_words(found, ticket) == 0) {
+      const chunk& gone = image.chunks[index];
+      const atomic_word* const end = gone.words + (extent_bytes(gone.extent.load_relaxed()) - chunk_header_bytes) / 8;
+      known = records_ended_before(gone.epoch_base.load_relaxed(), gone.words, end, session->begin_ticks.load_relaxed());
+    }
+    if (marked_words(found, ticket) == all_copied || records <= known) continue;
+    const uint64_t lost = records - known;
+    const uint64_t number = total >> lost_bits;
+    while (total >> lost_bits == number && !session->lost.compare_exchange(total, total + lost)) {
+    }
+    if (total >> lost_bits == number) session->lost_chunks.fetch_add_relaxed(1);
+  }
+}
+
+CONTRAIL_DETAIL_HIDDEN inline constexpr recycling_watch the_recycling_watch{&is_held_back, &count_recycled};
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: MIT
+// Tasks and asynchronous spans: what begins on one thread and may end on another. While one is open it stands in a table
+// in the image, where every dump finds it; its end turns it into one record of the thread that ends it.
+#ifndef CONTRAIL_DETAIL_SPAN_HPP
+#define CONTRAIL_DETAIL_SPAN_HPP
+
+#include "contrail/detail/threads.hpp"
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// Ids stay unique when another image takes over.
+inline constexpr unsigned span_image_shift = 40;
+
+inline uint64_t id_of_span(const image_view& image, uint64_t generation, uint64_t index) {
+  return image.generation << span_image_shift | (generation * image.span_count + index);
+}
+inline uint64_t span_state_word(uint64_t generation, span_state state) {
+  return generation << 2 | static_cast<uint64_t>(state);
+}
+
+/// The entry of an open span, null when it has ended.
+inline span_entry* find_span(const image_view& image, uint64_t id) {
+  if (id >> span_image_shift != image.generation) return nullptr;
+  span_entry& at = image.spans[(id & ((1ULL << span_image_shift) - 1)) % image.span_count];
+  const uint64_t state = at.state.load_acquire();
+  const bool is_open = (state & 3) == static_cast<uint64_t>(span_state::open);
+  return is_open && at.words[span_id].load_relaxed() == id ? &at : nullptr;
+}
+
+/// The slot of the running thread; null when it has none in this image.
+inline thread_slot* own_slot(const image_view& image, caller from) {
+  frame* const at = *from.next_frame;
+  return is_in_image(image, at) ? &slot_of(at) : nullptr;
+}
+
+/// What the parent hands down: by `parent`, or by the running thread's current task.
+inline task_context parent_of(const image_view& image, caller from, const task_context* parent) {
+  if (parent != nullptr) return *parent;
+  task_context found;
+  const thread_slot* const slot = own_slot(image, from);
+  if (slot == nullptr) return found;
+  found.id = slot->current_task.load_relaxed();
+  if (const span_entry* const at = found.id == 0 ? nullptr : find_span(image, found.id)) {
+    found.trace_high = at->words[span_trace_high].load_relaxed();
+    found.trace_low = at->words[span_trace_low].load_relaxed();
+    found.span = at->words[span_own].load_relaxed();
+    if (at->words[span_id].load_acquire() != found.id) return {};  // it ended meanwhile, and another one began
+  }
+  return found;
+}
+
+inline span_entry* claim_span(image_view& image, uint64_t& generation, uint64_t& index) {
+  for (uint64_t i = 0; i < image.span_count; ++i) {
+    index = image.super->next_span.fetch_add_relaxed(1) % image.span_count;
+    span_entry& at = image.spans[index];
+    uint64_t found = at.state.load_acquire();
+    if ((found & 3) != static_cast<uint64_t>(span_state::free)) continue;
+    generation = (found >> 2) + 1;
+    if (at.state.compare_exchange(found, span_state_word(generation, span_state::claimed))) return &at;
+  }
+  count_drop(image, drop_reason::no_span);
+  return nullptr;
+}
+
+inline open_span begin_span_slowly(caller from, call_site& site, const task_context* parent, const atomic_word* payload,
+                                   unsigned words) {
+  const errno_keeper keep;
+  process_state* const process = joined_process();
+  if (process == nullptr) return {};
+  image_view* const current = current_image(*process);
+  const uint64_t word = resolve_site(*process, current, *from.object, site);
+  if (word == site_off) return {};
+  image_view& image = *current;
+  uint64_t generation = 0, index = 0;
+  span_entry* const at = claim_span(image, generation, index);
+  if (at == nullptr) return {};
+  // A dump that sees a word of this span also sees that the entry has changed since.
+  __atomic_thread_fence(__ATOMIC_RELEASE);
+  const uint64_t id = id_of_span(image, generation, index);
+  const task_context above = parent_of(image, from, parent);
+  task_context own{id, 0, 0, 0};
+  if (site.what->kind == binding_kind::task) {
+    const superblock& super = *image.super;
+    const bool is_root = (above.trace_high | above.trace_low) == 0;
+    own.trace_high = is_root ? scramble(super.seed[0] + id) : above.trace_high;
+    own.trace_low = is_root ? scramble(super.seed[1] + id) : above.trace_low;
+    own.span = scramble(super.seed[0] ^ scramble(id));
+  }
+  const uint64_t values[span_words] = {now_ticks(*process), id,           above.id, current_tid(),
+                                       own.trace_high,      own.trace_low, own.span, own.span != 0 ? above.span : 0};
+  for (unsigned i = 0; i < span_words; ++i) at->words[i].store_relaxed(values[i]);
+  for (unsigned i = 0; i < words; ++i) at->payload[i].store_relaxed(payload[i].load_relaxed());
+  at->binding.store_relaxed(id_of_site_word(word) | uint64_t{words} << 32);
+  at->state.store_release(span_state_word(generation, span_state::open));
+  return {at, own};
+}
+
+inline bool is_in_image(const image_view& image, const span_entry* at) {
+  return at >= image.spans && at < image.spans + image.span_count;
+}
+
+inline void end_span_slowly(caller from, span_entry* at, uint64_t id) {
+  const errno_keeper keep;
+  process_state& process = *joined_process();
+  image_view& image = *current_image(process);
+  if (!is_in_image(image, at)) {  // begun before a start that made another image, or in a parent
+    if (process.recording.load_relaxed() != 0) count_drop(image, drop_reason::misnested);
+    return;
+  }
+  uint64_t found = at->state.load_acquire();
+  if ((found & 3) != static_cast<uint64_t>(span_state::open) || at->words[span_id].load_relaxed() != id) return;
+  const uint64_t generation = found >> 2;
+  if (!at->state.compare_exchange(found, span_state_word(generation, span_state::ending))) return;
+  const uint64_t bound = at->binding.load_relaxed();
+  const unsigned words = static_cast<unsigned>(bound >> 32);
+  uint64_t record[2 + span_words + frame_payload_words] = {
+      long_header(long_form::span, bound & 0xffff, 1 + span_words + words)};
+  for (unsigned i = 0; i < span_words; ++i) record[2 + i] = at->words[i].load_relaxed();
+  for (unsigned i = 0; i < words; ++i) record[2 + span_words + i] = at->payload[i].load_relaxed();
+  if (process.recording.load_relaxed() != 0) write_long(process, image, from, record, 2 + span_words + words, 1, false);
+  // After the record: a dump copies this table before the chunks.
+  at->state.store_release(span_state_word(generation, span_state::free));
+}
+
+/// Makes a task the running thread's current one; returns the one before.
+inline uint64_t set_current_task_slowly(caller from, uint64_t id) {
+  const errno_keeper keep;
+  process_state* const process = joined_process();
+  if (process == nullptr || process->recording.load_acquire() == 0) return 0;
+  image_view& image = *current_image(*process);
+  if (own_slot(image, from) == nullptr && !attach_thread(*process, image, from)) return 0;
+  thread_slot* const slot = own_slot(image, from);
+  if (slot == nullptr) return 0;
+  const uint64_t before = slot->current_task.load_relaxed();
+  slot->current_task.store_relaxed(id);
+  uint64_t record[3] = {long_header(long_form::current_task, 0, 2), 0, id};
+  write_long(*process, image, from, record, 3, 1, true);
+  return before;
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif

@@ -1,0 +1,411 @@
+// SPDX-License-Identifier: MIT
+// What triggers see: the recorder's memory, read beside its writers as a dump reads it. Each look takes in the open
+// regions of all threads, and what was recorded since the look before.
+#ifndef CONTRAIL_DETAIL_WATCH_HPP
+#define CONTRAIL_DETAIL_WATCH_HPP
+
+#include "contrail/contrail.hpp"
+
+#if CONTRAIL_DETAIL_ENABLED
+
+#include <stdio.h>
+#include <stdlib.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+inline constexpr unsigned most_conditions = 15;
+
+enum class condition_kind { latency, stall, counter, predicate };
+
+struct condition {
+  condition_kind kind;
+  char names[filter_bytes];  ///< globs of regions or counters; a predicate's own name
+  uint64_t limit_ns;
+  double limit;
+  bool (*holds)(void*);
+  void* context;
+  bool held;  ///< a predicate's last answer
+};
+
+/// Memory that is zero; gives it back.
+template <class T>
+class zeroed_array {
+ public:
+  zeroed_array() = default;
+  ~zeroed_array() { free(items_); }
+  zeroed_array(const zeroed_array&) = delete;
+  zeroed_array& operator=(const zeroed_array&) = delete;
+  bool make(uint64_t count) {
+    free(items_);
+    items_ = static_cast<T*>(calloc(count, sizeof(T)));
+    return items_ != nullptr;
+  }
+  T& operator[](uint64_t i) { return items_[i]; }
+
+ private:
+  T* items_ = nullptr;
+};
+
+/// A record in a copy of its chunk.
+struct seen_record {
+  uint64_t id, start, end;  ///< of a point start and end are equal
+  bool is_region;
+  const atomic_word* payload;
+  unsigned words;
+};
+
+/// How far a chunk has been read.
+struct chunk_progress {
+  uint64_t ticket;
+  uint64_t words;
+  uint64_t epoch_base;
+  uint64_t done;  ///< its state word once nothing more can come: most chunks need no other look
+};
+
+/// Reads what a chunk holds behind `progress`, and moves that.
+template <class Visit>
+inline void read_chunk(const chunk& copy, chunk_progress& progress, Visit&& visit) {
+  if (progress.ticket != copy.ticket.value) progress = {copy.ticket.value, 0, copy.epoch_base.value, 0};
+  const uint64_t count = (extent_bytes(copy.extent.value) - chunk_header_bytes) / 8;
+  uint64_t at = progress.words;
+  while (at < count) {
+    const uint64_t word = copy.words[at].value;
+    if (word == 0) break;
+    const uint64_t end = progress.epoch_base + (word >> end_time_shift);
+    seen_record record{word >> id_shift & 0xffff, 0, end, true, &copy.words[at + 1], 0};
+    bool is_record = true;
+    const uint64_t duration = word >> duration_shift & (epoch_ticks - 1);
+    switch (static_cast<record_tag>(word & 3)) {
+      case record_tag::point:
+        record.words = static_cast<unsigned>(word >> duration_shift & 0xff);
+        record.start = record.end;
+        record.is_region = false;
+        break;
+      case record_tag::region: record.start = record.end - duration; break;
+      case record_tag::region_payload:
+        record.id = word >> payload_region_id_shift & max_payload_region_id;
+        record.words = static_cast<unsigned>(word >> id_shift & 0xf);
+        record.start = record.end - duration;
+        break;
+      case record_tag::long_form: {
+        record.id = word >> 16 & 0xffff;
+        record.words = static_cast<unsigned>(word >> 6 & 0x3ff);
+        const long_form form = static_cast<long_form>(word >> 2 & 0xf);
+        if (form == long_form::epoch) {
+          record.words = 0;
+          progress.epoch_base = word & ~(epoch_ticks - 1);
+        }
+        const unsigned skip = form == long_form::point ? 1 : form == long_form::region ? 2 : 3;
+        is_record = (form == long_form::region || form == long_form::async_region || form == long_form::point) &&
+                    record.words >= skip && at + record.words < count;
+        if (!is_record) break;
+        record.is_region = form != long_form::point;
+        record.start = copy.words[at + 1].value;
+        record.end = record.is_region ? copy.words[at + 2].value : record.start;
+        record.payload += skip;
+        at += skip;
+        record.words -= skip;
+        break;
+      }
+    }
+    at += 1 + record.words;
+    if (is_record && at <= count) visit(record);
+  }
+  progress.words = count;
+}
+
+inline text name_of(const binding& entry) {
+  const char* const strings = reinterpret_cast<const char*>(&entry + 1) + entry.field_count * sizeof(binding_field) +
+                              entry.enumerator_count * sizeof(binding_enumerator);
+  return {strings, entry.name_bytes};
+}
+
+/// The first field of a payload as a number; false when it is none.
+inline bool number_of(const binding& entry, const seen_record& record, double& value) {
+  if (entry.field_count == 0 || record.words == 0) return false;
+  const binding_field& field = *reinterpret_cast<const binding_field*>(&entry + 1);
+  const auto as = [&](auto number) {
+    if (field.offset + sizeof number > record.words * 8) return false;
+    memcpy(&number, reinterpret_cast<const char*>(record.payload) + field.offset, sizeof number);
+    value = static_cast<double>(number);
+    return true;
+  };
+  switch (static_cast<field_type>(field.type)) {
+    case field_type::boolean: return as(uint8_t{});
+    case field_type::character: return as(char{});
+    case field_type::int8: return as(int8_t{});
+    case field_type::uint8: return as(uint8_t{});
+    case field_type::int16: return as(int16_t{});
+    case field_type::uint16: return as(uint16_t{});
+    case field_type::int32: return as(int32_t{});
+    case field_type::uint32: return as(uint32_t{});
+    case field_type::int64: return as(int64_t{});
+    case field_type::uint64: return as(uint64_t{});
+    case field_type::float32: return as(float{});
+    case field_type::float64: return as(double{});
+    default: return false;
+  }
+}
+
+/// "12.5 ms" into `to`.
+inline const char* brief_time(char (&to)[32], uint64_t ns) {
+  const double value = static_cast<double>(ns);
+  if (ns >= 1'000'000'000) snprintf(to, sizeof to, "%.4g s", value / 1e9);
+  else if (ns >= 1'000'000) snprintf(to, sizeof to, "%.4g ms", value / 1e6);
+  else snprintf(to, sizeof to, "%.4g us", value / 1e3);
+  return to;
+}
+
+/// Looks at the recorder for conditions that hold.
+class CONTRAIL_DETAIL_HIDDEN watch {
+ public:
+  condition conditions[most_conditions];
+  unsigned count = 0;
+  uint64_t fired = 0;  ///< how often any of them held
+
+  /// What happened since the look before. True when a condition holds that did not before; the first is noted. The
+  /// first look at a recording begins here and now.
+  bool look(process_state& process, trigger_note& note) {
+    const uint64_t before = fired;
+    note_ = &note;
+    note.ticks = 0;
+    now_ = now_ticks(process);
+    for (unsigned i = 0; i < count; ++i) {
+      condition& each = conditions[i];
+      if (each.kind != condition_kind::predicate) continue;
+      const bool holds = each.holds(each.context);
+      if (holds && !each.held) fire(now_, "%.80s holds", each.names);
+      each.held = holds;
+    }
+    if (process.recording.load_acquire() != 0 && begin(process)) {
+      // Stacks first, as in a dump: a region that ends in between is a record.
+      for (uint64_t i = 0; i < image_->slot_count; ++i) look_at_stacks(image_->slots[i], slots_[i]);
+      for (uint64_t i = 0; i < image_->chunk_count; ++i) look_at_chunk(i);
+      for (uint64_t i = 0; i < image_->slot_count; ++i) look_for_stall(image_->slots[i], slots_[i]);
+    }
+    return fired != before;
+  }
+
+ private:
+  struct reported_region {
+    uint64_t start, id;
+  };
+  /// What is known of a thread.
+  struct thread_progress {
+    uint64_t generation;
+    uint64_t last_end;   ///< of its newest region
+    uint64_t outermost;  ///< start of the oldest region that is open; 0: none
+    uint64_t innermost;  ///< start of the newest one
+    uint64_t innermost_id;
+    uint64_t stalled;             ///< since when it was quiet as that was reported
+    reported_region reported[8];  ///< that were over their budgets while they were open
+    unsigned next_reported;
+  };
+
+  /// Goes on in the recording that runs. False when there is no memory.
+  bool begin(process_state& process) {
+    image_view* const image = current_image(process);
+    const uint64_t start = process.start_ticks.load_relaxed();
+    if (image != image_ || start != start_) {
+      image_ = nullptr;
+      if (!chunks_.make(image->chunk_count) || !slots_.make(image->slot_count) || !ids_.make(overflow_id + 1) ||
+          !over_.make(overflow_id + 1)) {
+        return false;
+      }
+      image_ = image;
+      start_ = start;
+      since_ = now_;
+    }
+    tick_hz_ = process.tick_hz.load_relaxed();
+    return true;
+  }
+
+  __attribute__((format(printf, 3, 4))) void fire(uint64_t ticks, const char* format, ...) {
+    ++fired;
+    if (note_->ticks != 0) return;
+    note_->ticks = ticks == 0 ? 1 : ticks;
+    __builtin_va_list arguments;
+    __builtin_va_start(arguments, format);
+    vsnprintf(note_->text, sizeof note_->text, format, arguments);
+    __builtin_va_end(arguments);
+  }
+
+  uint64_t ns_of(uint64_t ticks) const {
+    return static_cast<uint64_t>(static_cast<uint128>(ticks) * 1'000'000'000U / tick_hz_);
+  }
+
+  /// Which conditions a call site is subject to, one bit each.
+  unsigned conditions_of(uint64_t id) {
+    constexpr unsigned is_known = 1U << most_conditions;
+    if ((ids_[id] & is_known) != 0) return ids_[id] & ~is_known;
+    const binding* const entry = binding_of(*image_, id);
+    if (entry == nullptr) return 0;
+    unsigned found = is_known;
+    for (unsigned i = 0; i < count; ++i) {
+      const condition_kind kind = conditions[i].kind;
+      const bool is_meant = kind == condition_kind::counter
+                                ? entry->kind == binding_kind::counter
+                                : entry->kind == binding_kind::region && kind != condition_kind::predicate;
+      if (is_meant && passes_globs(conditions[i].names, name_of(*entry))) found |= 1U << i;
+    }
+    ids_[id] = static_cast<uint16_t>(found);
+    return found & ~is_known;
+  }
+
+  void look_at_stacks(const thread_slot& slot, thread_progress& thread) {
+    const uint64_t state = slot.state.load_acquire();
+    thread.outermost = thread.innermost = 0;
+    if (phase_of(state) != slot_state::live) return;
+    if (thread.generation != state >> 8) thread = {state >> 8, 0, 0, 0, 0, 0, {}, 0};
+    constexpr unsigned most_free = 16;  // frames between regions, as those leave that end on other threads
+    for (unsigned k = 0; k < lane_count; ++k) {
+      unsigned free_frames = 0;
+      for (unsigned i = 0; i < lane_depth[k] && free_frames < most_free; ++i) {
+        const frame& at = slot.frames[first_frame[k] + i];
+        const uint64_t start = at.start_ticks.load_acquire();
+        ++free_frames;
+        if (!is_region(start)) continue;
+        const uint64_t word = at.word.load_acquire();
+        __atomic_thread_fence(__ATOMIC_ACQUIRE);
+        if (at.start_ticks.load_relaxed() != start || (start << duration_shift) - word > site_word_mask) continue;
+        free_frames = 0;
+        look_at_open_region(slot, thread, start, id_of_site_word((start << duration_shift) - word));
+      }
+    }
+  }
+
+  void look_at_open_region(const thread_slot& slot, thread_progress& thread, uint64_t start, uint64_t id) {
+    if (thread.outermost == 0 || start < thread.outermost) thread.outermost = start;
+    if (start >= thread.innermost) {
+      thread.innermost = start;
+      thread.innermost_id = id;
+    }
+    if (start < start_ || start > now_) return;
+    const uint64_t age = ns_of(now_ - start);
+    const unsigned limit = over_limit(id, age);
+    if (limit == count || is_reported(thread, start, id)) return;
+    thread.reported[thread.next_reported++ % 8] = {start, id};
+    fire_latency(now_, id, age, limit, tid_of(slot), "is open for");
+  }
+
+  /// The first condition whose budget a region is over; `count`: none.
+  unsigned over_limit(uint64_t id, uint64_t ns) {
+    const unsigned meant = conditions_of(id);
+    for (unsigned i = 0; meant >> i != 0; ++i) {
+      const bool is_latency = (meant >> i & 1) != 0 && conditions[i].kind == condition_kind::latency;
+      if (is_latency && ns > conditions[i].limit_ns) return i;
+    }
+    return count;
+  }
+
+  static bool is_reported(const thread_progress& thread, uint64_t start, uint64_t id) {
+    for (const reported_region& each : thread.reported) {
+      if (each.start == start && each.id == id) return true;
+    }
+    return false;
+  }
+
+  void fire_latency(uint64_t ticks, uint64_t id, uint64_t ns, unsigned limit, uint32_t tid, const char* did) {
+    const text name = name_of(*binding_of(*image_, id));
+    char took[32], budget[32];
+    fire(ticks, "%.*s %s %s on thread %u, more than %s", static_cast<int>(name.size < 48 ? name.size : 48), name.data,
+         did, brief_time(took, ns), tid, brief_time(budget, conditions[limit].limit_ns));
+  }
+
+  void look_at_chunk(uint64_t index) {
+    chunk_progress& progress = chunks_[index];
+    const uint64_t state = image_->chunk_states[index].load_acquire();
+    if (state == progress.done) return;
+    if (state_of(state) != chunk_state::open && state_of(state) != chunk_state::sealed) return;
+    const chunk& live = image_->chunks[index];
+    // Sealed and read, or open and not gone on.
+    const lane* const writer = lane_of(*image_, live);
+    const uint64_t end = extent_bytes(live.extent.load_acquire());
+    const uint64_t read_to = chunk_header_bytes + progress.words * 8;
+    if (progress.ticket == ticket_of(state)) {
+      if (end != 0 && end <= read_to) {
+        if (state_of(state) == chunk_state::sealed) progress.done = state;
+        return;
+      }
+      const uint64_t read_end = reinterpret_cast<uint64_t>(&live) + read_to;
+      if (end == 0 && writer != nullptr && writer->cursor.load_relaxed() == read_end) return;
+    } else if (state_of(state) == chunk_state::sealed && live.sealed_ticks.load_relaxed() < since_) {
+      progress = {ticket_of(state), chunk_words, 0, state};
+      return;
+    }
+    if (!copy_chunk(copy_, *image_, index)) return;
+    const uint64_t slot_index = copy_.writer.value & 0xffff'ffff;
+    if (slot_index >= image_->slot_count) return;
+    thread_progress& thread = slots_[slot_index];
+    const bool is_current = thread.generation == copy_.writer.value >> 32;
+    const uint32_t tid = static_cast<uint32_t>(copy_.tid_lane.value);
+    read_chunk(copy_, progress, [&](const seen_record& record) {
+      if (record.end < since_) return;
+      if (record.is_region) {
+        if (is_current && record.end > thread.last_end) thread.last_end = record.end;
+        const uint64_t took = ns_of(record.end - record.start);
+        const unsigned limit = over_limit(record.id, took);
+        if (limit != count && !(is_current && is_reported(thread, record.start, record.id))) {
+          fire_latency(record.end, record.id, took, limit, tid, "took");
+        }
+      } else {
+        look_at_counter(record);
+      }
+    });
+  }
+
+  void look_at_counter(const seen_record& record) {
+    const unsigned meant = conditions_of(record.id);
+    if (meant == 0) return;
+    const binding& entry = *binding_of(*image_, record.id);
+    double value = 0;
+    if (!number_of(entry, record, value)) return;
+    for (unsigned i = 0; meant >> i != 0; ++i) {
+      if ((meant >> i & 1) == 0 || conditions[i].kind != condition_kind::counter) continue;
+      const bool was_over = (over_[record.id] >> i & 1) != 0;
+      const bool is_over = value > conditions[i].limit;
+      if (is_over && !was_over) {
+        const text name = name_of(entry);
+        fire(record.end, "%.*s is %.10g, over %.10g", static_cast<int>(name.size < 60 ? name.size : 60), name.data,
+             value, conditions[i].limit);
+      }
+      over_[record.id] = static_cast<uint16_t>((over_[record.id] & ~(1U << i)) | (is_over ? 1U << i : 0));
+    }
+  }
+
+  void look_for_stall(const thread_slot& slot, thread_progress& thread) {
+    if (thread.outermost == 0) return;
+    uint64_t quiet_since = thread.last_end > thread.outermost ? thread.last_end : thread.outermost;
+    if (quiet_since < since_) quiet_since = since_;  // what ended before is not known
+    if (quiet_since == thread.stalled || quiet_since >= now_) return;
+    const uint64_t quiet = ns_of(now_ - quiet_since);
+    const unsigned meant = conditions_of(thread.innermost_id);
+    for (unsigned i = 0; meant >> i != 0; ++i) {
+      const bool is_stall = (meant >> i & 1) != 0 && conditions[i].kind == condition_kind::stall;
+      if (!is_stall || quiet <= conditions[i].limit_ns) continue;
+      thread.stalled = quiet_since;
+      const text name = name_of(*binding_of(*image_, thread.innermost_id));
+      char time[32];
+      fire(now_, "thread %u ended no region for %s, in %.*s", tid_of(slot), brief_time(time, quiet),
+           static_cast<int>(name.size < 48 ? name.size : 48), name.data);
+      return;
+    }
+  }
+
+  image_view* image_ = nullptr;
+  uint64_t start_ = 0, since_ = 0, now_ = 0, tick_hz_ = 1;
+  zeroed_array<chunk_progress> chunks_;
+  zeroed_array<thread_progress> slots_;
+  zeroed_array<uint16_t> ids_;   ///< by id, see conditions_of
+  zeroed_array<uint16_t> over_;  ///< by id, the counters' conditions that hold
+  trigger_note* note_ = nullptr;
+  chunk copy_;
+};
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+#endif
