@@ -7344,7 +7344,6 @@ inline uint64_t span_state_word(uint64_t generation, span_state state) {
 
 /// The entry of an open span, null when it has ended.
 inline span_entry* find_span(const image_view& image, uint64_t id) {
-  if (id >> span_image_shift != image.generation) return nullptr;
   span_entry& at = image.spans[(id & ((1ULL << span_image_shift) - 1)) % image.span_count];
   const uint64_t state = at.state.load_acquire();
   const bool is_open = (state & 3) == static_cast<uint64_t>(span_state::open);

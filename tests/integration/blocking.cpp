@@ -121,6 +121,9 @@ TEST_CASE("a wait for a condition is recorded if it waits, and gives the mutex b
   std::unique_lock held(lock);
   CHECK(filled.wait_for(held, std::chrono::milliseconds(1)) == std::cv_status::timeout);
   CHECK_FALSE(filled.wait_for(held, std::chrono::milliseconds(1), [] { return false; }));
+  bool was_free = true;
+  std::thread([&] { was_free = lock.try_lock(); }).join();
+  CHECK_FALSE(was_free);
 }
 
 TEST_CASE("threads that compete for a mutex count right, with and without a recorder") {

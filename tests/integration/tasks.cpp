@@ -74,6 +74,19 @@ TEST_CASE("a task that ends on another thread is one record there, with its argu
   CHECK(e.fields().find("what")->value().text == "tea");
 }
 
+TEST_CASE("a task that is assigned another one ends, and only the target has the other") {
+  running_recorder recorder;
+  TRACE_TASK(target, "first");
+  TRACE_TASK(source, "second");
+  target = std::move(source);
+  CHECK_FALSE(source);
+  source.end();
+  CHECK(target);
+  const found_events found;
+  CHECK(found.one("first").form() == event_form::span);
+  CHECK(found.one("second").form() == event_form::open_span);
+}
+
 TEST_CASE("tasks and spans that are open are in every dump, and once more when they have ended") {
   running_recorder recorder;
   TRACE_TASK(order, "order", "n", 1);
