@@ -3071,20 +3071,32 @@ CONTRAIL_DETAIL_UNOPTIMISED inline void pin_object(const void* address) noexcept
 
 // ---- control -------------------------------------------------------------------------------------------------
 
+/// The running thread as the kernel knows it.
+// Async-signal-safe.
+inline uint32_t current_tid() { return static_cast<uint32_t>(syscall(SYS_gettid)); }
+
+/// In process_state::control, above the thread that holds it: it does so for a fork.
+inline constexpr uint64_t fork_mark = 1ULL << 32;
+
+/// Waits until this thread holds control, as `own`: its id, with a mark or without. Where it holds it already, a handler
+/// left what had it by a jump, or a hook of its fork calls; then it stays as it is.
+// Async-signal-safe.
+inline void take_control(process_state& process, uint64_t own) {
+  uint64_t found = 0;
+  while (!process.control.compare_exchange(found, own) && static_cast<uint32_t>(found) != static_cast<uint32_t>(own)) {
+    found = 0;
+    sched_yield();
+  }
+}
+// Async-signal-safe.
+inline void give_control(process_state& process, uint64_t own) { process.control.compare_exchange(own, 0); }
+
 /// Holds the lock of start, stop, set_filter, and of objects that come and go. Nothing that records, attaches, binds or
-/// dumps takes it. No signal handler does; so where the thread has it already, a handler left what had it by a jump.
+/// dumps takes it. A handler takes it only to fork.
 class control_lock {
  public:
-  explicit control_lock(process_state& process) noexcept : process_(process) {
-    const uint64_t self = static_cast<uint64_t>(syscall(SYS_gettid));
-    uint64_t expected = 0;
-    // The low half tells whose it is: a fork in progress has a mark above, and its hooks may call these functions.
-    while (!process_.control.compare_exchange(expected, self) && static_cast<uint32_t>(expected) != self) {
-      expected = 0;
-      sched_yield();
-    }
-  }
-  ~control_lock() { process_.control.store_release(0); }
+  explicit control_lock(process_state& process) noexcept : process_(process) { take_control(process, current_tid()); }
+  ~control_lock() { give_control(process_, current_tid()); }
   control_lock(const control_lock&) = delete;
   control_lock& operator=(const control_lock&) = delete;
 
@@ -4345,9 +4357,6 @@ CONTRAIL_DETAIL_NAMESPACE_END
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail CONTRAIL_DETAIL_HIDDEN {
-
-// Async-signal-safe.
-inline uint32_t current_tid() { return static_cast<uint32_t>(syscall(SYS_gettid)); }
 
 /// Asks the kernel, not a destructor: pthread keys and C++ thread_local destructors allocate.
 // Async-signal-safe.
@@ -7843,26 +7852,12 @@ inline uint64_t set_signal_mask(uint64_t mask) {
   return before;
 }
 
-/// In process_state::control: held for a fork, by the thread in the low half.
-inline constexpr uint64_t fork_mark = 1ULL << 32;
-
-/// Waits for a start of another thread: what that has mapped and opened so far, the child would keep.
-// Async-signal-safe.
-inline void hold_control(process_state& process) {
-  const uint64_t self = current_tid();
-  uint64_t found = 0;
-  // A handler that forks may have interrupted this very thread's start.
-  while (!process.control.compare_exchange(found, self | fork_mark) && (found & ~fork_mark) != self) {
-    found = 0;
-    sched_yield();
-  }
-}
-
 // Async-signal-safe.
 inline void before_fork() {
   const errno_keeper keep;
   process_state* const process = joined_process();
-  if (process != nullptr) hold_control(*process);
+  // A start of another thread: what that has mapped and opened so far, the child would keep.
+  if (process != nullptr) take_control(*process, current_tid() | fork_mark);
   const image_view* image = process == nullptr ? nullptr : current_image(*process);
   while (image != nullptr && image->is_shared == 0) image = image->replaced;
   if (image == nullptr) return;
@@ -7880,10 +7875,7 @@ inline void before_fork() {
 // Async-signal-safe.
 inline void after_fork() {
   const errno_keeper keep;
-  if (process_state* const process = joined_process()) {
-    uint64_t held = current_tid() | fork_mark;
-    process->control.compare_exchange(held, 0);
-  }
+  if (process_state* const process = joined_process()) give_control(*process, current_tid() | fork_mark);
   for (forking_thread& place : forking_threads) {
     if (place.next_frame.load_relaxed() != reinterpret_cast<uint64_t>(&next_frame)) continue;
     const uint64_t before = place.signal_mask;
@@ -9496,9 +9488,6 @@ CONTRAIL_DETAIL_NAMESPACE_END
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail CONTRAIL_DETAIL_HIDDEN {
-
-// Async-signal-safe.
-inline uint32_t current_tid() { return static_cast<uint32_t>(syscall(SYS_gettid)); }
 
 /// Asks the kernel, not a destructor: pthread keys and C++ thread_local destructors allocate.
 // Async-signal-safe.

@@ -27,8 +27,6 @@ detail/schema
 detail/payload
 detail/descriptor
 detail/site
-detail/descriptor
-detail/site
 registry
 log
 detail/process

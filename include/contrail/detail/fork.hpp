@@ -53,26 +53,12 @@ inline uint64_t set_signal_mask(uint64_t mask) {
   return before;
 }
 
-/// In process_state::control: held for a fork, by the thread in the low half.
-inline constexpr uint64_t fork_mark = 1ULL << 32;
-
-/// Waits for a start of another thread: what that has mapped and opened so far, the child would keep.
-// Async-signal-safe.
-inline void hold_control(process_state& process) {
-  const uint64_t self = current_tid();
-  uint64_t found = 0;
-  // A handler that forks may have interrupted this very thread's start.
-  while (!process.control.compare_exchange(found, self | fork_mark) && (found & ~fork_mark) != self) {
-    found = 0;
-    sched_yield();
-  }
-}
-
 // Async-signal-safe.
 inline void before_fork() {
   const errno_keeper keep;
   process_state* const process = joined_process();
-  if (process != nullptr) hold_control(*process);
+  // A start of another thread: what that has mapped and opened so far, the child would keep.
+  if (process != nullptr) take_control(*process, current_tid() | fork_mark);
   const image_view* image = process == nullptr ? nullptr : current_image(*process);
   while (image != nullptr && image->is_shared == 0) image = image->replaced;
   if (image == nullptr) return;
@@ -90,10 +76,7 @@ inline void before_fork() {
 // Async-signal-safe.
 inline void after_fork() {
   const errno_keeper keep;
-  if (process_state* const process = joined_process()) {
-    uint64_t held = current_tid() | fork_mark;
-    process->control.compare_exchange(held, 0);
-  }
+  if (process_state* const process = joined_process()) give_control(*process, current_tid() | fork_mark);
   for (forking_thread& place : forking_threads) {
     if (place.next_frame.load_relaxed() != reinterpret_cast<uint64_t>(&next_frame)) continue;
     const uint64_t before = place.signal_mask;

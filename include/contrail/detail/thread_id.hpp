@@ -3,7 +3,7 @@
 #ifndef CONTRAIL_DETAIL_THREAD_ID_HPP
 #define CONTRAIL_DETAIL_THREAD_ID_HPP
 
-#include "contrail/detail/atomic.hpp"
+#include "contrail/detail/process.hpp"
 #include "contrail/detail/safe_writer.hpp"
 
 #include <signal.h>
@@ -11,9 +11,6 @@
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail CONTRAIL_DETAIL_HIDDEN {
-
-// Async-signal-safe.
-inline uint32_t current_tid() { return static_cast<uint32_t>(syscall(SYS_gettid)); }
 
 /// Asks the kernel, not a destructor: pthread keys and C++ thread_local destructors allocate.
 // Async-signal-safe.
