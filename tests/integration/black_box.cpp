@@ -2,19 +2,16 @@
 // A recorder in a file: what is made, what it is called, what becomes of older ones, and what refuses.
 #include "support/converted.hpp"
 #include "support/live_reader.hpp"
+#include "support/refused_call.hpp"
 #include "support/sanitized.hpp"
 
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <sys/mount.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include <cerrno>
 #include <csignal>
-#include <cstddef>
 #include <filesystem>
 #include <fstream>
 #include <thread>
@@ -75,17 +72,6 @@ std::string message_of_start(const contrail::options& wanted) {
 std::string message_of_start(const std::string& path) { return message_of_start({.memory = mebibyte, .file = path.c_str()}); }
 
 bool contains(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
-
-/// The system's `call` fails with `number` in this process from now on.
-void refuse(long call, unsigned number) {
-  const auto offset = static_cast<unsigned>(offsetof(seccomp_data, nr));
-  sock_filter filter[] = {{BPF_LD | BPF_W | BPF_ABS, 0, 0, offset},
-                          {BPF_JMP | BPF_JEQ | BPF_K, 0, 1, static_cast<unsigned>(call)},
-                          {BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ERRNO | number},
-                          {BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW}};
-  const sock_fprog program{4, filter};
-  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) _exit(77);
-}
 
 }  // namespace
 
@@ -530,7 +516,7 @@ TEST_CASE("Where a file system cannot reserve, the space is written, and a full 
   const temporary_folder folder;
   const std::string path = folder / "box";
   const int status = status_of_child([&] {
-    refuse(SYS_fallocate, EOPNOTSUPP);
+    refuse_call(SYS_fallocate, EOPNOTSUPP);
     if (flight_recorder::start({.memory = mebibyte, .file = path.c_str()})) return 1;
     TRACE_INSTANT("works");
     raise(SIGKILL);
@@ -547,7 +533,7 @@ TEST_CASE("Where a file system cannot reserve, the space is written, and a full 
   fs::create_directory(disk);
   if (mount("contrail", disk.c_str(), "tmpfs", 0, "size=64k") != 0) return;
   CHECK(status_of_child([&] {
-          refuse(SYS_fallocate, EOPNOTSUPP);
+          refuse_call(SYS_fallocate, EOPNOTSUPP);
           const std::string box = disk + "/box";
           return contains(flight_recorder::start({.memory = mebibyte, .file = box.c_str()}).message(), "no space") ? 0 : 1;
         }) == 0);
@@ -579,7 +565,7 @@ TEST_CASE("A start that fails leaves the older file whole, and the recorder read
   REQUIRE(run_child(path) == killed);
   const std::string before = text_of(path);
   const int status = status_of_child([&] {
-    refuse(SYS_renameat2, EIO);
+    refuse_call(SYS_renameat2, EIO);
     if (!flight_recorder::start({.memory = mebibyte, .file = path.c_str()})) return 1;
     if (flight_recorder::status().state != contrail::recorder_state::off) return 2;
     if (flight_recorder::start({.memory = mebibyte})) return 3;
@@ -596,7 +582,7 @@ TEST_CASE("A file system that cannot rename without replacing is good enough") {
   const std::string path = folder / "box";
   for (int i = 0; i < 2; ++i) {
     const int status = status_of_child([&] {
-      refuse(SYS_renameat2, EINVAL);
+      refuse_call(SYS_renameat2, EINVAL);
       if (flight_recorder::start({.memory = mebibyte, .file = path.c_str()})) return 1;
       return 0;
     });

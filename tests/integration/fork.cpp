@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Processes that fork, vfork, spawn and daemonise: what the child records, and that the parent's recording stays whole.
+#include "support/live_reader.hpp"
 #include "support/recorder.hpp"
+#include "support/refused_call.hpp"
 #include "support/sanitized.hpp"
 #include "support/single_step.hpp"
 
@@ -515,6 +517,34 @@ TEST_CASE("a child without memory for an image records nothing and goes on") {
   });
   CHECK(status == 0);
   CHECK(traced(dump_now()) == numbers{1});
+}
+
+TEST_CASE("a child that cannot be taken off its parent's file says so and ends, and the file stays its parent's") {
+  if (CONTRAIL_TESTS_SANITIZED) return;  // they map memory at a fork themselves
+  const temporary_folder folder;
+  const std::string path = folder / "box", said = folder / "said";
+  const int status = status_of([&] {
+    if (flight_recorder::start({.memory = 1 << 20, .file = path.c_str()})) return 1;
+    trace(1);
+    const int output = open(said.c_str(), O_CREAT | O_WRONLY, 0600);
+    if (dup2(output, STDERR_FILENO) < 0) return 2;
+    refuse_call(SYS_mmap, ENOMEM);
+    const pid_t child = fork();
+    if (child < 0) return 3;
+    if (child == 0) {
+      trace(2);
+      _exit(0);
+    }
+    int ended = 0;
+    while (waitpid(child, &ended, 0) < 0) {
+    }
+    trace(3);
+    return WIFEXITED(ended) ? WEXITSTATUS(ended) : 4;
+  });
+  CHECK(status == 127);
+  std::ifstream text(said), file(path, std::ios::binary);
+  CHECK(std::string{std::istreambuf_iterator<char>(text), {}}.find("A forked child ends") != std::string::npos);
+  CHECK(traced(dump_reader::read_live({std::istreambuf_iterator<char>(file), {}})) == numbers{1, 3});
 }
 
 // ---- vfork, spawn, exec ------------------------------------------------------------------------------------------
