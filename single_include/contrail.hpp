@@ -4031,13 +4031,22 @@ class [[nodiscard, gnu::visibility("hidden")]] task {
   detail::open_span opened_;
 };
 
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+inline bool is_recording() {
+  const process_state* const process = joined_process();
+  return process != nullptr && process->recording.load_acquire() != 0;
+}
+
+}  // namespace detail
+
 /// In its scope a task is the running thread's current one: what the thread records belongs to it, and tasks that begin are
 /// its children. Made and destroyed on one thread, in a coroutine between two suspensions.
 // Async-signal-safe.
 class [[nodiscard, gnu::visibility("hidden")]] task_scope {
  public:
   explicit task_scope(const task& current) : task_scope(current.context()) {}
-  explicit task_scope(const task_context& current) : is_set_(current.id != 0) {
+  explicit task_scope(const task_context& current) : is_set_(current.id != 0 && detail::is_recording()) {
     if (is_set_) before_ = detail::the_slow_half().set_current_task(detail::this_caller(), current.id);
   }
   ~task_scope() {
@@ -4062,9 +4071,8 @@ struct flow {
   static flow begin() {
     using namespace detail;
     object_link<T>::require();
-    const process_state* const process = joined_process();
-    if (process == nullptr || process->recording.load_acquire() == 0) return {};
-    superblock& super = *current_image(*process)->super;
+    if (!is_recording()) return {};
+    superblock& super = *current_image(*joined_process())->super;
     return {scramble(super.seed[1] ^ super.next_flow.fetch_add_relaxed(1))};
   }
   constexpr flow_out out() const { return {id}; }
@@ -7446,13 +7454,17 @@ inline void end_span_slowly(caller from, span_entry* at, uint64_t id) {
   at->state.store_release(span_state_word(generation, span_state::free));
 }
 
-/// Makes a task the running thread's current one; returns the one before.
+/// Makes a task the running thread's current one; returns the one before. Also while nothing records, for a scope that
+/// ends then: the next recording may go on in this image, and would have the thread in that task for ever.
 inline uint64_t set_current_task_slowly(caller from, uint64_t id) {
   const errno_keeper keep;
   process_state* const process = joined_process();
-  if (process == nullptr || process->recording.load_acquire() == 0) return 0;
-  image_view& image = *current_image(*process);
-  if (own_slot(image, from) == nullptr && !attach_thread(*process, image, from)) return 0;
+  image_view* const current = process == nullptr ? nullptr : current_image(*process);
+  if (current == nullptr) return 0;
+  image_view& image = *current;
+  if (own_slot(image, from) == nullptr) {
+    if (process->recording.load_acquire() == 0 || !attach_thread(*process, image, from)) return 0;
+  }
   thread_slot* const slot = own_slot(image, from);
   if (slot == nullptr) return 0;
   const uint64_t before = slot->current_task.load_relaxed();
