@@ -4043,13 +4043,22 @@ class [[nodiscard, gnu::visibility("hidden")]] task {
   detail::open_span opened_;
 };
 
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+inline bool is_recording() {
+  const process_state* const process = joined_process();
+  return process != nullptr && process->recording.load_acquire() != 0;
+}
+
+}  // namespace detail
+
 /// In its scope a task is the running thread's current one: what the thread records belongs to it, and tasks that begin are
 /// its children. Made and destroyed on one thread, in a coroutine between two suspensions.
 // Async-signal-safe.
 class [[nodiscard, gnu::visibility("hidden")]] task_scope {
  public:
   explicit task_scope(const task& current) : task_scope(current.context()) {}
-  explicit task_scope(const task_context& current) : is_set_(current.id != 0) {
+  explicit task_scope(const task_context& current) : is_set_(current.id != 0 && detail::is_recording()) {
     if (is_set_) before_ = detail::the_slow_half().set_current_task(detail::this_caller(), current.id);
   }
   ~task_scope() {
@@ -4074,9 +4083,8 @@ struct flow {
   static flow begin() {
     using namespace detail;
     object_link<T>::require();
-    const process_state* const process = joined_process();
-    if (process == nullptr || process->recording.load_acquire() == 0) return {};
-    superblock& super = *current_image(*process)->super;
+    if (!is_recording()) return {};
+    superblock& super = *current_image(*joined_process())->super;
     return {scramble(super.seed[1] ^ super.next_flow.fetch_add_relaxed(1))};
   }
   constexpr flow_out out() const { return {id}; }
@@ -7454,13 +7462,17 @@ inline void end_span_slowly(caller from, span_entry* at, uint64_t id) {
   at->state.store_release(span_state_word(generation, span_state::free));
 }
 
-/// Makes a task the running thread's current one; returns the one before.
+/// Makes a task the running thread's current one; returns the one before. Also while nothing records, for a scope that
+/// ends then: the next recording may go on in this image, and would have the thread in that task for ever.
 inline uint64_t set_current_task_slowly(caller from, uint64_t id) {
   const errno_keeper keep;
   process_state* const process = joined_process();
-  if (process == nullptr || process->recording.load_acquire() == 0) return 0;
-  image_view& image = *current_image(*process);
-  if (own_slot(image, from) == nullptr && !attach_thread(*process, image, from)) return 0;
+  image_view* const current = process == nullptr ? nullptr : current_image(*process);
+  if (current == nullptr) return 0;
+  image_view& image = *current;
+  if (own_slot(image, from) == nullptr) {
+    if (process->recording.load_acquire() == 0 || !attach_thread(*process, image, from)) return 0;
+  }
   thread_slot* const slot = own_slot(image, from);
   if (slot == nullptr) return 0;
   const uint64_t before = slot->current_task.load_relaxed();
@@ -11654,14 +11666,18 @@ struct session_state {
   char* buffer;
   size_t used;
   bool is_buffer_begun;  ///< it is being written, or that failed
+  atomic_word dropped[8];  ///< as in the superblock, at the last look
 };
 
 // ---- writing ---------------------------------------------------------------------------------------------------
 
-inline uint64_t dropped_until_now(const image_view& image) {
-  uint64_t sum = 0;
-  for (const atomic_word& count : image.super->dropped) sum += count.load_relaxed();
-  return sum;
+/// What its recording has dropped for this reason. A recorder that was started again in the same image counts anew: then
+/// what it was at the last look.
+inline uint64_t dropped_until_now(const session_state& session, unsigned reason) {
+  const uint64_t now = session.image->super->dropped[reason].load_acquire();
+  const uint64_t known = session.dropped[reason].load_relaxed();
+  const bool is_its_own = session.process->recordings.load_relaxed() == session.recording;
+  return is_its_own && now > known ? now : known;
 }
 
 /// Records that were recycled before they were copied.
@@ -11675,8 +11691,9 @@ inline uint64_t lost_records(const session_state& session) {
 }
 
 inline uint64_t dropped_records(const session_state& session) {
-  const uint64_t now = dropped_until_now(*session.image) - session.dropped_before;
-  return session.has_left.load_acquire() != 0 ? session.dropped_at_end.load_relaxed() : now;
+  uint64_t now = 0;
+  for (unsigned i = 0; i < 8; ++i) now += dropped_until_now(session, i);
+  return session.has_left.load_acquire() != 0 ? session.dropped_at_end.load_relaxed() : now - session.dropped_before;
 }
 
 /// Nothing is counted any more, and writers need not spare chunks. The marks may be another session's from here on.
@@ -11704,7 +11721,7 @@ inline state_block make_state(const session_state& session, block_type type) {
   made.state.next_ticket = super.next_ticket.load_relaxed();
   made.state.attached = super.attached.load_relaxed();
   made.state.attached_slots = super.attached_slots.load_relaxed();
-  for (unsigned i = 0; i < 8; ++i) made.state.dropped[i] = super.dropped[i].load_relaxed();
+  for (unsigned i = 0; i < 8; ++i) made.state.dropped[i] = dropped_until_now(session, i);
   made.state.lost_records = lost_records(session);
   const bool has_left = session.has_left.load_relaxed() != 0;
   made.state.lost_chunks = has_left ? session.lost_chunks_at_end : session.marks->lost_chunks.load_relaxed();
@@ -11826,8 +11843,13 @@ inline void count_uncopied(session_state& session) {
   }
 }
 
+inline void note_drops(session_state& session) {
+  for (unsigned i = 0; i < 8; ++i) session.dropped[i].store_relaxed(dropped_until_now(session, i));
+}
+
 /// One look; with `all` also at what is not finished: open chunks, open regions, counters.
 inline uint64_t look(session_state& session, bool all) {
+  note_drops(session);
   if (all && !copy_slots(session)) return 0;
   const uint64_t pieces = copy_chunks(session, all);
   if ((session.used != 0 || all) && write_buffer(session) && all) {
@@ -11868,7 +11890,8 @@ inline void* run_session(void* argument) {
   uint64_t next_full = 0;
   for (bool is_busy = true;;) {
     const bool stop_wanted = wait_for_look(session, is_busy);
-    const bool is_last = stop_wanted || !still_records(session);
+    const bool is_recording = still_records(session);
+    const bool is_last = stop_wanted || !is_recording;
     const uint64_t now = kernel_clock_ns(CLOCK_MONOTONIC);
     const bool is_full = is_last || now >= next_full;
     if (is_full) next_full = now + session.interval_ns;
@@ -11878,7 +11901,7 @@ inline void* run_session(void* argument) {
     if (session.sink.error() != 0) break;
     if (!is_last) continue;
     leave_marks(session);
-    session.cause = stop_wanted ? stream_cause::stopped : stream_cause::recorder;
+    session.cause = is_recording ? stream_cause::stopped : stream_cause::recorder;
     const state_block end = make_state(session, block_type::end);
     session.sink.put(&end, sizeof end);
     break;
@@ -12071,10 +12094,13 @@ inline session_state* begin_session(const session_request& wanted, error& failed
   session.pid = getpid();
   session.bindings_done = 1;
   const uint64_t begin = begin_marks(*process, image, *marks, wanted.is_blocking);
-  session.dropped_before = dropped_until_now(image);
 
   superblock& super = *reinterpret_cast<superblock*>(session.buffer);
   fill_stream_superblock(super, *process, image, begin, process->dump_count.fetch_add_relaxed(1) + 1);
+  for (unsigned i = 0; i < 8; ++i) {
+    session.dropped[i].store_relaxed(super.dropped[i].load_relaxed());
+    session.dropped_before += super.dropped[i].load_relaxed();
+  }
   if (wanted.file != nullptr) {
     failed = open_stream(session, wanted.file, super);
   } else {
@@ -13707,30 +13733,31 @@ inline http_answer http_dump(duration last) {
 template <class Sink, class Stop>
 void http_trace(std::string_view query, Sink&& sink, Stop&& stop) {
   using namespace detail;
+  const auto answer_with = [&](http_answer&& answer) { static_cast<void>(sink(std::move(answer))); };
   std::string text;
   const bool has_last = find_parameter(query, "last", text);
   const int64_t last_ns = has_last ? http_duration(text) : 0;
   if (has_last && last_ns == 0) {
-    return sink(http_refusal(400, "last takes a time above 0 and up to a day: last=5s, last=250ms, last=2m."));
+    return answer_with(http_refusal(400, "last takes a time above 0 and up to a day: last=5s, last=250ms, last=2m."));
   }
   const bool has_seconds = find_parameter(query, "seconds", text);
   const int64_t seconds_ns = has_seconds ? http_duration(text) : 0;
   if (has_seconds && seconds_ns == 0) {
-    return sink(http_refusal(400, "seconds takes a number above 0 and up to 86400: seconds=10, seconds=0.5."));
+    return answer_with(http_refusal(400, "seconds takes a number above 0 and up to 86400: seconds=10, seconds=0.5."));
   }
-  if (has_seconds && has_last) return sink(http_refusal(400, "Ask for last or for seconds, not for both."));
+  if (has_seconds && has_last) return answer_with(http_refusal(400, "Ask for last or for seconds, not for both."));
   const process_state* const process = join_process();
-  if (process == nullptr) return sink(http_refusal(503, incompatible().message()));
-  if (process->recording.load_acquire() == 0) return sink(http_refusal(503, not_running().message()));
+  if (process == nullptr) return answer_with(http_refusal(503, incompatible().message()));
+  if (process->recording.load_acquire() == 0) return answer_with(http_refusal(503, not_running().message()));
 
   const char* const busy = "Another dump is on its way; try again when it is done.";
   if (has_seconds) {
     const http_turn waiting(http_waiting);
-    if (!waiting.taken()) return sink(http_refusal(429, busy));
+    if (!waiting.taken()) return answer_with(http_refusal(429, busy));
     const uint64_t begin = kernel_clock_ns(CLOCK_MONOTONIC);
     const auto waited = [begin] { return static_cast<int64_t>(kernel_clock_ns(CLOCK_MONOTONIC) - begin); };
     while (waited() < seconds_ns) {
-      if (stop()) return sink(http_refusal(503, "The request was cancelled."));
+      if (stop()) return answer_with(http_refusal(503, "The request was cancelled."));
       const int64_t rest = seconds_ns - waited();
       if (rest > 20'000'000)
         http_pause();
@@ -13744,15 +13771,15 @@ void http_trace(std::string_view query, Sink&& sink, Stop&& stop) {
       const http_turn sending(http_sending);
       if (sending.taken()) {
         http_answer answer = http_dump(duration(waited()));
-        if (answer.status != 429) return sink(std::move(answer));
+        if (answer.status != 429) return answer_with(std::move(answer));
       }
-      if (stop() || waited() > seconds_ns + 5'000'000'000) return sink(http_refusal(429, busy));
+      if (stop() || waited() > seconds_ns + 5'000'000'000) return answer_with(http_refusal(429, busy));
       http_pause();
     }
   }
   const http_turn sending(http_sending);
-  if (!sending.taken()) return sink(http_refusal(429, busy));
-  sink(http_dump(duration(last_ns)));
+  if (!sending.taken()) return answer_with(http_refusal(429, busy));
+  answer_with(http_dump(duration(last_ns)));
 }
 
 #else

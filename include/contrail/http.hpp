@@ -195,30 +195,31 @@ inline http_answer http_dump(duration last) {
 template <class Sink, class Stop>
 void http_trace(std::string_view query, Sink&& sink, Stop&& stop) {
   using namespace detail;
+  const auto answer_with = [&](http_answer&& answer) { static_cast<void>(sink(std::move(answer))); };
   std::string text;
   const bool has_last = find_parameter(query, "last", text);
   const int64_t last_ns = has_last ? http_duration(text) : 0;
   if (has_last && last_ns == 0) {
-    return sink(http_refusal(400, "last takes a time above 0 and up to a day: last=5s, last=250ms, last=2m."));
+    return answer_with(http_refusal(400, "last takes a time above 0 and up to a day: last=5s, last=250ms, last=2m."));
   }
   const bool has_seconds = find_parameter(query, "seconds", text);
   const int64_t seconds_ns = has_seconds ? http_duration(text) : 0;
   if (has_seconds && seconds_ns == 0) {
-    return sink(http_refusal(400, "seconds takes a number above 0 and up to 86400: seconds=10, seconds=0.5."));
+    return answer_with(http_refusal(400, "seconds takes a number above 0 and up to 86400: seconds=10, seconds=0.5."));
   }
-  if (has_seconds && has_last) return sink(http_refusal(400, "Ask for last or for seconds, not for both."));
+  if (has_seconds && has_last) return answer_with(http_refusal(400, "Ask for last or for seconds, not for both."));
   const process_state* const process = join_process();
-  if (process == nullptr) return sink(http_refusal(503, incompatible().message()));
-  if (process->recording.load_acquire() == 0) return sink(http_refusal(503, not_running().message()));
+  if (process == nullptr) return answer_with(http_refusal(503, incompatible().message()));
+  if (process->recording.load_acquire() == 0) return answer_with(http_refusal(503, not_running().message()));
 
   const char* const busy = "Another dump is on its way; try again when it is done.";
   if (has_seconds) {
     const http_turn waiting(http_waiting);
-    if (!waiting.taken()) return sink(http_refusal(429, busy));
+    if (!waiting.taken()) return answer_with(http_refusal(429, busy));
     const uint64_t begin = kernel_clock_ns(CLOCK_MONOTONIC);
     const auto waited = [begin] { return static_cast<int64_t>(kernel_clock_ns(CLOCK_MONOTONIC) - begin); };
     while (waited() < seconds_ns) {
-      if (stop()) return sink(http_refusal(503, "The request was cancelled."));
+      if (stop()) return answer_with(http_refusal(503, "The request was cancelled."));
       const int64_t rest = seconds_ns - waited();
       if (rest > 20'000'000)
         http_pause();
@@ -232,15 +233,15 @@ void http_trace(std::string_view query, Sink&& sink, Stop&& stop) {
       const http_turn sending(http_sending);
       if (sending.taken()) {
         http_answer answer = http_dump(duration(waited()));
-        if (answer.status != 429) return sink(std::move(answer));
+        if (answer.status != 429) return answer_with(std::move(answer));
       }
-      if (stop() || waited() > seconds_ns + 5'000'000'000) return sink(http_refusal(429, busy));
+      if (stop() || waited() > seconds_ns + 5'000'000'000) return answer_with(http_refusal(429, busy));
       http_pause();
     }
   }
   const http_turn sending(http_sending);
-  if (!sending.taken()) return sink(http_refusal(429, busy));
-  sink(http_dump(duration(last_ns)));
+  if (!sending.taken()) return answer_with(http_refusal(429, busy));
+  answer_with(http_dump(duration(last_ns)));
 }
 
 #else

@@ -40,13 +40,22 @@ class [[nodiscard, gnu::visibility("hidden")]] task {
   detail::open_span opened_;
 };
 
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+inline bool is_recording() {
+  const process_state* const process = joined_process();
+  return process != nullptr && process->recording.load_acquire() != 0;
+}
+
+}  // namespace detail
+
 /// In its scope a task is the running thread's current one: what the thread records belongs to it, and tasks that begin are
 /// its children. Made and destroyed on one thread, in a coroutine between two suspensions.
 // Async-signal-safe.
 class [[nodiscard, gnu::visibility("hidden")]] task_scope {
  public:
   explicit task_scope(const task& current) : task_scope(current.context()) {}
-  explicit task_scope(const task_context& current) : is_set_(current.id != 0) {
+  explicit task_scope(const task_context& current) : is_set_(current.id != 0 && detail::is_recording()) {
     if (is_set_) before_ = detail::the_slow_half().set_current_task(detail::this_caller(), current.id);
   }
   ~task_scope() {
@@ -71,9 +80,8 @@ struct flow {
   static flow begin() {
     using namespace detail;
     object_link<T>::require();
-    const process_state* const process = joined_process();
-    if (process == nullptr || process->recording.load_acquire() == 0) return {};
-    superblock& super = *current_image(*process)->super;
+    if (!is_recording()) return {};
+    superblock& super = *current_image(*joined_process())->super;
     return {scramble(super.seed[1] ^ super.next_flow.fetch_add_relaxed(1))};
   }
   constexpr flow_out out() const { return {id}; }

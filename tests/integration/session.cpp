@@ -406,6 +406,34 @@ TEST_CASE("When the recorder stops the session ends, with all until then; also w
   }
 }
 
+TEST_CASE("A session tells that the recorder was stopped first, and what was dropped, also when another has begun") {
+  temporary_folder folder;
+  const std::string path = folder / "ended.contrail";
+  const auto drop = [] {
+    std::vector<contrail::task> open;
+    for (int i = 0; i < 1000; ++i) {
+      TRACE_TASK(one, "one");
+      open.push_back(std::move(one));
+    }
+  };
+  session s;
+  bool starts_again = false;
+  SECTION("stopped") {}
+  SECTION("started again") { starts_again = true; }
+  {
+    running_recorder recorder;
+    drop();
+    start(s, {.file = path.c_str(), .interval = std::chrono::hours(1)});
+  }
+  if (starts_again) {
+    running_recorder next;
+  }
+  const session_result result = s.stop();
+  CHECK(result.failed.code() == contrail::error_code::not_running);
+  CHECK(result.dropped_records == 0);
+  CHECK(content(text_of(path)).dropped == 0);
+}
+
 TEST_CASE("In a forked child the session does not exist, and the parent's goes on") {
   if (CONTRAIL_TESTS_SANITIZED) return;  // ThreadSanitizer lets no child of threads create one
   running_recorder recorder;

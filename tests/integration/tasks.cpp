@@ -244,6 +244,35 @@ TEST_CASE("a task that outlives its recording is counted in the next one, and ta
   CHECK(dump_now().dropped(contrail::detail::drop_reason::misnested) == 1);
 }
 
+TEST_CASE("a scope that ends while nothing records is over in the next recording, and one that begins then is none") {
+  std::optional<task> outer;
+  std::optional<task_scope> scope;
+  {
+    running_recorder recorder({.memory = 1 << 20});
+    TRACE_TASK(one, "outer");
+    outer = std::move(one);
+    scope.emplace(*outer);
+  }
+  SECTION("it ends") {
+    scope.reset();
+    outer.reset();
+    running_recorder recorder({.memory = 1 << 20});  // in the same image
+    { TRACE_REGION("after"); }
+    TRACE_TASK(root, "root");
+    const found_events found;
+    CHECK(found.one("root").span().parent == 0);
+    CHECK(argument(convert_now().one("after"), "task") == "");
+  }
+  SECTION("another begins") {
+    std::optional<task_scope> inner(std::in_place, *outer);
+    running_recorder recorder({.memory = 1 << 20});
+    inner.reset();
+    TRACE_TASK(child, "child");
+    CHECK(found_events().one("child").span().parent == outer->context().id);
+    scope.reset();
+  }
+}
+
 TEST_CASE("a filter leaves tasks out") {
   running_recorder recorder({.memory = 1 << 20, .filter = {.names = "-order"}});
   TRACE_TASK(order, "order");

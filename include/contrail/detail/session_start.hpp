@@ -181,10 +181,13 @@ inline session_state* begin_session(const session_request& wanted, error& failed
   session.pid = getpid();
   session.bindings_done = 1;
   const uint64_t begin = begin_marks(*process, image, *marks, wanted.is_blocking);
-  session.dropped_before = dropped_until_now(image);
 
   superblock& super = *reinterpret_cast<superblock*>(session.buffer);
   fill_stream_superblock(super, *process, image, begin, process->dump_count.fetch_add_relaxed(1) + 1);
+  for (unsigned i = 0; i < 8; ++i) {
+    session.dropped[i].store_relaxed(super.dropped[i].load_relaxed());
+    session.dropped_before += super.dropped[i].load_relaxed();
+  }
   if (wanted.file != nullptr) {
     failed = open_stream(session, wanted.file, super);
   } else {

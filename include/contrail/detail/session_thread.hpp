@@ -60,14 +60,18 @@ struct session_state {
   char* buffer;
   size_t used;
   bool is_buffer_begun;  ///< it is being written, or that failed
+  atomic_word dropped[8];  ///< as in the superblock, at the last look
 };
 
 // ---- writing ---------------------------------------------------------------------------------------------------
 
-inline uint64_t dropped_until_now(const image_view& image) {
-  uint64_t sum = 0;
-  for (const atomic_word& count : image.super->dropped) sum += count.load_relaxed();
-  return sum;
+/// What its recording has dropped for this reason. A recorder that was started again in the same image counts anew: then
+/// what it was at the last look.
+inline uint64_t dropped_until_now(const session_state& session, unsigned reason) {
+  const uint64_t now = session.image->super->dropped[reason].load_acquire();
+  const uint64_t known = session.dropped[reason].load_relaxed();
+  const bool is_its_own = session.process->recordings.load_relaxed() == session.recording;
+  return is_its_own && now > known ? now : known;
 }
 
 /// Records that were recycled before they were copied.
@@ -81,8 +85,9 @@ inline uint64_t lost_records(const session_state& session) {
 }
 
 inline uint64_t dropped_records(const session_state& session) {
-  const uint64_t now = dropped_until_now(*session.image) - session.dropped_before;
-  return session.has_left.load_acquire() != 0 ? session.dropped_at_end.load_relaxed() : now;
+  uint64_t now = 0;
+  for (unsigned i = 0; i < 8; ++i) now += dropped_until_now(session, i);
+  return session.has_left.load_acquire() != 0 ? session.dropped_at_end.load_relaxed() : now - session.dropped_before;
 }
 
 /// Nothing is counted any more, and writers need not spare chunks. The marks may be another session's from here on.
@@ -110,7 +115,7 @@ inline state_block make_state(const session_state& session, block_type type) {
   made.state.next_ticket = super.next_ticket.load_relaxed();
   made.state.attached = super.attached.load_relaxed();
   made.state.attached_slots = super.attached_slots.load_relaxed();
-  for (unsigned i = 0; i < 8; ++i) made.state.dropped[i] = super.dropped[i].load_relaxed();
+  for (unsigned i = 0; i < 8; ++i) made.state.dropped[i] = dropped_until_now(session, i);
   made.state.lost_records = lost_records(session);
   const bool has_left = session.has_left.load_relaxed() != 0;
   made.state.lost_chunks = has_left ? session.lost_chunks_at_end : session.marks->lost_chunks.load_relaxed();
@@ -232,8 +237,13 @@ inline void count_uncopied(session_state& session) {
   }
 }
 
+inline void note_drops(session_state& session) {
+  for (unsigned i = 0; i < 8; ++i) session.dropped[i].store_relaxed(dropped_until_now(session, i));
+}
+
 /// One look; with `all` also at what is not finished: open chunks, open regions, counters.
 inline uint64_t look(session_state& session, bool all) {
+  note_drops(session);
   if (all && !copy_slots(session)) return 0;
   const uint64_t pieces = copy_chunks(session, all);
   if ((session.used != 0 || all) && write_buffer(session) && all) {
@@ -274,7 +284,8 @@ inline void* run_session(void* argument) {
   uint64_t next_full = 0;
   for (bool is_busy = true;;) {
     const bool stop_wanted = wait_for_look(session, is_busy);
-    const bool is_last = stop_wanted || !still_records(session);
+    const bool is_recording = still_records(session);
+    const bool is_last = stop_wanted || !is_recording;
     const uint64_t now = kernel_clock_ns(CLOCK_MONOTONIC);
     const bool is_full = is_last || now >= next_full;
     if (is_full) next_full = now + session.interval_ns;
@@ -284,7 +295,7 @@ inline void* run_session(void* argument) {
     if (session.sink.error() != 0) break;
     if (!is_last) continue;
     leave_marks(session);
-    session.cause = stop_wanted ? stream_cause::stopped : stream_cause::recorder;
+    session.cause = is_recording ? stream_cause::stopped : stream_cause::recorder;
     const state_block end = make_state(session, block_type::end);
     session.sink.put(&end, sizeof end);
     break;

@@ -122,13 +122,17 @@ inline void end_span_slowly(caller from, span_entry* at, uint64_t id) {
   at->state.store_release(span_state_word(generation, span_state::free));
 }
 
-/// Makes a task the running thread's current one; returns the one before.
+/// Makes a task the running thread's current one; returns the one before. Also while nothing records, for a scope that
+/// ends then: the next recording may go on in this image, and would have the thread in that task for ever.
 inline uint64_t set_current_task_slowly(caller from, uint64_t id) {
   const errno_keeper keep;
   process_state* const process = joined_process();
-  if (process == nullptr || process->recording.load_acquire() == 0) return 0;
-  image_view& image = *current_image(*process);
-  if (own_slot(image, from) == nullptr && !attach_thread(*process, image, from)) return 0;
+  image_view* const current = process == nullptr ? nullptr : current_image(*process);
+  if (current == nullptr) return 0;
+  image_view& image = *current;
+  if (own_slot(image, from) == nullptr) {
+    if (process->recording.load_acquire() == 0 || !attach_thread(*process, image, from)) return 0;
+  }
   thread_slot* const slot = own_slot(image, from);
   if (slot == nullptr) return 0;
   const uint64_t before = slot->current_task.load_relaxed();
