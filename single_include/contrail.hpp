@@ -11191,14 +11191,14 @@ CONTRAIL_DETAIL_NAMESPACE_END
 // A session's thread: it looks at the table of chunk states again and again and writes what is new. It runs beside all
 // others and is waited for only by session::stop.
 //
-// Order within a look: open regions, chunks, then the bindings that were made until then, which stand before both in the
-// stream: so every id resolves wherever the stream ends, and a region that ends in between is in both.
+// Order within a look: open regions and spans, chunks, then the bindings that were made until then, which stand before all
+// of them in the stream: so every id resolves wherever the stream ends, and what ends in between is in both.
 #ifndef CONTRAIL_DETAIL_SESSION_THREAD_HPP
 #define CONTRAIL_DETAIL_SESSION_THREAD_HPP
 
 // ==== contrail/detail/session_copy.hpp ==============================================================================
 // Pieces of chunks for a stream: of a sealed chunk all that is not in the stream yet, of an open one what was published
-// since the last look. It runs beside the writers; nobody waits for anybody.
+// since the last look; and of threads and spans as they are now. It runs beside the writers; nobody waits for anybody.
 #ifndef CONTRAIL_DETAIL_SESSION_COPY_HPP
 #define CONTRAIL_DETAIL_SESSION_COPY_HPP
 
@@ -11333,12 +11333,13 @@ enum class block_type : uint32_t {
   slot = 2,     ///< a thread_slot without its frames, then each open region's index as a word and its frame
   chunk = 3,    ///< a chunk's header with its extent so far, then the words from `begin` to there
   state = 4,    ///< a stream_state of that moment
-  end = 5       ///< a stream_state: nothing follows
+  end = 5,      ///< a stream_state: nothing follows
+  span = 6      ///< an open span's span_entry; without content: what that entry held has ended
 };
 
 struct stream_block {
   block_type type;
-  uint32_t begin;  ///< of a chunk: bytes from its start to the first word that is here; else 0
+  uint32_t begin;  ///< of a chunk: bytes from its start to the first word that is here; of a span: its index; else 0
   uint64_t bytes;  ///< of the content, a multiple of 8
 };
 static_assert(sizeof(stream_block) == 16);
@@ -11468,6 +11469,17 @@ inline size_t copy_slot_block(char* to, thread_slot& work, const thread_slot& fr
   return bytes;
 }
 inline constexpr size_t longest_slot_block_bytes = sizeof(stream_block) + sizeof(thread_slot) + 8 * frame_count;
+
+/// Copies an open span to `to` as a block; 0 if the entry holds none, or it ended meanwhile: then its record tells of it.
+inline size_t copy_span_block(char* to, const image_view& image, uint64_t index) {
+  span_entry& copy = *reinterpret_cast<span_entry*>(to + sizeof(stream_block));
+  copy_span(copy, image.spans[index]);
+  if (copy.state.load_relaxed() == 0) return 0;
+  const stream_block block{block_type::span, static_cast<uint32_t>(index), sizeof copy};
+  memcpy(to, &block, sizeof block);
+  return sizeof block + sizeof copy;
+}
+inline constexpr size_t span_block_bytes = sizeof(stream_block) + sizeof(span_entry);
 
 }  // namespace detail
 CONTRAIL_DETAIL_NAMESPACE_END
@@ -11660,6 +11672,7 @@ struct session_state {
   uint64_t memory_bytes;     ///< of all this
   uint8_t* is_bound;         ///< by id: it is in the stream
   uint64_t* slot_hashes;     ///< by slot: of its last block
+  uint64_t* spans;           ///< by entry: the generation that the stream shows as open; 0: none
   thread_slot* slot_work;    ///< also where pieces go that will not be written
   buffered_block* blocks;
   size_t block_count;
@@ -11812,6 +11825,46 @@ inline bool copy_slots(session_state& session) {
   return true;
 }
 
+inline constexpr uint64_t ended_span = ~uint64_t{0};
+
+/// Entries that ever held a span: those behind them are untouched memory.
+inline uint64_t touched_spans(const image_view& image) {
+  const uint64_t taken = image.super->next_span.load_relaxed();
+  return taken < image.span_count ? taken : image.span_count;
+}
+
+/// The tasks and asynchronous spans that are open, as far as the stream does not show them.
+inline bool copy_spans(session_state& session) {
+  const image_view& image = *session.image;
+  for (uint64_t i = 0; i < touched_spans(image); ++i) {
+    const uint64_t state = image.spans[i].state.load_acquire();
+    if (!is_begun(state)) {
+      if (session.spans[i] != 0) session.spans[i] = ended_span;
+      continue;
+    }
+    if (session.spans[i] == state >> 2) continue;
+    if (!make_buffer_room(session, span_block_bytes)) return false;
+    char* const at = session.buffer + session.used;
+    if (copy_span_block(at, image, i) == 0) continue;
+    session.spans[i] = reinterpret_cast<const span_entry*>(at + sizeof(stream_block))->state.load_relaxed() >> 2;
+    add_block(session, span_block_bytes, 0);
+  }
+  return true;
+}
+
+/// Takes back the spans that had ended before the chunks were copied: their records are in the stream now, or lost.
+inline bool end_spans(session_state& session) {
+  for (uint64_t i = 0; i < touched_spans(*session.image); ++i) {
+    if (session.spans[i] != ended_span) continue;
+    if (!make_buffer_room(session, sizeof(stream_block))) return false;
+    const stream_block block{block_type::span, static_cast<uint32_t>(i), 0};
+    memcpy(session.buffer + session.used, &block, sizeof block);
+    add_block(session, sizeof block, 0);
+    session.spans[i] = 0;
+  }
+  return true;
+}
+
 /// The chunks, from the one that will be recycled next. How many pieces there were.
 inline uint64_t copy_chunks(session_state& session, bool open_too) {
   const image_view& image = *session.image;
@@ -11838,10 +11891,11 @@ inline void count_uncopied(session_state& session) {
   }
 }
 
-/// One look; with `all` also at what is not finished: open chunks, open regions, counters.
+/// One look; with `all` also at what is not finished: open chunks, open regions and spans, counters.
 inline uint64_t look(session_state& session, bool all) {
-  if (all && !copy_slots(session)) return 0;
+  if (all && !(copy_slots(session) && copy_spans(session))) return 0;
   const uint64_t pieces = copy_chunks(session, all);
+  if (all && !end_spans(session)) return pieces;
   if ((session.used != 0 || all) && write_buffer(session) && all) {
     const state_block state = make_state(session, block_type::state);
     session.sink.put(&state, sizeof state);
@@ -11924,6 +11978,7 @@ inline session_state* make_session(const image_view& image) {
   };
   const uint64_t work = place(sizeof(thread_slot));
   const uint64_t hashes = place(image.slot_count * sizeof(uint64_t));
+  const uint64_t spans = place(image.span_count * sizeof(uint64_t));
   const uint64_t bound = place(image.id_count + 1);
   const uint64_t blocks = place(most_buffered_blocks * sizeof(buffered_block));
   const uint64_t buffer = place(session_buffer_bytes);
@@ -11935,6 +11990,7 @@ inline session_state* make_session(const image_view& image) {
   made.memory_bytes = bytes;
   made.slot_work = reinterpret_cast<thread_slot*>(base + work);
   made.slot_hashes = reinterpret_cast<uint64_t*>(base + hashes);
+  made.spans = reinterpret_cast<uint64_t*>(base + spans);
   made.is_bound = reinterpret_cast<uint8_t*>(base + bound);
   made.blocks = reinterpret_cast<buffered_block*>(base + blocks);
   made.buffer = base + buffer;
@@ -15085,8 +15141,8 @@ CONTRAIL_DETAIL_NAMESPACE_END
 
 #endif
 // ==== contrail/detail/reader_stream.hpp =============================================================================
-// A session's stream as its parts, up to the last whole block: bindings, thread slots, and chunks put together from their
-// pieces.
+// A session's stream as its parts, up to the last whole block: bindings, thread slots, open spans, and chunks put together
+// from their pieces.
 #ifndef CONTRAIL_DETAIL_READER_STREAM_HPP
 #define CONTRAIL_DETAIL_READER_STREAM_HPP
 
@@ -15105,12 +15161,13 @@ enum class block_type : uint32_t {
   slot = 2,     ///< a thread_slot without its frames, then each open region's index as a word and its frame
   chunk = 3,    ///< a chunk's header with its extent so far, then the words from `begin` to there
   state = 4,    ///< a stream_state of that moment
-  end = 5       ///< a stream_state: nothing follows
+  end = 5,      ///< a stream_state: nothing follows
+  span = 6      ///< an open span's span_entry; without content: what that entry held has ended
 };
 
 struct stream_block {
   block_type type;
-  uint32_t begin;  ///< of a chunk: bytes from its start to the first word that is here; else 0
+  uint32_t begin;  ///< of a chunk: bytes from its start to the first word that is here; of a span: its index; else 0
   uint64_t bytes;  ///< of the content, a multiple of 8
 };
 static_assert(sizeof(stream_block) == 16);
@@ -15198,6 +15255,7 @@ class stream_parts {
   std::vector<place> bindings;
   std::map<uint32_t, slot> slots;  ///< by index
   std::map<writer, std::string_view> names;
+  std::map<uint32_t, place> spans;  ///< that are open, by index
   std::vector<place> chunks;  ///< by ticket
   uint64_t state_at = 0;      ///< of the last one; 0: there is none
   bool has_end = false;
@@ -15212,6 +15270,10 @@ class stream_parts {
       take_slot(where);
     } else if (kind == block_type::chunk) {
       damaged += !take_piece(where, begin);
+    } else if (kind == block_type::span && size >= sizeof(span_entry)) {
+      spans[begin] = where;
+    } else if (kind == block_type::span) {
+      spans.erase(begin);
     } else if (kind == block_type::state || kind == block_type::end) {
       if (size >= sizeof(stream_state)) state_at = where.at;
       has_end = kind == block_type::end;
@@ -15356,6 +15418,7 @@ class reader_image {
   bool read_superblock();
   void read_slots();
   void read_spans();
+  void read_span_at(uint64_t at);
   reader_slot slot_at(uint64_t at) const;
   void index_slots();
   void read_chunks();
@@ -15590,13 +15653,15 @@ inline void reader_image::read_spans() {
   const uint64_t count = data_.u32(offsetof(superblock, span_count));
   if (count == 0) return;
   const entries all = fitting("spans", data_.u64(offsetof(superblock, spans_offset)), count, sizeof(span_entry));
-  for (uint64_t at = all.at; at < all.end(); at += sizeof(span_entry)) {
-    const uint64_t state = data_.u64(at + offsetof(span_entry, state)), bound = data_.u64(at + offsetof(span_entry, binding));
-    const uint64_t words = bound >> 32;
-    if ((state & 3) < static_cast<uint64_t>(span_state::open) || words > frame_payload_words) continue;
-    open_spans_.push_back({data_.u64(at + offsetof(span_entry, words)), never, at + offsetof(span_entry, payload),
-                           static_cast<uint16_t>(bound), static_cast<uint16_t>(words | reader_record::open_mark), 0});
-  }
+  for (uint64_t at = all.at; at < all.end(); at += sizeof(span_entry)) read_span_at(at);
+}
+
+inline void reader_image::read_span_at(uint64_t at) {
+  const uint64_t state = data_.u64(at + offsetof(span_entry, state)), bound = data_.u64(at + offsetof(span_entry, binding));
+  const uint64_t words = bound >> 32;
+  if ((state & 3) < static_cast<uint64_t>(span_state::open) || words > frame_payload_words) return;
+  open_spans_.push_back({data_.u64(at + offsetof(span_entry, words)), never, at + offsetof(span_entry, payload),
+                         static_cast<uint16_t>(bound), static_cast<uint16_t>(words | reader_record::open_mark), 0});
 }
 
 /// Keeps the binding at `at`, unless it is of a newer minor version. False if it is damaged, or within another one.
@@ -15681,6 +15746,7 @@ inline void reader_image::read_stream() {
     slots_.push_back(slot);
   }
   index_slots();
+  for (const auto& [index, where] : parts.spans) read_span_at(where.at);
 
   for (const stream_parts::place& where : parts.chunks) {
     reader_chunk found = chunk_at(where.at);

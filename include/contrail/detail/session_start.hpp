@@ -22,6 +22,7 @@ inline session_state* make_session(const image_view& image) {
   };
   const uint64_t work = place(sizeof(thread_slot));
   const uint64_t hashes = place(image.slot_count * sizeof(uint64_t));
+  const uint64_t spans = place(image.span_count * sizeof(uint64_t));
   const uint64_t bound = place(image.id_count + 1);
   const uint64_t blocks = place(most_buffered_blocks * sizeof(buffered_block));
   const uint64_t buffer = place(session_buffer_bytes);
@@ -33,6 +34,7 @@ inline session_state* make_session(const image_view& image) {
   made.memory_bytes = bytes;
   made.slot_work = reinterpret_cast<thread_slot*>(base + work);
   made.slot_hashes = reinterpret_cast<uint64_t*>(base + hashes);
+  made.spans = reinterpret_cast<uint64_t*>(base + spans);
   made.is_bound = reinterpret_cast<uint8_t*>(base + bound);
   made.blocks = reinterpret_cast<buffered_block*>(base + blocks);
   made.buffer = base + buffer;
