@@ -133,6 +133,9 @@ int steps() {
     for (unsigned i = 1; i < wanted; ++i) {
       if (i == 1) {
         write_fresh_record(fresh++, sequence++);
+      } else if (i % 2 == 0) {  // so many that entries are used again and again
+        TRACE_TASK(numbered, "numbered task", "thread", thread, "sequence", sequence, "check", checksum(0, sequence));
+        ++sequence;
       } else {
         write_record(0, sequence++);
       }

@@ -121,7 +121,7 @@ class Stepping(snapshot.Process):
     def __init__(self, process, seed):
         super().__init__(process.pid)
         self.process, self.random = process, random.Random(seed)
-        self.chance = 0.7
+        self.chance, self.cuts_spans = 0.7, False
         # Some processes hardly write, so that a region stays open and gets more arguments while it is copied.
         self.counts = ((0, 1, 1, 1, 2, 3, 10, 80), (0,) * 20 + (1,), (0, 1, 2, 80, 250), (0,) * 20 + (1,))[seed % 4]
 
@@ -136,6 +136,8 @@ class Stepping(snapshot.Process):
             cuts += [8 * self.random.randrange(size // 8) for _ in range(self.random.choice((0, 0, 1, 2, 3)))]
         if size == snapshot.SLOT_BYTES:
             cuts += self.random.sample(self.FRAME, self.random.randrange(len(self.FRAME)))
+        if self.cuts_spans and size % snapshot.SPAN_BYTES == 0:  # within each entry, as any may be the open one
+            cuts += [at + self.random.choice((16, 80, 88, 96)) for at in range(0, size, snapshot.SPAN_BYTES)]
         pieces, begin = [], 0
         for end in sorted(set(cuts) - {0}):
             pieces.append((begin, end))
@@ -195,6 +197,20 @@ class Interleaved(unittest.TestCase):
                         key, value = struct.unpack_from("<5sQ", slot, at + 32)
                         self.assertEqual((key, value), (b"extra", outside.checksum(outside.WRITERS, sequence)))
         self.assertGreater(min(shown, with_fields), 100)
+
+    def test_an_open_task_has_its_own_arguments_whatever_happens_while_it_is_copied(self):
+        shown = 0
+        with target.running("steps") as process:
+            observed = Stepping(process, 1)
+            with contextlib.closing(observed):
+                taken = snapshot.Snapshot(observed, snapshot.find_image(observed, []), 0)
+                observed.counts, observed.chance, observed.cuts_spans = (70,), 0.03, True
+                for _ in range(10_000 if LONG else 500):
+                    for span in taken.copy_spans():
+                        shown += 1
+                        thread, sequence, check = struct.unpack_from("<3Q", span, contrail.SPAN_PAYLOAD_OFFSET)
+                        self.assertEqual((thread, check), (0, outside.checksum(thread, sequence)))
+        self.assertGreater(shown, 10)
 
     def test_a_dump_is_right_whatever_happens_between_any_two_reads(self):
         records = torn = late = still_open = tasks = 0
