@@ -8847,7 +8847,7 @@ CONTRAIL_DETAIL_NAMESPACE_END
 
 #if CONTRAIL_DETAIL_ENABLED
 // ==== contrail/detail/session_start.hpp =============================================================================
-// Begins and ends sessions: their memory, their marks in the image, their thread.
+// Begins and ends sessions: their memory, their file, their thread.
 #ifndef CONTRAIL_DETAIL_SESSION_START_HPP
 #define CONTRAIL_DETAIL_SESSION_START_HPP
 
@@ -11187,24 +11187,14 @@ inline error dump_to_path(const char* pattern, duration last, uint32_t signal, c
 CONTRAIL_DETAIL_NAMESPACE_END
 
 #endif
-// ==== contrail/detail/session_thread.hpp ============================================================================
-// A session's thread: it looks at the table of chunk states again and again and writes what is new. It runs beside all
-// others and is waited for only by session::stop.
-//
-// Order within a look: open regions, chunks, then the bindings that were made until then, which stand before both in the
-// stream: so every id resolves wherever the stream ends, and a region that ends in between is in both.
-#ifndef CONTRAIL_DETAIL_SESSION_THREAD_HPP
-#define CONTRAIL_DETAIL_SESSION_THREAD_HPP
-
-// ==== contrail/detail/session_copy.hpp ==============================================================================
-// Pieces of chunks for a stream: of a sealed chunk all that is not in the stream yet, of an open one what was published
-// since the last look. It runs beside the writers; nobody waits for anybody.
-#ifndef CONTRAIL_DETAIL_SESSION_COPY_HPP
-#define CONTRAIL_DETAIL_SESSION_COPY_HPP
+// ==== contrail/detail/session_claim.hpp =============================================================================
+// Marks for whoever reads all that is recorded, and must know what was overwritten before: a session, or a trigger.
+#ifndef CONTRAIL_DETAIL_SESSION_CLAIM_HPP
+#define CONTRAIL_DETAIL_SESSION_CLAIM_HPP
 
 // ==== contrail/detail/session_marks.hpp =============================================================================
-// What a session has copied of each chunk, for whoever recycles one. Losses are counted where they arise, each record
-// once, and a session can keep writers from overwriting what it has not copied. Nobody waits.
+// What a session has copied of each chunk, or a trigger looked at, for whoever recycles one. Losses are counted where they
+// arise, each record once, and a session can keep writers from overwriting what it has not copied. Nobody waits.
 //
 // A mark is ticket << 20 | words copied << 10 | records copied. The session moves it on by compare-exchange when it has a
 // valid copy, the recycler when it has the chunk; whoever comes second learns of the first. So a record is either copied
@@ -11262,10 +11252,11 @@ inline uint64_t records_ended_before(uint64_t epoch_base, const atomic_word* at,
     if (tag == record_tag::region_payload) words = word >> id_shift & 0xf;
     bool is_record = true;
     if (tag == record_tag::long_form) {
-      is_record = form != long_form::epoch && form != long_form::anchor;
+      is_record = form != long_form::epoch && form != long_form::anchor && form != long_form::current_task;
       if (form == long_form::epoch) base = word & ~(epoch_ticks - 1);
       else words = word >> 6 & 0x3ff;
-      if (is_record && words >= 2) ended = at[form == long_form::point ? 1 : 2].load_relaxed();
+      const uint64_t end_word = form == long_form::point || form == long_form::span ? 1 : 2;
+      if (is_record && words >= end_word) ended = at[end_word].load_relaxed();
     }
     if (is_record && ended >= ticks) break;
     records += is_record;
@@ -11318,6 +11309,69 @@ CONTRAIL_DETAIL_HIDDEN inline constexpr recycling_watch the_recycling_watch{&is_
 CONTRAIL_DETAIL_NAMESPACE_END
 
 #endif
+
+#include <sys/mman.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// Marks in this image: those that somebody had before, or new ones; null when the system has no memory. Held: control.
+/// Who calls this has pinned the object that count_recycled is in.
+inline session_marks* claim_marks(image_view& image) {
+  session_marks* found = first_session(image);
+  while (found != nullptr && found->in_use.load_acquire() != 0) found = found->next;
+  if (found == nullptr) {
+    const uint64_t bytes = sizeof(session_marks) + image.chunk_count * sizeof(atomic_word);
+    void* const memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) return nullptr;
+    found = static_cast<session_marks*>(memory);
+    found->next = first_session(image);
+    image.sessions.store_release(reinterpret_cast<uint64_t>(found));
+    // For good: whoever takes a chunk may be about to call these. The object that has them stays loaded.
+    if (image.watch.load_relaxed() == 0) image.watch.store_release(reinterpret_cast<uint64_t>(&the_recycling_watch));
+  }
+  for (uint64_t i = 0; i < image.chunk_count; ++i) (*found)[i].store_relaxed(0);
+  return found;
+}
+
+/// Lets the marks count from now on; when that is, in ticks. A chunk that is sealed after that moment and recycled before
+/// the moment is known would be counted by nobody: so no ticket may be drawn in between.
+inline uint64_t begin_marks(const process_state& process, const image_view& image, session_marks& marks,
+                            bool is_blocking) {
+  marks.is_blocking.store_relaxed(is_blocking);
+  marks.lost_chunks.store_relaxed(0);
+  uint64_t begin = 0;
+  for (int tries = 0; tries < 100; ++tries) {
+    const uint64_t ticket = image.super->next_ticket.load_acquire();
+    begin = now_ticks(process);
+    marks.begin_ticks.store_relaxed(begin);
+    marks.lost.store_relaxed(((marks.lost.load_relaxed() >> lost_bits) + 1) << lost_bits);
+    marks.in_use.store_release(1);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);  // all that is known before the second look
+    if (image.super->next_ticket.load_acquire() == ticket) break;
+  }
+  return begin;
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+// ==== contrail/detail/session_thread.hpp ============================================================================
+// A session's thread: it looks at the table of chunk states again and again and writes what is new. It runs beside all
+// others and is waited for only by session::stop.
+//
+// Order within a look: open regions and spans, chunks, then the bindings that were made until then, which stand before all
+// of them in the stream: so every id resolves wherever the stream ends, and what ends in between is in both.
+#ifndef CONTRAIL_DETAIL_SESSION_THREAD_HPP
+#define CONTRAIL_DETAIL_SESSION_THREAD_HPP
+
+// ==== contrail/detail/session_copy.hpp ==============================================================================
+// Pieces of chunks for a stream: of a sealed chunk all that is not in the stream yet, of an open one what was published
+// since the last look; and of threads and spans as they are now. It runs beside the writers; nobody waits for anybody.
+#ifndef CONTRAIL_DETAIL_SESSION_COPY_HPP
+#define CONTRAIL_DETAIL_SESSION_COPY_HPP
+
 // ==== contrail/detail/stream.hpp ====================================================================================
 // Every byte of a stream that image.hpp does not have. What a session writes: a superblock, then blocks, each a
 // stream_block and its content. A reader takes them in order up to the last whole one, which may be anywhere: the process
@@ -11333,12 +11387,13 @@ enum class block_type : uint32_t {
   slot = 2,     ///< a thread_slot without its frames, then each open region's index as a word and its frame
   chunk = 3,    ///< a chunk's header with its extent so far, then the words from `begin` to there
   state = 4,    ///< a stream_state of that moment
-  end = 5       ///< a stream_state: nothing follows
+  end = 5,      ///< a stream_state: nothing follows
+  span = 6      ///< an open span's span_entry; without content: what that entry held has ended
 };
 
 struct stream_block {
   block_type type;
-  uint32_t begin;  ///< of a chunk: bytes from its start to the first word that is here; else 0
+  uint32_t begin;  ///< of a chunk: bytes from its start to the first word that is here; of a span: its index; else 0
   uint64_t bytes;  ///< of the content, a multiple of 8
 };
 static_assert(sizeof(stream_block) == 16);
@@ -11468,6 +11523,17 @@ inline size_t copy_slot_block(char* to, thread_slot& work, const thread_slot& fr
   return bytes;
 }
 inline constexpr size_t longest_slot_block_bytes = sizeof(stream_block) + sizeof(thread_slot) + 8 * frame_count;
+
+/// Copies an open span to `to` as a block; 0 if the entry holds none, or it ended meanwhile: then its record tells of it.
+inline size_t copy_span_block(char* to, const image_view& image, uint64_t index) {
+  span_entry& copy = *reinterpret_cast<span_entry*>(to + sizeof(stream_block));
+  copy_span(copy, image.spans[index]);
+  if (copy.state.load_relaxed() == 0) return 0;
+  const stream_block block{block_type::span, static_cast<uint32_t>(index), sizeof copy};
+  memcpy(to, &block, sizeof block);
+  return sizeof block + sizeof copy;
+}
+inline constexpr size_t span_block_bytes = sizeof(stream_block) + sizeof(span_entry);
 
 }  // namespace detail
 CONTRAIL_DETAIL_NAMESPACE_END
@@ -11660,6 +11726,7 @@ struct session_state {
   uint64_t memory_bytes;     ///< of all this
   uint8_t* is_bound;         ///< by id: it is in the stream
   uint64_t* slot_hashes;     ///< by slot: of its last block
+  uint64_t* spans;           ///< by entry: the generation that the stream shows as open; 0: none
   thread_slot* slot_work;    ///< also where pieces go that will not be written
   buffered_block* blocks;
   size_t block_count;
@@ -11817,6 +11884,46 @@ inline bool copy_slots(session_state& session) {
   return true;
 }
 
+inline constexpr uint64_t ended_span = ~uint64_t{0};
+
+/// Entries that ever held a span: those behind them are untouched memory.
+inline uint64_t touched_spans(const image_view& image) {
+  const uint64_t taken = image.super->next_span.load_relaxed();
+  return taken < image.span_count ? taken : image.span_count;
+}
+
+/// The tasks and asynchronous spans that are open, as far as the stream does not show them.
+inline bool copy_spans(session_state& session) {
+  const image_view& image = *session.image;
+  for (uint64_t i = 0; i < touched_spans(image); ++i) {
+    const uint64_t state = image.spans[i].state.load_acquire();
+    if (!is_begun(state)) {
+      if (session.spans[i] != 0) session.spans[i] = ended_span;
+      continue;
+    }
+    if (session.spans[i] == state >> 2) continue;
+    if (!make_buffer_room(session, span_block_bytes)) return false;
+    char* const at = session.buffer + session.used;
+    if (copy_span_block(at, image, i) == 0) continue;
+    session.spans[i] = reinterpret_cast<const span_entry*>(at + sizeof(stream_block))->state.load_relaxed() >> 2;
+    add_block(session, span_block_bytes, 0);
+  }
+  return true;
+}
+
+/// Takes back the spans that had ended before the chunks were copied: their records are in the stream now, or lost.
+inline bool end_spans(session_state& session) {
+  for (uint64_t i = 0; i < touched_spans(*session.image); ++i) {
+    if (session.spans[i] != ended_span) continue;
+    if (!make_buffer_room(session, sizeof(stream_block))) return false;
+    const stream_block block{block_type::span, static_cast<uint32_t>(i), 0};
+    memcpy(session.buffer + session.used, &block, sizeof block);
+    add_block(session, sizeof block, 0);
+    session.spans[i] = 0;
+  }
+  return true;
+}
+
 /// The chunks, from the one that will be recycled next. How many pieces there were.
 inline uint64_t copy_chunks(session_state& session, bool open_too) {
   const image_view& image = *session.image;
@@ -11847,11 +11954,12 @@ inline void note_drops(session_state& session) {
   for (unsigned i = 0; i < 8; ++i) session.dropped[i].store_relaxed(dropped_until_now(session, i));
 }
 
-/// One look; with `all` also at what is not finished: open chunks, open regions, counters.
+/// One look; with `all` also at what is not finished: open chunks, open regions and spans, counters.
 inline uint64_t look(session_state& session, bool all) {
   note_drops(session);
-  if (all && !copy_slots(session)) return 0;
+  if (all && !(copy_slots(session) && copy_spans(session))) return 0;
   const uint64_t pieces = copy_chunks(session, all);
+  if (all && !end_spans(session)) return pieces;
   if ((session.used != 0 || all) && write_buffer(session) && all) {
     const state_block state = make_state(session, block_type::state);
     session.sink.put(&state, sizeof state);
@@ -11935,6 +12043,7 @@ inline session_state* make_session(const image_view& image) {
   };
   const uint64_t work = place(sizeof(thread_slot));
   const uint64_t hashes = place(image.slot_count * sizeof(uint64_t));
+  const uint64_t spans = place(image.span_count * sizeof(uint64_t));
   const uint64_t bound = place(image.id_count + 1);
   const uint64_t blocks = place(most_buffered_blocks * sizeof(buffered_block));
   const uint64_t buffer = place(session_buffer_bytes);
@@ -11946,48 +12055,11 @@ inline session_state* make_session(const image_view& image) {
   made.memory_bytes = bytes;
   made.slot_work = reinterpret_cast<thread_slot*>(base + work);
   made.slot_hashes = reinterpret_cast<uint64_t*>(base + hashes);
+  made.spans = reinterpret_cast<uint64_t*>(base + spans);
   made.is_bound = reinterpret_cast<uint8_t*>(base + bound);
   made.blocks = reinterpret_cast<buffered_block*>(base + blocks);
   made.buffer = base + buffer;
   return &made;
-}
-
-/// Marks for a session of this image: those of an earlier one, or new ones; null when the system has no memory. Held:
-/// control.
-inline session_marks* claim_marks(image_view& image) {
-  session_marks* found = first_session(image);
-  while (found != nullptr && found->in_use.load_acquire() != 0) found = found->next;
-  if (found == nullptr) {
-    const uint64_t bytes = sizeof(session_marks) + image.chunk_count * sizeof(atomic_word);
-    void* const memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) return nullptr;
-    found = static_cast<session_marks*>(memory);
-    found->next = first_session(image);
-    image.sessions.store_release(reinterpret_cast<uint64_t>(found));
-    // For good: whoever takes a chunk may be about to call these. The object that has them stays loaded.
-    if (image.watch.load_relaxed() == 0) image.watch.store_release(reinterpret_cast<uint64_t>(&the_recycling_watch));
-  }
-  for (uint64_t i = 0; i < image.chunk_count; ++i) (*found)[i].store_relaxed(0);
-  return found;
-}
-
-/// Lets the marks count from now on; when that is, in ticks. A chunk that is sealed after that moment and recycled before
-/// the moment is known would be counted by nobody: so no ticket may be drawn in between.
-inline uint64_t begin_marks(const process_state& process, const image_view& image, session_marks& marks,
-                            bool is_blocking) {
-  marks.is_blocking.store_relaxed(is_blocking);
-  marks.lost_chunks.store_relaxed(0);
-  uint64_t begin = 0;
-  for (int tries = 0; tries < 100; ++tries) {
-    const uint64_t ticket = image.super->next_ticket.load_acquire();
-    begin = now_ticks(process);
-    marks.begin_ticks.store_relaxed(begin);
-    marks.lost.store_relaxed(((marks.lost.load_relaxed() >> lost_bits) + 1) << lost_bits);
-    marks.in_use.store_release(1);
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);  // all that is known before the second look
-    if (image.super->next_ticket.load_acquire() == ticket) break;
-  }
-  return begin;
 }
 
 /// What stands at the stream's start.
@@ -12745,6 +12817,7 @@ struct trigger_status {
   uint64_t suppressed = 0;  ///< firings without a dump of their own, by `at_most_every` or since one was on its way
   uint64_t failed = 0;      ///< dumps that could not be written
   error last_failure;       ///< why
+  uint64_t missed_records = 0;  ///< overwritten before a look at them: one may have been over its limit. Exact
 };
 
 CONTRAIL_DETAIL_NAMESPACE_END
@@ -12843,6 +12916,295 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #define CONTRAIL_DETAIL_WATCH_HPP
 
 #if CONTRAIL_DETAIL_ENABLED
+// ==== contrail/detail/session_claim.hpp =============================================================================
+// Marks for whoever reads all that is recorded, and must know what was overwritten before: a session, or a trigger.
+#ifndef CONTRAIL_DETAIL_SESSION_CLAIM_HPP
+#define CONTRAIL_DETAIL_SESSION_CLAIM_HPP
+
+// ==== contrail/detail/session_marks.hpp =============================================================================
+// What a session has copied of each chunk, or a trigger looked at, for whoever recycles one. Losses are counted where they
+// arise, each record once, and a session can keep writers from overwriting what it has not copied. Nobody waits.
+//
+// A mark is ticket << 20 | words copied << 10 | records copied. The session moves it on by compare-exchange when it has a
+// valid copy, the recycler when it has the chunk; whoever comes second learns of the first. So a record is either copied
+// or counted as lost.
+#ifndef CONTRAIL_DETAIL_SESSION_MARKS_HPP
+#define CONTRAIL_DETAIL_SESSION_MARKS_HPP
+
+// ==== contrail/detail/pool.hpp ======================================================================================
+// The pool of chunks: take one by ticket, seal it, recycle the oldest. Lock-free; nobody waits.
+//
+//   FREE --take--> TAKING --header written--> OPEN --seal--> SEALED --take--> TAKING ...
+//
+// A state word is ticket << 2 | state. Tickets are unique and increase, so a state word never repeats and a
+// compare-exchange on it cannot be fooled. A reader remembers the ticket before it copies and compares it afterwards.
+#ifndef CONTRAIL_DETAIL_POOL_HPP
+#define CONTRAIL_DETAIL_POOL_HPP
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+inline chunk_state state_of(uint64_t word) { return static_cast<chunk_state>(word & 3); }
+inline uint64_t ticket_of(uint64_t word) { return word >> 2; }
+inline uint64_t extent_bytes(uint64_t extent) { return extent & 0xffff'ffff; }
+inline uint64_t extent_records(uint64_t extent) { return extent >> 32; }
+inline uint64_t state_word(uint64_t ticket, chunk_state state) { return ticket << 2 | static_cast<uint64_t>(state); }
+
+inline slot_state state_of(const thread_slot& slot) { return static_cast<slot_state>(slot.state.load_acquire() & 0xff); }
+inline uint64_t generation_of(const thread_slot& slot) { return slot.state.load_acquire() >> 8; }
+
+inline uint32_t tid_of(const thread_slot& slot) { return static_cast<uint32_t>(slot.tid_index.load_relaxed()); }
+inline uint64_t index_of(const thread_slot& slot) { return slot.tid_index.load_relaxed() >> 32; }
+
+/// The lane that wrote a chunk, or null if its header makes no sense (it may be changing).
+inline lane* lane_of(const image_view& image, const chunk& written) {
+  const uint64_t index = written.writer.load_relaxed() & 0xffff'ffff;
+  const uint64_t lane_index = written.tid_lane.load_relaxed() >> 32;
+  if (index >= image.slot_count || lane_index >= lane_count) return nullptr;
+  return &image.slots[index].lanes[lane_index];
+}
+
+/// Whether a sealed chunk is the newest history of a live thread, which a noisy thread must not take from a quiet one.
+/// What it reads may be recycled meanwhile; then the caller's compare-exchange fails.
+inline bool is_floored(const image_view& image, const chunk& candidate) {
+  const lane* writer = lane_of(image, candidate);
+  if (writer == nullptr) return false;
+  const uint64_t identity = candidate.writer.load_relaxed();
+  const thread_slot& slot = image.slots[identity & 0xffff'ffff];
+  if (state_of(slot) != slot_state::live || generation_of(slot) != identity >> 32) return false;
+  const uint64_t words = (extent_bytes(candidate.extent.load_relaxed()) - chunk_header_bytes) / 8;
+  return candidate.words_before.load_relaxed() + words == writer->words_before.load_relaxed();
+}
+
+/// Remembers up to when history is gone.
+inline void note_overwritten(superblock& super, uint64_t ticks) {
+  uint64_t newest = super.overwritten_ticks.load_relaxed();
+  while (newest < ticks && !super.overwritten_ticks.compare_exchange(newest, ticks)) {
+  }
+}
+
+/// Takes a chunk, the oldest that may be had, and opens it with its ticket; null when there is none.
+/// `header` is called between, to write the chunk's header. `taking` tells the ticket before the chunk has it: should a jump
+/// or the thread's end leave a chunk half taken, return_chunk finds it there.
+template <class WriteHeader>
+inline chunk* take_chunk(image_view& image, bool keep_floor, atomic_word& taking, WriteHeader&& header) {
+  superblock& super = *image.super;
+  for (uint64_t tries = 0; tries < image.chunk_count; ++tries) {
+    // Relaxed: the ticket only has to be unique; the state word orders everything else.
+    const uint64_t ticket = super.next_ticket.fetch_add_relaxed(1);
+    const uint64_t index = ticket % image.chunk_count;
+    atomic_word& state = image.chunk_states[index];
+    chunk& candidate = image.chunks[index];
+    // Acquire pairs with the release in seal_chunk: its records are written before ours replace them.
+    uint64_t found = state.load_acquire();
+    if (state_of(found) == chunk_state::open || state_of(found) == chunk_state::taking) continue;
+    // A thread that was preempted here for a whole round would otherwise put an old ticket over a newer one.
+    if (ticket_of(found) >= ticket) continue;
+    if (keep_floor && state_of(found) == chunk_state::sealed && is_floored(image, candidate)) continue;
+    // Acquire, after the state: a session that began before this chunk was sealed is seen.
+    const uint64_t watched = state_of(found) == chunk_state::sealed ? image.watch.load_acquire() : 0;
+    const recycling_watch* const watch = reinterpret_cast<const recycling_watch*>(watched);
+    if (watch != nullptr && watch->is_held_back(image, index, ticket_of(found))) continue;
+    taking.store_relaxed(ticket);
+    // Before the exchange, so that nothing can come in between: too much said is better than too little.
+    if (state_of(found) == chunk_state::sealed) note_overwritten(super, candidate.sealed_ticks.load_relaxed());
+    if (!state.compare_exchange(found, state_word(ticket, chunk_state::taking))) continue;
+    // A reader that sees any word of the new header also sees TAKING or later when it re-reads the state, behind its
+    // acquire fence: this fence pairs with that one.
+    __atomic_thread_fence(__ATOMIC_RELEASE);
+    candidate.ticket.store_relaxed(0);
+    if (watch != nullptr) watch->count(image, index, ticket_of(found));
+    header(candidate);
+    candidate.extent.store_relaxed(0);
+    candidate.sealed_ticks.store_relaxed(0);
+    candidate.ticket.store_release(ticket);
+    state.store_release(state_word(ticket, chunk_state::open));
+    return &candidate;
+  }
+  return nullptr;
+}
+
+/// Gives back a chunk that was taken and is no lane's, because a jump or its thread's end came in between.
+inline void return_chunk(image_view& image, atomic_word& taking) {
+  const uint64_t ticket = taking.load_relaxed();
+  if (ticket == 0) return;
+  atomic_word& state = image.chunk_states[ticket % image.chunk_count];
+  const uint64_t found = state.load_relaxed();
+  // Nobody else has this ticket. Sealed, the chunk did become the lane's.
+  if (found == state_word(ticket, chunk_state::taking) || found == state_word(ticket, chunk_state::open)) {
+    state.store_release(state_word(ticket, chunk_state::free));
+  }
+  taking.store_relaxed(0);
+}
+
+/// Ends a chunk that this thread owns (or whose owner is dead): its extent is final and it may be recycled.
+inline void seal_chunk(image_view& image, chunk& done, uint64_t end_bytes, uint64_t records, uint64_t ticks) {
+  const uint64_t index = static_cast<uint64_t>(&done - image.chunks);
+  done.sealed_ticks.store_relaxed(ticks);
+  done.extent.store_release(end_bytes | records << 32);
+  image.chunk_states[index].store_release(state_word(done.ticket.load_relaxed(), chunk_state::sealed));
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// Followed by a mark for each chunk of its image. It stays in the image's list, and mapped, since a recycler may be in
+/// it; a later session of the image takes it over.
+struct session_marks {
+  session_marks* next;
+  atomic_word in_use;       ///< 1: a session has it
+  atomic_word is_blocking;  ///< 1: writers drop records rather than overwrite what was not copied
+  atomic_word begin_ticks;  ///< chunks that were sealed before are no part of the session
+  atomic_word lost;         ///< records in the low 40 bits; above, the number of the session
+  atomic_word lost_chunks;
+
+  atomic_word& operator[](uint64_t chunk_index) { return reinterpret_cast<atomic_word*>(this + 1)[chunk_index]; }
+};
+
+inline constexpr uint64_t lost_bits = 40;
+inline constexpr uint64_t lost_mask = (1ULL << lost_bits) - 1;
+
+inline constexpr uint64_t all_copied = 1023;  ///< in place of the words copied: nothing more will be
+inline constexpr uint64_t mark_word(uint64_t ticket, uint64_t words, uint64_t records) {
+  return ticket << 20 | words << 10 | records;
+}
+inline constexpr bool is_marked(uint64_t mark, uint64_t ticket) { return mark >> 20 == ticket; }
+inline constexpr uint64_t marked_words(uint64_t mark, uint64_t ticket) {
+  return is_marked(mark, ticket) ? mark >> 10 & 1023 : 0;
+}
+inline constexpr uint64_t marked_records(uint64_t mark, uint64_t ticket) {
+  return is_marked(mark, ticket) ? mark & 1023 : 0;
+}
+
+inline session_marks* first_session(const image_view& image) {
+  return reinterpret_cast<session_marks*>(image.sessions.load_acquire());
+}
+
+/// Of the words of a chunk, from the first one to `end`, the records that had ended before `ticks`. A chunk that was open
+/// when a session began has some; they are no part of it. Records stand in the order in which they ended.
+inline uint64_t records_ended_before(uint64_t epoch_base, const atomic_word* at, const atomic_word* end, uint64_t ticks) {
+  uint64_t records = 0;
+  uint64_t base = epoch_base;
+  while (base < ticks && at < end) {
+    const uint64_t word = at->load_relaxed();
+    const auto tag = static_cast<record_tag>(word & 3);
+    const auto form = static_cast<long_form>(word >> 2 & 0xf);
+    uint64_t words = 0;
+    uint64_t ended = base + (word >> end_time_shift);
+    if (tag == record_tag::point) words = word >> duration_shift & 0xff;
+    if (tag == record_tag::region_payload) words = word >> id_shift & 0xf;
+    bool is_record = true;
+    if (tag == record_tag::long_form) {
+      is_record = form != long_form::epoch && form != long_form::anchor && form != long_form::current_task;
+      if (form == long_form::epoch) base = word & ~(epoch_ticks - 1);
+      else words = word >> 6 & 0x3ff;
+      const uint64_t end_word = form == long_form::point || form == long_form::span ? 1 : 2;
+      if (is_record && words >= end_word) ended = at[end_word].load_relaxed();
+    }
+    if (is_record && ended >= ticks) break;
+    records += is_record;
+    at += 1 + words;
+  }
+  return records;
+}
+
+/// Whether any session holds this sealed chunk back.
+inline bool is_held_back(const image_view& image, uint64_t index, uint64_t ticket) {
+  const uint64_t sealed_ticks = image.chunks[index].sealed_ticks.load_relaxed();
+  for (session_marks* session = first_session(image); session != nullptr; session = session->next) {
+    if (session->in_use.load_acquire() == 0 || session->is_blocking.load_relaxed() == 0) continue;
+    if (sealed_ticks < session->begin_ticks.load_relaxed()) continue;
+    if (marked_words((*session)[index].load_relaxed(), ticket) != all_copied) return true;
+  }
+  return false;
+}
+
+/// Tells all sessions that a sealed chunk is gone. The caller has taken it, and not touched what it holds.
+inline void count_recycled(const image_view& image, uint64_t index, uint64_t ticket) {
+  const uint64_t sealed_ticks = image.chunks[index].sealed_ticks.load_relaxed();
+  const uint64_t records = extent_records(image.chunks[index].extent.load_relaxed());
+  for (session_marks* session = first_session(image); session != nullptr; session = session->next) {
+    if (session->in_use.load_acquire() == 0) continue;
+    uint64_t total = session->lost.load_acquire();  // before the moment it began: a later session's is another number
+    if (sealed_ticks < session->begin_ticks.load_relaxed()) continue;
+    atomic_word& mark = (*session)[index];
+    uint64_t found = mark.load_relaxed();
+    while (!mark.compare_exchange(found, mark_word(ticket, all_copied, 0))) {
+    }
+    uint64_t known = marked_records(found, ticket);
+    if (marked_words(found, ticket) == 0) {
+      const chunk& gone = image.chunks[index];
+      const atomic_word* const end = gone.words + (extent_bytes(gone.extent.load_relaxed()) - chunk_header_bytes) / 8;
+      known = records_ended_before(gone.epoch_base.load_relaxed(), gone.words, end, session->begin_ticks.load_relaxed());
+    }
+    if (marked_words(found, ticket) == all_copied || records <= known) continue;
+    const uint64_t lost = records - known;
+    const uint64_t number = total >> lost_bits;
+    while (total >> lost_bits == number && !session->lost.compare_exchange(total, total + lost)) {
+    }
+    if (total >> lost_bits == number) session->lost_chunks.fetch_add_relaxed(1);
+  }
+}
+
+CONTRAIL_DETAIL_HIDDEN inline constexpr recycling_watch the_recycling_watch{&is_held_back, &count_recycled};
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+#include <sys/mman.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// Marks in this image: those that somebody had before, or new ones; null when the system has no memory. Held: control.
+/// Who calls this has pinned the object that count_recycled is in.
+inline session_marks* claim_marks(image_view& image) {
+  session_marks* found = first_session(image);
+  while (found != nullptr && found->in_use.load_acquire() != 0) found = found->next;
+  if (found == nullptr) {
+    const uint64_t bytes = sizeof(session_marks) + image.chunk_count * sizeof(atomic_word);
+    void* const memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) return nullptr;
+    found = static_cast<session_marks*>(memory);
+    found->next = first_session(image);
+    image.sessions.store_release(reinterpret_cast<uint64_t>(found));
+    // For good: whoever takes a chunk may be about to call these. The object that has them stays loaded.
+    if (image.watch.load_relaxed() == 0) image.watch.store_release(reinterpret_cast<uint64_t>(&the_recycling_watch));
+  }
+  for (uint64_t i = 0; i < image.chunk_count; ++i) (*found)[i].store_relaxed(0);
+  return found;
+}
+
+/// Lets the marks count from now on; when that is, in ticks. A chunk that is sealed after that moment and recycled before
+/// the moment is known would be counted by nobody: so no ticket may be drawn in between.
+inline uint64_t begin_marks(const process_state& process, const image_view& image, session_marks& marks,
+                            bool is_blocking) {
+  marks.is_blocking.store_relaxed(is_blocking);
+  marks.lost_chunks.store_relaxed(0);
+  uint64_t begin = 0;
+  for (int tries = 0; tries < 100; ++tries) {
+    const uint64_t ticket = image.super->next_ticket.load_acquire();
+    begin = now_ticks(process);
+    marks.begin_ticks.store_relaxed(begin);
+    marks.lost.store_relaxed(((marks.lost.load_relaxed() >> lost_bits) + 1) << lost_bits);
+    marks.in_use.store_release(1);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);  // all that is known before the second look
+    if (image.super->next_ticket.load_acquire() == ticket) break;
+  }
+  return begin;
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -13000,6 +13362,24 @@ class CONTRAIL_DETAIL_HIDDEN watch {
   unsigned count = 0;
   uint64_t fired = 0;  ///< how often any of them held
 
+  watch() = default;
+  ~watch() { leave(); }
+  watch(const watch&) = delete;
+  watch& operator=(const watch&) = delete;
+
+  /// Records that were overwritten before a look at them. Exact: who recycles a chunk counts them.
+  uint64_t missed() const {
+    return missed_before_ + (marks_ == nullptr ? 0 : marks_->lost.load_acquire() & lost_mask);
+  }
+  /// Ends the looking, so that nobody counts any more.
+  void leave() {
+    if (marks_ == nullptr) return;
+    missed_before_ = missed();
+    marks_->in_use.store_release(0);
+    marks_ = nullptr;
+    image_ = nullptr;
+  }
+
   /// What happened since the look before. True when a condition holds that did not before; the first is noted. The
   /// first look at a recording begins here and now.
   bool look(process_state& process, trigger_note& note) {
@@ -13044,14 +13424,19 @@ class CONTRAIL_DETAIL_HIDDEN watch {
     image_view* const image = current_image(process);
     const uint64_t start = process.start_ticks.load_relaxed();
     if (image != image_ || start != start_) {
-      image_ = nullptr;
+      leave();
       if (!chunks_.make(image->chunk_count) || !slots_.make(image->slot_count) || !ids_.make(overflow_id + 1) ||
           !over_.make(overflow_id + 1)) {
         return false;
       }
+      const control_lock lock(process);
+      const bool goes_on = process.recording.load_acquire() != 0 && current_image(process) == image &&
+                           process.start_ticks.load_relaxed() == start;
+      marks_ = goes_on ? claim_marks(*image) : nullptr;
+      if (marks_ == nullptr) return false;
+      since_ = begin_marks(process, *image, *marks_, false);
       image_ = image;
       start_ = start;
-      since_ = now_;
     }
     tick_hz_ = process.tick_hz.load_relaxed();
     return true;
@@ -13176,6 +13561,7 @@ class CONTRAIL_DETAIL_HIDDEN watch {
     thread_progress& thread = slots_[slot_index];
     const bool is_current = thread.generation == copy_.writer.value >> 32;
     const uint32_t tid = static_cast<uint32_t>(copy_.tid_lane.value);
+    if (!mark(index, state)) return;
     read_chunk(copy_, progress, [&](const seen_record& record) {
       if (record.end < since_) return;
       if (record.is_region) {
@@ -13189,6 +13575,20 @@ class CONTRAIL_DETAIL_HIDDEN watch {
         look_at_counter(record);
       }
     });
+  }
+
+  /// Notes that what the copy holds is looked at. False if the chunk was recycled just now: then it was counted as missed.
+  bool mark(uint64_t index, uint64_t state) {
+    atomic_word& at = (*marks_)[index];
+    uint64_t found = at.load_acquire();
+    const uint64_t ticket = copy_.ticket.value;
+    const uint64_t known = marked_words(found, ticket);
+    if (known == all_copied) return false;
+    const uint64_t words = (extent_bytes(copy_.extent.value) - chunk_header_bytes) / 8;
+    if (words < known) return false;
+    const uint64_t records = marked_records(found, ticket) + count_records(copy_.words + known, copy_.words + words);
+    const bool is_whole = state_of(state) == chunk_state::sealed;
+    return at.compare_exchange(found, is_whole ? mark_word(ticket, all_copied, 0) : mark_word(ticket, words, records));
   }
 
   void look_at_counter(const seen_record& record) {
@@ -13230,6 +13630,8 @@ class CONTRAIL_DETAIL_HIDDEN watch {
   }
 
   image_view* image_ = nullptr;
+  session_marks* marks_ = nullptr;
+  uint64_t missed_before_ = 0;  ///< in recordings that ended
   uint64_t start_ = 0, since_ = 0, now_ = 0, tick_hz_ = 1;
   zeroed_array<chunk_progress> chunks_;
   zeroed_array<thread_progress> slots_;
@@ -13316,6 +13718,7 @@ class CONTRAIL_DETAIL_HIDDEN trigger {
     if (error failed = expand_path(path_, {1, 1, 1, "e"}, ignored)) return failed;
     if (join_process() == nullptr) return incompatible();
     link_object();
+    pin_object(reinterpret_cast<const void*>(&count_recycled));
     __atomic_store_n(&stopping_, 0U, __ATOMIC_RELAXED);
     // Signals are the program's threads' business.
     sigset_t all, before;
@@ -13400,7 +13803,7 @@ class CONTRAIL_DETAIL_HIDDEN trigger {
       look();
       const uint64_t now = now_ns();
       if (is_pending_ && (now >= due_ns_ || last_round)) dump(last_round);
-      if (last_round) return;
+      if (last_round) return watch_.leave();
       uint64_t pause = static_cast<uint64_t>(wanted_.look_every.ns);
       if (is_pending_ && due_ns_ - now < pause) pause = due_ns_ > now ? due_ns_ - now : 1;
       wait(wakes, pause);
@@ -13413,6 +13816,7 @@ class CONTRAIL_DETAIL_HIDDEN trigger {
     uint64_t times = watch_.fired;
     watch_.look(process, found);
     times = watch_.fired - times;
+    const uint64_t missed = watch_.missed();
     if (const char* const what = __atomic_exchange_n(&called_, static_cast<const char*>(nullptr), __ATOMIC_ACQUIRE)) {
       times += __atomic_exchange_n(&calls_, uint64_t{0}, __ATOMIC_RELAXED);
       if (found.ticks == 0) {
@@ -13420,18 +13824,24 @@ class CONTRAIL_DETAIL_HIDDEN trigger {
         detail::text_writer(found.text, sizeof found.text).add(what);
       }
     }
+    const detail::mutex_hold hold(mutex_);
+    status_.missed_records = missed;
     if (times == 0) return;
     const uint64_t now = now_ns();
     const bool is_soon = has_dumped_ && now - dumped_ns_ < static_cast<uint64_t>(wanted_.at_most_every.ns);
     const bool begins = !is_pending_ && !is_soon;
     if (begins) {
       note_ = found;
+      if (missed != 0) {
+        const size_t used = detail::strlen(note_.text);
+        snprintf(note_.text + used, sizeof note_.text - used, "; missed %llu records",
+                 static_cast<unsigned long long>(missed));
+      }
       is_pending_ = true;
       tries_ = 0;
       fired_ns_ = now;
       due_ns_ = now + static_cast<uint64_t>(wanted_.after.ns);
     }
-    const detail::mutex_hold hold(mutex_);
     status_.fired += times;
     status_.suppressed += times - (begins ? 1 : 0);
   }
@@ -15100,8 +15510,8 @@ CONTRAIL_DETAIL_NAMESPACE_END
 
 #endif
 // ==== contrail/detail/reader_stream.hpp =============================================================================
-// A session's stream as its parts, up to the last whole block: bindings, thread slots, and chunks put together from their
-// pieces.
+// A session's stream as its parts, up to the last whole block: bindings, thread slots, open spans, and chunks put together
+// from their pieces.
 #ifndef CONTRAIL_DETAIL_READER_STREAM_HPP
 #define CONTRAIL_DETAIL_READER_STREAM_HPP
 
@@ -15120,12 +15530,13 @@ enum class block_type : uint32_t {
   slot = 2,     ///< a thread_slot without its frames, then each open region's index as a word and its frame
   chunk = 3,    ///< a chunk's header with its extent so far, then the words from `begin` to there
   state = 4,    ///< a stream_state of that moment
-  end = 5       ///< a stream_state: nothing follows
+  end = 5,      ///< a stream_state: nothing follows
+  span = 6      ///< an open span's span_entry; without content: what that entry held has ended
 };
 
 struct stream_block {
   block_type type;
-  uint32_t begin;  ///< of a chunk: bytes from its start to the first word that is here; else 0
+  uint32_t begin;  ///< of a chunk: bytes from its start to the first word that is here; of a span: its index; else 0
   uint64_t bytes;  ///< of the content, a multiple of 8
 };
 static_assert(sizeof(stream_block) == 16);
@@ -15213,6 +15624,7 @@ class stream_parts {
   std::vector<place> bindings;
   std::map<uint32_t, slot> slots;  ///< by index
   std::map<writer, std::string_view> names;
+  std::map<uint32_t, place> spans;  ///< that are open, by index
   std::vector<place> chunks;  ///< by ticket
   uint64_t state_at = 0;      ///< of the last one; 0: there is none
   bool has_end = false;
@@ -15227,6 +15639,10 @@ class stream_parts {
       take_slot(where);
     } else if (kind == block_type::chunk) {
       damaged += !take_piece(where, begin);
+    } else if (kind == block_type::span && size >= sizeof(span_entry)) {
+      spans[begin] = where;
+    } else if (kind == block_type::span) {
+      spans.erase(begin);
     } else if (kind == block_type::state || kind == block_type::end) {
       if (size >= sizeof(stream_state)) state_at = where.at;
       has_end = kind == block_type::end;
@@ -15371,6 +15787,7 @@ class reader_image {
   bool read_superblock();
   void read_slots();
   void read_spans();
+  void read_span_at(uint64_t at);
   reader_slot slot_at(uint64_t at) const;
   void index_slots();
   void read_chunks();
@@ -15605,13 +16022,15 @@ inline void reader_image::read_spans() {
   const uint64_t count = data_.u32(offsetof(superblock, span_count));
   if (count == 0) return;
   const entries all = fitting("spans", data_.u64(offsetof(superblock, spans_offset)), count, sizeof(span_entry));
-  for (uint64_t at = all.at; at < all.end(); at += sizeof(span_entry)) {
-    const uint64_t state = data_.u64(at + offsetof(span_entry, state)), bound = data_.u64(at + offsetof(span_entry, binding));
-    const uint64_t words = bound >> 32;
-    if ((state & 3) < static_cast<uint64_t>(span_state::open) || words > frame_payload_words) continue;
-    open_spans_.push_back({data_.u64(at + offsetof(span_entry, words)), never, at + offsetof(span_entry, payload),
-                           static_cast<uint16_t>(bound), static_cast<uint16_t>(words | reader_record::open_mark), 0});
-  }
+  for (uint64_t at = all.at; at < all.end(); at += sizeof(span_entry)) read_span_at(at);
+}
+
+inline void reader_image::read_span_at(uint64_t at) {
+  const uint64_t state = data_.u64(at + offsetof(span_entry, state)), bound = data_.u64(at + offsetof(span_entry, binding));
+  const uint64_t words = bound >> 32;
+  if ((state & 3) < static_cast<uint64_t>(span_state::open) || words > frame_payload_words) return;
+  open_spans_.push_back({data_.u64(at + offsetof(span_entry, words)), never, at + offsetof(span_entry, payload),
+                         static_cast<uint16_t>(bound), static_cast<uint16_t>(words | reader_record::open_mark), 0});
 }
 
 /// Keeps the binding at `at`, unless it is of a newer minor version. False if it is damaged, or within another one.
@@ -15696,6 +16115,7 @@ inline void reader_image::read_stream() {
     slots_.push_back(slot);
   }
   index_slots();
+  for (const auto& [index, where] : parts.spans) read_span_at(where.at);
 
   for (const stream_parts::place& where : parts.chunks) {
     reader_chunk found = chunk_at(where.at);

@@ -93,7 +93,7 @@ FRAME_PAYLOAD_OFFSET, FRAME_PAYLOAD_WORDS = 32, 20
 SPAN_PAYLOAD_OFFSET = 80
 EPOCH_TICKS, ANCHOR_WORD = 2**23, 4 << 6 | 1 << 2 | 3
 LIVE, DUMP, STREAM = 1, 2, 3
-BINDING_BLOCK, SLOT_BLOCK, CHUNK_BLOCK, STATE_BLOCK, END_BLOCK = 1, 2, 3, 4, 5
+BINDING_BLOCK, SLOT_BLOCK, CHUNK_BLOCK, STATE_BLOCK, END_BLOCK, SPAN_BLOCK = range(1, 7)
 NO_CAUSE, BY_STOP, BY_FAILURE, BY_RECORDER = 0, 1, 2, 3
 IN_MEMORY, IN_FILE = 0, 1
 NOT_ENDED, STOPPED, EXITED = 0, 1, 2
@@ -686,11 +686,10 @@ class Image:
         self.cut = max(self.sb.start[0], self.sb.cutoff_ticks if self.is_dump else 0)  # records ended since then
         if self.is_stream:
             self.slots: Dict[int, Any] = {}
-            self.spans: List[Span] = []
             self.read_stream()
         else:
             self.slots = self.read_slots()
-            self.spans = self.read_spans()
+            self.spans = self.spans_at(self.fitting("spans", self.sb.spans_offset, self.sb.span_count, SPAN.size))
             self.read_chunks()
             self.read_bindings()
         self.clock = self.make_clock()
@@ -738,10 +737,10 @@ class Image:
                 slots[slot.index] = slot
         return slots
 
-    def read_spans(self) -> List[Span]:
+    def spans_at(self, places: Iterable[int]) -> List[Span]:
         """Those that were open, without an end."""
         spans = []
-        for at in self.fitting("spans", self.sb.spans_offset, self.sb.span_count, SPAN.size) if self.sb.span_count else ():
+        for at in places:
             span = SPAN.read(self.data, at)
             id, words = span.binding
             if span.state & 3 > 1 and words <= FRAME_PAYLOAD_WORDS:
@@ -828,6 +827,7 @@ class Image:
         pieces: Dict[int, List[Tuple[int, int]]] = {}  # by ticket: where each begins and ends
         filled: Dict[int, int] = {}  # by ticket: the bytes of the chunk that are there
         names: Dict[Tuple[int, int], bytes] = {}
+        spans: Dict[int, int] = {}  # those that are open, by index: where
         before: Dict[Tuple[int, int], List[int]] = {}  # what lanes had dropped when the session began
         self.session_start = sb.dump
         while kind != END_BLOCK and len(data) - at >= STREAM_BLOCK.size:
@@ -864,6 +864,10 @@ class Image:
                 else:
                     pieces.setdefault(ticket, []).append((at, end))
                     filled[ticket] = extent
+            elif kind == SPAN_BLOCK and size >= SPAN.size:
+                spans[begin] = at
+            elif kind == SPAN_BLOCK:
+                spans.pop(begin, None)
             elif kind in (STATE_BLOCK, END_BLOCK) and size >= STREAM_STATE.size:
                 self.state = STREAM_STATE.read(data, at)
             at = end
@@ -883,6 +887,7 @@ class Image:
         self.data = b"".join(made) if len(made) > 1 else data
         self.chunks.sort(key=lambda c: c.ticket)
         self.slots = dict(sorted(self.slots.items()))
+        self.spans = self.spans_at(spans[index] for index in sorted(spans))
         self.note_stream_end(kind, damaged_bindings, damaged)
 
     def note_stream_end(self, kind: int, damaged_bindings: int, damaged: int) -> None:

@@ -44,6 +44,7 @@ struct trigger_status {
   uint64_t suppressed = 0;  ///< firings without a dump of their own, by `at_most_every` or since one was on its way
   uint64_t failed = 0;      ///< dumps that could not be written
   error last_failure;       ///< why
+  uint64_t missed_records = 0;  ///< overwritten before a look at them: one may have been over its limit. Exact
 };
 
 CONTRAIL_DETAIL_NAMESPACE_END
@@ -123,6 +124,7 @@ class CONTRAIL_DETAIL_HIDDEN trigger {
     if (error failed = expand_path(path_, {1, 1, 1, "e"}, ignored)) return failed;
     if (join_process() == nullptr) return incompatible();
     link_object();
+    pin_object(reinterpret_cast<const void*>(&count_recycled));
     __atomic_store_n(&stopping_, 0U, __ATOMIC_RELAXED);
     // Signals are the program's threads' business.
     sigset_t all, before;
@@ -207,7 +209,7 @@ class CONTRAIL_DETAIL_HIDDEN trigger {
       look();
       const uint64_t now = now_ns();
       if (is_pending_ && (now >= due_ns_ || last_round)) dump(last_round);
-      if (last_round) return;
+      if (last_round) return watch_.leave();
       uint64_t pause = static_cast<uint64_t>(wanted_.look_every.ns);
       if (is_pending_ && due_ns_ - now < pause) pause = due_ns_ > now ? due_ns_ - now : 1;
       wait(wakes, pause);
@@ -220,6 +222,7 @@ class CONTRAIL_DETAIL_HIDDEN trigger {
     uint64_t times = watch_.fired;
     watch_.look(process, found);
     times = watch_.fired - times;
+    const uint64_t missed = watch_.missed();
     if (const char* const what = __atomic_exchange_n(&called_, static_cast<const char*>(nullptr), __ATOMIC_ACQUIRE)) {
       times += __atomic_exchange_n(&calls_, uint64_t{0}, __ATOMIC_RELAXED);
       if (found.ticks == 0) {
@@ -227,18 +230,24 @@ class CONTRAIL_DETAIL_HIDDEN trigger {
         detail::text_writer(found.text, sizeof found.text).add(what);
       }
     }
+    const detail::mutex_hold hold(mutex_);
+    status_.missed_records = missed;
     if (times == 0) return;
     const uint64_t now = now_ns();
     const bool is_soon = has_dumped_ && now - dumped_ns_ < static_cast<uint64_t>(wanted_.at_most_every.ns);
     const bool begins = !is_pending_ && !is_soon;
     if (begins) {
       note_ = found;
+      if (missed != 0) {
+        const size_t used = detail::strlen(note_.text);
+        snprintf(note_.text + used, sizeof note_.text - used, "; missed %llu records",
+                 static_cast<unsigned long long>(missed));
+      }
       is_pending_ = true;
       tries_ = 0;
       fired_ns_ = now;
       due_ns_ = now + static_cast<uint64_t>(wanted_.after.ns);
     }
-    const detail::mutex_hold hold(mutex_);
     status_.fired += times;
     status_.suppressed += times - (begins ? 1 : 0);
   }

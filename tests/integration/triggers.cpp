@@ -171,6 +171,38 @@ namespace {
 trigger* of_the_handler;
 }
 
+TEST_CASE("records that were overwritten before a trigger looked are in its status, and its dump says so") {
+  const running_recorder recorder({.memory = 1 << 20});
+  const temporary_folder folder;
+  const std::string path = folder / "dump", info = folder / "info";
+  static std::atomic<int> looks, asked, answered;
+  trigger watchdog({.path = path.c_str(), .look_every = soon});
+  REQUIRE_FALSE(watchdog.latency("never", an_hour));
+  REQUIRE_FALSE(watchdog.predicate("the test", [](void*) {
+    ++looks;
+    if (asked == 0) return false;
+    answered = 1;
+    wait_until([] { return asked == 2; });
+    return true;
+  }));
+  REQUIRE_FALSE(watchdog.start());
+  wait_until([] { return looks > 1; });  // so one look is over
+  asked = 1;
+  wait_until([] { return answered == 1; });
+  for (int i = 0; i < 200'000; ++i) TRACE_INSTANT("filler", "i", i);  // while it cannot look
+  asked = 2;
+  wait_until([&] { return watchdog.status().dumps == 1; });
+  const uint64_t missed = watchdog.status().missed_records;
+  CHECK(missed > 100'000);
+  CHECK(missed < 200'000);
+  REQUIRE(run_converter("info '" + path + "'", info) == 0);
+  CHECK(text_of(info).find("\ntrigger    the test holds; missed " + std::to_string(missed) + " records\n") !=
+        std::string::npos);
+  watchdog.stop();
+  for (int i = 0; i < 200'000; ++i) TRACE_INSTANT("filler", "i", i);
+  CHECK(watchdog.status().missed_records == missed);
+}
+
 TEST_CASE("a signal handler may fire a trigger") {
   const running_recorder recorder;
   const temporary_folder folder;

@@ -2,6 +2,8 @@
 // A process for tests/python/test_snapshot.py and test_core.py to look at from outside: `target MODE [argument]`. It
 // prints "ready" when there is something to see, and ends when its standard input does.
 #include "contrail/contrail.hpp"
+#include "contrail/session.hpp"
+#include "contrail/trigger.hpp"
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -107,8 +109,8 @@ void write_fresh_record(uint64_t site, uint64_t sequence) {
 #undef FRESH
 }
 
-/// Goes on only when told. A region is open all the time; a byte n > 0 on standard input ends it, writes n - 1 records,
-/// one of them at a fresh call site, and begins another region; 0 sets a field of the open one. Each is answered.
+/// Goes on only when told. A task and a region are open all the time; a byte n > 0 on standard input ends both, writes
+/// n - 1 records, one of them at a fresh call site, and begins others; 0 sets a field of the open region. Each is answered.
 int steps() {
   start({.memory = 1 << 20});
   ready();
@@ -116,6 +118,7 @@ int steps() {
   for (char answer = 0;; answer = 1) {
     const uint64_t thread = 0, check = checksum(thread, sequence);
     TRACE_REGION_VAR(region, "step", "thread", thread, "sequence", sequence, "check", check);
+    TRACE_TASK(task, "task", "thread", thread, "sequence", sequence + 1, "check", checksum(thread, sequence + 1));
     if (answer != 0 && write(1, &answer, 1) != 1) return 1;
     unsigned char wanted = 0;
     for (;;) {
@@ -125,10 +128,14 @@ int steps() {
       if (write(1, "", 1) != 1) return 1;
     }
     region.end();
-    ++sequence;
+    task.end();
+    sequence += 2;
     for (unsigned i = 1; i < wanted; ++i) {
       if (i == 1) {
         write_fresh_record(fresh++, sequence++);
+      } else if (i % 2 == 0) {  // so many that entries are used again and again
+        TRACE_TASK(numbered, "numbered task", "thread", thread, "sequence", sequence, "check", checksum(0, sequence));
+        ++sequence;
       } else {
         write_record(0, sequence++);
       }
@@ -160,6 +167,31 @@ int deadlock() {
     work(b, a, "a");
   }).detach();
   while (waiting < 2) std::this_thread::yield();
+  ready();
+  wait_for_the_end();
+  _exit(0);
+}
+
+/// What runs beside a recorder: a session into the file `path`, a trigger, and tasks that nobody ends.
+int services(const char* path) {
+  start();
+  static contrail::session session;
+  static contrail::trigger watchdog({.path = path});
+  if (session.start({.file = path}) || watchdog.stall(contrail::duration(3'600'000'000'000)) || watchdog.start()) return 1;
+  static std::atomic<int> waiting{0};
+  TRACE_TASK(order, "order", "number", 7);
+  const contrail::task_scope scope(order);
+  TRACE_ASYNC(request, "request", "url", "/a");
+  { TRACE_TASK(ended, "ended"); }
+  std::thread([parent = order.context()] {
+    TRACE_THREAD_NAME("worker");
+    TRACE_TASK_OF(part, parent, "part of it");
+    const contrail::task_scope within(part);
+    TRACE_REGION("waits");
+    ++waiting;
+    for (;;) pause();
+  }).detach();
+  while (waiting < 1) std::this_thread::yield();
   ready();
   wait_for_the_end();
   _exit(0);
@@ -230,6 +262,7 @@ int main(int count, char** arguments) {
   if (mode == "numbered") return numbered(argument);
   if (mode == "steps") return steps();
   if (mode == "deadlock") return deadlock();
+  if (mode == "services") return services(argument);
   if (mode == "restart") return restart();
   if (mode == "forked") return forked();
   if (mode == "file") return in_file(argument);

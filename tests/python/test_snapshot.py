@@ -121,7 +121,7 @@ class Stepping(snapshot.Process):
     def __init__(self, process, seed):
         super().__init__(process.pid)
         self.process, self.random = process, random.Random(seed)
-        self.chance = 0.7
+        self.chance, self.cuts_spans = 0.7, False
         # Some processes hardly write, so that a region stays open and gets more arguments while it is copied.
         self.counts = ((0, 1, 1, 1, 2, 3, 10, 80), (0,) * 20 + (1,), (0, 1, 2, 80, 250), (0,) * 20 + (1,))[seed % 4]
 
@@ -136,6 +136,8 @@ class Stepping(snapshot.Process):
             cuts += [8 * self.random.randrange(size // 8) for _ in range(self.random.choice((0, 0, 1, 2, 3)))]
         if size == snapshot.SLOT_BYTES:
             cuts += self.random.sample(self.FRAME, self.random.randrange(len(self.FRAME)))
+        if self.cuts_spans and size % snapshot.SPAN_BYTES == 0:  # within each entry, as any may be the open one
+            cuts += [at + self.random.choice((16, 80, 88, 96)) for at in range(0, size, snapshot.SPAN_BYTES)]
         pieces, begin = [], 0
         for end in sorted(set(cuts) - {0}):
             pieces.append((begin, end))
@@ -149,6 +151,16 @@ class Stepping(snapshot.Process):
 
 
 class Interleaved(unittest.TestCase):
+    def check_open_tasks(self, data, image, last):
+        """That every task that shows as open was, with the arguments that it had, unless it has a record too."""
+        count = 0
+        for _, _, _, payload, _ in image.spans:
+            thread, sequence, check = struct.unpack_from("<3Q", data, -payload >> 10)
+            self.assertEqual((thread, check), (0, outside.checksum(thread, sequence)), "altered arguments")
+            count += 1 if sequence > last else 0
+        self.assertLessEqual(count, 1, "only one is open at a time")
+        return count
+
     def check_open_regions(self, data, image, last):
         """That every region that shows as open was, with the arguments that it had."""
         count = 0
@@ -186,8 +198,22 @@ class Interleaved(unittest.TestCase):
                         self.assertEqual((key, value), (b"extra", outside.checksum(outside.WRITERS, sequence)))
         self.assertGreater(min(shown, with_fields), 100)
 
+    def test_an_open_task_has_its_own_arguments_whatever_happens_while_it_is_copied(self):
+        shown = 0
+        with target.running("steps") as process:
+            observed = Stepping(process, 1)
+            with contextlib.closing(observed):
+                taken = snapshot.Snapshot(observed, snapshot.find_image(observed, []), 0)
+                observed.counts, observed.chance, observed.cuts_spans = (70,), 0.03, True
+                for _ in range(10_000 if LONG else 500):
+                    for span in taken.copy_spans():
+                        shown += 1
+                        thread, sequence, check = struct.unpack_from("<3Q", span, contrail.SPAN_PAYLOAD_OFFSET)
+                        self.assertEqual((thread, check), (0, outside.checksum(thread, sequence)))
+        self.assertGreater(shown, 10)
+
     def test_a_dump_is_right_whatever_happens_between_any_two_reads(self):
-        records = torn = late = still_open = 0
+        records = torn = late = still_open = tasks = 0
         for seed in range(1000 if LONG else 80):
             with target.running("steps") as process:
                 observed = Stepping(process, seed)
@@ -201,11 +227,33 @@ class Interleaved(unittest.TestCase):
             with self.subTest(seed=seed):
                 self.assertEqual(taken.bad_bindings, 0)
                 image, found, count = numbered_records(data)
-                still_open += self.check_open_regions(data, image, found.get(0, (0, -1))[1])
+                last = found.get(0, (0, -1))[1]
+                still_open += self.check_open_regions(data, image, last)
+                tasks += self.check_open_tasks(data, image, last)
                 records, torn = records + count, torn + image.torn
                 late += len(data) - 64 - image.sb.late_bindings_offset > 0
-        came_up = dict(records=records, torn=torn, late=late, still_open=still_open)
+        came_up = dict(records=records, torn=torn, late=late, still_open=still_open, tasks=tasks)
         self.assertTrue(all(count > 3 for count in came_up.values()), came_up)
+
+
+class Services(unittest.TestCase):
+    def test_beside_a_session_and_a_trigger_open_tasks_are_in_it(self):
+        with tempfile.TemporaryDirectory() as folder:
+            with target.running("services", os.path.join(folder, "stream.contrail")) as process:
+                code, data, err = take(process.pid)
+        self.assertEqual((code, err), (0, ""))
+        trace = convert(data)
+        self.assertEqual((trace.err, trace.metadata["warnings"]), ("", []))
+        spans = {e["name"]: e for e in trace.of("b")}
+        self.assertEqual({name for name, e in spans.items() if e["args"].get("unfinished")}, {"order", "part of it", "request"})
+        self.assertIn("ended", spans)
+        self.assertEqual(spans["order"]["args"]["number"], 7)
+        self.assertEqual(spans["request"]["args"]["url"], "/a")
+        for child in ("part of it", "request", "ended"):
+            self.assertEqual(spans[child]["args"]["parent"], "order " + spans["order"]["id"])
+        self.assertEqual(spans["part of it"]["args"]["trace id"], spans["order"]["args"]["trace id"])
+        waits = trace.one("X", "waits")["args"]
+        self.assertEqual(waits, {"task": "part of it " + spans["part of it"]["id"], "unfinished": True})
 
 
 class Hung(unittest.TestCase):

@@ -220,6 +220,26 @@ TEST_CASE("of conditions that come to hold at once all count and the first is no
   CHECK(begins_with(watch.text(), "b took"));
 }
 
+TEST_CASE("a watch beside writers that overtake it has seen each record, or counts it") {
+  const running_recorder recorder({.memory = 1 << 20});
+  looker watch = latency("", 1);
+  watch.look();
+  constexpr int count = 100'000, writers = 3;
+  std::atomic<int> running{writers};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < writers; ++i) {
+    threads.emplace_back([&running] {
+      for (int k = 0; k < count; ++k) TRACE_REGION("region", "k", k);
+      --running;
+    });
+  }
+  uint64_t seen = 0;
+  while (running.load() != 0) seen += watch.fired();
+  for (auto& thread : threads) thread.join();
+  seen += watch.fired();
+  CHECK(seen + watch.watch->missed() + flight_recorder::status().dropped == uint64_t{writers} * count);
+}
+
 TEST_CASE("a watch goes on in the next recording, of the same image and of another one") {
   looker watch = latency("", 1);
   for (const uint64_t memory : {4U << 20, 4U << 20, 2U << 20}) {
@@ -231,6 +251,44 @@ TEST_CASE("a watch goes on in the next recording, of the same image and of anoth
   }
   { TRACE_REGION("off"); }
   CHECK(watch.fired() == 0);
+}
+
+TEST_CASE("what was overwritten before a look is counted, to the record") {
+  const running_recorder recorder({.memory = 1 << 20});
+  { TRACE_REGION("before"); }
+  looker watch = latency("", 1);
+  watch.look();
+  uint64_t recorded = 0, seen = 0;
+  const auto record = [&recorded](int count) {
+    for (int i = 0; i < count; ++i) {
+      const contrail::task_scope bookkeeping(contrail::task_context{});  // words that are no records
+      TRACE_REGION("region", "i", i);
+      ++recorded;
+    }
+  };
+  record(100);  // some of an open chunk is seen, and the rest of it overwritten
+  seen += watch.fired();
+  CHECK(seen == 100);
+  CHECK(watch.watch->missed() == 0);
+  record(200'000);
+  seen += watch.fired();
+  CHECK(watch.watch->missed() > 0);
+  CHECK(seen + watch.watch->missed() == recorded);
+  CHECK(flight_recorder::status().dropped == 0);
+
+  // A thread that is gone at the next look, with all of its chunks.
+  std::thread([] {
+    for (int i = 0; i < 10; ++i) TRACE_REGION("of another thread");
+  }).join();
+  recorded += 10;
+  record(200'000);
+  seen += watch.fired();
+  CHECK(seen + watch.watch->missed() == recorded);
+
+  const uint64_t missed = watch.watch->missed();
+  watch.watch->leave();
+  record(200'000);
+  CHECK(watch.watch->missed() == missed);
 }
 
 TEST_CASE("a watch beside writers that overtake it sees nothing that was not recorded") {
@@ -259,4 +317,5 @@ TEST_CASE("a watch beside writers that overtake it sees nothing that was not rec
   for (auto& thread : threads) thread.join();
   INFO(watch.text());
   CHECK(fired == 0);
+  CHECK(watch.watch->missed() > 0);
 }

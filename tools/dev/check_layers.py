@@ -62,6 +62,8 @@ short_macros
 contrail
 detail/start_text
 env
+detail/session_marks
+detail/session_claim
 detail/kept_dumps
 detail/watch
 trigger
@@ -69,7 +71,6 @@ http
 pfr
 fmt
 blocking
-detail/session_marks
 detail/session_copy
 detail/session_sink
 detail/session_thread

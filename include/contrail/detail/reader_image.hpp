@@ -99,6 +99,7 @@ class reader_image {
   bool read_superblock();
   void read_slots();
   void read_spans();
+  void read_span_at(uint64_t at);
   reader_slot slot_at(uint64_t at) const;
   void index_slots();
   void read_chunks();
@@ -333,13 +334,15 @@ inline void reader_image::read_spans() {
   const uint64_t count = data_.u32(offsetof(superblock, span_count));
   if (count == 0) return;
   const entries all = fitting("spans", data_.u64(offsetof(superblock, spans_offset)), count, sizeof(span_entry));
-  for (uint64_t at = all.at; at < all.end(); at += sizeof(span_entry)) {
-    const uint64_t state = data_.u64(at + offsetof(span_entry, state)), bound = data_.u64(at + offsetof(span_entry, binding));
-    const uint64_t words = bound >> 32;
-    if ((state & 3) < static_cast<uint64_t>(span_state::open) || words > frame_payload_words) continue;
-    open_spans_.push_back({data_.u64(at + offsetof(span_entry, words)), never, at + offsetof(span_entry, payload),
-                           static_cast<uint16_t>(bound), static_cast<uint16_t>(words | reader_record::open_mark), 0});
-  }
+  for (uint64_t at = all.at; at < all.end(); at += sizeof(span_entry)) read_span_at(at);
+}
+
+inline void reader_image::read_span_at(uint64_t at) {
+  const uint64_t state = data_.u64(at + offsetof(span_entry, state)), bound = data_.u64(at + offsetof(span_entry, binding));
+  const uint64_t words = bound >> 32;
+  if ((state & 3) < static_cast<uint64_t>(span_state::open) || words > frame_payload_words) return;
+  open_spans_.push_back({data_.u64(at + offsetof(span_entry, words)), never, at + offsetof(span_entry, payload),
+                         static_cast<uint16_t>(bound), static_cast<uint16_t>(words | reader_record::open_mark), 0});
 }
 
 /// Keeps the binding at `at`, unless it is of a newer minor version. False if it is damaged, or within another one.
@@ -424,6 +427,7 @@ inline void reader_image::read_stream() {
     slots_.push_back(slot);
   }
   index_slots();
+  for (const auto& [index, where] : parts.spans) read_span_at(where.at);
 
   for (const stream_parts::place& where : parts.chunks) {
     reader_chunk found = chunk_at(where.at);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A session's stream as its parts, up to the last whole block: bindings, thread slots, and chunks put together from their
-// pieces.
+// A session's stream as its parts, up to the last whole block: bindings, thread slots, open spans, and chunks put together
+// from their pieces.
 #ifndef CONTRAIL_DETAIL_READER_STREAM_HPP
 #define CONTRAIL_DETAIL_READER_STREAM_HPP
 
@@ -63,6 +63,7 @@ class stream_parts {
   std::vector<place> bindings;
   std::map<uint32_t, slot> slots;  ///< by index
   std::map<writer, std::string_view> names;
+  std::map<uint32_t, place> spans;  ///< that are open, by index
   std::vector<place> chunks;  ///< by ticket
   uint64_t state_at = 0;      ///< of the last one; 0: there is none
   bool has_end = false;
@@ -77,6 +78,10 @@ class stream_parts {
       take_slot(where);
     } else if (kind == block_type::chunk) {
       damaged += !take_piece(where, begin);
+    } else if (kind == block_type::span && size >= sizeof(span_entry)) {
+      spans[begin] = where;
+    } else if (kind == block_type::span) {
+      spans.erase(begin);
     } else if (kind == block_type::state || kind == block_type::end) {
       if (size >= sizeof(stream_state)) state_at = where.at;
       has_end = kind == block_type::end;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Pieces of chunks for a stream: of a sealed chunk all that is not in the stream yet, of an open one what was published
-// since the last look. It runs beside the writers; nobody waits for anybody.
+// since the last look; and of threads and spans as they are now. It runs beside the writers; nobody waits for anybody.
 #ifndef CONTRAIL_DETAIL_SESSION_COPY_HPP
 #define CONTRAIL_DETAIL_SESSION_COPY_HPP
 
@@ -106,6 +106,17 @@ inline size_t copy_slot_block(char* to, thread_slot& work, const thread_slot& fr
   return bytes;
 }
 inline constexpr size_t longest_slot_block_bytes = sizeof(stream_block) + sizeof(thread_slot) + 8 * frame_count;
+
+/// Copies an open span to `to` as a block; 0 if the entry holds none, or it ended meanwhile: then its record tells of it.
+inline size_t copy_span_block(char* to, const image_view& image, uint64_t index) {
+  span_entry& copy = *reinterpret_cast<span_entry*>(to + sizeof(stream_block));
+  copy_span(copy, image.spans[index]);
+  if (copy.state.load_relaxed() == 0) return 0;
+  const stream_block block{block_type::span, static_cast<uint32_t>(index), sizeof copy};
+  memcpy(to, &block, sizeof block);
+  return sizeof block + sizeof copy;
+}
+inline constexpr size_t span_block_bytes = sizeof(stream_block) + sizeof(span_entry);
 
 }  // namespace detail
 CONTRAIL_DETAIL_NAMESPACE_END

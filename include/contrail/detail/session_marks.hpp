@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What a session has copied of each chunk, for whoever recycles one. Losses are counted where they arise, each record
-// once, and a session can keep writers from overwriting what it has not copied. Nobody waits.
+// What a session has copied of each chunk, or a trigger looked at, for whoever recycles one. Losses are counted where they
+// arise, each record once, and a session can keep writers from overwriting what it has not copied. Nobody waits.
 //
 // A mark is ticket << 20 | words copied << 10 | records copied. The session moves it on by compare-exchange when it has a
 // valid copy, the recycler when it has the chunk; whoever comes second learns of the first. So a record is either copied
@@ -60,10 +60,11 @@ inline uint64_t records_ended_before(uint64_t epoch_base, const atomic_word* at,
     if (tag == record_tag::region_payload) words = word >> id_shift & 0xf;
     bool is_record = true;
     if (tag == record_tag::long_form) {
-      is_record = form != long_form::epoch && form != long_form::anchor;
+      is_record = form != long_form::epoch && form != long_form::anchor && form != long_form::current_task;
       if (form == long_form::epoch) base = word & ~(epoch_ticks - 1);
       else words = word >> 6 & 0x3ff;
-      if (is_record && words >= 2) ended = at[form == long_form::point ? 1 : 2].load_relaxed();
+      const uint64_t end_word = form == long_form::point || form == long_form::span ? 1 : 2;
+      if (is_record && words >= end_word) ended = at[end_word].load_relaxed();
     }
     if (is_record && ended >= ticks) break;
     records += is_record;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
-// Begins and ends sessions: their memory, their marks in the image, their thread.
+// Begins and ends sessions: their memory, their file, their thread.
 #ifndef CONTRAIL_DETAIL_SESSION_START_HPP
 #define CONTRAIL_DETAIL_SESSION_START_HPP
 
 #include "contrail/detail/dump.hpp"
+#include "contrail/detail/session_claim.hpp"
 #include "contrail/detail/session_thread.hpp"
 
 #include <fcntl.h>
@@ -22,6 +23,7 @@ inline session_state* make_session(const image_view& image) {
   };
   const uint64_t work = place(sizeof(thread_slot));
   const uint64_t hashes = place(image.slot_count * sizeof(uint64_t));
+  const uint64_t spans = place(image.span_count * sizeof(uint64_t));
   const uint64_t bound = place(image.id_count + 1);
   const uint64_t blocks = place(most_buffered_blocks * sizeof(buffered_block));
   const uint64_t buffer = place(session_buffer_bytes);
@@ -33,48 +35,11 @@ inline session_state* make_session(const image_view& image) {
   made.memory_bytes = bytes;
   made.slot_work = reinterpret_cast<thread_slot*>(base + work);
   made.slot_hashes = reinterpret_cast<uint64_t*>(base + hashes);
+  made.spans = reinterpret_cast<uint64_t*>(base + spans);
   made.is_bound = reinterpret_cast<uint8_t*>(base + bound);
   made.blocks = reinterpret_cast<buffered_block*>(base + blocks);
   made.buffer = base + buffer;
   return &made;
-}
-
-/// Marks for a session of this image: those of an earlier one, or new ones; null when the system has no memory. Held:
-/// control.
-inline session_marks* claim_marks(image_view& image) {
-  session_marks* found = first_session(image);
-  while (found != nullptr && found->in_use.load_acquire() != 0) found = found->next;
-  if (found == nullptr) {
-    const uint64_t bytes = sizeof(session_marks) + image.chunk_count * sizeof(atomic_word);
-    void* const memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) return nullptr;
-    found = static_cast<session_marks*>(memory);
-    found->next = first_session(image);
-    image.sessions.store_release(reinterpret_cast<uint64_t>(found));
-    // For good: whoever takes a chunk may be about to call these. The object that has them stays loaded.
-    if (image.watch.load_relaxed() == 0) image.watch.store_release(reinterpret_cast<uint64_t>(&the_recycling_watch));
-  }
-  for (uint64_t i = 0; i < image.chunk_count; ++i) (*found)[i].store_relaxed(0);
-  return found;
-}
-
-/// Lets the marks count from now on; when that is, in ticks. A chunk that is sealed after that moment and recycled before
-/// the moment is known would be counted by nobody: so no ticket may be drawn in between.
-inline uint64_t begin_marks(const process_state& process, const image_view& image, session_marks& marks,
-                            bool is_blocking) {
-  marks.is_blocking.store_relaxed(is_blocking);
-  marks.lost_chunks.store_relaxed(0);
-  uint64_t begin = 0;
-  for (int tries = 0; tries < 100; ++tries) {
-    const uint64_t ticket = image.super->next_ticket.load_acquire();
-    begin = now_ticks(process);
-    marks.begin_ticks.store_relaxed(begin);
-    marks.lost.store_relaxed(((marks.lost.load_relaxed() >> lost_bits) + 1) << lost_bits);
-    marks.in_use.store_release(1);
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);  // all that is known before the second look
-    if (image.super->next_ticket.load_acquire() == ticket) break;
-  }
-  return begin;
 }
 
 /// What stands at the stream's start.

@@ -2,8 +2,8 @@
 // A session's thread: it looks at the table of chunk states again and again and writes what is new. It runs beside all
 // others and is waited for only by session::stop.
 //
-// Order within a look: open regions, chunks, then the bindings that were made until then, which stand before both in the
-// stream: so every id resolves wherever the stream ends, and a region that ends in between is in both.
+// Order within a look: open regions and spans, chunks, then the bindings that were made until then, which stand before all
+// of them in the stream: so every id resolves wherever the stream ends, and what ends in between is in both.
 #ifndef CONTRAIL_DETAIL_SESSION_THREAD_HPP
 #define CONTRAIL_DETAIL_SESSION_THREAD_HPP
 
@@ -54,6 +54,7 @@ struct session_state {
   uint64_t memory_bytes;     ///< of all this
   uint8_t* is_bound;         ///< by id: it is in the stream
   uint64_t* slot_hashes;     ///< by slot: of its last block
+  uint64_t* spans;           ///< by entry: the generation that the stream shows as open; 0: none
   thread_slot* slot_work;    ///< also where pieces go that will not be written
   buffered_block* blocks;
   size_t block_count;
@@ -211,6 +212,46 @@ inline bool copy_slots(session_state& session) {
   return true;
 }
 
+inline constexpr uint64_t ended_span = ~uint64_t{0};
+
+/// Entries that ever held a span: those behind them are untouched memory.
+inline uint64_t touched_spans(const image_view& image) {
+  const uint64_t taken = image.super->next_span.load_relaxed();
+  return taken < image.span_count ? taken : image.span_count;
+}
+
+/// The tasks and asynchronous spans that are open, as far as the stream does not show them.
+inline bool copy_spans(session_state& session) {
+  const image_view& image = *session.image;
+  for (uint64_t i = 0; i < touched_spans(image); ++i) {
+    const uint64_t state = image.spans[i].state.load_acquire();
+    if (!is_begun(state)) {
+      if (session.spans[i] != 0) session.spans[i] = ended_span;
+      continue;
+    }
+    if (session.spans[i] == state >> 2) continue;
+    if (!make_buffer_room(session, span_block_bytes)) return false;
+    char* const at = session.buffer + session.used;
+    if (copy_span_block(at, image, i) == 0) continue;
+    session.spans[i] = reinterpret_cast<const span_entry*>(at + sizeof(stream_block))->state.load_relaxed() >> 2;
+    add_block(session, span_block_bytes, 0);
+  }
+  return true;
+}
+
+/// Takes back the spans that had ended before the chunks were copied: their records are in the stream now, or lost.
+inline bool end_spans(session_state& session) {
+  for (uint64_t i = 0; i < touched_spans(*session.image); ++i) {
+    if (session.spans[i] != ended_span) continue;
+    if (!make_buffer_room(session, sizeof(stream_block))) return false;
+    const stream_block block{block_type::span, static_cast<uint32_t>(i), 0};
+    memcpy(session.buffer + session.used, &block, sizeof block);
+    add_block(session, sizeof block, 0);
+    session.spans[i] = 0;
+  }
+  return true;
+}
+
 /// The chunks, from the one that will be recycled next. How many pieces there were.
 inline uint64_t copy_chunks(session_state& session, bool open_too) {
   const image_view& image = *session.image;
@@ -241,11 +282,12 @@ inline void note_drops(session_state& session) {
   for (unsigned i = 0; i < 8; ++i) session.dropped[i].store_relaxed(dropped_until_now(session, i));
 }
 
-/// One look; with `all` also at what is not finished: open chunks, open regions, counters.
+/// One look; with `all` also at what is not finished: open chunks, open regions and spans, counters.
 inline uint64_t look(session_state& session, bool all) {
   note_drops(session);
-  if (all && !copy_slots(session)) return 0;
+  if (all && !(copy_slots(session) && copy_spans(session))) return 0;
   const uint64_t pieces = copy_chunks(session, all);
+  if (all && !end_spans(session)) return pieces;
   if ((session.used != 0 || all) && write_buffer(session) && all) {
     const state_block state = make_state(session, block_type::state);
     session.sink.put(&state, sizeof state);

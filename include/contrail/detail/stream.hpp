@@ -15,12 +15,13 @@ enum class block_type : uint32_t {
   slot = 2,     ///< a thread_slot without its frames, then each open region's index as a word and its frame
   chunk = 3,    ///< a chunk's header with its extent so far, then the words from `begin` to there
   state = 4,    ///< a stream_state of that moment
-  end = 5       ///< a stream_state: nothing follows
+  end = 5,      ///< a stream_state: nothing follows
+  span = 6      ///< an open span's span_entry; without content: what that entry held has ended
 };
 
 struct stream_block {
   block_type type;
-  uint32_t begin;  ///< of a chunk: bytes from its start to the first word that is here; else 0
+  uint32_t begin;  ///< of a chunk: bytes from its start to the first word that is here; of a span: its index; else 0
   uint64_t bytes;  ///< of the content, a multiple of 8
 };
 static_assert(sizeof(stream_block) == 16);

@@ -7,6 +7,7 @@
 #include "contrail/contrail.hpp"
 
 #if CONTRAIL_DETAIL_ENABLED
+#include "contrail/detail/session_claim.hpp"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -164,6 +165,24 @@ class CONTRAIL_DETAIL_HIDDEN watch {
   unsigned count = 0;
   uint64_t fired = 0;  ///< how often any of them held
 
+  watch() = default;
+  ~watch() { leave(); }
+  watch(const watch&) = delete;
+  watch& operator=(const watch&) = delete;
+
+  /// Records that were overwritten before a look at them. Exact: who recycles a chunk counts them.
+  uint64_t missed() const {
+    return missed_before_ + (marks_ == nullptr ? 0 : marks_->lost.load_acquire() & lost_mask);
+  }
+  /// Ends the looking, so that nobody counts any more.
+  void leave() {
+    if (marks_ == nullptr) return;
+    missed_before_ = missed();
+    marks_->in_use.store_release(0);
+    marks_ = nullptr;
+    image_ = nullptr;
+  }
+
   /// What happened since the look before. True when a condition holds that did not before; the first is noted. The
   /// first look at a recording begins here and now.
   bool look(process_state& process, trigger_note& note) {
@@ -208,14 +227,19 @@ class CONTRAIL_DETAIL_HIDDEN watch {
     image_view* const image = current_image(process);
     const uint64_t start = process.start_ticks.load_relaxed();
     if (image != image_ || start != start_) {
-      image_ = nullptr;
+      leave();
       if (!chunks_.make(image->chunk_count) || !slots_.make(image->slot_count) || !ids_.make(overflow_id + 1) ||
           !over_.make(overflow_id + 1)) {
         return false;
       }
+      const control_lock lock(process);
+      const bool goes_on = process.recording.load_acquire() != 0 && current_image(process) == image &&
+                           process.start_ticks.load_relaxed() == start;
+      marks_ = goes_on ? claim_marks(*image) : nullptr;
+      if (marks_ == nullptr) return false;
+      since_ = begin_marks(process, *image, *marks_, false);
       image_ = image;
       start_ = start;
-      since_ = now_;
     }
     tick_hz_ = process.tick_hz.load_relaxed();
     return true;
@@ -340,6 +364,7 @@ class CONTRAIL_DETAIL_HIDDEN watch {
     thread_progress& thread = slots_[slot_index];
     const bool is_current = thread.generation == copy_.writer.value >> 32;
     const uint32_t tid = static_cast<uint32_t>(copy_.tid_lane.value);
+    if (!mark(index, state)) return;
     read_chunk(copy_, progress, [&](const seen_record& record) {
       if (record.end < since_) return;
       if (record.is_region) {
@@ -353,6 +378,20 @@ class CONTRAIL_DETAIL_HIDDEN watch {
         look_at_counter(record);
       }
     });
+  }
+
+  /// Notes that what the copy holds is looked at. False if the chunk was recycled just now: then it was counted as missed.
+  bool mark(uint64_t index, uint64_t state) {
+    atomic_word& at = (*marks_)[index];
+    uint64_t found = at.load_acquire();
+    const uint64_t ticket = copy_.ticket.value;
+    const uint64_t known = marked_words(found, ticket);
+    if (known == all_copied) return false;
+    const uint64_t words = (extent_bytes(copy_.extent.value) - chunk_header_bytes) / 8;
+    if (words < known) return false;
+    const uint64_t records = marked_records(found, ticket) + count_records(copy_.words + known, copy_.words + words);
+    const bool is_whole = state_of(state) == chunk_state::sealed;
+    return at.compare_exchange(found, is_whole ? mark_word(ticket, all_copied, 0) : mark_word(ticket, words, records));
   }
 
   void look_at_counter(const seen_record& record) {
@@ -394,6 +433,8 @@ class CONTRAIL_DETAIL_HIDDEN watch {
   }
 
   image_view* image_ = nullptr;
+  session_marks* marks_ = nullptr;
+  uint64_t missed_before_ = 0;  ///< in recordings that ended
   uint64_t start_ = 0, since_ = 0, now_ = 0, tick_hz_ = 1;
   zeroed_array<chunk_progress> chunks_;
   zeroed_array<thread_progress> slots_;
