@@ -3,11 +3,12 @@
 """Reads what contrail recorded: a dump or stream (.contrail), the image file of a process that runs or was killed, a core
 file.
 
-    contrail.py convert IN [-o OUT.json]   Chrome trace JSON, for ui.perfetto.dev, chrome://tracing, speedscope
-    contrail.py info IN                    who, when, threads, window, records by type, losses
-    contrail.py registry IN                every event type and its schema
-    contrail.py table IN                   the busiest regions: count, total, p50, p99, max
-    contrail.py text IN                    all of it, one line for each thing; docs/text.md
+    contrail.py convert IN... [-o OUT.json]   Chrome trace JSON, for ui.perfetto.dev, chrome://tracing, speedscope; of
+                                              several processes one timeline
+    contrail.py info IN                       who, when, threads, window, records by type, losses
+    contrail.py registry IN                   every event type and its schema
+    contrail.py table IN                      the busiest regions: count, total, p50, p99, max
+    contrail.py text IN                       all of it, one line for each thing; docs/text.md
 
 IN and OUT may be "-". Exit codes: 0 all went well; 1 a part could be read, and the warnings say what could not;
 2 nothing could be read. One file, Python >= 3.9, standard library only; docs/format.md specifies the format.
@@ -1209,7 +1210,7 @@ def microseconds(ns: int) -> str:
 class Writer:
     """Trace to JSON text. Each event begins with a comma; metadata events come first."""
 
-    def __init__(self, trace: Trace, arguments: bool = True, sources: bool = False) -> None:
+    def __init__(self, trace: Trace, arguments: bool = True, sources: bool = False, number: int = 0) -> None:
         self.trace, self.data, self.sources = trace, trace.image.data, sources
         self.bindings, self.with_arguments = trace.image.bindings, arguments
         self.pid = trace.image.sb.pid or 1
@@ -1217,10 +1218,14 @@ class Writer:
         tids = sorted((t.system_tid != self.pid, t.tid) for t in trace.tracks)
         self.trigger_tid = tids[0][1] if tids else self.pid  # the main thread's track, if there is one
         self.async_id = 0
+        self.mask = number << 56  # ids of spans are unique only in their process
+        self.arrows: Dict[int, str] = {}  # span id of a task: members of the arrow from its parent in another process
+        self.calls: Dict[int, List[Tuple[str, int, int]]] = defaultdict(list)  # id of a task: its children there
         self.counters: List[Tuple[int, Track, int, str]] = []
         self.marks: Dict[Tuple[str, str], List[Tuple[int, int, Track]]] = defaultdict(list)  # of frames
-        spans = chain(trace.open_spans, *(t.spans for t in trace.tracks))
-        self.tasks = {s[4][0]: f"{self.bindings[s[2]].name[:MAX_EVENT_NAME]} 0x{s[4][0]:x}" for s in spans}
+        self.spans = [*trace.open_spans, *chain(*(t.spans for t in trace.tracks))]
+        self.tasks = {s[4][0]: f"{self.bindings[s[2]].name[:MAX_EVENT_NAME]} 0x{s[4][0] ^ self.mask:x}"
+                      for s in self.spans}
         self.ns = lambda ticks: trace.image.clock.ns(ticks) - trace.first  # since the first event
 
     def head(self, phase: str, track: Track, id: int, name: Optional[str] = None) -> str:
@@ -1251,7 +1256,7 @@ class Writer:
 
     def task(self, id: int) -> str:
         """What an event says of the task that it belongs to."""
-        return f'"task":{quote(self.tasks.get(id, f"0x{id:x}"))}' if id and self.with_arguments else ""
+        return f'"task":{quote(self.tasks.get(id, f"0x{id ^ self.mask:x}"))}' if id and self.with_arguments else ""
 
     def payload(self, payload: int) -> bytes:
         at = abs(payload) >> 10
@@ -1343,7 +1348,7 @@ class Writer:
     def async_pair(self, track: Track, begin_tid: int, region: Record, *extra: str) -> str:
         start, end, id, payload = region
         self.async_id += 1
-        mark = f'"id":"0x{self.async_id:x}","ts":'
+        mark = f'"id":"0x{self.async_id ^ self.mask:x}","ts":'
         begin = self.head("b", track, id)
         if begin_tid != track.tid:
             extra += (f'"begun on tid":{begin_tid}',)
@@ -1355,19 +1360,27 @@ class Writer:
         start, end, id, payload, words = span
         what, binding = SpanWords(*words), self.bindings[id]
         track = track or tracks.get(what.tid) or next(iter(tracks.values()), Track(what.tid or 1, False))
-        mark = f'"id":"0x{what.id:x}","ts":'
-        extra = [f'"parent":{quote(self.tasks.get(what.parent, f"0x{what.parent:x}"))}'] if what.parent else []
+        mark = f'"id":"0x{what.id ^ self.mask:x}","ts":'
+        above = quote(self.tasks.get(what.parent, f"0x{what.parent ^ self.mask:x}"))
+        extra = [f'"parent":{above}'] if what.parent else []
         if what.own:
             extra += [f'"trace id":"{what.trace_high:016x}{what.trace_low:016x}"', f'"span id":"{what.own:016x}"']
             extra += [f'"parent span id":"{what.from_:016x}"'] if what.from_ else []
         extra = extra if self.with_arguments else []
         begun_by = tracks.get(what.tid, track)
-        begin = self.head("b", begun_by, id).replace('"cat":"default"', f'"cat":"{word(KINDS[binding.kind])}"', 1)
-        finish = self.head("e", begun_by, id).replace('"cat":"default"', f'"cat":"{word(KINDS[binding.kind])}"', 1)
+        def head(phase: str, name: Optional[str] = None) -> str:
+            default = f'"cat":"{word(KINDS[binding.kind])}"'
+            return self.head(phase, begun_by, id, name).replace('"cat":"default"', default, 1) + mark
+
         if track is not begun_by:
             extra.append(f'"ended on tid":{track.tid}')
-        return (f"{begin}{mark}{microseconds(self.ns(start))}{self.arguments(id, payload, *extra)}"
-                f"{finish}{mark}{microseconds(self.ns(end))}}}")
+        begin, end = self.ns(start), self.ns(end)
+        arrow = "" if binding.arrows else self.arrows.get(what.own, "")  # a slice carries one
+        calls = "".join(
+            f'{head("n", name)}{microseconds(max(begin, min(time, end)))},"bind_id":"0x{own:x}","flow_out":true}}'
+            for name, own, time in self.calls.get(what.id, ()))
+        return (f"{head('b')}{microseconds(begin)}{arrow}{self.arguments(id, payload, *extra)}{calls}"
+                f"{head('e')}{microseconds(end)}}}")
 
     def frames(self) -> Iterator[str]:
         """What lies between two marks of the same name: a frame, numbered, on a track of its own."""
@@ -1410,8 +1423,6 @@ class Writer:
                         if not isinstance(value, (bytes, list)))
 
     def write(self, out: BinaryIO, progress: Callable[[str], None]) -> None:
-        out.write(b'{"displayTimeUnit":"ns","traceEvents":[\n')
-        out.write(self.metadata_events().encode("ascii"))
         tracks = {track.system_tid: track for track in self.trace.tracks}
         for i, track in enumerate(self.trace.tracks):
             progress(f"writing thread {i + 1} of {len(self.trace.tracks)}")
@@ -1436,8 +1447,49 @@ class Writer:
         self.counters.sort(key=itemgetter(0))  # chrome://tracing takes their order from the file
         for _, track, id, rest in self.counters:
             out.write(f'{self.head("C", track, id)}{rest}'.encode("ascii"))
-        metadata = quote(metadata_of(self.trace))
-        out.write(f'\n],\n"metadata":{metadata},\n"otherData":{metadata}}}\n'.encode("ascii"))
+
+
+def is_one_clock(one: Image, other: Image) -> bool:
+    """Whether two processes had the same monotonic clock: that of one host, which booted in the same second."""
+    booted = [image.clock.last[2] - image.clock.last[3] for image in (one, other)]
+    return one.sb.host == other.sb.host and abs(booted[0] - booted[1]) < 10**9
+
+
+def join(writers: Sequence[Writer]) -> None:
+    """Makes one timeline of several processes, on the first one's clock. Of the clocks of other hosts and boots nothing
+    is known but the wall-clock time. Tasks get arrows from their parents in other processes."""
+    first, pids = writers[0].trace.image, set()
+    ahead = [0] * len(writers)
+    for i, image in enumerate(w.trace.image for w in writers):
+        if not is_one_clock(first, image):
+            ahead[i] = image.clock.realtime(0) - first.clock.realtime(0)
+            image.notes.append("its times were joined to those of other processes by wall-clock time")
+    zero = min(w.trace.first + more for w, more in zip(writers, ahead))
+    spans = [[SpanWords(*span[4]) for span in w.spans] for w in writers]
+    parents = {what.own: (w, what.id) for w, found in zip(writers, spans) for what in found if what.own}
+    for w, more in zip(writers, ahead):
+        w.trace.first = zero - more
+        while w.pid in pids:  # one process dumped twice, or processes of two hosts
+            w.pid = w.pid % (2**32 - 1) + 1
+        pids.add(w.pid)
+    for w, found in zip(writers, spans):
+        own = {what.own for what in found}
+        for (start, _, id, *_), what in zip(w.spans, found):
+            if what.from_ in parents and what.from_ not in own:
+                caller, parent = parents[what.from_]
+                w.arrows[what.own] = f',"bind_id":"0x{what.own:x}","flow_in":true'
+                # One nanosecond earlier: of an arrow that leaves when it arrives Perfetto may see the arrival first.
+                caller.calls[parent].append((w.bindings[id].name, what.own, w.ns(start) - 1))
+
+
+def write_json(writers: Sequence[Writer], out: BinaryIO, progress: Callable[[str], None]) -> None:
+    out.write(b'{"displayTimeUnit":"ns","traceEvents":[\n')
+    out.write(",\n".join(w.metadata_events() for w in writers).encode("ascii"))
+    for w in writers:
+        w.write(out, progress)
+    each = [metadata_of(w.trace) for w in writers]
+    metadata = quote(each[0] if len(each) == 1 else {"recorder": "contrail", "processes": each})
+    out.write(f'\n],\n"metadata":{metadata},\n"otherData":{metadata}}}\n'.encode("ascii"))
 
 
 # ---- canonical text: docs/text.md. C++ makes the same bytes of the same image (tests/python/test_agreement.py) ----
@@ -1987,13 +2039,14 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in ("convert", "info", "registry", "table", "text"):
         command = commands.add_parser(name)
-        command.add_argument("input", metavar="IN", help="a dump, a stream, the image file of a process, or a core file")
+        command.add_argument("inputs", metavar="IN", nargs="+" if name == "convert" else 1,
+                             help="a dump, a stream, the image file of a process, or a core file")
         if name not in ("registry", "text"):
             command.add_argument("--last", type=parse_duration, metavar="200ms", help="only what ended since then")
         if name == "table":
             command.add_argument("--top", type=int, default=20, metavar="N", help="how many rows (20)")
         if name == "convert":
-            command.add_argument("-o", dest="out", metavar="OUT.json", help="default: IN.json")
+            command.add_argument("-o", dest="out", metavar="OUT.json", help="default: IN.json, of the first")
             command.add_argument("--no-args", action="store_true",
                                  help="leave arguments out: smaller, and speedscope then adds up regions that differ in"
                                       " arguments only")
@@ -2002,39 +2055,52 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def run(options: argparse.Namespace, progress: Progress) -> List[str]:
-    """Does the command; the warnings."""
+def open_image(path: str) -> Image:
     warnings: List[str] = []
     notes: List[str] = []
-    data, in_use = read_input(options.input, warnings, notes)
+    data, in_use = read_input(path, warnings, notes)
     image = Image(data)
     image.in_use = in_use
     image.warnings[:0], image.notes[:0] = warnings, notes
+    return image
+
+
+def run(options: argparse.Namespace, progress: Progress) -> List[Tuple[str, str]]:
+    """Does the command; the warnings, and what they are about."""
+    images = []
+    for options.input in options.inputs:  # whom messages are about
+        images.append(open_image(options.input))
+    image, options.input = images[0], options.inputs[0]
     if options.command == "registry":
         shown = registry_text(image)
     else:
-        trace = Trace(image, getattr(options, "last", None), progress)
+        traces = [Trace(image, getattr(options, "last", None), progress) for image in images]
     if options.command == "convert":
         out = options.out or ("-" if options.input == "-" else options.input + ".json")
-        write_output(out, lambda file: Writer(trace, not options.no_args, options.src).write(file, progress))
+        writers = [Writer(trace, not options.no_args, options.src, i) for i, trace in enumerate(traces)]
+        if len(writers) > 1:
+            join(writers)
+        write_output(out, lambda file: write_json(writers, file, progress))
         shown = "" if out == "-" else out
     elif options.command == "info":
-        shown = info_text(trace, len(data))
+        shown = info_text(traces[0], image.input_bytes)
     elif options.command == "table":
-        shown = table_text(trace, options.top)
+        shown = table_text(traces[0], options.top)
     elif options.command == "text":
-        sys.stdout.writelines(TextWriter(trace).lines())
+        sys.stdout.writelines(TextWriter(traces[0]).lines())
         shown = ""
     if options.command != "text":  # which tells of them itself
-        image.warn_of_unknown_ids()
+        for image in images:
+            image.warn_of_unknown_ids()
     progress.done()
     if shown:
         print(shown)
-    return image.warnings
+    return [(path, warning) for path, image in zip(options.inputs, images) for warning in image.warnings]
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     options = parser().parse_args(arguments)
+    options.input = options.inputs[0]
     progress = Progress()
     # Of a closed stream Python has nothing, and print would take standard output for standard error.
     sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))
@@ -2050,7 +2116,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
         warnings = run(options, progress)
         sys.stdout.flush()
-        for warning in warnings:
+        for options.input, warning in warnings:
             complain(f"warning: {warning}")
         return 1 if warnings else 0
     except Unusable as reason:

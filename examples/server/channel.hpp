@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
-// A bounded queue between threads: send waits while it is full, receive waits while it is empty.
+// A bounded queue between threads: send waits while it is full, receive waits while it is empty. Its lock and its
+// conditions are contrail's, so that the trace shows who waits, for what, and for whom.
 #ifndef SERVER_CHANNEL_HPP
 #define SERVER_CHANNEL_HPP
 
-#include "trace_events.hpp"
+#include <contrail/blocking.hpp>
 
-#include <condition_variable>
 #include <cstddef>
 #include <deque>
 #include <mutex>
@@ -18,16 +18,15 @@ namespace channels {
 template <class T>
 class channel {
  public:
-  explicit channel(std::size_t capacity) : capacity_(capacity) {}
+  /// The names stand in the trace where a thread waits for room or for a value.
+  explicit channel(std::size_t capacity, const char* room = "room", const char* value = "value")
+      : capacity_(capacity), filled_(value), room_(room) {}
 
   /// Waits for room. False: the channel is closed, and the value is dropped.
   bool send(T value) {
     {
-      std::unique_lock lock = acquire();
-      if (values_.size() >= capacity_ && !closed_) {
-        TRACE_REGION("channel full");
-        room_.wait(lock, [&] { return values_.size() < capacity_ || closed_; });
-      }
+      std::unique_lock lock(mutex_);
+      room_.wait(lock, [&] { return values_.size() < capacity_ || closed_; });
       if (closed_) return false;
       values_.push_back(std::move(value));
     }
@@ -39,11 +38,8 @@ class channel {
   std::optional<T> receive() {
     std::optional<T> value;
     {
-      std::unique_lock lock = acquire();
-      if (values_.empty() && !closed_) {
-        TRACE_REGION("channel empty");
-        filled_.wait(lock, [&] { return !values_.empty() || closed_; });
-      }
+      std::unique_lock lock(mutex_);
+      filled_.wait(lock, [&] { return !values_.empty() || closed_; });
       if (values_.empty()) return std::nullopt;
       value.emplace(std::move(values_.front()));
       values_.pop_front();
@@ -69,20 +65,10 @@ class channel {
   }
 
  private:
-  // The region shows how contended the channel is; an uncontended lock takes the fast path and records nothing.
-  std::unique_lock<std::mutex> acquire() {
-    std::unique_lock lock(mutex_, std::try_to_lock);
-    if (!lock) {
-      TRACE_REGION("channel contended");
-      lock.lock();
-    }
-    return lock;
-  }
-
   const std::size_t capacity_;
-  mutable std::mutex mutex_;
-  std::condition_variable filled_;
-  std::condition_variable room_;
+  mutable contrail::mutex mutex_{"channel"};
+  contrail::condition_variable filled_;
+  contrail::condition_variable room_;
   std::deque<T> values_;
   bool closed_ = false;
 };

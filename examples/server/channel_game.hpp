@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: MIT
-// Two teams compete for two balls in a channel with room for one. Only the fastest player catches a ball; the scores
-// are counters, and the timeline shows who waits for whom.
+// Two teams compete for two balls in a channel with room for one, and for the goal. Only the fastest player catches a
+// ball, and who has one waits until the goal is free. The scores are counters; the timeline shows who waits for whom, and
+// by arrows where each ball went.
 #ifndef SERVER_CHANNEL_GAME_HPP
 #define SERVER_CHANNEL_GAME_HPP
 
 #include "channel.hpp"
 #include "trace_events.hpp"
 
+#include <contrail/blocking.hpp>
+
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <mutex>
 #include <random>
 #include <string>
 #include <thread>
@@ -21,7 +25,7 @@ class channel_game {
  public:
   channel_game() {
     for (int number = 0; number < players; ++number) threads_.emplace_back([this, number] { play(number); });
-    for (int number = 0; number < balls; ++number) court_.send({number, 0});
+    for (int number = 0; number < balls; ++number) court_.send({number, 0, {}});
   }
 
   ~channel_game() {
@@ -39,6 +43,7 @@ class channel_game {
   struct ball {
     int number;
     std::uint64_t passes;
+    contrail::flow arrow;
   };
 
   void play(int number) {
@@ -51,11 +56,13 @@ class channel_game {
       TRACE_EMIT(ball_caught{number, side, caught->number, caught->passes});
       score(side);
       {
-        TRACE_REGION("aim", "ball", caught->number);
+        std::lock_guard one_at_a_time(goal_);
+        TRACE_REGION("aim", "ball", caught->number, "from", caught->arrow.in());
         std::this_thread::sleep_for(std::chrono::microseconds(aim_us(random)));
       }
-      TRACE_REGION("pass", "ball", caught->number);
-      if (!court_.send({caught->number, caught->passes + 1})) break;
+      const contrail::flow arrow = contrail::flow::begin();
+      TRACE_REGION("pass", "ball", caught->number, "to", arrow.out());
+      if (!court_.send({caught->number, caught->passes + 1, arrow})) break;
     }
   }
 
@@ -68,7 +75,8 @@ class channel_game {
     }
   }
 
-  channels::channel<ball> court_{1};
+  channels::channel<ball> court_{1, "room on the court", "a ball"};
+  contrail::mutex goal_{"goal"};
   std::atomic<std::uint64_t> red_{0};
   std::atomic<std::uint64_t> blue_{0};
   std::vector<std::thread> threads_;

@@ -51,7 +51,7 @@ class connection_pool final : public httplib::TaskQueue {
     }
   }
 
-  channels::channel<std::function<void()>> waiting_{64};
+  channels::channel<std::function<void()>> waiting_{64, "room for a connection", "a connection"};
   std::atomic<int> open_{0};
   std::vector<std::thread> threads_;
 };

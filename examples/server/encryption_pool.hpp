@@ -37,17 +37,19 @@ class encryption_pool {
   encryption_pool(const encryption_pool&) = delete;
   encryption_pool& operator=(const encryption_pool&) = delete;
 
-  /// Waits until a worker has encrypted the text. Throws what went wrong there.
-  sealed_message encrypt(std::string_view plain) {
-    job work{next_number_.fetch_add(1), plain, std::chrono::steady_clock::now(), {}};
+  /// Waits until a worker has encrypted the text. Throws what went wrong there. What the worker does for it belongs to
+  /// the task `on_behalf`.
+  sealed_message encrypt(std::string_view plain, const contrail::task_context& on_behalf = {}) {
+    const auto now = std::chrono::steady_clock::now();
+    job work{next_number_.fetch_add(1), plain, now, on_behalf, contrail::flow::begin(), {}};
     std::future<sealed_message> result = work.result.get_future();
     {
-      TRACE_REGION("submit job", "job", work.number);
+      TRACE_REGION("submit job", "job", work.number, "to", work.arrow.out());
       // The job stays on this stack: the wait below outlives it.
       if (!jobs_.send(&work)) throw std::runtime_error("the encryption workers have stopped");
       TRACE_COUNTER("jobs waiting", jobs_.size());
     }
-    TRACE_REGION("wait for worker", "job", work.number);
+    TRACE_BLOCKED(sync, "wait for worker", "job", work.number);
     return result.get();
   }
 
@@ -59,6 +61,8 @@ class encryption_pool {
     std::uint64_t number;
     std::string_view plain;
     std::chrono::steady_clock::time_point submitted;
+    contrail::task_context on_behalf;
+    contrail::flow arrow;
     std::promise<sealed_message> result;
   };
 
@@ -72,6 +76,8 @@ class encryption_pool {
       const auto queued = std::chrono::steady_clock::now() - current.submitted;
       const std::size_t bytes = current.plain.size();
 
+      const contrail::task_scope scope(current.on_behalf);
+      TRACE_REGION("take job", "from", current.arrow.in());
       TRACE_REGION("encrypt", encryption_job{current.number, bytes, queued});
       try {
         sealed_message sealed = seal(key_, current.plain);
@@ -85,7 +91,7 @@ class encryption_pool {
   }
 
   const secret_key key_;
-  channels::channel<job*> jobs_{8};
+  channels::channel<job*> jobs_{8, "room for a job", "a job"};
   std::atomic<std::uint64_t> next_number_{1};
   std::atomic<std::uint64_t> encrypted_bytes_{0};
   std::vector<std::thread> threads_;

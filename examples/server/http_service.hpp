@@ -103,20 +103,31 @@ class http_service {
   static constexpr int connection_threads = 96;  // an idle connection keeps its thread for a second
   static constexpr std::size_t max_body_bytes = 1 << 20;
 
+  /// A caller that sends a traceparent has the request in its own trace.
+  static contrail::task_context caller_of(const request& in) {
+    return contrail::task_context::from_traceparent(in.get_header_value("traceparent").c_str());
+  }
+
   void get_encrypt(const request& in, response& out) {
+    TRACE_TASK_OF(task, caller_of(in), "encrypt request");
+    const contrail::task_scope scope(task);
     TRACE_REGION_VAR(region, "GET /encrypt");
     const std::string text = in.has_param("text") ? in.get_param_value("text") : "Attack at dawn.";
-    respond_encrypted(text, out);
+    respond_encrypted(text, out, task.context());
     region.set("status", out.status);
   }
 
   void post_encrypt(const request& in, response& out, const reader& body) {
+    TRACE_TASK_OF(task, caller_of(in), "encrypt request");
+    const contrail::task_scope scope(task);
     TRACE_REGION_VAR(region, "POST /encrypt");
-    if (const auto text = read_body(in, out, body)) respond_encrypted(*text, out);
+    if (const auto text = read_body(in, out, body)) respond_encrypted(*text, out, task.context());
     region.set("status", out.status);
   }
 
   void post_decrypt(const request& in, response& out, const reader& body) {
+    TRACE_TASK_OF(task, caller_of(in), "decrypt request");
+    const contrail::task_scope scope(task);
     TRACE_REGION_VAR(region, "POST /decrypt");
     if (const auto text = read_body(in, out, body)) {
       const auto sealed = crypto::from_text(*text);
@@ -146,8 +157,8 @@ class http_service {
     region.set("bytes", out.body.size());
   }
 
-  void respond_encrypted(std::string_view text, response& out) {
-    const crypto::sealed_message sealed = encryption_.encrypt(text);
+  void respond_encrypted(std::string_view text, response& out, const contrail::task_context& task) {
+    const crypto::sealed_message sealed = encryption_.encrypt(text, task);
     TRACE_REGION("respond");
     out.set_content(crypto::to_text(sealed), "text/plain");
     out.status = 200;

@@ -7,14 +7,17 @@
 //   curl -o server.contrail 'http://127.0.0.1:8080/trace?last=5s'
 //   kill -USR2 PID                      writes server-PID-N.contrail
 //   server --stream run.contrail        writes all of it, until interrupted
+//   server --slow 250                   writes server-slow-PID-N.contrail when a request takes longer than 250 ms
 #include "channel_game.hpp"
 #include "encryption_pool.hpp"
 #include "http_service.hpp"
 #include "trace_events.hpp"
 
 #include <contrail/session.hpp>
+#include <contrail/trigger.hpp>
 
 #include <charconv>
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <exception>
@@ -28,18 +31,28 @@ namespace {
 struct settings {
   std::string host = "127.0.0.1";
   int port = 8080;
+  int slow_ms = 0;
   std::string dump_path = "server-%p-%n.contrail";
   std::string stream_path;
   bool trace = true;
 };
 
 constexpr const char* usage =
-    "usage: server [--port N] [--host ADDRESS] [--dump PATH] [--stream PATH] [--no-trace]\n"
+    "usage: server [--port N] [--host ADDRESS] [--dump PATH] [--stream PATH] [--slow MS]\n"
+    "              [--no-trace]\n"
     "  --port N        0 takes any free port (default 8080)\n"
     "  --host ADDRESS  where to listen (default 127.0.0.1: only this machine)\n"
     "  --dump PATH     what SIGUSR2 writes (default server-%p-%n.contrail: pid and number)\n"
     "  --stream PATH   all that is recorded goes there until the server stops\n"
+    "  --slow MS       writes server-slow-%p-%n.contrail when a request takes longer\n"
     "  --no-trace      record nothing, for comparison\n";
+
+/// Whether the text is a number up to `most`, which it then is.
+bool take_number(std::string_view text, int most, int& number) {
+  const char* const end = text.data() + text.size();
+  const auto [rest, problem] = std::from_chars(text.data(), end, number);
+  return problem == std::errc() && rest == end && number >= 0 && number <= most;
+}
 
 /// Nothing: the arguments make no sense.
 std::optional<settings> parse(int count, char** arguments) {
@@ -59,9 +72,9 @@ std::optional<settings> parse(int count, char** arguments) {
     } else if (option == "--stream") {
       chosen.stream_path = value;
     } else if (option == "--port") {
-      const char* const end = value.data() + value.size();
-      const auto [rest, problem] = std::from_chars(value.data(), end, chosen.port);
-      if (problem != std::errc() || rest != end || chosen.port < 0 || chosen.port > 65535) return std::nullopt;
+      if (!take_number(value, 65535, chosen.port)) return std::nullopt;
+    } else if (option == "--slow") {
+      if (!take_number(value, 3'600'000, chosen.slow_ms)) return std::nullopt;
     } else {
       return std::nullopt;
     }
@@ -94,6 +107,15 @@ bool start_stream(contrail::session& stream, const std::string& path) {
   return !error;
 }
 
+/// The newest eight dumps stay.
+bool start_trigger(contrail::trigger& slow, int budget_ms) {
+  if (budget_ms == 0) return true;
+  contrail::error error = slow.latency("*/encrypt,*/decrypt", std::chrono::milliseconds(budget_ms));
+  if (!error) error = slow.start();
+  if (error) std::fprintf(stderr, "server: cannot watch for slow requests: %s\n", error.message());
+  return !error;
+}
+
 bool stop_stream(contrail::session& stream) {
   if (!stream.is_running() && !stream.status().failed) return true;  // nobody asked for one
   const contrail::session_result result = stream.stop();
@@ -108,6 +130,8 @@ int serve(const settings& chosen) {
   if (chosen.trace && !start_recorder(chosen.dump_path)) return 1;
   contrail::session stream;
   if (chosen.trace && !start_stream(stream, chosen.stream_path)) return 1;
+  contrail::trigger slow({.path = "server-slow-%p-%n.contrail", .after = std::chrono::milliseconds(100)});
+  if (chosen.trace && !start_trigger(slow, chosen.slow_ms)) return 1;
   TRACE_THREAD_NAME("main");
 
   crypto::encryption_pool encryption(crypto::random_key(), 2);

@@ -19,7 +19,7 @@ import time
 import unittest
 import urllib.error
 import urllib.request
-from collections import Counter
+from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from email.message import Message
 from pathlib import Path
@@ -38,12 +38,13 @@ class Answer(NamedTuple):
 class RunningServer:
     """The server on a free port, with a folder of its own for dumps."""
 
-    def __init__(self, *options: str) -> None:
+    def __init__(self, *options: str, start_in: Optional[str] = None) -> None:
         self.folder = tempfile.TemporaryDirectory()
         self.process = subprocess.Popen(
             [SERVER, "--port", "0", "--dump", f"{self.folder.name}/signal-%n.contrail", *options],
             stdout=subprocess.PIPE,
             text=True,
+            cwd=start_in,
         )
         assert self.process.stdout is not None
         greeting = self.process.stdout.readline()
@@ -74,6 +75,18 @@ class RunningServer:
         assert self.process.stdout is not None
         self.process.stdout.close()
         self.folder.cleanup()
+
+
+def number(k: int) -> str:
+    """A span id, for the traceparent of a caller."""
+    return f"{k:016x}"
+
+
+TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+def traceparent(k: int) -> dict[str, str]:
+    return {"traceparent": f"00-{TRACE_ID}-{number(k)}-01"}
 
 
 def convert(dump: Path) -> list[dict]:
@@ -197,6 +210,58 @@ class ServerTest(unittest.TestCase):
         statuses = {event["args"].get("status") for event in events if event.get("name") == "POST /encrypt"}
         self.assertIn(200, statuses)
 
+    def test_trace_shows_who_competes_for_what(self) -> None:
+        if not CONTRAIL_PY:
+            self.skipTest("no converter")
+        dump = Path(self.server.folder.name, "competition.contrail")
+        wanted = {"a wait for a mutex", "its holder at work", "a wait for a condition", "an arrow", "a job's arrow"}
+        seen: set[str] = set()
+        while seen != wanted:  # all of it happens again and again, nobody knows when
+            with ThreadPoolExecutor(16) as callers:
+                list(callers.map(lambda i: self.server.ask("/encrypt", b"x" * i).status, range(1, 100)))
+            answer = self.server.ask("/trace?last=5s")
+            self.assertEqual(answer.status, 200)
+            dump.write_bytes(answer.body)
+            seen |= self.competition_in(convert(dump))
+
+    def competition_in(self, events: list[dict]) -> set[str]:
+        """What of it a trace has; all of it must be right."""
+        threads = {event["tid"]: event["args"]["name"] for event in events if event["name"] == "thread_name"}
+        players = {tid for tid, name in threads.items() if "player" in name}
+        self.assertEqual(len(players), 4)
+        slices = [event for event in events if event["ph"] == "X"]
+        seen = set()
+        for wait in (event for event in slices if event["name"] == "wait for mutex"):
+            self.assertEqual(wait["args"]["blocked on"], "sync")
+            holder = wait["args"]["held by"]  # 0 if it went away just then
+            self.assertNotEqual(holder, wait["tid"])
+            self.assertIn(holder, {0, *threads})
+            if wait["args"]["mutex"] == "goal":
+                seen.add("a wait for a mutex")
+                self.assertIn(wait["tid"], players)
+                self.assertIn(holder, {0, *players})
+                aims = [e for e in slices if e["name"] == "aim" and e["tid"] == holder]
+                if any(aim["ts"] <= wait["ts"] <= aim["ts"] + aim["dur"] for aim in aims):
+                    seen.add("its holder at work")
+        for wait in (event for event in slices if event["name"] == "wait for condition"):
+            self.assertEqual(wait["args"]["blocked on"], "sync")
+            if wait["args"]["condition"] in ("a ball", "room on the court"):
+                self.assertIn(threads[wait["tid"]], {"main", *(threads[tid] for tid in players)})  # main throws them in
+                seen.add("a wait for a condition")
+        leaving = {e["bind_id"]: e for e in slices if e.get("flow_out")}
+        for there in (event for event in slices if event.get("flow_in") and event["bind_id"] in leaving):
+            here = leaving[there["bind_id"]]
+            self.assertIn((here["name"], there["name"]), {("pass", "aim"), ("submit job", "take job")})
+            self.assertLessEqual(here["ts"], there["ts"])
+            if there["name"] == "aim":
+                self.assertEqual(here["args"]["ball"], there["args"]["ball"])
+                seen.add("an arrow")
+            else:
+                self.assertTrue(threads[there["tid"]].startswith("encrypt "))
+                self.assertEqual(here["args"]["task"], there["args"]["task"])
+                seen.add("a job's arrow")
+        return seen
+
     def test_sigusr2_writes_a_dump_while_requests_run(self) -> None:
         self.server.ask("/encrypt", b"something to see")
         self.server.process.send_signal(signal.SIGUSR2)
@@ -212,8 +277,8 @@ class ServerTest(unittest.TestCase):
 
 
 class StopTest(unittest.TestCase):
-    def start(self, *options: str) -> RunningServer:
-        server = RunningServer(*options)
+    def start(self, *options: str, folder: Optional[str] = None) -> RunningServer:
+        server = RunningServer(*options, start_in=folder)
         self.addCleanup(server.close)
         return server
 
@@ -241,7 +306,8 @@ class StopTest(unittest.TestCase):
             stream = Path(folder, "run.contrail")
             server = self.start("--stream", str(stream))
             with ThreadPoolExecutor(8) as callers:
-                statuses = list(callers.map(lambda i: server.ask("/encrypt", b"x" * i).status, range(1, 501)))
+                ask = lambda i: server.ask("/encrypt", b"x" * i, traceparent(i)).status
+                statuses = list(callers.map(ask, range(1, 501)))
             self.assertEqual(set(statuses), {200})
             self.assertEqual(server.stop(), 0)
             assert server.process.stdout is not None
@@ -249,10 +315,44 @@ class StopTest(unittest.TestCase):
             if not CONTRAIL_PY:
                 self.skipTest("no converter")
             events = convert(stream)
-        sealed = [event["args"]["bytes"] for event in events if event.get("name") == "seal"]
-        self.assertEqual(sorted(sealed), list(range(1, 501)))
+        # Each request is a task of its caller's trace, and all that it took belongs to that task: on the connection's
+        # thread, and on the worker's.
+        tasks = {event["args"]["parent span id"]: event for event in events
+                 if event["name"] == "encrypt request" and event["ph"] == "b"}
+        self.assertEqual(set(tasks), {number(i) for i in range(1, 501)})
+        ended = Counter(event["id"] for event in events if event["name"] == "encrypt request" and event["ph"] == "e")
+        self.assertEqual(ended, Counter(task["id"] for task in tasks.values()))
+        parts: dict[str, list[dict]] = defaultdict(list)
+        for event in events:
+            if event["ph"] == "X":
+                parts[event.get("args", {}).get("task", "")].append(event)
+        for i in range(1, 501):
+            task = tasks[number(i)]
+            self.assertEqual(task["args"]["trace id"], TRACE_ID)
+            self.assertNotIn("unfinished", task["args"])
+            belongs = {e["name"]: e for e in parts["encrypt request " + task["id"]]}
+            self.assertLessEqual({"POST /encrypt", "read body", "submit job", "wait for worker", "take job", "encrypt",
+                                  "seal", "respond", "to hex"}, set(belongs))
+            self.assertEqual((belongs["seal"]["args"]["bytes"], belongs["encrypt"]["args"]["bytes"]), (i, i))
+            self.assertEqual(belongs["POST /encrypt"]["args"]["status"], 200)
+            self.assertEqual(belongs["wait for worker"]["args"]["blocked on"], "sync")
+            self.assertNotEqual(belongs["seal"]["tid"], belongs["POST /encrypt"]["tid"])
+        for name in ("POST /encrypt", "seal", "take job"):
+            self.assertEqual(sum(event["name"] == name and event["ph"] == "X" for event in events), 500, name)
         threads = {event["args"]["name"] for event in events if event.get("name") == "thread_name"}
         self.assertLessEqual({"main", "encrypt 0", "encrypt 1"}, threads)
+
+    def test_a_slow_request_makes_a_dump(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            server = self.start("--slow", "1", folder=folder)
+            while not list(Path(folder).glob("server-slow-*-*.contrail")):
+                self.assertEqual(server.ask("/encrypt", b"x" * 1_000_000).status, 200)
+            self.assertEqual(server.stop(), 0)
+            dump = sorted(Path(folder).glob("server-slow-*-*.contrail"))[0]
+            if CONTRAIL_PY:
+                names = {event["name"] for event in convert(dump)}
+                self.assertIn("POST /encrypt", names)
+                self.assertTrue(any(name.startswith("trigger: POST /encrypt") for name in names), names)
 
     def test_without_tracing_the_trace_is_unavailable(self) -> None:
         server = self.start("--no-trace")
@@ -262,7 +362,7 @@ class StopTest(unittest.TestCase):
         self.assertEqual(server.stop(), 0)
 
     def test_bad_arguments_are_explained(self) -> None:
-        for arguments in (["--port", "80x"], ["--port"], ["--port", "70000"], ["--unknown", "1"]):
+        for arguments in (["--port", "80x"], ["--port"], ["--port", "70000"], ["--slow", "x"], ["--unknown", "1"]):
             run = subprocess.run([SERVER, *arguments], capture_output=True, text=True, timeout=30)
             self.assertEqual((run.returncode, run.stderr[:6]), (2, "usage:"))
 

@@ -36,10 +36,6 @@ struct encryption_job {
 TRACE_EVENT_TYPE(encryption_job);
 }  // namespace crypto
 
-namespace channels {
-TRACE_CATEGORY("channel");
-}  // namespace channels
-
 namespace game {
 TRACE_CATEGORY("game");
 

@@ -15,6 +15,21 @@
 #include <condition_variable>
 #include <mutex>
 #include <shared_mutex>
+#include <type_traits>
+
+#if defined(__has_include)
+#if __has_include(<sys/single_threaded.h>)  // glibc 2.32
+#include <sys/single_threaded.h>
+#define CONTRAIL_DETAIL_IS_SINGLE_THREADED (__libc_single_threaded != 0)
+#endif
+#endif
+#ifndef CONTRAIL_DETAIL_IS_SINGLE_THREADED
+#define CONTRAIL_DETAIL_IS_SINGLE_THREADED false
+#endif
+
+// On types that programs make members of theirs, which are visible: g++ warns of a type that is more visible than its
+// members. So functions are hidden one by one.
+#define CONTRAIL_DETAIL_MEMBER_OBJECT [[gnu::visibility("default")]]
 
 namespace contrail {
 // The locks are other types where nothing records: translation units that share one must agree.
@@ -28,15 +43,17 @@ namespace detail CONTRAIL_DETAIL_HIDDEN {
 #if CONTRAIL_DETAIL_ENABLED
 
 /// Who holds a lock: the thread's place in the recorder, from which a waiting thread finds its id.
-class lock_holder {
+class CONTRAIL_DETAIL_MEMBER_OBJECT lock_holder {
  public:
-  void set() noexcept { frame_.store_relaxed(reinterpret_cast<uint64_t>(next_frame)); }
-  void clear() noexcept { frame_.store_relaxed(0); }
+  CONTRAIL_DETAIL_ALWAYS_INLINE void set() noexcept {
+    __atomic_store_n(&frame_, reinterpret_cast<uint64_t>(next_frame), __ATOMIC_RELAXED);
+  }
+  CONTRAIL_DETAIL_ALWAYS_INLINE void clear() noexcept { __atomic_store_n(&frame_, uint64_t{0}, __ATOMIC_RELAXED); }
   /// 0: nobody, or a thread that has not recorded yet.
   // Async-signal-safe.
-  uint32_t tid() const noexcept {
+  CONTRAIL_DETAIL_HIDDEN uint32_t tid() const noexcept {
     const process_state* const process = joined_process();
-    const uint64_t address = frame_.load_relaxed();
+    const uint64_t address = __atomic_load_n(&frame_, __ATOMIC_RELAXED);
     if (process == nullptr || address == 0 || process->recording.load_acquire() == 0) return 0;
     const image_view& image = *current_image(*process);
     const uint64_t slots = reinterpret_cast<uint64_t>(image.slots);
@@ -46,16 +63,29 @@ class lock_holder {
   }
 
  private:
-  atomic_word frame_;
+  uint64_t frame_ = 0;
 };
+
+/// Whether there is no other thread that could hold a mutex. Then try_lock can only cost: it is atomic in any case, and
+/// lock is not.
+template <class Mutex>
+CONTRAIL_DETAIL_ALWAYS_INLINE bool is_alone() noexcept {
+  return std::is_same_v<Mutex, std::mutex> && CONTRAIL_DETAIL_IS_SINGLE_THREADED;
+}
 
 #else
 
-struct lock_holder {
-  void set() noexcept {}
-  void clear() noexcept {}
-  uint32_t tid() const noexcept { return 0; }
+struct CONTRAIL_DETAIL_MEMBER_OBJECT lock_holder {
+  CONTRAIL_DETAIL_ALWAYS_INLINE void set() noexcept {}
+  CONTRAIL_DETAIL_ALWAYS_INLINE void clear() noexcept {}
+  CONTRAIL_DETAIL_ALWAYS_INLINE uint32_t tid() const noexcept { return 0; }
 };
+
+/// Nobody asks who waits.
+template <class>
+constexpr bool is_alone() noexcept {
+  return true;
+}
 
 #endif
 
@@ -63,23 +93,27 @@ struct lock_holder {
 
 /// A mutex over `Mutex`, which may be any that has lock, try_lock and unlock. Usable with std::lock_guard and the like.
 template <class Mutex>
-class [[gnu::visibility("hidden")]] basic_mutex {
+class CONTRAIL_DETAIL_MEMBER_OBJECT basic_mutex {
  public:
   /// `name` stands in the records of waits; it must live as long as the mutex, as a literal does.
-  constexpr explicit basic_mutex(const char* name = "") noexcept : name_(name) {}
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr explicit basic_mutex(const char* name = "") noexcept : name_(name) {}
   basic_mutex(const basic_mutex&) = delete;
   basic_mutex& operator=(const basic_mutex&) = delete;
 
-  void lock() {
-    if (!inner_.try_lock()) wait();
+  CONTRAIL_DETAIL_HIDDEN void lock() {
+    if (detail::is_alone<Mutex>()) {
+      inner_.lock();
+    } else if (!inner_.try_lock()) {
+      wait();
+    }
     holder_.set();
   }
-  bool try_lock() {
+  CONTRAIL_DETAIL_HIDDEN bool try_lock() {
     if (!inner_.try_lock()) return false;
     holder_.set();
     return true;
   }
-  void unlock() {
+  CONTRAIL_DETAIL_HIDDEN void unlock() {
     holder_.clear();
     inner_.unlock();
   }
@@ -87,7 +121,7 @@ class [[gnu::visibility("hidden")]] basic_mutex {
  private:
   friend class condition_variable;
 
-  __attribute__((noinline)) void wait() {
+  CONTRAIL_DETAIL_HIDDEN __attribute__((noinline)) void wait() {
     CONTRAIL_BLOCKED(sync, "wait for mutex", "mutex", name_, "held by", holder_.tid());
     inner_.lock();
   }
@@ -99,37 +133,37 @@ class [[gnu::visibility("hidden")]] basic_mutex {
 using mutex = basic_mutex<std::mutex>;
 
 /// The same over std::shared_mutex. Of shared holders nothing is known but that there are some.
-class [[gnu::visibility("hidden")]] shared_mutex {
+class CONTRAIL_DETAIL_MEMBER_OBJECT shared_mutex {
  public:
-  explicit shared_mutex(const char* name = "") noexcept : name_(name) {}
+  CONTRAIL_DETAIL_ALWAYS_INLINE explicit shared_mutex(const char* name = "") noexcept : name_(name) {}
   shared_mutex(const shared_mutex&) = delete;
   shared_mutex& operator=(const shared_mutex&) = delete;
 
-  void lock() {
+  CONTRAIL_DETAIL_HIDDEN void lock() {
     if (!inner_.try_lock()) wait();
     holder_.set();
   }
-  bool try_lock() {
+  CONTRAIL_DETAIL_HIDDEN bool try_lock() {
     if (!inner_.try_lock()) return false;
     holder_.set();
     return true;
   }
-  void unlock() {
+  CONTRAIL_DETAIL_HIDDEN void unlock() {
     holder_.clear();
     inner_.unlock();
   }
-  void lock_shared() {
+  CONTRAIL_DETAIL_HIDDEN void lock_shared() {
     if (!inner_.try_lock_shared()) wait_shared();
   }
-  bool try_lock_shared() { return inner_.try_lock_shared(); }
-  void unlock_shared() { inner_.unlock_shared(); }
+  CONTRAIL_DETAIL_HIDDEN bool try_lock_shared() { return inner_.try_lock_shared(); }
+  CONTRAIL_DETAIL_HIDDEN void unlock_shared() { inner_.unlock_shared(); }
 
  private:
-  __attribute__((noinline)) void wait() {
+  CONTRAIL_DETAIL_HIDDEN __attribute__((noinline)) void wait() {
     CONTRAIL_BLOCKED(sync, "wait for shared mutex", "mutex", name_, "held by", holder_.tid());
     inner_.lock();
   }
-  __attribute__((noinline)) void wait_shared() {
+  CONTRAIL_DETAIL_HIDDEN __attribute__((noinline)) void wait_shared() {
     CONTRAIL_BLOCKED(sync, "wait to share mutex", "mutex", name_, "held by", holder_.tid());
     inner_.lock_shared();
   }
@@ -140,10 +174,10 @@ class [[gnu::visibility("hidden")]] shared_mutex {
 };
 
 /// std::condition_variable for contrail::mutex. A wait is recorded if it waits: not where the predicate holds at once.
-class [[gnu::visibility("hidden")]] condition_variable {
+class CONTRAIL_DETAIL_MEMBER_OBJECT condition_variable {
   /// The mutex is nobody's while the thread waits.
   template <class Work>
-  static auto with_inner(std::unique_lock<mutex>& lock, Work&& work) {
+  CONTRAIL_DETAIL_HIDDEN static auto with_inner(std::unique_lock<mutex>& lock, Work&& work) {
     mutex& held = *lock.mutex();
     struct taken {
       mutex& held;
@@ -158,14 +192,14 @@ class [[gnu::visibility("hidden")]] condition_variable {
   }
 
  public:
-  explicit condition_variable(const char* name = "") : name_(name) {}
+  CONTRAIL_DETAIL_ALWAYS_INLINE explicit condition_variable(const char* name = "") : name_(name) {}
   condition_variable(const condition_variable&) = delete;
   condition_variable& operator=(const condition_variable&) = delete;
 
-  void notify_one() noexcept { inner_.notify_one(); }
-  void notify_all() noexcept { inner_.notify_all(); }
+  CONTRAIL_DETAIL_HIDDEN void notify_one() noexcept { inner_.notify_one(); }
+  CONTRAIL_DETAIL_HIDDEN void notify_all() noexcept { inner_.notify_all(); }
 
-  void wait(std::unique_lock<mutex>& lock) {
+  CONTRAIL_DETAIL_HIDDEN void wait(std::unique_lock<mutex>& lock) {
     CONTRAIL_BLOCKED(sync, "wait for condition", "condition", name_);
     with_inner(lock, [&](std::unique_lock<std::mutex>& inner) { inner_.wait(inner); });
   }
@@ -174,7 +208,8 @@ class [[gnu::visibility("hidden")]] condition_variable {
     while (!stop()) wait(lock);
   }
   template <class Clock, class Duration>
-  std::cv_status wait_until(std::unique_lock<mutex>& lock, const std::chrono::time_point<Clock, Duration>& deadline) {
+  CONTRAIL_DETAIL_HIDDEN std::cv_status wait_until(std::unique_lock<mutex>& lock,
+                                                   const std::chrono::time_point<Clock, Duration>& deadline) {
     CONTRAIL_BLOCKED(sync, "wait for condition", "condition", name_);
     return with_inner(lock, [&](std::unique_lock<std::mutex>& inner) { return inner_.wait_until(inner, deadline); });
   }

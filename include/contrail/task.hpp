@@ -9,23 +9,23 @@ CONTRAIL_DETAIL_NAMESPACE_BEGIN
 
 /// An open task or asynchronous span, from TRACE_TASK or TRACE_ASYNC. It may move to other threads, and ends on any of
 /// them: by `end`, or with this object. Empty if it is not recorded; then all of it does nothing.
-class [[nodiscard, gnu::visibility("hidden")]] task {
+class CONTRAIL_DETAIL_SCOPE_OBJECT task {
  public:
-  constexpr task() = default;
-  constexpr explicit task(detail::open_span opened) : opened_(opened) {}
-  constexpr task(task&& other) noexcept : opened_(other.opened_) { other.opened_ = {}; }
-  constexpr task& operator=(task&& other) noexcept {
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr task() = default;
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr explicit task(detail::open_span opened) : opened_(opened) {}
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr task(task&& other) noexcept : opened_(other.opened_) { other.opened_ = {}; }
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr task& operator=(task&& other) noexcept {
     if (this == &other) return *this;
     end();
     opened_ = other.opened_;
     other.opened_ = {};
     return *this;
   }
-  constexpr ~task() { end(); }
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr ~task() { end(); }
 
   /// Ends it now. Harmless when it has ended.
   // Async-signal-safe.
-  constexpr void end() {
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr void end() {
     if (opened_.at == nullptr) return;
     detail::the_slow_half().end_span(detail::this_caller(), opened_.at, opened_.context.id);
     opened_ = {};
@@ -33,8 +33,8 @@ class [[nodiscard, gnu::visibility("hidden")]] task {
 
   /// What tells it from all others, for other threads and processes. Empty when it has ended.
   // Async-signal-safe.
-  constexpr task_context context() const { return opened_.context; }
-  constexpr explicit operator bool() const { return opened_.at != nullptr; }
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr task_context context() const { return opened_.context; }
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr explicit operator bool() const { return opened_.at != nullptr; }
 
  private:
   detail::open_span opened_;
@@ -52,13 +52,14 @@ inline bool is_recording() {
 /// In its scope a task is the running thread's current one: what the thread records belongs to it, and tasks that begin are
 /// its children. Made and destroyed on one thread, in a coroutine between two suspensions.
 // Async-signal-safe.
-class [[nodiscard, gnu::visibility("hidden")]] task_scope {
+class CONTRAIL_DETAIL_SCOPE_OBJECT task_scope {
  public:
-  explicit task_scope(const task& current) : task_scope(current.context()) {}
-  explicit task_scope(const task_context& current) : is_set_(current.id != 0 && detail::is_recording()) {
+  CONTRAIL_DETAIL_ALWAYS_INLINE explicit task_scope(const task& current) : task_scope(current.context()) {}
+  CONTRAIL_DETAIL_ALWAYS_INLINE explicit task_scope(const task_context& current)
+      : is_set_(current.id != 0 && detail::is_recording()) {
     if (is_set_) before_ = detail::the_slow_half().set_current_task(detail::this_caller(), current.id);
   }
-  ~task_scope() {
+  CONTRAIL_DETAIL_ALWAYS_INLINE ~task_scope() {
     if (is_set_) detail::the_slow_half().set_current_task(detail::this_caller(), before_);
   }
   task_scope(const task_scope&) = delete;

@@ -41,6 +41,24 @@ std::string held_by_me() { return "\"held by\":" + std::to_string(gettid()); }
 
 }  // namespace
 
+namespace {
+
+/// g++ warns, and the build fails, if one of these were less visible than a class of a program.
+struct has_members {
+  contrail::mutex lock{"member"};
+  contrail::shared_mutex shared{"member"};
+  contrail::condition_variable condition{"member"};
+  contrail::task open;
+};
+
+}  // namespace
+
+TEST_CASE("locks and tasks may be members of classes") {
+  has_members all;
+  std::scoped_lock lock(all.lock, all.shared);
+  CHECK_FALSE(all.open);
+}
+
 TEST_CASE("a mutex that is free leaves no record") {
   running_recorder recorder;
   contrail::mutex free{"free"};

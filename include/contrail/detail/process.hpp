@@ -104,8 +104,8 @@ struct object_root;
 struct call_site;
 struct process_state;
 
-/// An open task or span as its owner holds it.
-struct open_span {
+/// An open task or span as its owner holds it. Visible, as the tasks are that hold it.
+struct [[gnu::visibility("default")]] open_span {
   span_entry* at = nullptr;
   task_context context{};
 };
