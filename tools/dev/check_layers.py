@@ -62,6 +62,9 @@ flight_recorder
 disabled
 short_macros
 contrail
+detail/perf_event
+detail/switch_buffers
+thread_states
 detail/start_text
 env
 detail/kept_dumps
