@@ -16,6 +16,7 @@ IN and OUT may be "-". Exit codes: 0 all went well; 1 a part could be read, and 
 from __future__ import annotations
 
 import argparse
+import errno
 import fcntl
 import gc
 import json
@@ -69,11 +70,13 @@ SUPERBLOCK = Layout(
     overwritten_ticks="Q", next_span="Q", next_flow="Q",
     dump="4Q", window_ns="Q", cutoff_ticks="Q", dump_sequence="I", dump_signal="I", dump_tid="I", reserved0="I",
     storage="I", ended="I", end="4Q", crash="64s", trigger_ticks="Q", trigger="120s", spans_offset="Q", span_bytes="I",
-    span_count="I", seed="2Q")
+    span_count="I", seed="2Q", thread_states="I", thread_states_error="i", perf_event_paranoid="i",
+    unwatched_threads="I", switches_offset="Q", switches_bytes="Q", switch_buffer_bytes="I", switch_buffer_count="I")
 CRASH = Layout(cause="I", signal="I", code="i", tid="I", address="Q", sender="I", reserved="I", thread="32s")
 SLOT = Layout(state="Q", tid_index="2I", owner_object="Q", attach_ticks="Q", name_version="Q", name="32s")
 LANE = Layout(cursor="Q", deadline="Q", epoch_base="Q", chunk="Q", extra_words="Q", words_before="Q",
               anchor_ticks="Q", dropped="Q")
+SWITCH_BUFFER = Layout(offset="Q", bytes="Q", since_ns="Q", until_ns="Q", cpu="I", reserved="7I")
 FRAME = Layout(word="Q", owner="Q", start_ticks="Q", stack_pointer="Q")
 SPAN = Layout(state="Q", binding="2I", words="8Q", payload="20Q", reserved="2Q")
 CHUNK = Layout(ticket="Q", extent="2I", writer="2I", tid_lane="2I", words_before="Q", records_before="Q",
@@ -92,6 +95,7 @@ SUPERBLOCK_BYTES, SLOT_BYTES, CHUNK_BYTES, CHUNK_HEADER_BYTES = 4096, 16384, 819
 LANES_OFFSET, LANE_COUNT, FRAMES_OFFSET, FRAME_BYTES, FRAME_COUNT = 256, 3, 448, 192, 83
 FRAME_PAYLOAD_OFFSET, FRAME_PAYLOAD_WORDS = 32, 20
 SPAN_PAYLOAD_OFFSET = 80
+SLOT_THREAD_STATE = 168  # offset
 EPOCH_TICKS, ANCHOR_WORD = 2**23, 4 << 6 | 1 << 2 | 3
 LIVE, DUMP, STREAM = 1, 2, 3
 BINDING_BLOCK, SLOT_BLOCK, CHUNK_BLOCK, STATE_BLOCK, END_BLOCK, SPAN_BLOCK = range(1, 7)
@@ -99,6 +103,8 @@ NO_CAUSE, BY_STOP, BY_FAILURE, BY_RECORDER = 0, 1, 2, 3
 IN_MEMORY, IN_FILE = 0, 1
 NOT_ENDED, STOPPED, EXITED = 0, 1, 2
 NO_CRASH, BY_SIGNAL, BY_TERMINATE = 0, 1, 2
+STATES_UNWANTED, STATES_ON, STATES_REFUSED, STATES_NO_MEMORY = 0, 1, 2, 3
+UNKNOWN_STATE, RUNNING, RUNNABLE, WAITING = 0, 1, 2, 3
 REGION, INSTANT, COUNTER, LOG, EVENT_TYPE, OVERFLOW, TASK, ASYNC, FRAME_MARK, END = 1, 2, 3, 4, 5, 6, 7, 8, 9, 255
 OVERFLOW_ID = 0xFFFE  # what found no room has it; its index is 0
 UNKNOWN = 0  # of an id without a binding; no kind of the format
@@ -677,6 +683,7 @@ class Image:
         self.bindings = Bindings()
         self.end: Any = None
         self.chunks: List[Any] = []
+        self.switches = Switches()
         self.torn = 0
         self.state: Any = None  # of a stream, its last one
         self.input_bytes = len(data)
@@ -693,6 +700,7 @@ class Image:
             self.spans = self.spans_at(self.fitting("spans", self.sb.spans_offset, self.sb.span_count, SPAN.size))
             self.read_chunks()
             self.read_bindings()
+            self.switches.read(self)
         self.clock = self.make_clock()
         # No record can be much younger than the newest clock reading; a damaged time would stretch the whole trace.
         self.latest = self.clock.last[0] + 3600 * self.sb.tick_hz
@@ -752,6 +760,7 @@ class Image:
         slot = SLOT.read(self.data, at)
         slot.generation, (slot.tid, slot.index) = slot.state >> 8, slot.tid_index
         slot.name = c_string(slot.name) if slot.name_version % 2 == 0 < slot.name_version else b""
+        slot.thread_state, = struct.unpack_from("<Q", self.data, at + SLOT_THREAD_STATE)
         slot.lanes = [LANE.read(self.data, at + LANES_OFFSET + n * LANE.size) for n in range(LANE_COUNT)]
         return slot
 
@@ -1013,6 +1022,136 @@ class Image:
         return found
 
 
+# ---- thread states: the kernel's records of context switches ----------------------------------------------------
+
+PERF_HEADER, PERF_FOOTER, PERF_TASK = struct.Struct("<IHH"), struct.Struct("<IIQ"), struct.Struct("<4I")
+PERF_LOST, PERF_EXIT, PERF_FORK, PERF_SWITCH = 2, 4, 7, 14
+SWITCH_OUT, SWITCH_PREEMPT = 1 << 13, 1 << 14
+OFF, NEW, GONE = 4, 5, 6  # it did not run, and why is not known; it began; it ended
+STATE_NAMES = {RUNNING: "running", RUNNABLE: "runnable", WAITING: "waiting", OFF: "not running"}
+STATE_COLOURS = {RUNNING: "running", RUNNABLE: "runnable", WAITING: "sleeping", OFF: "unknown"}  # of chrome://tracing
+DOUBLE_NS = 10**4  # a thread may have two events, and so two records of each switch
+
+
+class Activity:
+    """What a thread did: from `times[i]` on it was `states[i]`, on `cpus[i]`, until `end`. Monotonic ns."""
+
+    def __init__(self, tid: int, end: int, changes: Sequence[Tuple[int, int, int]]) -> None:
+        self.tid, self.end = tid, end
+        self.track: Optional[Track] = None
+        self.times, self.states, self.cpus = map(list, zip(*changes))
+        self.ran, self.unknown = [0], [0]  # until then
+        for begin, end, state, _ in self.intervals():
+            self.ran.append(self.ran[-1] + (end - begin if state == RUNNING else 0))
+            self.unknown.append(self.unknown[-1] + (end - begin if state == UNKNOWN_STATE else 0))
+
+    @property
+    def name(self) -> str:
+        return self.track.name if self.track else f"thread {self.tid}"
+
+    def intervals(self) -> Iterator[Tuple[int, int, int, int]]:
+        return zip(self.times, self.times[1:] + [self.end], self.states, self.cpus)
+
+    def until(self, sums: List[int], state: int, time: int) -> int:
+        i = bisect_right(self.times, time) - 1
+        return sums[i] + (time - self.times[i] if self.states[i] == state else 0)
+
+    def running(self, begin: int, end: int) -> Optional[int]:
+        """How long of that time; None where not all of it is known."""
+        if not self.times[0] <= begin <= end <= self.end:
+            return None
+        if self.until(self.unknown, UNKNOWN_STATE, end) != self.until(self.unknown, UNKNOWN_STATE, begin):
+            return None
+        return self.until(self.ran, RUNNING, end) - self.until(self.ran, RUNNING, begin)
+
+
+class Switches:
+    """The switches of all threads between two moments; all that were in between, if `since` is before `until`."""
+
+    def __init__(self) -> None:
+        self.since = self.until = 0
+        self.changes: List[Tuple[int, int, int, int]] = []  # time, tid, what it did from then on, cpu
+        self.is_damaged = False
+
+    def read(self, image: Image) -> None:
+        sb, data = image.sb, image.data
+        if sb.thread_states != STATES_ON or not sb.switch_buffer_count:
+            return
+        at, sinces, untils = sb.switches_offset + sb.switches_bytes, [], []
+        for _ in range(sb.switch_buffer_count):
+            at -= SWITCH_BUFFER.size
+            if not SUPERBLOCK_BYTES <= sb.switches_offset <= at <= len(data) - SWITCH_BUFFER.size:
+                self.is_damaged = True
+                return
+            head = SWITCH_BUFFER.read(data, at)
+            if not sb.switches_offset <= head.offset <= head.offset + head.bytes <= at:
+                self.is_damaged = True
+                return
+            sinces.append(self.read_buffer(data, sb.pid, head))
+            untils.append(head.until_ns)
+            at = head.offset
+        self.since, self.until = max(sinces), min(untils)
+        self.changes.sort()
+
+    def read_buffer(self, data: bytes, pid: int, head: Any) -> int:
+        """Takes the records of a processor; since when all are here. The oldest one may be cut, and is left out."""
+        at, end, oldest, lost = head.offset, head.offset + head.bytes, head.until_ns, 0
+        latest = head.until_ns + 3600 * 10**9
+        while end - at >= PERF_HEADER.size:
+            kind, flags, size = PERF_HEADER.unpack_from(data, at)
+            if size < PERF_HEADER.size + PERF_FOOTER.size or size % 8 or size > end - at:
+                break
+            of, tid, time = PERF_FOOTER.unpack_from(data, at + size - PERF_FOOTER.size)
+            # The kernel's quick clock may go back by a little.
+            if not 0 < time <= latest:
+                break
+            if kind == PERF_SWITCH:
+                oldest, latest = min(time, oldest), time + 10**6
+                if of == pid:
+                    state = RUNNING if not flags & SWITCH_OUT else RUNNABLE if flags & SWITCH_PREEMPT else WAITING
+                    self.changes.append((time, tid, state, head.cpu))
+            elif kind in (PERF_FORK, PERF_EXIT) and size >= PERF_HEADER.size + PERF_TASK.size + PERF_FOOTER.size:
+                of, _, tid, _ = PERF_TASK.unpack_from(data, at + PERF_HEADER.size)
+                if of == pid:
+                    self.changes.append((time, tid, GONE if kind == PERF_EXIT else NEW, head.cpu))
+            elif kind == PERF_LOST:
+                lost = max(lost, time)
+            at += size
+        return max(lost, head.since_ns if head.since_ns and at >= end else oldest)
+
+    def activities(self) -> List[Activity]:
+        """By thread; a thread id that was used again is another thread."""
+        by_tid: Dict[int, List[Tuple[int, int, int]]] = defaultdict(list)
+        for time, tid, state, cpu in self.changes:
+            if self.since <= time <= self.until:
+                by_tid[tid].append((time, state, cpu))
+        found = []
+        for tid, changes in by_tid.items():
+            made: List[Tuple[int, int, int]] = []
+            is_over = False
+            for time, state, cpu in changes:
+                if is_over and state != NEW:
+                    continue
+                if state == NEW:
+                    if made and time - made[0][0] < DOUBLE_NS:
+                        continue
+                elif not made:  # what it did before follows from what it does now
+                    made.append((self.since, OFF if state == RUNNING else RUNNING, -1 if state == RUNNING else cpu))
+                elif state != GONE and (state == RUNNING) == (made[-1][1] == RUNNING):
+                    if time - made[-1][0] < DOUBLE_NS:
+                        continue
+                    made[-1] = (made[-1][0], UNKNOWN_STATE, -1)  # a record between these two is missing
+                if state in (NEW, GONE) and made:
+                    found.append(Activity(tid, time, made))
+                    made = []
+                is_over = state == GONE
+                if not is_over:
+                    made.append((time, RUNNABLE if state == NEW else state, cpu))
+            if made:
+                found.append(Activity(tid, self.until, made))
+        return found
+
+
 # ---- tracks ----------------------------------------------------------------------------------------------------
 
 NEVER = 2**64 - 1
@@ -1047,6 +1186,7 @@ class Track(Records):
         self.lives: List[Life] = []
         self.unfinished: List[Record] = []
         self.overwritten = self.lost = self.dropped = 0
+        self.activity: Optional[Activity] = None
 
     @property
     def given_name(self) -> bytes:
@@ -1125,6 +1265,27 @@ class Trace:
         firsts = (r[0] for t in self.tracks for r in chain(t.regions[:1], t.points, t.asyncs, t.spans))
         firsts = chain(firsts, (s[0] for s in self.open_spans))
         self.first = image.clock.ns(min(firsts, default=self.now))
+        self.activities = self.make_activities()
+
+    def make_activities(self) -> List[Activity]:
+        """Of the threads with tracks first. One that did nothing but what it did when the dump was made left no record."""
+        image, ns = self.image, self.image.clock.ns
+        if not image.switches.since < image.switches.until:
+            return []
+        found = image.switches.activities()
+        known = {activity.tid for activity in found}
+        for slot in image.slots.values():
+            if (slot.tid not in known and slot.thread_state in STATE_NAMES and not image.sb.unwatched_threads
+                    and slot.state & 0xFF):
+                known.add(slot.tid)
+                found.append(Activity(slot.tid, image.switches.until, [(image.switches.since, slot.thread_state, -1)]))
+        for activity in found:
+            for track in self.tracks:
+                begin = min(life.begin for life in track.lives)
+                if track.system_tid == activity.tid and (not track.again or ns(begin) <= activity.end):
+                    activity.track, track.activity = track, activity
+        order = {id(track): i for i, track in enumerate(self.tracks)}
+        return sorted(found, key=lambda a: (order.get(id(a.track), len(order)), a.tid, a.times[0]))
 
     def make_tracks(self) -> List[Track]:
         lives = {(s.index, s.generation): Life(s.tid, s) for s in self.image.slots.values()}
@@ -1221,12 +1382,15 @@ class Writer:
         self.mask = number << 56  # ids of spans are unique only in their process
         self.arrows: Dict[int, str] = {}  # span id of a task: members of the arrow from its parent in another process
         self.calls: Dict[int, List[Tuple[str, int, int]]] = defaultdict(list)  # id of a task: its children there
+        unused = max([t.tid for t in trace.tracks] + [self.pid, self.crash.tid if self.crash else 0]) + 1
+        self.state_tids = [(unused + i) % 2**32 for i in range(len(trace.activities))]
         self.counters: List[Tuple[int, Track, int, str]] = []
         self.marks: Dict[Tuple[str, str], List[Tuple[int, int, Track]]] = defaultdict(list)  # of frames
         self.spans = [*trace.open_spans, *chain(*(t.spans for t in trace.tracks))]
         self.tasks = {s[4][0]: f"{self.bindings[s[2]].name[:MAX_EVENT_NAME]} 0x{s[4][0] ^ self.mask:x}"
                       for s in self.spans}
         self.ns = lambda ticks: trace.image.clock.ns(ticks) - trace.first  # since the first event
+        self.last = self.ns(max(trace.now, trace.newest))
 
     def head(self, phase: str, track: Track, id: int, name: Optional[str] = None) -> str:
         binding = self.bindings[id]
@@ -1266,9 +1430,15 @@ class Writer:
         sb = self.trace.image.sb
         process = os.path.basename(text(c_string(sb.executable))) or "process"
         rows = [(0, "process_name", {"name": process})]
-        for order, track in enumerate(sorted(self.trace.tracks, key=lambda t: (t.system_tid != sb.pid, t.tid))):
+        tracks = sorted(self.trace.tracks, key=lambda t: (t.system_tid != sb.pid, t.tid))
+        for order, track in enumerate(tracks):
             rows += [(track.tid, "thread_name", {"name": track.name}),
-                     (track.tid, "thread_sort_index", {"sort_index": order})]
+                     (track.tid, "thread_sort_index", {"sort_index": 2 * order if self.state_tids else order})]
+        order_of = {id(track): i for i, track in enumerate(tracks)}
+        for i, (activity, tid) in enumerate(zip(self.trace.activities, self.state_tids)):
+            order = 2 * order_of[id(activity.track)] + 1 if activity.track else 2 * len(tracks) + i
+            rows += [(tid, "thread_name", {"name": f"states of {activity.name}"}),
+                     (tid, "thread_sort_index", {"sort_index": order})]
         if self.crash and self.crash.is_stranger:
             rows.append((self.crash.tid, "thread_name", {"name": self.crash.thread}))
         if self.trigger is not None and not self.trace.tracks:
@@ -1285,6 +1455,8 @@ class Writer:
             regions = sorted(regions + [p for p in track.points if p[2] in arrows and self.bindings[p[2]].kind != LOG],
                              key=itemgetter(0))
         heads = {id: self.head("X", track, id) + '"ts":' for id in set(map(itemgetter(2), regions))}
+        activity = track.activity if self.with_arguments else None
+        cpu = ""
         plain = self.sources or any(self.bindings[id].blocked for id in heads)  # these have more arguments than their own
         switches, current, now = track.switches + [(FOREVER, 0)], 0, ""
         next_switch = switches[0][0]
@@ -1307,6 +1479,9 @@ class Writer:
                     (c, m, s), high = clock.line(start)
                     c -= base << s
                 start, end = c + start * m >> s, c + end * m >> s if end < high else clock.ns(end) - base
+                if activity:
+                    ran = activity.running(start + base, end + base)
+                    cpu = f'"cpu_us":{microseconds(ran)}' if ran is not None else ""
                 if start < floor:  # the one before was moved
                     start = floor
                     end = max(start, end)
@@ -1328,7 +1503,7 @@ class Writer:
                     floor = start
                 if recorded_end > limit or len(stack) >= VIEWER_DEPTH:
                     add(self.async_pair(track, track.tid, (start, max(start, recorded_end), id, payload),
-                                        '"overlaps":true', now))
+                                        '"overlaps":true', now, cpu))
                     continue
                 push((top, limit))
                 top, limit = end, recorded_end
@@ -1336,14 +1511,39 @@ class Writer:
                 if duration:
                     opened = start
                 whole = start // 1000
-                if payload or plain or now:
+                if payload or plain or now or cpu:
                     add(f"{heads[id]}{whole}{TO_DURATION[start - whole * 1000]}{microseconds(duration)}"
-                        f"{self.arguments(id, payload, now)}")
+                        f"{self.arguments(id, payload, now, cpu)}")
                 else:
                     add(f"{heads[id]}{whole}{TO_DURATION[start - whole * 1000]}"
                         f"{duration // 1000}{TO_END[duration % 1000]}")
             yield "".join(out)
             out.clear()
+
+    def states(self, activity: Activity, tid: int) -> Iterator[str]:
+        """What the thread did, as slices in a row on a track below its own; each ends 1 ns before the next begins, as
+        speedscope wants it. A wait has the name of the region in which it began, if that says what for."""
+        blocked = self.blocked_regions(activity.track)
+        starts = [start for start, *_ in blocked]
+        base = self.trace.first
+        head = f',\n{{"ph":"X","pid":{self.pid},"tid":{tid},"cat":"thread state","name":'
+        for begin, end, state, cpu in activity.intervals():
+            begin, end = max(0, begin - base), min(end - base, self.last)
+            if end <= begin or state not in STATE_NAMES:
+                continue
+            name, inside = STATE_NAMES[state], f'"cpu":{cpu}' if state == RUNNING and cpu >= 0 else ""
+            i = bisect_right(starts, begin) - 1
+            if state == WAITING and i >= 0 and begin <= blocked[i][1]:
+                name, inside = f"{name} ({blocked[i][2]})", f'"in":{quote(blocked[i][3])}'
+            inside = f',"args":{{{inside}}}' if inside and self.with_arguments else ""
+            yield (f'{head}"{name}","cname":"thread_state_{STATE_COLOURS[state]}","ts":{microseconds(begin)},'
+                   f'"dur":{microseconds(end - begin - 1)}{inside}}}')
+
+    def blocked_regions(self, track: Optional[Track]) -> List[Tuple[int, int, str, str]]:
+        """(start, end, what for, name) of the regions of a thread in which it waits."""
+        ids = {id: b for id, b in self.bindings.items() if b.blocked}
+        return [(self.ns(start), self.ns(end), ids[id].blocked, ids[id].name)
+                for start, end, id, _ in (track.regions if track and ids else ()) if id in ids]
 
     def async_pair(self, track: Track, begin_tid: int, region: Record, *extra: str) -> str:
         start, end, id, payload = region
@@ -1431,7 +1631,9 @@ class Writer:
             spans = (self.span(span, tracks, track) for span in track.spans)
             for events in chain(self.slices(track), self.points(track), asyncs, spans):
                 out.write(events.encode("ascii"))
-        for events in chain((self.span(span, tracks) for span in self.trace.open_spans), self.frames()):
+        states = (self.states(*row) for row in zip(self.trace.activities, self.state_tids))
+        for events in chain((self.span(span, tracks) for span in self.trace.open_spans), self.frames(),
+                            chain.from_iterable(states)):
             out.write(events.encode("ascii"))
         if self.crash:
             time = microseconds(max(0, self.ns(self.trace.now)))
@@ -1661,6 +1863,45 @@ def ending(image: Image) -> str:
                                     None: "runs or was killed"}[image.in_use]
 
 
+def about_states(image: Image) -> List[str]:
+    """Why there are no thread states, or not all, and what to do about it."""
+    sb, cause = image.sb, os.strerror(image.sb.thread_states_error)
+    if sb.thread_states == STATES_NO_MEMORY:
+        return [f"no thread states: the system gave their buffers no memory ({cause}); raise the limit of locked memory"
+                " (ulimit -l) or kernel.perf_event_mlock_kb"]
+    if sb.thread_states == STATES_REFUSED:
+        advice = "see whether the kernel has it, and whether a sandbox, such as a container's, forbids perf_event_open"
+        if sb.perf_event_paranoid > 2:
+            advice = (f"kernel.perf_event_paranoid is {sb.perf_event_paranoid}: set it to 2, or give the program"
+                      " CAP_PERFMON")
+        elif sb.thread_states_error in (errno.EMFILE, errno.ENFILE):
+            advice = "raise the limit of open files (ulimit -n)"
+        return [f"no thread states: the system refused the context switches of the process ({cause}); {advice}"]
+    if sb.thread_states != STATES_ON:
+        return []
+    if not sb.switch_buffer_count:
+        return ["no thread states: they are in the kernel's memory, and only a dump that the process itself makes has them"]
+    notes = ["some thread states are missing, as the kernel's records of them are damaged"] if image.switches.is_damaged else []
+    if sb.unwatched_threads:
+        notes.append(f"{sb.unwatched_threads} threads that ran before start have no states, nor do those that they began; call"
+                     " start earlier, or raise the limit of open files (ulimit -n)")
+    return notes
+
+
+def states_text(trace: Trace) -> List[str]:
+    """How long each thread ran and did not, in the time that the trace covers."""
+    begin, end = trace.first, trace.image.clock.ns(max(trace.now, trace.newest))
+    rows: List[Sequence[Any]] = [("tid", "thread", "running", "runnable", "waiting", "not known", "switches")]
+    for activity in trace.activities:
+        spent, switches = [0] * 5, -1
+        for a, b, state, _ in activity.intervals():
+            spent[state] += max(0, min(b, end) - max(a, begin))
+            switches += begin < b and a < end
+        rows.append((activity.tid, activity.name, *(brief(spent[s]) for s in (RUNNING, RUNNABLE, WAITING)),
+                     brief(spent[UNKNOWN_STATE] + spent[OFF]), max(0, switches)))
+    return ["", columns(rows, 2)] if len(rows) > 1 else []
+
+
 def metadata_of(trace: Trace) -> Dict[str, Any]:
     image, sb, crash, fired = trace.image, trace.image.sb, crash_of(trace), trigger_of(trace)
     zero = image.clock.realtime(trace.first)
@@ -1673,7 +1914,7 @@ def metadata_of(trace: Trace) -> Dict[str, Any]:
         **({"trigger": fired} if fired is not None else {}),
         "time zero": utc(zero), "time zero, unix ns": str(zero),
         "losses": {why: count if count <= 2**53 else str(count) for why, count in losses_of(trace).items()},
-        "warnings": image.warnings, "notes": image.notes,
+        "warnings": image.warnings, "notes": image.notes + about_states(image),
         "sources": {f"{b.category}:{b.name}" if b.category else b.name: b.source
                     for b in image.bindings.values() if b.source}}
 
@@ -1736,9 +1977,9 @@ def info_text(trace: Trace, size: int) -> str:
         f"{brief(sb.window_ns) if sb.window_ns else 'all'} asked for",
         f"records    {sum(ended.values())}, and {sum(still_open.values())} regions still open",
         f"threads    {len(trace.tracks)} here, {sb.attached} attached in all",
-        "", columns(threads, 2), "", columns(names, 3), "",
+        "", columns(threads, 2), *states_text(trace), "", columns(names, 3), "",
         *([f"lost       {count}  {why}" for why, count in about["losses"].items()] or ["lost       nothing"]),
-        *[f"note       {note}" for note in image.notes]])
+        *[f"note       {note}" for note in about["notes"]]])
 
 
 def registry_text(image: Image) -> str:

@@ -80,6 +80,7 @@ inline error begin_recording(process_state& process, const options& wanted) {
   for (const type_range* types = process.objects; types != nullptr; types = types->next) {
     bind_types(*image, *types);
   }
+  begin_thread_states(process, *image->super, wanted.thread_states);
   process.window_ns.store_relaxed(static_cast<uint64_t>(wanted.window.ns));
   process.follow_fork.store_relaxed(follow_flags(wanted));
   process.recordings.fetch_add_relaxed(1);
@@ -120,6 +121,7 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
     }
     // Before the lock, since the dynamic linker has one of its own, under which objects link themselves.
     if (!has_slow_half(*process)) pin_starter(*process);
+    if (wanted.thread_states != nullptr) pin_object(wanted.thread_states);
     // A dump that began before the last stop may still be copying; nobody may rewrite what it reads.
     const dump_turn turn(*process, dump_turn::wait);
     const control_lock lock(*process);
@@ -150,6 +152,7 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
     if (process->recording.load_relaxed() == 0) return not_running();
     process->recording.store_release(0);
     begin_epoch(*process);
+    end_thread_states(*process);
     note_end(*process, image_end::stopped);
     return {};
   }

@@ -14,6 +14,9 @@ struct filter_options {
   const char* names = nullptr;
 };
 
+/// Where thread states come from: see contrail/thread_states.hpp.
+struct thread_state_source {};
+
 /// Options of flight_recorder::start.
 struct options {
   /// Bytes of the whole recorder, everything included; a hard bound. At least 1 MiB.
@@ -31,6 +34,9 @@ struct options {
   /// A forked child records too, from the start on, in an image of its own with these options. Else it records nothing
   /// until it calls start.
   bool follow_fork = false;
+  /// Keeps when each thread ran, waited, and waited for a processor: contrail::context_switches, of
+  /// contrail/thread_states.hpp. Where the system does not permit it, recording goes on, and dumps say why they have none.
+  const thread_state_source* thread_states = nullptr;
 };
 
 /// Options of one dump.

@@ -86,7 +86,7 @@ TEST_CASE("a mistake in the variable is one line, and the program runs as withou
     const char* said;
   } const cases[] = {
       {"windw=5s",
-       "\"windw=5s\" is unknown: on, window, memory, file, keep_files, prefault, follow_fork, signal, crash, "
+       "\"windw=5s\" is unknown: on, window, memory, file, keep_files, prefault, follow_fork, thread_states, signal, crash, "
        "categories and names exist."},
       {"on,memory=64Q", "\"memory=64Q\" is no size: write 1M to 16G, such as memory=64M."},
       {"signal=SEGV:x", "\"SEGV\" is no signal to dump at: write a name such as USR2, or a number."},

@@ -13,7 +13,7 @@ LAYOUTS = {"superblock": contrail.SUPERBLOCK, "thread_slot": contrail.SLOT, "lan
            "frame": contrail.FRAME, "chunk": contrail.CHUNK, "binding": contrail.BINDING,
            "binding_field": contrail.FIELD, "binding_enumerator": contrail.ENUMERATOR,
            "end_of_dump": contrail.END_OF_DUMP, "crash_note": contrail.CRASH, "stream_block": contrail.STREAM_BLOCK,
-           "stream_state": contrail.STREAM_STATE}
+           "stream_state": contrail.STREAM_STATE, "switch_buffer": contrail.SWITCH_BUFFER}
 CONSTANTS = {
     "sizeof(superblock)": contrail.SUPERBLOCK_BYTES, "sizeof(thread_slot)": contrail.SLOT_BYTES,
     "sizeof(frame)": contrail.FRAME_BYTES, "sizeof(lane)": contrail.LANE.size,
@@ -45,6 +45,12 @@ CONSTANTS = {
     "binding_kind::counter": contrail.COUNTER, "binding_kind::log": contrail.LOG,
     "binding_kind::event_type": contrail.EVENT_TYPE, "binding_kind::overflow": contrail.OVERFLOW,
     "binding_kind::end_of_dump": contrail.END, "drop_reason::count": len(contrail.DROP_REASONS),
+    "sizeof(switch_buffer)": contrail.SWITCH_BUFFER.size,
+    "__builtin_offsetof(thread_slot, thread_state)": contrail.SLOT_THREAD_STATE,
+    "state_recording::unwanted": contrail.STATES_UNWANTED, "state_recording::on": contrail.STATES_ON,
+    "state_recording::refused": contrail.STATES_REFUSED, "state_recording::no_memory": contrail.STATES_NO_MEMORY,
+    "thread_state::unknown": contrail.UNKNOWN_STATE, "thread_state::running": contrail.RUNNING,
+    "thread_state::runnable": contrail.RUNNABLE, "thread_state::waiting": contrail.WAITING,
     "overflow_id": 0xFFFE, "id_shift": 2, "payload_region_id_shift": 6, "duration_shift": 18, "end_time_shift": 41,
     "long_form::epoch": 0, "long_form::anchor": 1, "long_form::region": 2, "long_form::point": 3,
     "long_form::async_region": 4, "long_header(long_form::anchor, 0, 4)": 0x107, "epoch_word(1 << 23)": 1 << 23 | 3,

@@ -19,7 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 INCLUDE = ROOT / "include"
 OUTPUT = ROOT / "single_include" / "contrail.hpp"
 OPT_INS = {"CONTRAIL_WITH_PFR": "contrail/pfr.hpp", "CONTRAIL_WITH_FMT": "contrail/fmt.hpp"}
-OPT_INS_EVERYWHERE = {"CONTRAIL_WITH_SESSION": "contrail/session.hpp", "CONTRAIL_WITH_ENV": "contrail/env.hpp", "CONTRAIL_WITH_TRIGGER": "contrail/trigger.hpp",
+OPT_INS_EVERYWHERE = {"CONTRAIL_WITH_SESSION": "contrail/session.hpp", "CONTRAIL_WITH_ENV": "contrail/env.hpp",
+                      "CONTRAIL_WITH_THREAD_STATES": "contrail/thread_states.hpp", "CONTRAIL_WITH_TRIGGER": "contrail/trigger.hpp",
                       "CONTRAIL_WITH_HTTP": "contrail/http.hpp",
                       "CONTRAIL_WITH_READER": "contrail/reader.hpp", "CONTRAIL_WITH_BLOCKING": "contrail/blocking.hpp"}
 

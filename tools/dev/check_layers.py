@@ -60,6 +60,9 @@ flight_recorder
 disabled
 short_macros
 contrail
+detail/perf_event
+detail/switch_buffers
+thread_states
 detail/start_text
 env
 detail/session_marks

@@ -137,7 +137,7 @@ inline void leave_shared_image(image_view& shared) {
 
 /// Begins a recording in the child like the one that its parent has. Without memory, or space for its file, the child
 /// records nothing.
-inline void follow_into_child(process_state& process, image_view& parent) {
+inline void follow_into_child(process_state& process, image_view& parent, const thread_state_source* thread_states) {
   options wanted;
   wanted.memory = parent.image_bytes;
   wanted.prefault = (process.follow_fork.load_relaxed() & follow_prefault_flag) != 0;
@@ -150,6 +150,7 @@ inline void follow_into_child(process_state& process, image_view& parent) {
   retire_image(parent);
   process.forked.store_relaxed(0);
   for (const type_range* types = process.objects; types != nullptr; types = types->next) bind_types(*own, *types);
+  begin_thread_states(process, *own->super, thread_states);
   process.recording.store_release(1);
   begin_epoch(process);
 }
@@ -166,13 +167,16 @@ inline void after_fork_in_child() {
     if (image->is_shared != 0) leave_shared_image(*image);
   }
   const bool was_recording = process->recording.load_relaxed() != 0;
+  const state_functions* const thread_states = thread_states_of(*process);
+  if (thread_states != nullptr) thread_states->forget();
+  process->thread_states.store_relaxed(0);
   process->control.store_relaxed(0);
   process->dumping.store_relaxed(0);
   process->recording.store_relaxed(0);
   process->forked.store_relaxed(1);
   adopt_stack(*process);
   begin_epoch(*process);
-  if (was_recording && process->follow_fork.load_relaxed() != 0) follow_into_child(*process, *parent);
+  if (was_recording && process->follow_fork.load_relaxed() != 0) follow_into_child(*process, *parent, thread_states);
   after_fork();
   for (forking_thread& other : forking_threads) other.next_frame.store_relaxed(0);
 }

@@ -129,6 +129,31 @@ static_assert(sizeof(chunk) == chunk_bytes && __builtin_offsetof(chunk, words) =
 /// An entry of the chunk state table: ticket << 2 | state.
 enum class chunk_state : unsigned { free = 0, open = 1, sealed = 2, taking = 3 };
 
+// ---- thread states ---------------------------------------------------------------------------------------------
+
+/// What a thread did when a dump was made, as the kernel says.
+enum class thread_state : uint64_t { unknown = 0, running = 1, runnable = 2, waiting = 3 };
+
+/// What became of the wish for thread states.
+enum class state_recording : uint32_t {
+  unwanted = 0,
+  on = 1,
+  refused = 2,   ///< the kernel gave no events: thread_states_error says why
+  no_memory = 3  ///< the kernel gave no buffers, which count as locked memory
+};
+
+/// Stands behind a copy of the kernel's buffer of one processor's context switches: records as perf_event_open's manual
+/// page has them, the newest first, each with the thread's ids and CLOCK_MONOTONIC in its last 16 bytes.
+struct switch_buffer {
+  uint64_t offset;    ///< of its records
+  uint64_t bytes;     ///< of its records; the oldest one may be cut
+  uint64_t since_ns;  ///< all records after this are here; 0: those after the oldest one that is whole
+  uint64_t until_ns;  ///< all records before this are here
+  uint32_t cpu;
+  uint32_t reserved[7];
+};
+static_assert(sizeof(switch_buffer) == 64);
+
 // ---- thread slots --------------------------------------------------------------------------------------------
 
 struct lane;
@@ -195,7 +220,8 @@ struct alignas(64) thread_slot {
   atomic_word recount[3];       ///< live: by lane, 1 if a jump may have left its count of words wrong
   atomic_word interrupted[3];   ///< live: by lane, address of the frame to go back to when its first region ends; 0: none
   atomic_word current_task;     ///< id of a span, 0: none
-  atomic_word reserved[11];
+  atomic_word thread_state;     ///< only in dumps with thread states: a thread_state, of the moment when it was copied
+  atomic_word reserved[10];
   lane lanes[lane_count];
   frame frames[frame_count];
 };
@@ -410,11 +436,20 @@ struct superblock {
   uint32_t span_bytes;
   uint32_t span_count;
   uint64_t seed[2];  ///< live: random; ids of traces, tasks and flows are made of it
-  uint8_t reserved[4096 - 1016];
+  // 1016
+  state_recording thread_states;
+  int32_t thread_states_error;    ///< errno of what was refused
+  int32_t perf_event_paranoid;    ///< the system's setting when it was refused; -100: unknown
+  uint32_t unwatched_threads;     ///< that ran before start and whose states are not here, as are those of their children
+  uint64_t switches_offset;  ///< dump: for each processor records, and behind them their switch_buffer
+  uint64_t switches_bytes;
+  uint32_t switch_buffer_bytes;
+  uint32_t switch_buffer_count;
+  uint8_t reserved[4096 - 1056];
 };
 static_assert(sizeof(superblock) == 4096 && __builtin_offsetof(superblock, pid) == 136 &&
               __builtin_offsetof(superblock, next_ticket) == 560 && __builtin_offsetof(superblock, dump) == 688 &&
-              __builtin_offsetof(superblock, spans_offset) == 984 && __builtin_offsetof(superblock, reserved) == 1016);
+              __builtin_offsetof(superblock, spans_offset) == 984 && __builtin_offsetof(superblock, reserved) == 1056);
 
 }  // namespace detail
 CONTRAIL_DETAIL_NAMESPACE_END

@@ -100,6 +100,7 @@ struct filter_list {
   }
 };
 
+class dump_output;
 struct object_root;
 struct call_site;
 struct process_state;
@@ -140,6 +141,24 @@ struct slow_half {
   bool (*start_from_environment)(process_state& process, const options& wanted);
 };
 
+/// Keeps what the kernel tells of threads, and copies it into dumps. Its functions are in contrail/thread_states.hpp, which
+/// only their users compile. All but `open` and `close` are async-signal-safe.
+struct state_functions : thread_state_source {
+  /// Begins; says in the image what became of it. Held: control.
+  void (*open)(superblock& live);
+  void (*close)();
+  /// In a forked child: gives up what it inherited.
+  void (*forget)();
+  /// How many buffers there are.
+  uint64_t (*count)();
+  /// Into `room`, for each buffer, the bytes that a copy of what it holds since `since_ns` needs; the sum of all.
+  uint64_t (*measure)(uint64_t* room, uint64_t count, uint64_t since_ns);
+  /// Writes as much of each buffer, and its switch_buffer behind it; `offset` is where in the dump.
+  void (*copy)(dump_output& output, uint64_t offset, const uint64_t* room, uint64_t count);
+  /// What a thread does now.
+  thread_state (*state_of)(uint32_t tid);
+};
+
 /// The state of the recorder. Only the elected object's instance is in use.
 struct process_state {
   atomic_word image;      ///< image_view*; stays after stop, since threads may still hold frames in it
@@ -158,6 +177,7 @@ struct process_state {
   atomic_word crash;   ///< crash_state* of crash.hpp, once anybody asked for dumps of crashes
   atomic_word stacks;  ///< stack_pool* of crash_stack.hpp, likewise
   atomic_word slow_table;  ///< const slow_half*, set by the first start, before the epoch that sends anybody there
+  atomic_word thread_states;  ///< const state_functions*, of a recording that has one
   atomic_word environment;  ///< whether the variable CONTRAIL was read: environment_unread and so on
   type_range* objects;  ///< object_root::types of every object
   filter_list categories;
@@ -309,6 +329,10 @@ inline constexpr uint64_t environment_unread = 0, environment_read = 1, environm
 inline bool has_slow_half(const process_state& process) {
   const slow_half* const table = reinterpret_cast<const slow_half*>(process.slow_table.load_acquire());
   return table != nullptr && table->start_from_environment == nullptr;
+}
+
+inline const state_functions* thread_states_of(const process_state& process) {
+  return reinterpret_cast<const state_functions*>(process.thread_states.load_acquire());
 }
 
 inline image_view* current_image(const process_state& process) {

@@ -261,18 +261,26 @@ inline void copy_superblock(superblock& super, const superblock& live, image_kin
   constexpr size_t rest = __builtin_offsetof(superblock, dump);
   memset(reinterpret_cast<char*>(&super) + rest, 0, sizeof super - rest);
   super.kind = kind;
+  super.thread_states = live.thread_states;
+  super.thread_states_error = live.thread_states_error;
+  super.perf_event_paranoid = live.perf_event_paranoid;
+  super.unwatched_threads = live.unwatched_threads;
 }
 
 /// Writes the dump. One at a time in the image's work space: the caller holds process.dumping. Returns 0 or an errno value.
 // Async-signal-safe.
 inline int write_dump(process_state& process, image_view& image, const dump_request& request, const dump_sink& sink) {
   const superblock& live = *image.super;
+  const state_functions* const states = thread_states_of(process);
+  const uint64_t switch_buffers = states == nullptr ? 0 : states->count();
   char* const scratch = request.scratch != nullptr ? request.scratch : image.scratch;
   char* at = scratch;
   uint32_t* const chosen = reinterpret_cast<uint32_t*>(at);
   at += (image.chunk_count * sizeof(uint32_t) + 63) & ~uint64_t{63};
   superblock& super = *reinterpret_cast<superblock*>(at);
   at += sizeof(superblock);
+  uint64_t* const switch_room = reinterpret_cast<uint64_t*>(at);
+  at += (switch_buffers * sizeof(uint64_t) + 63) & ~uint64_t{63};
   const size_t capacity = static_cast<size_t>(scratch + image.scratch_bytes - at);
   dump_output output(sink, at, capacity);
 
@@ -295,6 +303,11 @@ inline int write_dump(process_state& process, image_view& image, const dump_requ
     if (is_wanted(image, i, cutoff)) chosen[chunks++] = static_cast<uint32_t>(i);
   }
 
+  const bool is_all = request.window_ns == 0 || request.window_ns > now.monotonic_ns;
+  const uint64_t since_ns = is_all ? 0 : now.monotonic_ns - request.window_ns;
+  const uint64_t switches_bytes =
+      switch_buffers == 0 ? 0 : states->measure(switch_room, switch_buffers, since_ns) + switch_buffers * sizeof(switch_buffer);
+
   copy_superblock(super, live, image_kind::dump);
   super.tick_hz = tick_hz;
   super.base_address = reinterpret_cast<uint64_t>(image.super);
@@ -308,7 +321,12 @@ inline int write_dump(process_state& process, image_view& image, const dump_requ
   super.binding_index_count = 0;
   super.chunks_offset = super.bindings_offset + early_bytes;
   super.chunk_count = static_cast<uint32_t>(chunks);
-  super.late_bindings_offset = super.chunks_offset + chunks * chunk_bytes;
+  const uint64_t switches_offset = super.chunks_offset + chunks * chunk_bytes;
+  super.switches_offset = switches_offset;
+  super.switches_bytes = switches_bytes;
+  super.switch_buffer_bytes = sizeof(switch_buffer);
+  super.switch_buffer_count = static_cast<uint32_t>(switch_buffers);
+  super.late_bindings_offset = switches_offset + switches_bytes;
   super.scratch_offset = 0;
   super.scratch_bytes = 0;
   super.image_bytes = live.image_bytes;
@@ -332,7 +350,9 @@ inline int write_dump(process_state& process, image_view& image, const dump_requ
   for (uint64_t i = 0; i < image.slot_count && copied < slots; ++i) {
     const uint64_t state = image.slots[i].state.load_acquire();
     if (!is_listed(state)) continue;
-    copy_slot(*reinterpret_cast<thread_slot*>(output.reserve(sizeof(thread_slot))), image.slots[i], state);
+    thread_slot& copy = *reinterpret_cast<thread_slot*>(output.reserve(sizeof(thread_slot)));
+    copy_slot(copy, image.slots[i], state);
+    if (states != nullptr) copy.thread_state.store_relaxed(static_cast<uint64_t>(states->state_of(tid_of(copy))));
     ++copied;
   }
   for (; copied < slots; ++copied) memset(output.reserve(sizeof(thread_slot)), 0, sizeof(thread_slot));
@@ -359,6 +379,8 @@ inline int write_dump(process_state& process, image_view& image, const dump_requ
       ++end.chunks_torn;
     }
   }
+  // After the chunks, so that the states of all that is in them are known.
+  if (switch_buffers != 0) states->copy(output, switches_offset, switch_room, switch_buffers);
   // Acquire, as everywhere: an id that a copied chunk carries was published before the record was.
   const uint64_t next_id = image.super->next_id.load_acquire();
   for (uint64_t id = early_end; id < next_id && id <= image.id_count; ++id) {

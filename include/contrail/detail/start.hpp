@@ -291,6 +291,22 @@ inline void retire_image(image_view& image) {
   madvise(image.chunks, image.chunk_count * chunk_bytes, MADV_DONTNEED);
 }
 
+// ---- thread states -------------------------------------------------------------------------------------------
+
+/// Held: control.
+// Async-signal-safe.
+inline void begin_thread_states(process_state& process, superblock& live, const thread_state_source* source) {
+  const state_functions* const functions = static_cast<const state_functions*>(source);
+  process.thread_states.store_release(reinterpret_cast<uint64_t>(functions));
+  live.thread_states = state_recording::unwanted;
+  if (functions != nullptr) functions->open(live);
+}
+
+/// Held: control.
+inline void end_thread_states(process_state& process) {
+  if (const state_functions* const source = thread_states_of(process)) source->close();
+}
+
 // ---- objects that come and go --------------------------------------------------------------------------------
 
 /// Slots of objects that were unloaded: no thread can be in their code any more. Held: control.

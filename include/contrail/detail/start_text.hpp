@@ -3,7 +3,7 @@
 #ifndef CONTRAIL_DETAIL_START_TEXT_HPP
 #define CONTRAIL_DETAIL_START_TEXT_HPP
 
-#include "contrail/contrail.hpp"
+#include "contrail/thread_states.hpp"
 
 #if CONTRAIL_DETAIL_ENABLED
 
@@ -111,7 +111,7 @@ inline error start_text_error(const char* item, const char* wrong) {
 inline error read_start_item(const char* item, const char* key, char* value, start_request& into) {
   const auto is = [key](const char* name) { return strcmp(key, name) == 0; };
   uint64_t number = 0;
-  static constexpr const char* flags[] = {"on", "prefault", "follow_fork"};
+  static constexpr const char* flags[] = {"on", "prefault", "follow_fork", "thread_states"};
   static constexpr const char* keys[] = {"window", "memory", "file",       "keep_files",
                                          "signal", "crash",  "categories", "names"};
   for (const char* const flag : flags) {
@@ -119,6 +119,7 @@ inline error read_start_item(const char* item, const char* key, char* value, sta
     if (value != nullptr) return start_text_error(item, "is wrong: it takes no value.");
     into.recorder.prefault |= is("prefault");
     into.recorder.follow_fork |= is("follow_fork");
+    if (is("thread_states")) into.recorder.thread_states = context_switches;
     return {};
   }
   for (const char* const known : keys) {
@@ -171,8 +172,8 @@ inline error read_start_item(const char* item, const char* key, char* value, sta
     }
   } else {
     return start_text_error(item,
-                            "is unknown: on, window, memory, file, keep_files, prefault, follow_fork, signal, crash, "
-                            "categories and names exist.");
+                            "is unknown: on, window, memory, file, keep_files, prefault, follow_fork, thread_states, signal, "
+                            "crash, categories and names exist.");
   }
   return {};
 }
