@@ -7,6 +7,12 @@
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 
+// g++ does not see that an empty std::optional<task> destroys nothing.
+#pragma GCC diagnostic push
+#ifndef __clang__
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+
 /// An open task or asynchronous span, from TRACE_TASK or TRACE_ASYNC. It may move to other threads, and ends on any of
 /// them: by `end`, or with this object. Empty if it is not recorded; then all of it does nothing.
 class CONTRAIL_DETAIL_SCOPE_OBJECT task {
@@ -69,6 +75,8 @@ class CONTRAIL_DETAIL_SCOPE_OBJECT task_scope {
   uint64_t before_ = 0;
   bool is_set_;
 };
+
+#pragma GCC diagnostic pop
 
 /// An arrow from one record to others, to be passed along with what it follows: TRACE_REGION("send", "to", f.out()), and
 /// where it arrives TRACE_REGION("receive", "from", f.in()).
