@@ -12384,6 +12384,7 @@ inline bool read_quantity(const char* text, const unit (&units)[Count], uint64_t
   if (!read_number(text, millionths)) return false;
   for (const unit& each : units) {
     if (strcmp(text, each.name) != 0) continue;
+    if (each.factor == 1 && millionths % 1'000'000 != 0) return false;
     const uint128 exact = static_cast<uint128>(millionths) * each.factor / 1'000'000;
     value = static_cast<uint64_t>(exact);
     return exact >> 63 == 0;
@@ -12609,7 +12610,9 @@ bool start_from_environment(process_state& process, const options& defaults) {
   if (failed) {
     char line[sizeof(error) + 64];
     text_writer writer(line, sizeof line);
-    writer.add("contrail: in the environment variable CONTRAIL: ").add(failed.message()).add('\n');
+    writer.add("contrail: in the environment variable CONTRAIL: ");
+    for (const char* at = failed.message(); *at != '\0'; ++at) writer.add(*at >= 0 && *at < ' ' ? '?' : *at);
+    writer.add('\n');
     const write_signal_hold no_death_by_writing;
     write_all(STDERR_FILENO, line, writer.size());
   }
@@ -16589,14 +16592,20 @@ class [[gnu::visibility("hidden")]] condition_variable {
   }
   template <class Rep, class Period>
   std::cv_status wait_for(std::unique_lock<mutex>& lock, const std::chrono::duration<Rep, Period>& time) {
-    return wait_until(lock, std::chrono::steady_clock::now() + time);
+    return wait_until(lock, deadline_after(time));
   }
   template <class Rep, class Period, class Predicate>
   bool wait_for(std::unique_lock<mutex>& lock, const std::chrono::duration<Rep, Period>& time, Predicate stop) {
-    return wait_until(lock, std::chrono::steady_clock::now() + time, std::move(stop));
+    return wait_until(lock, deadline_after(time), std::move(stop));
   }
 
  private:
+  /// In the clock's own unit: a float holds times of a long uptime to milliseconds or worse.
+  template <class Rep, class Period>
+  static std::chrono::steady_clock::time_point deadline_after(const std::chrono::duration<Rep, Period>& time) {
+    return std::chrono::steady_clock::now() + std::chrono::ceil<std::chrono::steady_clock::duration>(time);
+  }
+
   std::condition_variable inner_;
   const char* name_;
 };
