@@ -223,14 +223,20 @@ class CONTRAIL_DETAIL_MEMBER_OBJECT condition_variable {
   }
   template <class Rep, class Period>
   std::cv_status wait_for(std::unique_lock<mutex>& lock, const std::chrono::duration<Rep, Period>& time) {
-    return wait_until(lock, std::chrono::steady_clock::now() + time);
+    return wait_until(lock, deadline_after(time));
   }
   template <class Rep, class Period, class Predicate>
   bool wait_for(std::unique_lock<mutex>& lock, const std::chrono::duration<Rep, Period>& time, Predicate stop) {
-    return wait_until(lock, std::chrono::steady_clock::now() + time, std::move(stop));
+    return wait_until(lock, deadline_after(time), std::move(stop));
   }
 
  private:
+  /// In the clock's own unit: a float holds times of a long uptime to milliseconds or worse.
+  template <class Rep, class Period>
+  static std::chrono::steady_clock::time_point deadline_after(const std::chrono::duration<Rep, Period>& time) {
+    return std::chrono::steady_clock::now() + std::chrono::ceil<std::chrono::steady_clock::duration>(time);
+  }
+
   std::condition_variable inner_;
   const char* name_;
 };

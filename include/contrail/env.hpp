@@ -108,7 +108,9 @@ bool start_from_environment(process_state& process, const options& defaults) {
   if (failed) {
     char line[sizeof(error) + 64];
     text_writer writer(line, sizeof line);
-    writer.add("contrail: in the environment variable CONTRAIL: ").add(failed.message()).add('\n');
+    writer.add("contrail: in the environment variable CONTRAIL: ");
+    for (const char* at = failed.message(); *at != '\0'; ++at) writer.add(*at >= 0 && *at < ' ' ? '?' : *at);
+    writer.add('\n');
     const write_signal_hold no_death_by_writing;
     write_all(STDERR_FILENO, line, writer.size());
   }

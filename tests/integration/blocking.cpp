@@ -144,6 +144,17 @@ TEST_CASE("a wait for a condition is recorded if it waits, and gives the mutex b
   CHECK_FALSE(was_free);
 }
 
+TEST_CASE("a wait for a time in floating point is no shorter than that") {
+  contrail::mutex lock{"queue"};
+  contrail::condition_variable filled{"filled"};
+  std::unique_lock held(lock);
+  const std::chrono::duration<float> time(0.001F);
+  for (int i = 0; i < 20; ++i) {
+    const auto begin = std::chrono::steady_clock::now();
+    if (filled.wait_for(held, time) == std::cv_status::timeout) CHECK(std::chrono::steady_clock::now() - begin >= time);
+  }
+}
+
 TEST_CASE("threads that compete for a mutex count right, with and without a recorder") {
   contrail::mutex lock;
   std::optional<running_recorder> recorder;

@@ -92,6 +92,7 @@ TEST_CASE("a text with a mistake starts nothing and says which item is wrong") {
     CHECK(refusal(text) == '"' + std::string(text) + "\" is no size: write 1M to 16G, such as memory=64M.");
   }
   CHECK(refusal("keep_files=65") == "\"keep_files=65\" is no number of files: write 0 to 64.");
+  CHECK(refusal("keep_files=1.5") == "\"keep_files=1.5\" is no number of files: write 0 to 64.");
   CHECK(refusal("on=1") == "\"on=1\" is wrong: it takes no value.");
   CHECK(refusal("memory=1M,window") == "\"window\" needs a value after '='.");
   CHECK(refusal("signal=USR2") == "\"signal=USR2\" needs a signal and a path, such as signal=USR2:dump-%n.contrail.");

@@ -74,6 +74,7 @@ inline bool read_quantity(const char* text, const unit (&units)[Count], uint64_t
   if (!read_number(text, millionths)) return false;
   for (const unit& each : units) {
     if (strcmp(text, each.name) != 0) continue;
+    if (each.factor == 1 && millionths % 1'000'000 != 0) return false;
     const uint128 exact = static_cast<uint128>(millionths) * each.factor / 1'000'000;
     value = static_cast<uint64_t>(exact);
     return exact >> 63 == 0;
