@@ -14521,6 +14521,42 @@ inline bool is_in_image(const image_view& image, const frame* at) {
   return address >= begin && address < begin + image.slot_count * sizeof(thread_slot);
 }
 
+/// Where the thread goes on when its next frame, `at`, is in use or its lane is full. Null when there is no place.
+inline frame* find_place(image_view& image, frame* at, uint64_t word, uint64_t stack_pointer) {
+  thread_slot& slot = slot_of(at);
+  const unsigned lane_index = lane_index_of(slot, at);
+  const bool is_full = at == end_frame_of(slot, lane_index);
+  bool is_in_use = !is_full || at->start_ticks.load_relaxed() != frame_busy;
+  // The next free frame is not free: an end (or a point) was interrupted on it. Either this is a handler above it, or a
+  // handler has jumped out of it for good. A handler runs deeper in the stack than the code that it interrupted.
+  // But a region that a coroutine began deeper in the stack may be ending above: within a handler that tells nothing.
+  if (is_in_use && is_left(depth_of(*at), stack_pointer, alternate_stack()) && !is_in_handler_of(stack_pointer, at)) {
+    slot.recount[lane_index].store_relaxed(1);
+    at->start_ticks.store_relaxed(is_full ? frame_busy : 0);
+    if (!is_full) return at;
+    is_in_use = false;
+  }
+  if (!is_in_use) {
+    at = find_frame(slot, lane_index, word, stack_pointer);
+    if (at == nullptr) count_drop(image, drop_reason::too_deep);
+    return at;
+  }
+  for (int round = 0; round != 2; ++round) {
+    // Handlers that jumped away may have left frames in all other lanes.
+    if (round == 1) purge_frames(slot, word, stack_pointer);
+    for (unsigned k = 0; k < lane_count; ++k) {
+      frame* const first = first_frame_of(slot, k);
+      if (k == lane_index || top_frame(slot, k) != first) continue;
+      // What is interrupted goes on in its own lane, so that this one is free for the next handler.
+      slot.interrupted[k].store_relaxed(reinterpret_cast<uint64_t>(at));
+      first->owner = &stale_lane;
+      return first;
+    }
+  }
+  count_drop(image, drop_reason::no_lane);
+  return nullptr;
+}
+
 inline claim claim_frame(caller from, call_site& site, uint64_t stack_pointer) {
   const errno_keeper keep;
   process_state* process = joined_process();
@@ -14536,40 +14572,7 @@ inline claim claim_frame(caller from, call_site& site, uint64_t stack_pointer) {
     at = *from.next_frame;
     if (!is_in_image(image, at)) return {nullptr, 0};  // a handler attached to a newer image
   }
-  if (is_free(*at)) return {at, word};
-
-  thread_slot& slot = slot_of(at);
-  const unsigned lane_index = lane_index_of(slot, at);
-  const bool is_full = at == end_frame_of(slot, lane_index);
-  bool is_in_use = !is_full || at->start_ticks.load_relaxed() != frame_busy;
-  // The next free frame is not free: an end (or a point) was interrupted on it. Either this is a handler above it, or a
-  // handler has jumped out of it for good. A handler runs deeper in the stack than the code that it interrupted.
-  // But a region that a coroutine began deeper in the stack may be ending above: within a handler that tells nothing.
-  if (is_in_use && is_left(depth_of(*at), stack_pointer, alternate_stack()) && !is_in_handler_of(stack_pointer, at)) {
-    slot.recount[lane_index].store_relaxed(1);
-    at->start_ticks.store_relaxed(is_full ? frame_busy : 0);
-    if (!is_full) return {at, word};
-    is_in_use = false;
-  }
-  if (!is_in_use) {
-    at = find_frame(slot, lane_index, word, stack_pointer);
-    if (at == nullptr) count_drop(image, drop_reason::too_deep);
-    return {at, word};
-  }
-  for (int round = 0; round != 2; ++round) {
-    // Handlers that jumped away may have left frames in all other lanes.
-    if (round == 1) purge_frames(slot, word, stack_pointer);
-    for (unsigned k = 0; k < lane_count; ++k) {
-      frame* const first = first_frame_of(slot, k);
-      if (k == lane_index || top_frame(slot, k) != first) continue;
-      // What is interrupted goes on in its own lane, so that this one is free for the next handler.
-      slot.interrupted[k].store_relaxed(reinterpret_cast<uint64_t>(at));
-      first->owner = &stale_lane;
-      return {first, word};
-    }
-  }
-  count_drop(image, drop_reason::no_lane);
-  return {nullptr, 0};
+  return {is_free(*at) ? at : find_place(image, at, word, stack_pointer), word};
 }
 
 // ---- the slow end --------------------------------------------------------------------------------------------
@@ -14610,22 +14613,28 @@ inline void write_region(process_state& process, image_view& image, thread_slot&
 inline void write_long(process_state& process, image_view& image, caller from, uint64_t* record, unsigned count,
                        unsigned time_at, bool bookkeeping) {
   if (!is_in_image(image, *from.next_frame) && !attach_thread(process, image, from)) return;
-  frame* const at = *from.next_frame;
+  frame* at = *from.next_frame;
   if (!is_in_image(image, at)) return;  // a handler attached to a newer image
   thread_slot& slot = slot_of(at);
+  const uint64_t stack_pointer = CONTRAIL_DETAIL_CALLERS_STACK_POINTER();
+  const auto free_mark = [&] { return at == end_frame_of(slot, lane_index_of(slot, at)) ? frame_busy : 0; };
+  if (at->start_ticks.load_relaxed() != free_mark()) {
+    constexpr uint64_t no_site = ~uint64_t{0};
+    at = find_place(image, at, no_site, stack_pointer);
+    if (at == nullptr) return;
+  }
   const unsigned lane_index = lane_index_of(slot, at);
-  const uint64_t free_mark = at == end_frame_of(slot, lane_index) ? frame_busy : 0;
-  if (at->start_ticks.load_relaxed() != free_mark) return count_drop(image, drop_reason::no_lane);
-  mark_point(*at, CONTRAIL_DETAIL_CALLERS_STACK_POINTER());
+  mark_point(*at, stack_pointer);
   signal_fence();
   note_left_frames(slot, lane_index, at, count + 16);
   record[time_at] = now_ticks(process);
   if (prepare_lane(process, image, slot, lane_index, count, record[time_at])) {
     append(slot.lanes[lane_index], record, count, bookkeeping);
   }
+  if (at == first_frame_of(slot, lane_index)) slot.interrupted[lane_index].store_relaxed(0);
   at->owner = &slot.lanes[lane_index];
   signal_fence();
-  at->start_ticks.store_relaxed(free_mark);
+  at->start_ticks.store_relaxed(free_mark());
 }
 
 /// A region that ends on another thread than it began on, as regions of coroutines do: recorded by the thread that ends
@@ -17899,6 +17908,42 @@ inline bool is_in_image(const image_view& image, const frame* at) {
   return address >= begin && address < begin + image.slot_count * sizeof(thread_slot);
 }
 
+/// Where the thread goes on when its next frame, `at`, is in use or its lane is full. Null when there is no place.
+inline frame* find_place(image_view& image, frame* at, uint64_t word, uint64_t stack_pointer) {
+  thread_slot& slot = slot_of(at);
+  const unsigned lane_index = lane_index_of(slot, at);
+  const bool is_full = at == end_frame_of(slot, lane_index);
+  bool is_in_use = !is_full || at->start_ticks.load_relaxed() != frame_busy;
+  // The next free frame is not free: an end (or a point) was interrupted on it. Either this is a handler above it, or a
+  // handler has jumped out of it for good. A handler runs deeper in the stack than the code that it interrupted.
+  // But a region that a coroutine began deeper in the stack may be ending above: within a handler that tells nothing.
+  if (is_in_use && is_left(depth_of(*at), stack_pointer, alternate_stack()) && !is_in_handler_of(stack_pointer, at)) {
+    slot.recount[lane_index].store_relaxed(1);
+    at->start_ticks.store_relaxed(is_full ? frame_busy : 0);
+    if (!is_full) return at;
+    is_in_use = false;
+  }
+  if (!is_in_use) {
+    at = find_frame(slot, lane_index, word, stack_pointer);
+    if (at == nullptr) count_drop(image, drop_reason::too_deep);
+    return at;
+  }
+  for (int round = 0; round != 2; ++round) {
+    // Handlers that jumped away may have left frames in all other lanes.
+    if (round == 1) purge_frames(slot, word, stack_pointer);
+    for (unsigned k = 0; k < lane_count; ++k) {
+      frame* const first = first_frame_of(slot, k);
+      if (k == lane_index || top_frame(slot, k) != first) continue;
+      // What is interrupted goes on in its own lane, so that this one is free for the next handler.
+      slot.interrupted[k].store_relaxed(reinterpret_cast<uint64_t>(at));
+      first->owner = &stale_lane;
+      return first;
+    }
+  }
+  count_drop(image, drop_reason::no_lane);
+  return nullptr;
+}
+
 inline claim claim_frame(caller from, call_site& site, uint64_t stack_pointer) {
   const errno_keeper keep;
   process_state* process = joined_process();
@@ -17914,40 +17959,7 @@ inline claim claim_frame(caller from, call_site& site, uint64_t stack_pointer) {
     at = *from.next_frame;
     if (!is_in_image(image, at)) return {nullptr, 0};  // a handler attached to a newer image
   }
-  if (is_free(*at)) return {at, word};
-
-  thread_slot& slot = slot_of(at);
-  const unsigned lane_index = lane_index_of(slot, at);
-  const bool is_full = at == end_frame_of(slot, lane_index);
-  bool is_in_use = !is_full || at->start_ticks.load_relaxed() != frame_busy;
-  // The next free frame is not free: an end (or a point) was interrupted on it. Either this is a handler above it, or a
-  // handler has jumped out of it for good. A handler runs deeper in the stack than the code that it interrupted.
-  // But a region that a coroutine began deeper in the stack may be ending above: within a handler that tells nothing.
-  if (is_in_use && is_left(depth_of(*at), stack_pointer, alternate_stack()) && !is_in_handler_of(stack_pointer, at)) {
-    slot.recount[lane_index].store_relaxed(1);
-    at->start_ticks.store_relaxed(is_full ? frame_busy : 0);
-    if (!is_full) return {at, word};
-    is_in_use = false;
-  }
-  if (!is_in_use) {
-    at = find_frame(slot, lane_index, word, stack_pointer);
-    if (at == nullptr) count_drop(image, drop_reason::too_deep);
-    return {at, word};
-  }
-  for (int round = 0; round != 2; ++round) {
-    // Handlers that jumped away may have left frames in all other lanes.
-    if (round == 1) purge_frames(slot, word, stack_pointer);
-    for (unsigned k = 0; k < lane_count; ++k) {
-      frame* const first = first_frame_of(slot, k);
-      if (k == lane_index || top_frame(slot, k) != first) continue;
-      // What is interrupted goes on in its own lane, so that this one is free for the next handler.
-      slot.interrupted[k].store_relaxed(reinterpret_cast<uint64_t>(at));
-      first->owner = &stale_lane;
-      return {first, word};
-    }
-  }
-  count_drop(image, drop_reason::no_lane);
-  return {nullptr, 0};
+  return {is_free(*at) ? at : find_place(image, at, word, stack_pointer), word};
 }
 
 // ---- the slow end --------------------------------------------------------------------------------------------
@@ -17988,22 +18000,28 @@ inline void write_region(process_state& process, image_view& image, thread_slot&
 inline void write_long(process_state& process, image_view& image, caller from, uint64_t* record, unsigned count,
                        unsigned time_at, bool bookkeeping) {
   if (!is_in_image(image, *from.next_frame) && !attach_thread(process, image, from)) return;
-  frame* const at = *from.next_frame;
+  frame* at = *from.next_frame;
   if (!is_in_image(image, at)) return;  // a handler attached to a newer image
   thread_slot& slot = slot_of(at);
+  const uint64_t stack_pointer = CONTRAIL_DETAIL_CALLERS_STACK_POINTER();
+  const auto free_mark = [&] { return at == end_frame_of(slot, lane_index_of(slot, at)) ? frame_busy : 0; };
+  if (at->start_ticks.load_relaxed() != free_mark()) {
+    constexpr uint64_t no_site = ~uint64_t{0};
+    at = find_place(image, at, no_site, stack_pointer);
+    if (at == nullptr) return;
+  }
   const unsigned lane_index = lane_index_of(slot, at);
-  const uint64_t free_mark = at == end_frame_of(slot, lane_index) ? frame_busy : 0;
-  if (at->start_ticks.load_relaxed() != free_mark) return count_drop(image, drop_reason::no_lane);
-  mark_point(*at, CONTRAIL_DETAIL_CALLERS_STACK_POINTER());
+  mark_point(*at, stack_pointer);
   signal_fence();
   note_left_frames(slot, lane_index, at, count + 16);
   record[time_at] = now_ticks(process);
   if (prepare_lane(process, image, slot, lane_index, count, record[time_at])) {
     append(slot.lanes[lane_index], record, count, bookkeeping);
   }
+  if (at == first_frame_of(slot, lane_index)) slot.interrupted[lane_index].store_relaxed(0);
   at->owner = &slot.lanes[lane_index];
   signal_fence();
-  at->start_ticks.store_relaxed(free_mark);
+  at->start_ticks.store_relaxed(free_mark());
 }
 
 /// A region that ends on another thread than it began on, as regions of coroutines do: recorded by the thread that ends
