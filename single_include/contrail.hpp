@@ -22979,8 +22979,8 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #endif
 #ifdef CONTRAIL_WITH_BLOCKING
 // ==== contrail/blocking.hpp =========================================================================================
-// Opt-in: locks of the standard library that record when a thread really waited for them, and for whom. A lock that is free
-// costs two stores more than the standard's own.
+// Opt-in: locks of the standard library that record when a thread really waited for them, and for whom. A lock that is
+// free costs what the standard's own costs, a shared_mutex a little more.
 //
 //   #include <contrail/blocking.hpp>
 //
@@ -22988,6 +22988,9 @@ CONTRAIL_DETAIL_NAMESPACE_END
 //   std::lock_guard lock(accounts);     // a wait is a region "wait for mutex", blocked on sync
 #ifndef CONTRAIL_BLOCKING_HPP
 #define CONTRAIL_BLOCKING_HPP
+
+#include <pthread.h>
+#include <time.h>
 
 #include <chrono>
 #include <condition_variable>
@@ -23020,7 +23023,13 @@ namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 #if CONTRAIL_DETAIL_ENABLED
 
+/// Whether a mutex holds its owner's thread id, as those of glibc do. Reading it when somebody has to wait costs nothing
+/// when nobody has to.
+template <class Mutex>
+concept knows_owner = requires(Mutex& mutex) { mutex.native_handle()->__data.__owner; };
+
 /// Who holds a lock: the thread's place in the recorder, from which a waiting thread finds its id.
+template <class Mutex>
 class CONTRAIL_DETAIL_MEMBER_OBJECT lock_holder {
  public:
   CONTRAIL_DETAIL_ALWAYS_INLINE void set() noexcept {
@@ -23028,8 +23037,7 @@ class CONTRAIL_DETAIL_MEMBER_OBJECT lock_holder {
   }
   CONTRAIL_DETAIL_ALWAYS_INLINE void clear() noexcept { __atomic_store_n(&frame_, uint64_t{0}, __ATOMIC_RELAXED); }
   /// 0: nobody, or a thread that has not recorded yet.
-  // Async-signal-safe.
-  CONTRAIL_DETAIL_HIDDEN uint32_t tid() const noexcept {
+  CONTRAIL_DETAIL_HIDDEN uint32_t tid(Mutex&) const noexcept {
     const process_state* const process = joined_process();
     const uint64_t address = __atomic_load_n(&frame_, __ATOMIC_RELAXED);
     if (process == nullptr || address == 0 || process->recording.load_acquire() == 0) return 0;
@@ -23044,25 +23052,43 @@ class CONTRAIL_DETAIL_MEMBER_OBJECT lock_holder {
   uint64_t frame_ = 0;
 };
 
-/// Whether there is no other thread that could hold a mutex. Then try_lock can only cost: it is atomic in any case, and
-/// lock is not.
+template <knows_owner Mutex>
+class CONTRAIL_DETAIL_MEMBER_OBJECT lock_holder<Mutex> {
+ public:
+  CONTRAIL_DETAIL_ALWAYS_INLINE void set() noexcept {}
+  CONTRAIL_DETAIL_ALWAYS_INLINE void clear() noexcept {}
+  CONTRAIL_DETAIL_ALWAYS_INLINE uint32_t tid(Mutex& mutex) const noexcept {
+    return static_cast<uint32_t>(__atomic_load_n(&mutex.native_handle()->__data.__owner, __ATOMIC_RELAXED));
+  }
+};
+
+/// Takes a mutex if it is free, as try_lock does, at the price of lock; whether it did.
 template <class Mutex>
-CONTRAIL_DETAIL_ALWAYS_INLINE bool is_alone() noexcept {
-  return std::is_same_v<Mutex, std::mutex> && CONTRAIL_DETAIL_IS_SINGLE_THREADED;
+CONTRAIL_DETAIL_ALWAYS_INLINE bool take(Mutex& mutex) {
+  if constexpr (std::is_same_v<Mutex, std::mutex>) {
+    // Without another thread glibc's lock is not atomic, and cannot meet a mutex that is held.
+    if (__builtin_expect(CONTRAIL_DETAIL_IS_SINGLE_THREADED, 1)) return mutex.lock(), true;
+    // A deadline that has passed; glibc's trylock is slower by a nanosecond.
+    constexpr timespec long_ago{-1, 0};
+    return pthread_mutex_timedlock(mutex.native_handle(), &long_ago) == 0;
+  } else {
+    return mutex.try_lock();
+  }
 }
 
 #else
 
+template <class Mutex>
 struct CONTRAIL_DETAIL_MEMBER_OBJECT lock_holder {
   CONTRAIL_DETAIL_ALWAYS_INLINE void set() noexcept {}
   CONTRAIL_DETAIL_ALWAYS_INLINE void clear() noexcept {}
-  CONTRAIL_DETAIL_ALWAYS_INLINE uint32_t tid() const noexcept { return 0; }
+  CONTRAIL_DETAIL_ALWAYS_INLINE uint32_t tid(Mutex&) const noexcept { return 0; }
 };
 
-/// Nobody asks who waits.
-template <class>
-constexpr bool is_alone() noexcept {
-  return true;
+// Nobody asks who waits.
+template <class Mutex>
+CONTRAIL_DETAIL_ALWAYS_INLINE bool take(Mutex& mutex) {
+  return mutex.lock(), true;
 }
 
 #endif
@@ -23079,11 +23105,7 @@ class CONTRAIL_DETAIL_MEMBER_OBJECT basic_mutex {
   basic_mutex& operator=(const basic_mutex&) = delete;
 
   CONTRAIL_DETAIL_HIDDEN void lock() {
-    if (detail::is_alone<Mutex>()) {
-      inner_.lock();
-    } else if (!inner_.try_lock()) {
-      wait();
-    }
+    if (!detail::take(inner_)) wait();
     holder_.set();
   }
   CONTRAIL_DETAIL_HIDDEN bool try_lock() {
@@ -23100,12 +23122,12 @@ class CONTRAIL_DETAIL_MEMBER_OBJECT basic_mutex {
   friend class condition_variable;
 
   CONTRAIL_DETAIL_HIDDEN __attribute__((noinline)) void wait() {
-    CONTRAIL_BLOCKED(sync, "wait for mutex", "mutex", name_, "held by", holder_.tid());
+    CONTRAIL_BLOCKED(sync, "wait for mutex", "mutex", name_, "held by", holder_.tid(inner_));
     inner_.lock();
   }
 
   Mutex inner_;
-  detail::lock_holder holder_;
+  [[no_unique_address]] detail::lock_holder<Mutex> holder_;
   const char* name_;
 };
 using mutex = basic_mutex<std::mutex>;
@@ -23118,7 +23140,7 @@ class CONTRAIL_DETAIL_MEMBER_OBJECT shared_mutex {
   shared_mutex& operator=(const shared_mutex&) = delete;
 
   CONTRAIL_DETAIL_HIDDEN void lock() {
-    if (!inner_.try_lock()) wait();
+    if (!detail::take(inner_)) wait();
     holder_.set();
   }
   CONTRAIL_DETAIL_HIDDEN bool try_lock() {
@@ -23138,16 +23160,16 @@ class CONTRAIL_DETAIL_MEMBER_OBJECT shared_mutex {
 
  private:
   CONTRAIL_DETAIL_HIDDEN __attribute__((noinline)) void wait() {
-    CONTRAIL_BLOCKED(sync, "wait for shared mutex", "mutex", name_, "held by", holder_.tid());
+    CONTRAIL_BLOCKED(sync, "wait for shared mutex", "mutex", name_, "held by", holder_.tid(inner_));
     inner_.lock();
   }
   CONTRAIL_DETAIL_HIDDEN __attribute__((noinline)) void wait_shared() {
-    CONTRAIL_BLOCKED(sync, "wait to share mutex", "mutex", name_, "held by", holder_.tid());
+    CONTRAIL_BLOCKED(sync, "wait to share mutex", "mutex", name_, "held by", holder_.tid(inner_));
     inner_.lock_shared();
   }
 
   std::shared_mutex inner_;
-  detail::lock_holder holder_;
+  [[no_unique_address]] detail::lock_holder<std::shared_mutex> holder_;
   const char* name_;
 };
 
