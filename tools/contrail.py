@@ -1283,7 +1283,9 @@ class Trace:
             for track in self.tracks:
                 begin = min(life.begin for life in track.lives)
                 if track.system_tid == activity.tid and (not track.again or ns(begin) <= activity.end):
-                    activity.track, track.activity = track, activity
+                    activity.track = track
+            if activity.track:
+                activity.track.activity = activity
         order = {id(track): i for i, track in enumerate(self.tracks)}
         return sorted(found, key=lambda a: (order.get(id(a.track), len(order)), a.tid, a.times[0]))
 
@@ -1881,7 +1883,7 @@ def about_states(image: Image) -> List[str]:
         return []
     if not sb.switch_buffer_count:
         return ["no thread states: they are in the kernel's memory, and only a dump that the process itself makes has them"]
-    notes = ["some thread states are missing, as the kernel's records of them are damaged"] if image.switches.is_damaged else []
+    notes = ["thread states are missing, as the kernel's records of them are damaged"] if image.switches.is_damaged else []
     if sb.unwatched_threads:
         notes.append(f"{sb.unwatched_threads} threads that ran before start have no states, nor do those that they began; call"
                      " start earlier, or raise the limit of open files (ulimit -n)")

@@ -161,7 +161,7 @@ class Chunk:
 class Thread:
     def __init__(self, image, tid, name, slot, generation, named):
         self.image, self.tid, self.name, self.slot, self.generation = image, tid, name, slot, generation
-        self.named, self.state = named, 2
+        self.named, self.state, self.thread_state = named, 2, 0
         self.lanes = [Lane(self, i) for i in range(3)]
         self.frames = []  # (lane, depth, site word, start, payload)
         self.attach_ticks = image.start
@@ -232,6 +232,7 @@ class Thread:
         name = (self.name or "").encode()[:31] if self.named else b""
         struct.pack_into("<QIIQQQ32s", data, 0, self.state | self.generation << 8, self.tid, self.slot, 0,
                          self.attach_ticks, 2 if self.named else 0, name)
+        struct.pack_into("<Q", data, 168, self.thread_state)
         for lane in self.lanes:
             chunk, cursor = 0, 0
             if lane.chunk is not None:
@@ -247,6 +248,35 @@ class Thread:
         return bytes(data)
 
 
+SWITCH_OUT, SWITCH_PREEMPT = 1 << 13, 1 << 14
+PERF_LOST, PERF_COMM, PERF_EXIT, PERF_THROTTLE, PERF_FORK, PERF_SWITCH = 2, 3, 4, 5, 7, 14
+
+
+class SwitchBuffer:
+    """What the kernel recorded on one processor: the newest record comes first. Times are monotonic ns."""
+
+    def __init__(self, image, cpu, since=0, until=0):
+        self.image, self.cpu, self.since, self.until = image, cpu, since, until
+        self.records, self.spoilt = [], b""  # what stands behind the oldest whole record
+
+    def add(self, kind, flags, pid, tid, time, body=b""):
+        self.records.append(struct.pack("<IHH", kind, flags, 24 + len(body)) + body + struct.pack("<IIQ", pid, tid, time))
+
+    def into(self, tid, time, pid=None):
+        self.add(PERF_SWITCH, 0, pid or self.image.pid, tid, time)
+
+    def out(self, tid, time, preempted=False, pid=None):
+        self.add(PERF_SWITCH, SWITCH_OUT | (SWITCH_PREEMPT if preempted else 0), pid or self.image.pid, tid, time)
+
+    def task(self, kind, tid, time, parent=1, pid=None):
+        pid = pid or self.image.pid
+        self.add(kind, 0, pid, parent if kind == PERF_FORK else tid, time, struct.pack("<4IQ", pid, pid, tid, parent, time))
+
+    def encode(self, offset, unused=40):
+        data = b"".join(reversed(self.records)) + self.spoilt
+        return data + bytes(unused) + struct.pack("<4QI28x", offset, len(data), self.since, self.until, self.cpu)
+
+
 class ImageBuilder:
     def __init__(self, pid=4242, tick_hz=2_000_000_000, start=1 << 45, executable="/usr/bin/server", host="box"):
         self.pid, self.tick_hz, self.start, self.executable, self.host = pid, tick_hz, start, executable, host
@@ -258,6 +288,15 @@ class ImageBuilder:
         self.dropped = [0] * 8
         self.version = (1, 0)
         self.next_id = 0
+        self.switch_buffers = []
+        self.thread_states = self.thread_states_error = self.unwatched_threads = 0
+        self.perf_event_paranoid = -100
+
+    def switches(self, cpu, since=0, until=0):
+        """A buffer of context switches; `since`: 0 where older ones were overwritten."""
+        self.thread_states = 1
+        self.switch_buffers.append(SwitchBuffer(self, cpu, since, until))
+        return self.switch_buffers[-1]
 
     def anchor(self, ticks):
         """The four clocks at a moment."""
@@ -282,7 +321,8 @@ class ImageBuilder:
         m = dict(magic=MAGIC, superblock_bytes=SUPERBLOCK_BYTES, kind=DUMP, source=1, image_bytes=0, base_address=0,
                  slots_offset=0, slot_count=0, chunk_states_offset=0, chunks_offset=0, chunk_count=0,
                  binding_index_offset=0, binding_index_count=0, bindings_offset=0, bindings_bytes=0,
-                 late_bindings_offset=0, dump=(0, 0, 0, 0), window_ns=0, cutoff=0, sequence=0, signal=0, tid=0)
+                 late_bindings_offset=0, dump=(0, 0, 0, 0), window_ns=0, cutoff=0, sequence=0, signal=0, tid=0,
+                 switches_offset=0, switches_bytes=0)
         m.update(members)
         data = struct.pack(
             "<QHHIIIQQ QIIQQIIQQQQQQQ IIII4IQ 4Q4Q 256s64s 5Q8Q3Q 4QQQIIII".replace(" ", ""),
@@ -295,7 +335,10 @@ class ImageBuilder:
             *self.anchor(self.start + 1000), self.executable.encode(), self.host.encode(),
             self.next_ticket, len(self.bindings), 0, len(self.threads), len(self.threads), *self.dropped, 0, 0, 0,
             *m["dump"], m["window_ns"], m["cutoff"], m["sequence"], m["signal"], m["tid"], 0)
-        return data.ljust(SUPERBLOCK_BYTES, b"\0")
+        states = struct.pack("<IiiIQQII", self.thread_states, self.thread_states_error, self.perf_event_paranoid,
+                             self.unwatched_threads, m["switches_offset"], m["switches_bytes"], 64,
+                             len(self.switch_buffers) if m["kind"] == DUMP else 0)
+        return (data.ljust(1016, b"\0") + states).ljust(SUPERBLOCK_BYTES, b"\0")
 
     def last_ticks(self):
         return max([self.start + 2000] + [c.sealed_ticks or c.current_epoch + EPOCH_TICKS for c in self.chunks])
@@ -309,12 +352,16 @@ class ImageBuilder:
         chunks = b"".join(c.encode(c.end_bytes, 0 if c.torn else None) for c in self.chunks)
         bindings_offset = SUPERBLOCK_BYTES + len(slots)
         chunks_offset = bindings_offset + len(early)
-        late_offset = chunks_offset + len(chunks)
+        switches, switches_offset = b"", chunks_offset + len(chunks)
+        for buffer in self.switch_buffers:
+            switches += buffer.encode(switches_offset + len(switches))
+        late_offset = switches_offset + len(switches)
         head = self.superblock(**{**dict(
             slots_offset=SUPERBLOCK_BYTES, slot_count=len(self.threads), chunks_offset=chunks_offset,
             chunk_count=len(self.chunks), bindings_offset=bindings_offset, bindings_bytes=len(early),
-            late_bindings_offset=late_offset, dump=self.anchor(at), sequence=1), **members})
-        data = head + slots + early + chunks + late
+            late_bindings_offset=late_offset, dump=self.anchor(at), sequence=1, switches_offset=switches_offset,
+            switches_bytes=len(switches)), **members})
+        data = head + slots + early + chunks + switches + late
         if end:
             data += struct.pack("<IHBBQQQ4Q", 64, 0, END_OF_DUMP, 0, len(data) + 64, len(self.chunks),
                                 sum(c.torn for c in self.chunks), *self.anchor(at + 1000))

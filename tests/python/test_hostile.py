@@ -11,8 +11,8 @@ import unittest
 from types import SimpleNamespace
 
 from support import Json, contrail, run_on
-from image_builder import (CHUNK_BYTES, COUNTER, DOUBLE, DYNAMIC, EPOCH_TICKS, EVENT_TYPE, INT32, INT64, LOG, REGION,
-                           SLOT_BYTES, STRING, SUPERBLOCK_BYTES, UINT8, ImageBuilder)
+from image_builder import (CHUNK_BYTES, COUNTER, DOUBLE, DYNAMIC, EPOCH_TICKS, EVENT_TYPE, INT32, INT64, LOG, PERF_EXIT,
+                           PERF_FORK, REGION, SLOT_BYTES, STRING, SUPERBLOCK_BYTES, UINT8, ImageBuilder)
 
 EXHAUSTIVE = os.environ.get("CONTRAIL_TEST_LENGTH") == "long"
 
@@ -37,6 +37,15 @@ def small_image():
     one.anchor(t + 30_000 + EPOCH_TICKS)
     two.async_region(a, t, t + 40_000, begin_tid=1)
     one.open(w, t + 50_000, [1, "open"])
+    now = image.anchor(image.last_ticks())[1]
+    for cpu in range(2):
+        buffer = image.switches(cpu, since=image.monotonic * (1 - cpu), until=now)
+        for i in range(10):
+            buffer.into(1 + cpu, image.monotonic + 2000 * i)
+            buffer.out(1 + cpu, image.monotonic + 2000 * i + 1000, preempted=i % 3 == 0)
+        buffer.task(PERF_FORK, 3 + cpu, image.monotonic + 30_000)
+        buffer.task(PERF_EXIT, 3 + cpu, image.monotonic + 40_000)
+    two.thread_state = 3
     return image
 
 
