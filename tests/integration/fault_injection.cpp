@@ -13,7 +13,6 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <new>
 #include <thread>
 #include <vector>
@@ -44,9 +43,16 @@ void tell(const contrail::error& failed) {
 }
 
 std::string content_of(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
+  std::ifstream file(path, std::ios::binary | std::ios::ate);  // in one piece: some thousand megabytes in all
+  std::string content(file ? static_cast<size_t>(file.tellg()) : 0, '\0');
+  file.seekg(0).read(content.data(), static_cast<std::streamsize>(content.size()));
+  return content;
 }
+/// In memory where there is such a file system: thousands of files of a megabyte would wait for a disk that others write to.
+struct quick_folder : temporary_folder {
+  quick_folder() : temporary_folder(access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp") {}
+};
+
 void write_file(const std::string& path, const std::string& content) { std::ofstream(path) << content; }
 std::vector<std::string> names_in(const std::string& folder) {
   std::vector<std::string> names;
@@ -107,7 +113,7 @@ int still_records(size_t before) {
   const dump_reader::dump dump = dump_reader::read(bytes);
   if (dump.records("before").size() != before) return 22;
   if (dump.records("afterwards").size() != 1) return 23;
-  const temporary_folder folder;
+  const quick_folder folder;
   const std::string path = folder / "later";
   if (flight_recorder::dump(path.c_str())) return 24;
   if (dump_reader::read(content_of(path)).records("afterwards").size() != 1) return 25;
@@ -168,7 +174,7 @@ TEST_CASE("a start whose system calls fail answers with a sentence, and the next
 
 TEST_CASE("a dump to a path whose system calls fail leaves the older file or a whole new one", "[faults]") {
   if (skipped()) return;
-  const temporary_folder folder;
+  const quick_folder folder;
   const std::string path = folder / "dump";
   const auto prepare = [&] {
     for (const std::string& name : names_in(folder.path())) unlink((folder / name.c_str()).c_str());
@@ -199,7 +205,7 @@ TEST_CASE("a dump to a path whose system calls fail leaves the older file or a w
 
 TEST_CASE("a dump to a descriptor whose system calls fail answers with a sentence", "[faults]") {
   if (skipped()) return;
-  const temporary_folder folder;
+  const quick_folder folder;
   const std::string path = folder / "dump";
   with_every_fault([&] { unlink(path.c_str()); },
                    [&] {
@@ -248,7 +254,7 @@ TEST_CASE("a dump into memory whose system calls fail is whole, or its container
 
 TEST_CASE("asking for a dump on a signal while system calls fail works or says so", "[faults]") {
   if (skipped()) return;
-  const temporary_folder folder;
+  const quick_folder folder;
   const std::string path = folder / "dump";
   with_every_fault([&] { unlink(path.c_str()); },
                    [&] {
@@ -271,7 +277,7 @@ TEST_CASE("asking for a dump on a signal while system calls fail works or says s
 
 TEST_CASE("a dump in a signal handler whose system calls fail leaves a whole file, or a line on stderr", "[faults]") {
   if (skipped()) return;
-  const temporary_folder folder, messages;
+  const quick_folder folder, messages;
   const std::string path = folder / "dump", text = messages / "text";
   const auto prepare = [&] {
     for (const std::string& name : names_in(folder.path())) unlink((folder / name.c_str()).c_str());
@@ -344,7 +350,7 @@ TEST_CASE("attaching, binding and recording work while system calls fail", "[fau
 
 TEST_CASE("a start with a file whose system calls fail says so, and older files stay whole", "[faults]") {
   if (skipped()) return;
-  const temporary_folder folder, other;
+  const quick_folder folder, other;
   const std::string path = folder / "box", template_path = other / "older";
   // What a process leaves that ends without stop.
   REQUIRE(status_of_child([&] {
@@ -365,7 +371,7 @@ TEST_CASE("a start with a file whose system calls fail says so, and older files 
       tell(failed);
       if (failed) {
         if (flight_recorder::status().state != contrail::recorder_state::off) return 1;
-        const temporary_folder later;
+        const quick_folder later;
         const std::string later_path = later / "box";
         if (flight_recorder::start({.memory = 1 << 20, .file = later_path.c_str()})) return 2;
         return still_records(0);
