@@ -647,6 +647,11 @@ class SpanWords(NamedTuple):
     own: int  # its id in the trace, and its parent's
     from_: int
 
+    @classmethod
+    def of(cls, words: Tuple[int, ...]) -> "SpanWords":
+        id, parent, tid, *trace = words
+        return cls(id, parent, tid & 0xFFFFFFFF, *trace)
+
 
 class Records:
     """What was decoded, in the order in which it was written."""
@@ -1560,7 +1565,7 @@ class Writer:
     def span(self, span: Span, tracks: Dict[int, Track], track: Optional[Track] = None) -> str:
         """A task or an asynchronous span, on a track of its own; `track` is the thread that ended it."""
         start, end, id, payload, words = span
-        what, binding = SpanWords(*words), self.bindings[id]
+        what, binding = SpanWords.of(words), self.bindings[id]
         track = track or tracks.get(what.tid) or next(iter(tracks.values()), Track(what.tid or 1, False))
         mark = f'"id":"0x{what.id ^ self.mask:x}","ts":'
         above = quote(self.tasks.get(what.parent, f"0x{what.parent ^ self.mask:x}"))
@@ -1813,7 +1818,7 @@ class TextWriter:
 
     def span(self, form: str, span: Span) -> str:
         start, end, id, payload, words = span
-        what, begin = SpanWords(*words), self.ns(start)
+        what, begin = SpanWords.of(words), self.ns(start)
         return (f"{form} {begin} {self.ns(end) - begin} {what.id} {what.parent} {what.tid} {what.trace_high:016x}"
                 f"{what.trace_low:016x} {what.own:016x} {what.from_:016x}{self.head(id)}{self.fields(id, payload)}")
 

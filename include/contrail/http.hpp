@@ -139,8 +139,10 @@ inline int64_t http_duration(const std::string& text) {
 class http_turn {
  public:
   explicit http_turn(atomic_word& turn) : turn_(turn) {
-    uint64_t free = 0;
-    taken_ = turn_.compare_exchange(free, 1);
+    const uint64_t self = static_cast<uint64_t>(getpid());
+    uint64_t found = turn_.load_relaxed();
+    // What a request of the parent had when this process was forked, nobody gives back here.
+    taken_ = found != self && turn_.compare_exchange(found, self);
   }
   ~http_turn() {
     if (taken_) turn_.store_release(0);
@@ -154,8 +156,8 @@ class http_turn {
   bool taken_;
 };
 
-CONTRAIL_DETAIL_HIDDEN inline constinit atomic_word http_waiting{};  ///< a request with ?seconds
-CONTRAIL_DETAIL_HIDDEN inline constinit atomic_word http_sending{};  ///< a request that holds a dump
+CONTRAIL_DETAIL_HIDDEN inline constinit atomic_word http_waiting{};  ///< a request with ?seconds: its process
+CONTRAIL_DETAIL_HIDDEN inline constinit atomic_word http_sending{};  ///< a request that holds a dump: likewise
 
 inline void http_pause() {
   const timespec moment{0, 20'000'000};

@@ -37,8 +37,8 @@ converted trace_of(const http_answer& answer) {
   return converted(folder / "dump");
 }
 
-void until(const contrail::detail::atomic_word& word, uint64_t value) {
-  while (word.load_acquire() != value) sched_yield();
+void until_taken(const contrail::detail::atomic_word& turn) {
+  while (turn.load_acquire() == 0) sched_yield();
 }
 
 }  // namespace
@@ -80,7 +80,7 @@ TEST_CASE("seconds is a window from now on") {
     answer = ask("seconds=0.05");
     done = true;
   });
-  until(contrail::detail::http_waiting, 1);
+  until_taken(contrail::detail::http_waiting);
   while (!done) {
     TRACE_REGION("meanwhile");
     sched_yield();
@@ -157,7 +157,7 @@ TEST_CASE("one request waits for its seconds, others get their windows meanwhile
     http_trace(
         "seconds=3600", [&](http_answer&& got) { answer = std::move(got); }, [&] { return stops.load(); });
   });
-  until(contrail::detail::http_waiting, 1);
+  until_taken(contrail::detail::http_waiting);
   CHECK(ask("seconds=1").status == 429);
   CHECK(ask("last=5s").status == 200);
   stops = true;
@@ -171,7 +171,7 @@ TEST_CASE("a recorder that stops while a request waits makes it 503") {
   auto recorder = std::make_unique<running_recorder>();
   http_answer answer;
   std::thread request([&] { answer = ask("seconds=0.02"); });
-  until(contrail::detail::http_waiting, 1);
+  until_taken(contrail::detail::http_waiting);
   recorder.reset();
   request.join();
   CHECK(answer.status == 503);
@@ -191,6 +191,14 @@ TEST_CASE("a sink that throws leaves the way free for the next request") {
   CHECK(ask("").status == 200);
 }
 #endif
+
+TEST_CASE("a child that was forked during a request is served") {
+  const running_recorder recorder({.memory = 1 << 20, .follow_fork = true});
+  int status = 0;
+  http_trace("", [&](http_answer&&) { status = status_of_child([] { return ask("").status == 200 ? 7 : 1; }); });
+  CHECK(status == 7);
+  CHECK(ask("").status == 200);
+}
 
 TEST_CASE("a thousand threads that ask at once each get one answer, and one dump is in memory at a time") {
   const running_recorder recorder({.memory = 1 << 20});

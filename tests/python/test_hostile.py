@@ -35,6 +35,9 @@ def small_image():
         two.point(e, t + i * 1000 + 2, [i % 3, [1, 2, 3, 4]])
     one.region(a, t + 30_000, t + 30_000 + EPOCH_TICKS, form="long")
     one.anchor(t + 30_000 + EPOCH_TICKS)
+    # A task, by a thread whose id is no id.
+    span = [t + 39_500, t + 38_000, 7, 3, 1 << 40 | 1, 0xA, 0xB, 0xC, 0xD]
+    two.words(t + 39_500, [image.bind(contrail.TASK, "task").id << 16 | len(span) << 6 | 5 << 2 | 3, *span])
     two.async_region(a, t, t + 40_000, begin_tid=1)
     one.open(w, t + 50_000, [1, "open"])
     now = image.anchor(image.last_ticks())[1]
