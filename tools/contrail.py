@@ -1448,8 +1448,11 @@ class Writer:
                      (tid, "thread_sort_index", {"sort_index": order})]
         if self.crash and self.crash.is_stranger:
             rows.append((self.crash.tid, "thread_name", {"name": self.crash.thread}))
-        if self.trigger is not None and not self.trace.tracks:
-            rows.append((self.trigger_tid, "thread_name", {"name": "trigger"}))
+        if not self.trace.tracks:
+            begun_by = {SpanWords.of(span[4]).tid or 1 for span in self.trace.open_spans}
+            rows += [(tid, "thread_name", {"name": f"thread {tid}"}) for tid in sorted(begun_by)]
+            if self.trigger is not None and self.trigger_tid not in begun_by:
+                rows.append((self.trigger_tid, "thread_name", {"name": "trigger"}))
         return ",\n".join(f'{{"ph":"M","pid":{self.pid},"tid":{tid or self.pid},"name":"{name}","args":{quote(args)}}}'
                           for tid, name, args in rows)
 

@@ -94,7 +94,7 @@ TEST_CASE("a mistake in the variable is one line, and the program runs as withou
        "A dump on a fault such as SIGSEGV would repeat for ever, since the fault comes back: use another "
        "signal."},
       {"file=/nowhere/at/all", "Could not create the recorder's file (no such file or directory): /nowhere/at/all"},
-      {"a\nb", "\"a?b\" is unknown: on, window, memory, file, keep_files, prefault, follow_fork, signal, crash, "
+      {"a\nb", "\"a?b\" is unknown: on, window, memory, file, keep_files, prefault, follow_fork, thread_states, signal, crash, "
                "categories and names exist."},
       {"crash=%q", "The path %q has an unknown placeholder: %p, %t, %n, %e and %% exist."},
   };

@@ -113,7 +113,11 @@ TEST_CASE("A stream of a killed process shows the tasks that were open at its la
     TRACE_TASK(ended, "ended");
     TRACE_TASK(open, "open", "n", 5);
     ended.end();
-    for (int i = 0; i < 20'000 && found_spans(text_of(path)).open["open"] == 0; ++i) usleep(1000);
+    const auto is_there = [&] {
+      found_spans found(text_of(path));
+      return found.open["open"] == 1 && found.ended["ended"] == 1;
+    };
+    for (int i = 0; i < 20'000 && !is_there(); ++i) usleep(1000);
     kill(getpid(), SIGKILL);
     return 3;
   });

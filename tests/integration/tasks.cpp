@@ -107,6 +107,20 @@ TEST_CASE("tasks and spans that are open are in every dump, and once more when t
   CHECK(found.one("span").form() == event_form::open_span);
 }
 
+TEST_CASE("an open task is shown though no thread has recorded anything") {
+  running_recorder recorder;
+  std::optional<task> open;
+  std::thread([&] {  // not on a thread that recorded in another test
+    TRACE_TASK(order, "order");
+    open = std::move(order);
+  }).join();
+  unsigned begun = 0;
+  for (const std::string& line : convert_now().json()) {
+    begun += line.find("\"ph\":\"b\"") != std::string::npos && line.find("\"order\"") != std::string::npos;
+  }
+  CHECK(begun == 1);
+}
+
 TEST_CASE("a task's parent is the current task, or the one that is given, here or in another process") {
   running_recorder recorder;
   TRACE_TASK(root, "root");

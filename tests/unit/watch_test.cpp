@@ -233,11 +233,13 @@ TEST_CASE("a watch beside writers that overtake it has seen each record, or coun
       --running;
     });
   }
-  uint64_t seen = 0;
-  while (running.load() != 0) seen += watch.fired();
+  uint64_t seen = 0, looks = 1;
+  for (; running.load() != 0; ++looks) seen += watch.fired();
   for (auto& thread : threads) thread.join();
   seen += watch.fired();
-  CHECK(seen + watch.watch->missed() + flight_recorder::status().dropped == uint64_t{writers} * count);
+  const uint64_t found = seen + watch.watch->missed() + flight_recorder::status().dropped;
+  CHECK(found >= uint64_t{writers} * count);
+  CHECK(found <= uint64_t{writers} * (count + looks));  // what a look found open may be missed as a record
 }
 
 TEST_CASE("a watch goes on in the next recording, of the same image and of another one") {
