@@ -19836,7 +19836,7 @@ class CONTRAIL_DETAIL_HIDDEN trigger {
   }
 
   /// Fires when `holds(context)` answers true and did not the time before. It is asked at each look, by the trigger's
-  /// thread.
+  /// thread, and neither throws nor stops its trigger.
   error predicate(const char* name, bool (*holds)(void* context), void* context = nullptr) {
     if (holds == nullptr) return {error_code::bad_option, "The predicate is null."};
     return add({detail::condition_kind::predicate, {}, 0, 0, holds, context, false}, name);
