@@ -126,7 +126,7 @@ void take_and_seal(unsigned slot, unsigned turns, uint64_t first) {
     });
     if (taken == nullptr) continue;
     const uint64_t ticket = own_value(taken->ticket);
-    for (unsigned i : {4, 5}) log(written, {ticket, i, value});
+    for (unsigned i : {4U, 5U}) log(written, {ticket, i, value});
     note("seals it");
     seal_chunk(image.view, *const_cast<chunk*>(taken), chunk_header_bytes, 0, value);
     log(written, {ticket, sealed_ticks_index, value});

@@ -106,7 +106,7 @@ extern long (*system_call)(long number, long argument);
 template <class... Args>
 long answer_system_call(long number, Args... arguments) {
   if (system_call == nullptr) return 0;
-  const long all[] = {0, static_cast<long>(reinterpret_cast<uint64_t>(value_of<void*>(bits_of(arguments))))..., 0};
+  const long all[] = {0, static_cast<long>(reinterpret_cast<uint64_t>(value_of<void*>(bits_of(arguments))))..., 0, 0};
   return system_call(number, number == SYS_tgkill || number == SYS_prctl ? all[2] : all[1]);
 }
 
