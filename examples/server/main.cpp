@@ -94,7 +94,8 @@ sigset_t block_stop_signals() {
 
 bool start_recorder(const std::string& dump_path) {
   using contrail::flight_recorder;
-  contrail::error error = flight_recorder::start({.memory = 64 << 20});
+  // Touched beforehand, so that no request pays for the page that it is the first to write to.
+  contrail::error error = flight_recorder::start({.memory = 64 << 20, .prefault = true});
   if (!error) error = flight_recorder::dump_on_signal(SIGUSR2, dump_path.c_str());
   if (error) std::fprintf(stderr, "server: cannot record: %s\n", error.message());
   return !error;

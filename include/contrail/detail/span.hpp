@@ -86,7 +86,9 @@ inline open_span begin_span_slowly(caller from, call_site& site, const task_cont
     own.trace_low = is_root ? scramble(super.seed[1] + id) : above.trace_low;
     own.span = scramble(super.seed[0] ^ scramble(id));
   }
-  const uint64_t values[span_words] = {now_ticks(*process), id,           above.id, current_tid(),
+  const thread_slot* const slot = own_slot(image, from);  // asking the system takes longer than all the rest
+  const uint64_t tid = slot != nullptr ? slot->tid_index.load_relaxed() & 0xffff'ffffU : current_tid();
+  const uint64_t values[span_words] = {now_ticks(*process), id,           above.id, tid,
                                        own.trace_high,      own.trace_low, own.span, own.span != 0 ? above.span : 0};
   for (unsigned i = 0; i < span_words; ++i) at->words[i].store_relaxed(values[i]);
   for (unsigned i = 0; i < words; ++i) at->payload[i].store_relaxed(payload[i].load_relaxed());
