@@ -15297,11 +15297,11 @@ inline uint64_t bytes_since(const char* buffer, uint64_t size, uint64_t since_ns
 // Async-signal-safe.
 inline uint64_t measure_switch_buffers(uint64_t* room, uint64_t count, uint64_t since_ns) {
   const switch_buffers& own = own_switch_buffers;
-  constexpr uint64_t meanwhile = 8192;  // for what the kernel adds until they are copied
   uint64_t total = 0;
   for (uint64_t i = 0; i < count; ++i) {
-    const uint64_t wanted = bytes_since(own.at(i), own.buffer_bytes, since_ns) + meanwhile;
-    room[i] = wanted < own.buffer_bytes ? wanted : own.buffer_bytes;
+    const uint64_t held = bytes_since(own.at(i), own.buffer_bytes, since_ns);
+    const uint64_t meanwhile = (held / 4 & ~uint64_t{7}) + 2048;  // for what the kernel adds until they are copied
+    room[i] = held + meanwhile < own.buffer_bytes ? held + meanwhile : own.buffer_bytes;
     total += room[i];
   }
   return total;
@@ -18675,11 +18675,11 @@ inline uint64_t bytes_since(const char* buffer, uint64_t size, uint64_t since_ns
 // Async-signal-safe.
 inline uint64_t measure_switch_buffers(uint64_t* room, uint64_t count, uint64_t since_ns) {
   const switch_buffers& own = own_switch_buffers;
-  constexpr uint64_t meanwhile = 8192;  // for what the kernel adds until they are copied
   uint64_t total = 0;
   for (uint64_t i = 0; i < count; ++i) {
-    const uint64_t wanted = bytes_since(own.at(i), own.buffer_bytes, since_ns) + meanwhile;
-    room[i] = wanted < own.buffer_bytes ? wanted : own.buffer_bytes;
+    const uint64_t held = bytes_since(own.at(i), own.buffer_bytes, since_ns);
+    const uint64_t meanwhile = (held / 4 & ~uint64_t{7}) + 2048;  // for what the kernel adds until they are copied
+    room[i] = held + meanwhile < own.buffer_bytes ? held + meanwhile : own.buffer_bytes;
     total += room[i];
   }
   return total;
