@@ -4,6 +4,7 @@
 #include "contrail/env.hpp"
 #include "contrail/thread_states.hpp"
 #include "support/converted.hpp"
+#include "support/syscall_faults.hpp"
 #include "support/trace.hpp"
 
 #include <linux/filter.h>
@@ -368,6 +369,42 @@ TEST_CASE("a system that refuses context switches is told of in one sentence, an
     CHECK(cpu_of(shown.one("recorded")) == -1);
     CHECK(shown.text.find("no thread states: ") != std::string::npos);
   }
+}
+
+TEST_CASE("whatever system call fails at start, the recorder records or says why not, and nothing is left open") {
+  if (!syscall_faults::possible) {
+    WARN("skipped: system calls are made to fail on x86-64 only, without sanitizers");
+    return;
+  }
+  using syscall_faults::extent;
+  unsigned runs = 0;
+  for (const int error : {EACCES, EMFILE, EINVAL}) {
+    for (const extent reach : {extent::once, extent::same_kind}) {
+      for (unsigned nth = 0;; ++nth) {
+        const auto result = syscall_faults::run({nth, error, reach}, [] {
+          syscall_faults::begin();
+          const contrail::error failed = flight_recorder::start(with_states);
+          syscall_faults::end();
+          if (failed && failed.message()[0] == '\0') return 1;
+          if (failed && flight_recorder::start({.memory = 4 << 20})) return 2;
+          { TRACE_REGION("recorded"); }
+          std::string dump;
+          if (flight_recorder::dump(dump)) return 3;
+          if (dump_reader::read(dump).records("recorded").size() != 1) return 4;
+          const superblock& super = super_of(dump);
+          if (super.thread_states == state_recording::on && super.switch_buffer_count == 0) return 5;
+          if (flight_recorder::stop()) return 6;
+          return has_perf_mappings() || !perf_descriptors().empty() ? 7 : 0;
+        });
+        INFO("call " << nth << ", system call " << result.first_failed << ", fails with " << error);
+        CHECK_FALSE(result.hung());
+        CHECK(result.status == 0);
+        ++runs;
+        if (result.first_failed == -1) break;
+      }
+    }
+  }
+  CHECK(runs > 60);
 }
 
 TEST_CASE("a forked child has none of its parent's events, and with follow_fork its own") {
