@@ -36,8 +36,8 @@ bool is_permitted() {
   const running_recorder run(with_states);
   const std::string dump = dump_bytes();
   if (super_of(dump).thread_states == state_recording::on) return true;
-  WARN("skipped: this system refuses context switches (errno " << super_of(dump).thread_states_error
-                                                               << "); recorded ones are replayed by tests/python/test_thread_states.py");
+  WARN("skipped: this system refuses context switches (errno "
+       << super_of(dump).thread_states_error << "); tests/python/test_thread_states.py replays recorded ones");
   return false;
 }
 
@@ -81,7 +81,8 @@ struct sleeper {
 /// What a region's event says it had of a processor; -1: nothing.
 int64_t cpu_of(const trace_event& event) {
   const size_t at = event.json.find("\"cpu_us\":");
-  return at == std::string::npos ? -1 : ns_of(event.json.substr(at + 9, event.json.find_first_not_of("0123456789.", at + 9) - at - 9));
+  if (at == std::string::npos) return -1;
+  return ns_of(event.json.substr(at + 9, event.json.find_first_not_of("0123456789.", at + 9) - at - 9));
 }
 
 /// The thread id that the states of the thread of that name have in the trace.
