@@ -5,9 +5,8 @@
 #ifndef CONTRAIL_DETAIL_SWITCH_BUFFERS_HPP
 #define CONTRAIL_DETAIL_SWITCH_BUFFERS_HPP
 
-#include "contrail/detail/image_file.hpp"
+#include "contrail/contrail.hpp"
 #include "contrail/detail/perf_event.hpp"
-#include "contrail/detail/snapshot.hpp"
 
 #include <sys/resource.h>
 
