@@ -4,6 +4,7 @@
 #include "contrail/env.hpp"
 #include "contrail/thread_states.hpp"
 #include "support/converted.hpp"
+#include "support/syscall_faults.hpp"
 #include "support/trace.hpp"
 
 #include <linux/filter.h>
@@ -35,8 +36,8 @@ bool is_permitted() {
   const running_recorder run(with_states);
   const std::string dump = dump_bytes();
   if (super_of(dump).thread_states == state_recording::on) return true;
-  WARN("skipped: this system refuses context switches (errno " << super_of(dump).thread_states_error
-                                                               << "); recorded ones are replayed by tests/python/test_thread_states.py");
+  WARN("skipped: this system refuses context switches (errno "
+       << super_of(dump).thread_states_error << "); tests/python/test_thread_states.py replays recorded ones");
   return false;
 }
 
@@ -80,7 +81,8 @@ struct sleeper {
 /// What a region's event says it had of a processor; -1: nothing.
 int64_t cpu_of(const trace_event& event) {
   const size_t at = event.json.find("\"cpu_us\":");
-  return at == std::string::npos ? -1 : ns_of(event.json.substr(at + 9, event.json.find_first_not_of("0123456789.", at + 9) - at - 9));
+  if (at == std::string::npos) return -1;
+  return ns_of(event.json.substr(at + 9, event.json.find_first_not_of("0123456789.", at + 9) - at - 9));
 }
 
 /// The thread id that the states of the thread of that name have in the trace.
@@ -368,6 +370,42 @@ TEST_CASE("a system that refuses context switches is told of in one sentence, an
     CHECK(cpu_of(shown.one("recorded")) == -1);
     CHECK(shown.text.find("no thread states: ") != std::string::npos);
   }
+}
+
+TEST_CASE("whatever system call fails at start, the recorder records or says why not, and nothing is left open") {
+  if (!syscall_faults::possible) {
+    WARN("skipped: system calls are made to fail on x86-64 only, without sanitizers");
+    return;
+  }
+  using syscall_faults::extent;
+  unsigned runs = 0;
+  for (const int error : {EACCES, EMFILE, EINVAL}) {
+    for (const extent reach : {extent::once, extent::same_kind}) {
+      for (unsigned nth = 0;; ++nth) {
+        const auto result = syscall_faults::run({nth, error, reach}, [] {
+          syscall_faults::begin();
+          const contrail::error failed = flight_recorder::start(with_states);
+          syscall_faults::end();
+          if (failed && failed.message()[0] == '\0') return 1;
+          if (failed && flight_recorder::start({.memory = 4 << 20})) return 2;
+          { TRACE_REGION("recorded"); }
+          std::string dump;
+          if (flight_recorder::dump(dump)) return 3;
+          if (dump_reader::read(dump).records("recorded").size() != 1) return 4;
+          const superblock& super = super_of(dump);
+          if (super.thread_states == state_recording::on && super.switch_buffer_count == 0) return 5;
+          if (flight_recorder::stop()) return 6;
+          return has_perf_mappings() || !perf_descriptors().empty() ? 7 : 0;
+        });
+        INFO("call " << nth << ", system call " << result.first_failed << ", fails with " << error);
+        CHECK_FALSE(result.hung());
+        CHECK(result.status == 0);
+        ++runs;
+        if (result.first_failed == -1) break;
+      }
+    }
+  }
+  CHECK(runs > 60);
 }
 
 TEST_CASE("a forked child has none of its parent's events, and with follow_fork its own") {

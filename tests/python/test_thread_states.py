@@ -5,7 +5,8 @@ import struct
 import unittest
 
 from support import ROOT, contrail, convert, run, run_on
-from image_builder import (INT64, PERF_COMM, PERF_EXIT, PERF_FORK, PERF_LOST, PERF_SWITCH, PERF_THROTTLE, REGION, ImageBuilder)
+from image_builder import (PERF_COMM, PERF_EXIT, PERF_FORK, PERF_LOST, PERF_SWITCH, PERF_THROTTLE, REGION,
+                           ImageBuilder)
 
 GOLDEN = os.path.join(ROOT, "tests", "golden", "v1.2-states.contrail")
 
@@ -119,6 +120,18 @@ class States(unittest.TestCase):
         image.cpus[0].records.append(b"\xff" * 24)
         image.region(20_000, 30_000)
         self.assertEqual(cpu(image.converted()), [None])
+
+    def test_damage_within_a_buffer_ends_what_is_known(self):
+        image = Made()
+        one = image.cpus[0]
+        one.into(77, image.at(10_000))
+        one.records.append(b"\xff" * 24)
+        one.out(77, image.at(50_000))
+        image.region(1_000, 20_000)
+        image.region(55_000, 60_000)
+        trace = image.converted()
+        self.assertEqual(states(trace), [("waiting", 50_000, 100_000)])
+        self.assertEqual(cpu(trace), [None, 0])
 
     def test_threads_begin_runnable_and_end(self):
         image = Made()

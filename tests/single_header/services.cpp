@@ -5,7 +5,7 @@
 #include <string>
 
 int main(int argc, char** argv) {
-  const contrail::error started = contrail::start_from("memory=4M");
+  const contrail::error started = contrail::start_from("memory=4M", {.thread_states = contrail::context_switches});
   { TRACE_REGION("in one header"); }
 
   contrail::trigger watchdog({.path = argc > 1 ? argv[1] : "", .look_every = contrail::duration(1'000'000)});

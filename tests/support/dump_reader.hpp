@@ -266,7 +266,9 @@ inline dump read(const std::string& bytes) {
   while (at < super.bindings_offset + super.bindings_bytes) at += read_binding(bytes, at, result);
   require(at == super.bindings_offset + super.bindings_bytes && at == super.chunks_offset, "the bindings' size is wrong");
   at = super.late_bindings_offset;
-  require(at == super.chunks_offset + super.chunk_count * uint64_t{super.chunk_bytes}, "the chunks' size is wrong");
+  const uint64_t chunks_end = super.chunks_offset + super.chunk_count * uint64_t{super.chunk_bytes};
+  require(at == chunks_end + super.switches_bytes, "the chunks' size is wrong");
+  require(super.switches_bytes == 0 || super.switches_offset == chunks_end, "the switches' place is wrong");
   while (take<image::binding>(bytes, at).kind != image::binding_kind::end_of_dump) at += read_binding(bytes, at, result);
   result.end = take<image::end_of_dump>(bytes, at);
   require(result.end.total_bytes == bytes.size() && at + sizeof(image::end_of_dump) == bytes.size(), "the end is wrong");

@@ -5,9 +5,8 @@
 #ifndef CONTRAIL_DETAIL_SWITCH_BUFFERS_HPP
 #define CONTRAIL_DETAIL_SWITCH_BUFFERS_HPP
 
-#include "contrail/detail/image_file.hpp"
+#include "contrail/contrail.hpp"
 #include "contrail/detail/perf_event.hpp"
-#include "contrail/detail/snapshot.hpp"
 
 #include <sys/resource.h>
 
@@ -29,18 +28,22 @@ struct older_thread_event {
 inline constexpr uint64_t most_older_events = 4096;
 
 struct switch_buffers {
-  char* base = nullptr;  ///< a table of older_thread_event, then the buffers; null: never opened
+  char* base = nullptr;  ///< tables of older_thread_event and of descriptors, then the buffers; null: never opened
   uint64_t reserved_bytes = 0;
   uint64_t buffer_bytes = 0;  ///< of records in each, a power of two
   uint64_t opened_ns = 0;
   uint64_t older_count = 0;
+  bool is_mapped = false;     ///< there may be buffers in the range
   atomic_word count;          ///< of buffers
   atomic_word pid;            ///< whose they are; 0: closed
   uint16_t cpus[most_switch_buffers] = {};
 
-  static constexpr uint64_t table_bytes = most_older_events * sizeof(older_thread_event);
+  static constexpr uint64_t older_bytes = most_older_events * sizeof(older_thread_event);
+  static constexpr uint64_t table_bytes = older_bytes + most_switch_buffers * sizeof(int);
   static constexpr uint64_t stride = perf_page_bytes + largest_switch_buffer;
   older_thread_event* older() const { return reinterpret_cast<older_thread_event*>(base); }
+  /// Of the buffers' events, while they are opened. Not on the stack, which may be a signal handler's.
+  int* descriptors() const { return reinterpret_cast<int*>(base + older_bytes); }
   char* at(uint64_t index) const { return base + table_bytes + index * stride; }
 };
 
@@ -79,9 +82,12 @@ inline int32_t read_paranoid() {
   return text[0] - '0';
 }
 
-/// Puts pages of zeros, which take no memory, where the buffers are: the kernel's last reference to their events goes.
-inline void map_nothing(char* at, uint64_t bytes) {
-  mmap(at, bytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+/// Puts pages of zeros, which take no memory, where the buffers are: the kernel's last reference to their events goes. Where
+/// it has no memory even for that, the next call will do it.
+inline void map_nothing(switch_buffers& own) {
+  void* const made = mmap(own.at(0), own.reserved_bytes - switch_buffers::table_bytes, PROT_READ,
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+  if (made != MAP_FAILED) own.is_mapped = false;
 }
 
 inline void close_older_events(switch_buffers& own) {
@@ -100,15 +106,15 @@ inline bool is_older_thread(const switch_buffers& own, uint32_t tid) {
   return false;
 }
 
-/// Lets the events of one more thread write into the buffers, whose descriptors are given. False: not all of them.
-inline bool watch_older_thread(switch_buffers& own, uint32_t tid, const int* buffers, uint64_t most) {
+/// Lets the events of one more thread write into the buffers. False: not all of them.
+inline bool watch_older_thread(switch_buffers& own, uint32_t tid, uint64_t most) {
   const uint64_t count = own.count.load_relaxed();
   if (own.older_count + count > most) return false;
   for (uint64_t i = 0; i < count; ++i) {
     const int made = open_switch_event(tid, own.cpus[i]);
     if (made == -ESRCH) return true;  // it has ended
     uint64_t id = 0;
-    if (made >= 0 && ioctl(made, perf_set_output, buffers[i]) == 0 && ioctl(made, perf_get_id, &id) == 0) {
+    if (made >= 0 && ioctl(made, perf_set_output, own.descriptors()[i]) == 0 && ioctl(made, perf_get_id, &id) == 0) {
       own.older()[own.older_count++] = {made, tid, id};
       continue;
     }
@@ -120,7 +126,7 @@ inline bool watch_older_thread(switch_buffers& own, uint32_t tid, const int* buf
 
 /// Threads that run already, but for this one, which has events. Those that they begin meanwhile inherit theirs; one that a
 /// thread began before its events were there is found in another round. Returns how many have none.
-inline uint32_t watch_older_threads(switch_buffers& own, const int* buffers) {
+inline uint32_t watch_older_threads(switch_buffers& own) {
   rlimit limit{};
   getrlimit(RLIMIT_NOFILE, &limit);
   // The rest is the program's.
@@ -143,7 +149,7 @@ inline uint32_t watch_older_threads(switch_buffers& own, const int* buffers) {
         }
         if (tid == 0 || tid == self || is_older_thread(own, tid)) continue;
         found = true;
-        missing += !watch_older_thread(own, tid, buffers, most);
+        missing += !watch_older_thread(own, tid, most);
       }
     }
     close(folder);
@@ -153,7 +159,7 @@ inline uint32_t watch_older_threads(switch_buffers& own, const int* buffers) {
 }
 
 /// Opens an event and a buffer for each processor; 0 or an errno value, with `refused` saying which of the two it was.
-inline int open_buffers(switch_buffers& own, uint64_t cpus, int* descriptors, state_recording& refused) {
+inline int open_buffers(switch_buffers& own, uint64_t cpus, state_recording& refused) {
   own.count.store_relaxed(0);
   for (uint64_t cpu = 0; cpu < cpus; ++cpu) {
     const int made = open_switch_event(0, static_cast<uint32_t>(cpu));
@@ -163,9 +169,10 @@ inline int open_buffers(switch_buffers& own, uint64_t cpus, int* descriptors, st
       return -made;
     }
     const uint64_t count = own.count.load_relaxed();
-    descriptors[count] = made;
+    own.descriptors()[count] = made;
     own.cpus[count] = static_cast<uint16_t>(cpu);
     own.count.store_relaxed(count + 1);
+    own.is_mapped = true;
     if (mmap(own.at(count), perf_page_bytes + own.buffer_bytes, PROT_READ, MAP_SHARED | MAP_FIXED, made, 0) == MAP_FAILED) {
       refused = state_recording::no_memory;
       return errno;
@@ -179,10 +186,9 @@ inline int open_buffers(switch_buffers& own, uint64_t cpus, int* descriptors, st
 /// state_functions::close. Beside dumps.
 inline void close_switch_buffers() {
   switch_buffers& own = own_switch_buffers;
-  if (own.pid.load_relaxed() == 0) return;
   own.pid.store_relaxed(0);
   close_older_events(own);
-  map_nothing(own.at(0), own.count.load_relaxed() * switch_buffers::stride);
+  if (own.is_mapped) map_nothing(own);
 }
 
 /// state_functions::open.
@@ -202,19 +208,17 @@ inline void open_switch_buffers(superblock& live) {
                             -1, 0);
     if (made == MAP_FAILED) return;
     own.base = static_cast<char*>(made);
-    map_nothing(own.at(0), cpus * switch_buffers::stride);
   }
   own.buffer_bytes = largest_switch_buffer;
   while (own.buffer_bytes > perf_page_bytes && own.buffer_bytes * cpus > most_switch_bytes) own.buffer_bytes /= 2;
-  int descriptors[most_switch_buffers];
   int failed = 0;
   for (;;) {
-    failed = open_buffers(own, cpus, descriptors, live.thread_states);
-    if (failed == 0) live.unwatched_threads = watch_older_threads(own, descriptors);
+    failed = open_buffers(own, cpus, live.thread_states);
+    if (failed == 0) live.unwatched_threads = watch_older_threads(own);
     // The mappings keep the events.
-    for (uint64_t i = 0; i < own.count.load_relaxed(); ++i) close(descriptors[i]);
+    for (uint64_t i = 0; i < own.count.load_relaxed(); ++i) close(own.descriptors()[i]);
     if (failed == 0) break;
-    map_nothing(own.at(0), own.count.load_relaxed() * switch_buffers::stride);
+    map_nothing(own);
     own.count.store_relaxed(0);
     own.buffer_bytes /= 2;
     if (live.thread_states != state_recording::no_memory || own.buffer_bytes < perf_page_bytes) break;
@@ -234,10 +238,10 @@ inline void open_switch_buffers(superblock& live) {
 inline void forget_switch_buffers() {
   switch_buffers& own = own_switch_buffers;
   if (own.base == nullptr) return;
-  if (own.pid.load_relaxed() != 0) close_older_events(own);
   own.pid.store_relaxed(0);
   own.count.store_relaxed(0);
-  map_nothing(own.at(0), own.reserved_bytes - switch_buffers::table_bytes);
+  close_older_events(own);
+  map_nothing(own);
 }
 
 // ---- dumps ---------------------------------------------------------------------------------------------------
