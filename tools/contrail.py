@@ -653,6 +653,10 @@ class SpanWords(NamedTuple):
         return cls(id, parent, tid & 0xFFFFFFFF, *trace)
 
 
+def span_words(words: Sequence[int]) -> Tuple[int, ...]:
+    return (*words[:2], words[2] & 0xFFFFFFFF, *words[3:])
+
+
 class Records:
     """What was decoded, in the order in which it was written."""
 
@@ -758,7 +762,8 @@ class Image:
             span = SPAN.read(self.data, at)
             id, words = span.binding
             if span.state & 3 > 1 and words <= FRAME_PAYLOAD_WORDS:
-                spans.append((span.words[0], NEVER, id & 0xFFFF, -(at + SPAN_PAYLOAD_OFFSET << 10 | words), span.words[1:]))
+                spans.append((span.words[0], NEVER, id & 0xFFFF, -(at + SPAN_PAYLOAD_OFFSET << 10 | words),
+                              span_words(span.words[1:])))
         return spans
 
     def read_slot(self, at: int) -> Any:
@@ -1008,7 +1013,7 @@ class Image:
                     out.asyncs.append((max(first[0], min(earliest, first[1])), first[1], id, payload,
                                        first[2] & 0xFFFFFFFF))
                 elif form == 5 and first[1] <= first[0] and oldest <= first[0] <= latest:
-                    out.spans.append((max(first[1], min(earliest, first[0])), first[0], id, payload, first[2:]))
+                    out.spans.append((max(first[1], min(earliest, first[0])), first[0], id, payload, span_words(first[2:])))
                 elif form == 6 and oldest <= first[0] <= latest:
                     out.switches.append(first)
                 elif form <= 6:

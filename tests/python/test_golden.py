@@ -43,6 +43,13 @@ class Golden(unittest.TestCase):
                 self.assertEqual((command, result.code, result.err), (command, 0, ""))
                 self.assertTrue(result.out)
 
+    def test_the_lines_that_the_page_of_the_text_shows_are_those_of_a_stream(self):
+        with open(os.path.join(ROOT, "docs", "text.md"), encoding="utf-8") as file:
+            shown = file.read().split("```text\n")[1].split("```")[0].splitlines()
+        lines = iter(run("text", os.path.join(GOLDEN, "v1.2-open.contrail")).out.decode().splitlines())
+        self.assertEqual([line for line in shown if line not in lines], [], "`in` goes on in the text: these are out of order")
+        self.assertGreater(len(shown), 10)
+
     def test_dumps_stay_small(self):
         for path in self.each():
             self.assertLessEqual(os.path.getsize(path), LARGEST_BYTES)

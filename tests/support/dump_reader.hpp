@@ -143,7 +143,7 @@ inline uint64_t read_binding(const std::string& bytes, uint64_t at, dump& to) {
   entry.function = next_text(head.function_bytes);
   for (unsigned i = 0; i < head.field_count; ++i) {
     const auto field = take<image::binding_field>(bytes, at + sizeof head + i * sizeof(image::binding_field));
-    require(field.type >= 1 && field.type <= 18 && field.count != 0, "a field has an unknown type or no element");
+    require(field.type >= 1 && field.type <= 20 && field.count != 0, "a field has an unknown type or no element");
     entry.fields.push_back(next_text(field.name_bytes));
   }
   require(text <= at + head.bytes, "a binding's strings are longer than the binding");
