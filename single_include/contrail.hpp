@@ -8960,992 +8960,110 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #endif
 #endif
 #endif
-#ifdef CONTRAIL_WITH_SESSION
-// ==== contrail/session.hpp ==========================================================================================
-// Opt-in: streams all that the running flight recorder records to a file or descriptor, until it is stopped.
+#if defined(CONTRAIL_WITH_THREAD_STATES) || defined(CONTRAIL_WITH_ENV)
+// ==== contrail/thread_states.hpp ====================================================================================
+// Opt-in: dumps that show when each thread ran, waited, and waited for a processor, and each region's processor time, from
+// the kernel's records of this process's context switches.
 //
 //   #include <contrail/contrail.hpp>
-//   #include <contrail/session.hpp>
+//   #include <contrail/thread_states.hpp>
 //
-//   contrail::flight_recorder::start();
-//   contrail::session session;
-//   if (auto failed = session.start({.file = "run.contrail"})) puts(failed.message());
-//   ...
-//   const contrail::session_result result = session.stop();
-//   if (result.failed) puts(result.failed.message());
-#ifndef CONTRAIL_SESSION_HPP
-#define CONTRAIL_SESSION_HPP
+//   contrail::flight_recorder::start({.thread_states = contrail::context_switches});
+#ifndef CONTRAIL_THREAD_STATES_HPP
+#define CONTRAIL_THREAD_STATES_HPP
 
 #if CONTRAIL_DETAIL_ENABLED
-// ==== contrail/detail/session_start.hpp =============================================================================
-// Begins and ends sessions: their memory, their file, their thread.
-#ifndef CONTRAIL_DETAIL_SESSION_START_HPP
-#define CONTRAIL_DETAIL_SESSION_START_HPP
 
-// ==== contrail/detail/dump.hpp ======================================================================================
-// A dump from request to file: one at a time, in the window that the options allow, with errors in sentences.
-#ifndef CONTRAIL_DETAIL_DUMP_HPP
-#define CONTRAIL_DETAIL_DUMP_HPP
+#ifdef CONTRAIL_MACROS_ONLY
+#error "contrail/thread_states.hpp needs all of contrail: leave out CONTRAIL_MACROS_ONLY in this translation unit."
+#endif
 
-// ==== contrail/detail/dump_file.hpp =================================================================================
-// Dump files: paths with placeholders, and files that appear whole or not at all.
-#ifndef CONTRAIL_DETAIL_DUMP_FILE_HPP
-#define CONTRAIL_DETAIL_DUMP_FILE_HPP
+// ==== contrail/detail/switch_buffers.hpp ============================================================================
+// The kernel's buffers of context switches, one for each processor: each is a flight recorder of its own, since the kernel
+// writes it backwards and overwrites the oldest. They lie in a range of addresses that stays reserved for good, so that a
+// dump that runs beside `stop` finds zeros there, not a hole.
+#ifndef CONTRAIL_DETAIL_SWITCH_BUFFERS_HPP
+#define CONTRAIL_DETAIL_SWITCH_BUFFERS_HPP
 
-// ==== contrail/detail/safe_writer.hpp ===============================================================================
-// Bytes to a descriptor, and short texts into fixed buffers, without the heap, locks or stdio.
-#ifndef CONTRAIL_DETAIL_SAFE_WRITER_HPP
-#define CONTRAIL_DETAIL_SAFE_WRITER_HPP
+// ==== contrail/detail/perf_event.hpp ================================================================================
+// The part of perf_event_open that thread states need: records of the context switches of one's own threads. Stated here,
+// as <linux/perf_event.h> of older systems lacks some of it.
+#ifndef CONTRAIL_DETAIL_PERF_EVENT_HPP
+#define CONTRAIL_DETAIL_PERF_EVENT_HPP
 
 #include <errno.h>
-#include <stddef.h>
 #include <stdint.h>
-#include <unistd.h>
-
-CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail CONTRAIL_DETAIL_HIDDEN {
-
-/// Puts errno back when a scope ends, so that a signal handler leaves no trace of its system calls.
-class errno_keeper {
- public:
-  errno_keeper() : saved_(errno) {}
-  ~errno_keeper() { errno = saved_; }
-  errno_keeper(const errno_keeper&) = delete;
-  errno_keeper& operator=(const errno_keeper&) = delete;
-
- private:
-  int saved_;
-};
-
-/// Writes all of it, however often the kernel takes only a part or a signal interrupts. Returns 0 or an errno value.
-// Async-signal-safe.
-inline int write_all(int descriptor, const void* bytes, size_t size) {
-  const char* at = static_cast<const char*>(bytes);
-  // A descriptor that is always interrupted before it takes a byte must not hold a crash handler for ever.
-  for (int interruptions = 0; size != 0;) {
-    const ssize_t taken = write(descriptor, at, size);
-    if (taken < 0) {
-      if (errno == EINTR && ++interruptions < 1000) continue;
-      return errno;
-    }
-    interruptions = 0;
-    // A descriptor that takes nothing and reports nothing would make this loop endless.
-    if (taken == 0) return EIO;
-    at += taken;
-    size -= static_cast<size_t>(taken);
-  }
-  return 0;
-}
-
-/// Appends to a caller's buffer, always terminated; what does not fit is cut and `cut()` says so.
-// Async-signal-safe.
-class text_writer {
- public:
-  text_writer(char* buffer, size_t capacity) : buffer_(buffer), capacity_(capacity) { buffer_[0] = '\0'; }
-
-  text_writer& add(char c) {
-    if (size_ + 1 < capacity_) {
-      buffer_[size_++] = c;
-      buffer_[size_] = '\0';
-    } else {
-      cut_ = true;
-    }
-    return *this;
-  }
-  text_writer& add(const char* text) {
-    while (*text != '\0') add(*text++);
-    return *this;
-  }
-  text_writer& add(uint64_t number) {
-    char digits[20];
-    int count = 0;
-    do {
-      digits[count++] = static_cast<char>('0' + number % 10);
-      number /= 10;
-    } while (number != 0);
-    while (count != 0) add(digits[--count]);
-    return *this;
-  }
-
-  bool cut() const { return cut_; }
-  size_t size() const { return size_; }
-
- private:
-  char* buffer_;
-  size_t capacity_;
-  size_t size_ = 0;
-  bool cut_ = false;
-};
-
-/// The system's word for an errno value: strerror is not async-signal-safe.
-// Async-signal-safe.
-inline const char* errno_text(int number) {
-  switch (number) {
-    case ENOENT: return "no such file or directory";
-    case EACCES: return "permission denied";
-    case EPERM: return "operation not permitted";
-    case EEXIST: return "it exists already";
-    case EISDIR: return "it is a directory";
-    case ENOTDIR: return "a part of the path is no directory";
-    case ELOOP: return "it is a symbolic link, or too many of them";
-    case ENOSPC: return "no space left on the device";
-    case EDQUOT: return "the disk quota is used up";
-    case EROFS: return "the file system is read-only";
-    case ENAMETOOLONG: return "the name is too long";
-    case EMFILE: return "the process has too many open files";
-    case ENFILE: return "the system has too many open files";
-    case ENOMEM: return "out of memory";
-    case EIO: return "input/output error";
-    case EFBIG: return "the file would be too large";
-    case EPIPE: return "nobody reads the other end";
-    case EBADF: return "the descriptor is not open for writing";
-    case EINTR: return "signals interrupted it again and again";
-    case ENXIO: return "it is a device, a pipe or a socket";
-    case EAGAIN: return "the descriptor is non-blocking and full";
-    case EINVAL: return "invalid argument";
-    default: return nullptr;
-  }
-}
-
-}  // namespace detail
-CONTRAIL_DETAIL_NAMESPACE_END
-
-#endif
-
-#include <fcntl.h>
-#include <sys/file.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
-CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail CONTRAIL_DETAIL_HIDDEN {
-
-inline constexpr size_t longest_path_bytes = 1024;
-
-/// What the placeholders of a dump's path stand for.
-struct path_values {
-  uint64_t pid;
-  uint64_t seconds;         ///< since 1970, for %t
-  uint64_t sequence;        ///< for %n
-  const char* executable;   ///< its file name without folders, for %e
-};
-
-/// A path's last part.
-inline const char* name_in_path(const char* path) {
-  const char* name = path;
-  for (const char* at = path; *at != '\0'; ++at) {
-    if (*at == '/') name = at + 1;
-  }
-  return name;
-}
-
-/// "<what> (<the system's reason>): <path>": the path comes last, since it may be longer than the message.
-inline error file_error(const char* what, const char* path, int number) {
-  char message[sizeof(error)];
-  text_writer writer(message, sizeof message);
-  writer.add(what).add(" (");
-  if (const char* known = errno_text(number)) {
-    writer.add(known);
-  } else {
-    writer.add("system error ").add(static_cast<uint64_t>(number));
-  }
-  writer.add("): ").add(path);
-  return {error_code::file, message};
-}
-
-inline error path_error(error_code code, const char* what, const char* path, const char* why) {
-  char message[sizeof(error)];
-  text_writer(message, sizeof message).add(what).add(path).add(why);
-  return {code, message};
-}
-
-/// Renames, but replaces nothing; 0 or an errno value.
-inline int rename_if_free(const char* from, const char* to) {
-  constexpr int no_replace = 1;
-  if (syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, no_replace) == 0) return 0;
-  if (errno != EINVAL && errno != ENOSYS) return errno;
-  // This file system cannot: a link replaces nothing either.
-  if (link(from, to) != 0) return errno;
-  unlink(from);
-  return 0;
-}
-
-/// Expands %p, %t, %n, %e and %% of `pattern`.
-// Async-signal-safe.
-inline error expand_path(const char* pattern, const path_values& values, char (&path)[longest_path_bytes]) {
-  if (pattern == nullptr || *pattern == '\0') return {error_code::path, "The path is empty: name a file."};
-  text_writer writer(path, sizeof path);
-  for (const char* at = pattern; *at != '\0'; ++at) {
-    if (*at != '%') {
-      writer.add(*at);
-      continue;
-    }
-    switch (*++at) {
-      case 'p': writer.add(values.pid); break;
-      case 't': writer.add(values.seconds); break;
-      case 'n': writer.add(values.sequence); break;
-      case 'e': writer.add(values.executable); break;
-      case '%': writer.add('%'); break;
-      default:
-        return path_error(error_code::path, "The path ", pattern,
-                          " has an unknown placeholder: %p, %t, %n, %e and %% exist.");
-    }
-  }
-  // The name of the temporary file beside it is 24 bytes longer.
-  if (writer.cut() || writer.size() + 32 > sizeof path) {
-    return {error_code::path, "The path is longer than 992 bytes once expanded: use a shorter one."};
-  }
-  return {};
-}
-
-/// A file that is written under a temporary name and takes its own name when it is complete. An older file of that name
-/// stays whole until then. Mode 0600, never through a symbolic link.
-// Async-signal-safe.
-class replacing_file {
- public:
-  /// With `lock` it is locked (flock) before it has content, so that nobody takes it for what a dead process left; and its
-  /// temporary name is another one than a dump's, which has no lock.
-  replacing_file(const char* path, uint64_t pid, uint64_t sequence, bool lock = false) : path_(path) {
-    // A device or a pipe would be replaced by a file as well: nobody who names one means that.
-    struct stat there {};
-    if (fstatat(AT_FDCWD, path, &there, AT_SYMLINK_NOFOLLOW) != 0) {
-      if (errno != ENOENT) error_ = errno;  // what stands there is unknown
-    } else if (device_ = there.st_dev, inode_ = there.st_ino; !S_ISREG(there.st_mode) && !S_ISLNK(there.st_mode)) {
-      error_ = S_ISDIR(there.st_mode) ? EISDIR : ENXIO;
-    }
-    if (error_ != 0) return;
-    // The temporary name is as long as the system allows where the file's own is: 200 bytes of it say enough.
-    size_t kept = 0;
-    for (size_t i = 0, name = 0; path[i] != '\0'; ++i) {
-      if (path[i] == '/') name = i + 1;
-      kept = i + 1 < name + 200 ? i + 1 : name + 200;
-    }
-    // A crashed process of the same id may have left a temporary file behind: step over a few.
-    for (uint64_t attempt = 0; attempt < 16; ++attempt) {
-      text_writer text(temporary_, sizeof temporary_);
-      for (size_t i = 0; i < kept; ++i) text.add(path[i]);
-      text.add(lock ? ".new-" : ".tmp-").add(pid).add('-').add(sequence + attempt);
-      descriptor_ = open(temporary_, (lock ? O_RDWR : O_WRONLY) | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-      error_ = descriptor_ < 0 ? errno : 0;
-      if (descriptor_ >= 0 && lock && (error_ = lock_made()) != 0) {
-        unlink(temporary_);
-        close(descriptor_);
-        descriptor_ = -1;
-      }
-      if (error_ != EEXIST && error_ != EINTR) break;
-    }
-    // A umask may have taken away the owner's own bits. A file system without modes refuses, and that is no reason to.
-    if (descriptor_ >= 0) fchmod(descriptor_, 0600);
-  }
-  ~replacing_file() {
-    if (descriptor_ >= 0) {
-      close(descriptor_);
-      unlink(temporary_);
-    }
-  }
-  replacing_file(const replacing_file&) = delete;
-  replacing_file& operator=(const replacing_file&) = delete;
-
-  bool is_open() const { return descriptor_ >= 0; }
-  int descriptor() const { return descriptor_; }
-  int error() const { return error_; }
-  /// Whether this is what its name stood for.
-  bool replaces(uint64_t device, uint64_t inode) const { return inode_ == inode && device_ == device; }
-
-  /// Gives the file its name; 0 or an errno value.
-  int commit() {
-    const int closed = close(descriptor_);
-    descriptor_ = -1;
-    // close may report a write that failed late (quota, network file systems); EINTR leaves the file closed on Linux.
-    if (closed != 0 && errno != EINTR) error_ = errno;
-    // rename itself is declared by <stdio.h>, which costs every translation unit 3 ms.
-    if (error_ == 0 && syscall(SYS_renameat, AT_FDCWD, temporary_, AT_FDCWD, path_) != 0) error_ = errno;
-    if (error_ != 0) unlink(temporary_);
-    return error_;
-  }
-  /// Gives the file its name if nothing has that name; 0 or an errno value. It may be tried again.
-  int commit_if_free() {
-    if (const int failed = rename_if_free(temporary_, path_)) return failed;
-    close(descriptor_);
-    descriptor_ = -1;
-    return 0;
-  }
-
- private:
-  /// EEXIST where somebody who cleans up was faster than the lock; another error also where the file system has no locks.
-  int lock_made() const {
-    struct stat now {};
-    if (flock(descriptor_, LOCK_EX | LOCK_NB) != 0) return errno == EWOULDBLOCK ? EEXIST : errno;
-    if (fstat(descriptor_, &now) != 0) return errno;
-    return now.st_nlink == 0 ? EEXIST : 0;
-  }
-
-  const char* path_;
-  char temporary_[longest_path_bytes];
-  uint64_t device_ = 0, inode_ = 0;
-  int descriptor_ = -1;
-  int error_ = 0;
-};
-
-}  // namespace detail
-CONTRAIL_DETAIL_NAMESPACE_END
-
-#endif
-// ==== contrail/detail/write_signals.hpp =============================================================================
-// Writing to a pipe or socket that nobody reads any more, or beyond the limit of a file's size, without dying of it.
-#ifndef CONTRAIL_DETAIL_WRITE_SIGNALS_HPP
-#define CONTRAIL_DETAIL_WRITE_SIGNALS_HPP
-
-#include <errno.h>
-#include <signal.h>
-#include <time.h>
-
-CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail CONTRAIL_DETAIL_HIDDEN {
-
-/// In its scope such a write answers EPIPE or EFBIG, and the SIGPIPE or SIGXFSZ that the kernel sends with it is taken away.
-/// Of this thread only: the program's own dispositions are not touched. (Pipes know no MSG_NOSIGNAL.)
-// Async-signal-safe.
-class write_signal_hold {
- public:
-  write_signal_hold() {
-    sigset_t both, pending;
-    sigemptyset(&both);
-    sigaddset(&both, SIGPIPE);
-    sigaddset(&both, SIGXFSZ);
-    taken_ = both;
-    // One that was pending before is the program's.
-    if (sigpending(&pending) == 0) {
-      const int signals[] = {SIGPIPE, SIGXFSZ};
-      for (const int signal : signals) {
-        if (sigismember(&pending, signal) == 1) sigdelset(&taken_, signal);
-      }
-    }
-    held_ = pthread_sigmask(SIG_BLOCK, &both, &before_) == 0;
-  }
-  ~write_signal_hold() {
-    if (!held_) return;
-    const timespec at_once{};
-    for (int i = 0; i < 100 && (sigtimedwait(&taken_, nullptr, &at_once) > 0 || errno == EINTR); ++i) {
-    }
-    pthread_sigmask(SIG_SETMASK, &before_, nullptr);
-  }
-  write_signal_hold(const write_signal_hold&) = delete;
-  write_signal_hold& operator=(const write_signal_hold&) = delete;
-
- private:
-  sigset_t taken_, before_;
-  bool held_;
-};
-
-}  // namespace detail
-CONTRAIL_DETAIL_NAMESPACE_END
-
-#endif
-// ==== contrail/detail/snapshot.hpp ==================================================================================
-// From the live image to a validated dump. It runs beside the writers and never makes one wait.
-//
-// Order: stacks of open regions, bindings known so far, chunks, bindings made meanwhile. Stacks before chunks, so that
-// a region that ends in between is in both and the reader drops the unfinished one, instead of in neither. Bindings
-// once more after the chunks, so that every id in a chunk resolves; and once before, so that a dump cut short has names.
-#ifndef CONTRAIL_DETAIL_SNAPSHOT_HPP
-#define CONTRAIL_DETAIL_SNAPSHOT_HPP
-
-// ==== contrail/detail/threads.hpp ===================================================================================
-// Threads and their slots: attach, liveness, and the slow half of begin and end that needs them.
-#ifndef CONTRAIL_DETAIL_THREADS_HPP
-#define CONTRAIL_DETAIL_THREADS_HPP
-
-// ==== contrail/detail/binding.hpp ===================================================================================
-// Binds call sites and registered types to short ids inside the image: at a site's first hit its descriptor is copied
-// into the image, so that neither dlclose nor the end of the process can make a record unreadable.
-#ifndef CONTRAIL_DETAIL_BINDING_HPP
-#define CONTRAIL_DETAIL_BINDING_HPP
-
-CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail CONTRAIL_DETAIL_HIDDEN {
-
-inline constexpr uint32_t longest_name_bytes = 1023;  ///< longer strings of a descriptor are cut
-inline constexpr uint32_t most_fields = 512;
-inline constexpr uint32_t most_enumerators = 4096;
-
-/// Where a serialised binding goes: counted, compared with bytes, or written. One pass of `serialise` serves all three,
-/// so that what is hashed, compared and stored cannot differ.
-class binding_output {
- public:
-  binding_output() = default;
-  explicit binding_output(char* to) : to_(to) {}
-  static binding_output comparing(const char* with) {
-    binding_output output;
-    output.with_ = with;
-    return output;
-  }
-
-  void add(const void* bytes, size_t size) {
-    const char* from = static_cast<const char*>(bytes);
-    for (size_t i = 0; i < size; ++i) {
-      hash_ = (hash_ ^ static_cast<uint8_t>(from[i])) * 0x100'0000'01b3ULL;  // FNV-1a
-      if (to_ != nullptr) to_[size_ + i] = from[i];
-      // An entry's length and id, its first 6 bytes, are no part of its content.
-      if (with_ != nullptr && size_ + i >= 6 && with_[size_ + i] != from[i]) equal_ = false;
-    }
-    size_ += size;
-  }
-
-  uint64_t hash() const { return hash_; }
-  size_t size() const { return size_; }
-  bool equal() const { return equal_; }
-
- private:
-  char* to_ = nullptr;
-  const char* with_ = nullptr;
-  size_t size_ = 0;
-  uint64_t hash_ = 0xcbf2'9ce4'8422'2325ULL;
-  bool equal_ = true;
-};
-
-inline uint16_t cut_size(const text& name, uint8_t& flags) {
-  if (name.size <= longest_name_bytes) return static_cast<uint16_t>(name.size);
-  flags |= binding_flag_cut;
-  return longest_name_bytes;
-}
-
-/// Writes a binding as image.hpp specifies it, without its length and id (both 0).
-inline void serialise(const descriptor& what, binding_output& output) {
-  binding entry{};
-  entry.kind = what.kind;
-  entry.flags = what.flags;
-  entry.type_id = what.type_id;
-  entry.line = what.line;
-  entry.field_count = what.field_count < most_fields ? what.field_count : most_fields;
-  if (entry.field_count != what.field_count) entry.flags |= binding_flag_cut;
-  uint32_t enumerators = 0;
-  for (unsigned i = 0; i < entry.field_count; ++i) enumerators += what.fields[i].enumerator_count;
-  const bool with_enumerators = enumerators <= most_enumerators;
-  entry.enumerator_count = static_cast<uint16_t>(with_enumerators ? enumerators : 0);
-  entry.name_bytes = cut_size(what.name, entry.flags);
-  entry.category_bytes = cut_size(what.category, entry.flags);
-  entry.file_bytes = cut_size(what.file, entry.flags);
-  entry.function_bytes = cut_size(what.function, entry.flags);
-  output.add(&entry, sizeof entry);
-
-  uint8_t ignored = 0;
-  uint16_t first = 0;
-  for (unsigned i = 0; i < entry.field_count; ++i) {
-    const field& from = what.fields[i];
-    binding_field to{};
-    to.name_bytes = cut_size(from.name, ignored);
-    to.type = static_cast<uint8_t>(from.type);
-    to.offset = from.offset;
-    to.count = from.count;
-    to.is_array = from.is_array;
-    to.first_enumerator = first;
-    to.enumerator_count = with_enumerators ? from.enumerator_count : 0;
-    first = static_cast<uint16_t>(first + to.enumerator_count);
-    output.add(&to, sizeof to);
-  }
-  if (with_enumerators) {
-    for (unsigned i = 0; i < entry.field_count; ++i) {
-      for (unsigned k = 0; k < what.fields[i].enumerator_count; ++k) {
-        binding_enumerator to{};
-        to.value = what.fields[i].enumerators[k].value;
-        to.name_bytes = cut_size(what.fields[i].enumerators[k].name, ignored);
-        output.add(&to, sizeof to);
-      }
-    }
-  }
-  output.add(what.name.data, entry.name_bytes);
-  output.add(what.category.data, entry.category_bytes);
-  output.add(what.file.data, entry.file_bytes);
-  output.add(what.function.data, entry.function_bytes);
-  for (unsigned i = 0; i < entry.field_count; ++i) {
-    output.add(what.fields[i].name.data, cut_size(what.fields[i].name, ignored));
-  }
-  if (with_enumerators) {
-    for (unsigned i = 0; i < entry.field_count; ++i) {
-      for (unsigned k = 0; k < what.fields[i].enumerator_count; ++k) {
-        const text& name = what.fields[i].enumerators[k].name;
-        output.add(name.data, cut_size(name, ignored));
-      }
-    }
-  }
-  constexpr char zeros[8] = {};
-  output.add(zeros, (8 - output.size() % 8) % 8);
-}
-
-/// A published binding, or null.
-inline const binding* binding_of(const image_view& image, uint64_t id) {
-  const uint64_t index = id == overflow_id ? 0 : id;
-  if (index > image.id_count) return nullptr;
-  // Acquire pairs with the release in publish_binding: the entry is whole before its offset can be seen.
-  const uint32_t offset = __atomic_load_n(&image.binding_index[index], __ATOMIC_ACQUIRE);
-  return offset == 0 ? nullptr : reinterpret_cast<const binding*>(image.arena + (offset - 1));
-}
-
-/// Stores a binding under an id of its own; 0 when ids or space ran out.
-inline uint64_t publish_binding(image_view& image, const descriptor& what, size_t bytes, uint64_t id) {
-  superblock& super = *image.super;
-  const uint64_t at = super.arena_used.fetch_add_relaxed(bytes);
-  if (at + bytes > image.arena_bytes) return 0;
-  if (id == 0) id = super.next_id.fetch_add_relaxed(1);
-  if (id != overflow_id && (id > image.id_count || id > max_id)) return 0;
-  binding_output output(image.arena + at);
-  serialise(what, output);
-  binding& entry = *reinterpret_cast<binding*>(image.arena + at);
-  entry.bytes = static_cast<uint32_t>(bytes);
-  entry.id = static_cast<uint16_t>(id);
-  __atomic_store_n(&image.binding_index[id == overflow_id ? 0 : id], static_cast<uint32_t>(at + 1), __ATOMIC_RELEASE);
-  return id;
-}
-
-/// The id of a descriptor's content in this image, the same for equal descriptors, so that a library which is opened
-/// and closed in a loop does not use ids up. Two threads that bind the same content at the same time may both publish
-/// it, under two ids; readers merge them. Nobody waits.
-// Async-signal-safe.
-inline uint64_t bind(image_view& image, const descriptor& what) {
-  binding_output content;
-  serialise(what, content);
-  const uint64_t mask = image.hash_count - 1;
-  // The low 16 bits of an entry are the id; a hash of 0 would look like a free entry.
-  const uint64_t hash = (content.hash() & ~0xffffULL) | 0x10000;
-  uint64_t place = (content.hash() >> 16) & mask;
-  uint64_t id = 0;
-  for (uint64_t probes = 0; probes < image.hash_count; ++probes, place = (place + 1) & mask) {
-    uint64_t found = image.binding_hashes[place].load_acquire();
-    if (found == 0) {
-      if (id == 0) id = publish_binding(image, what, content.size(), 0);
-      if (id == 0) return overflow_id;
-      if (image.binding_hashes[place].compare_exchange(found, hash | id)) return id;
-    }
-    if ((found & ~0xffffULL) != hash) continue;
-    const binding* entry = binding_of(image, found & 0xffff);
-    if (entry == nullptr || entry->bytes != content.size()) continue;
-    binding_output compare = binding_output::comparing(reinterpret_cast<const char*>(entry));
-    serialise(what, compare);
-    if (compare.equal()) return found & 0xffff;
-  }
-  return id != 0 ? id : overflow_id;
-}
-
-/// The word of a site bound to `id`: what its records carry in their low 18 bits.
-inline uint64_t site_word(const descriptor& what, uint64_t id) {
-  if (what.kind != binding_kind::region) return id << id_shift | static_cast<uint64_t>(record_tag::point);
-  const bool has_payload = what.field_count != 0 || (what.flags & binding_flag_dynamic) != 0;
-  if (!has_payload) return id << id_shift | static_cast<uint64_t>(record_tag::region);
-  if (id > max_payload_region_id) return id << id_shift | static_cast<uint64_t>(record_tag::long_form);
-  return id << payload_region_id_shift | static_cast<uint64_t>(record_tag::region_payload);
-}
-
-/// The id in a site's word.
-inline uint64_t id_of_site_word(uint64_t word) {
-  return (word & 3) == static_cast<uint64_t>(record_tag::region_payload) ? word >> payload_region_id_shift
-                                                                          : word >> id_shift;
-}
-
-/// Binds all registered types of an object, so that every dump lists them, also those that never fired.
-inline void bind_types(image_view& image, const type_range& types) {
-  for (const descriptor* const* type = types.begin; type != types.end; ++type) {
-    if (*type != nullptr) bind(image, **type);
-  }
-}
-
-}  // namespace detail
-CONTRAIL_DETAIL_NAMESPACE_END
-
-#endif
-// ==== contrail/detail/filter.hpp ====================================================================================
-// Filters by category and name: comma separated globs.
-#ifndef CONTRAIL_DETAIL_FILTER_HPP
-#define CONTRAIL_DETAIL_FILTER_HPP
-
-CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail CONTRAIL_DETAIL_HIDDEN {
-
-/// Whether `name` matches one glob of [glob, glob_end): `*` is any run of characters, `?` any one.
-constexpr bool matches_glob(const char* glob, const char* glob_end, const char* name, const char* name_end) {
-  const char* star = nullptr;     // after the last '*' met,
-  const char* resume = nullptr;  // and where in the name that star's next try begins
-  while (name != name_end) {
-    if (glob != glob_end && *glob == '*') {
-      star = ++glob;
-      resume = name;
-    } else if (glob != glob_end && (*glob == '?' || *glob == *name)) {
-      ++glob;
-      ++name;
-    } else if (star != nullptr) {
-      glob = star;
-      name = ++resume;
-    } else {
-      return false;
-    }
-  }
-  while (glob != glob_end && *glob == '*') ++glob;
-  return glob == glob_end;
-}
-
-/// Whether `name` passes a list such as "net,db*,-db.noise": the last glob that matches decides, '-' excludes; a list
-/// that begins with an exclusion, or is empty, lets through what no glob matches.
-constexpr bool passes_globs(const char* list, const text& name) {
-  const auto skip_spaces = [](const char*& at) {
-    while (*at == ' ' || *at == ',') ++at;
-  };
-  skip_spaces(list);
-  bool passes = *list == '\0' || *list == '-';
-  while (*list != '\0') {
-    const bool excludes = *list == '-';
-    if (excludes) ++list;
-    const char* end = list;
-    while (*end != '\0' && *end != ',') ++end;
-    const char* trimmed = end;
-    while (trimmed != list && trimmed[-1] == ' ') --trimmed;
-    if (matches_glob(list, trimmed, name.data, name.data + name.size)) passes = !excludes;
-    list = end;
-    skip_spaces(list);
-  }
-  return passes;
-}
-
-}  // namespace detail
-CONTRAIL_DETAIL_NAMESPACE_END
-
-#endif
-// ==== contrail/detail/lane.hpp ======================================================================================
-// The slow half of a lane: chunks, time epochs, clock anchors, and records in any form.
-#ifndef CONTRAIL_DETAIL_LANE_HPP
-#define CONTRAIL_DETAIL_LANE_HPP
-
-// ==== contrail/detail/crash_stack.hpp ===============================================================================
-// Alternate signal stacks: a thread whose own stack overflowed has nowhere else to run the crash handler. Each thread
-// that records gets one, above a guard page; they are no part of the image.
-#ifndef CONTRAIL_DETAIL_CRASH_STACK_HPP
-#define CONTRAIL_DETAIL_CRASH_STACK_HPP
-
-// ==== contrail/detail/thread_id.hpp =================================================================================
-// Threads as the kernel knows them.
-#ifndef CONTRAIL_DETAIL_THREAD_ID_HPP
-#define CONTRAIL_DETAIL_THREAD_ID_HPP
-
-#include <signal.h>
-#include <sys/syscall.h>
-
-CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail CONTRAIL_DETAIL_HIDDEN {
-
-/// Asks the kernel, not a destructor: pthread keys and C++ thread_local destructors allocate.
-// Async-signal-safe.
-inline bool is_thread_alive(uint32_t tid) {
-  const errno_keeper keep;
-  return syscall(SYS_tgkill, getpid(), tid, 0) == 0 || errno != ESRCH;
-}
-
-// ---- turns -----------------------------------------------------------------------------------------------------
-// What only one may do at a time is a word: 0, or who does it. Nobody waits for it, and none is lost for ever: code that
-// was left by siglongjmp, or by the end of its thread, never gives its turn back, but the word tells that it is gone.
-
-/// The running thread's alternate signal stack.
-// Async-signal-safe.
-inline stack_t alternate_stack() {
-  const errno_keeper keep;
-  stack_t stack{};
-  if (sigaltstack(nullptr, &stack) != 0) stack.ss_flags = SS_DISABLE;
-  return stack;
-}
-
-/// Whether memory of a stack is still there: the kernel looks at the set before it refuses the unknown operation.
-// Async-signal-safe.
-inline bool is_readable(const uint64_t* at) {
-  const errno_keeper keep;
-  constexpr long unknown_operation = 99;
-  constexpr long set_bytes = 8;
-  return syscall(SYS_rt_sigprocmask, unknown_operation, at, nullptr, set_bytes) != 0 && errno != EFAULT;
-}
-
-/// Stands on the stack of code that takes a turn, and names it: [63:42] its thread, [41] set on an alternate signal stack,
-/// [40:0] where this object is. What runs there after the code was left writes over it.
-class alignas(128) turn_holder {
- public:
-  turn_holder() noexcept {
-    const bool is_alternate = (alternate_stack().ss_flags & SS_ONSTACK) != 0;
-    name_ = uint64_t{current_tid()} << 42 | uint64_t{is_alternate} << 41 | place_of(this);
-    for (uint64_t& mark : marks_) mark = ~name_;
-    asm volatile("" : : "r"(this) : "memory");  // nothing here reads the marks
-  }
-  turn_holder(const turn_holder&) = delete;
-  turn_holder& operator=(const turn_holder&) = delete;
-  uint64_t name() const { return name_; }
-
-  static constexpr uint64_t alternate = 1ULL << 41, places = alternate - 1;
-  static uint64_t place_of(const turn_holder* holder) { return reinterpret_cast<uint64_t>(holder) >> 7 & places; }
-
-  /// Whether the code that has this name, on the stack of the running thread, was left. Memory of stacks may be gone.
-  static bool is_overwritten(uint64_t name) {
-    turn_holder* const holder = reinterpret_cast<turn_holder*>((name & places) << 7);
-    if (!is_readable(&holder->name_) || !is_readable(&holder->marks_[254])) return false;
-    bool is_whole = holder->name_ == name;
-    for (const uint64_t& mark : holder->marks_) is_whole = is_whole && mark == ~name;
-    return !is_whole;
-  }
-
- private:
-  uint64_t name_;
-  uint64_t marks_[255];  // more than what functions leave as it was of their frames
-};
-
-inline uint32_t tid_of_holder(uint64_t holder) { return static_cast<uint32_t>(holder >> 42); }
-
-/// Whether the holder of a turn will never run again, as far as `self` can tell, which runs. Of its own thread it can: a
-/// handler is deeper in the stack than what it interrupted, and on the alternate stack if that was; and what was left is
-/// overwritten sooner or later.
-// Async-signal-safe.
-inline bool is_gone(uint64_t holder, uint64_t self) {
-  if (tid_of_holder(holder) != tid_of_holder(self)) return !is_thread_alive(tid_of_holder(holder));
-  const uint64_t alternate = turn_holder::alternate, places = turn_holder::places;
-  const bool same_stack = (holder & alternate) == (self & alternate);
-  if (same_stack ? (self & places) >= (holder & places) : (holder & alternate) != 0) return true;
-  return (holder & places) != places && turn_holder::is_overwritten(holder);
-}
-
-/// Takes a turn if it is free, or if who had it is gone; what they left half done is the taker's to finish. 0: not taken;
-/// 1: it was free; 2: its holder was gone.
-// Async-signal-safe.
-inline int take_turn(atomic_word& turn, uint64_t self) {
-  uint64_t found = 0;
-  if (turn.compare_exchange(found, self)) return 1;
-  return is_gone(found, self) && turn.compare_exchange(found, self) ? 2 : 0;
-}
-
-}  // namespace detail
-CONTRAIL_DETAIL_NAMESPACE_END
-
-#endif
-
-#include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail CONTRAIL_DETAIL_HIDDEN {
 
-inline constexpr uint64_t most_stacks = 8192;
-inline constexpr uint64_t fewest_stacks = 64;
-inline constexpr uint64_t smallest_stack_bytes = 64U << 10;
+struct perf_event_request {
+  uint32_t type = 1;         // software
+  uint32_t size = 96;        // of this structure, as in Linux 4.1
+  uint64_t config = 9;       // a counter that never counts: only what comes with it is wanted
+  uint64_t period = 0;
+  uint64_t sample_type = 1U << 1 | 1U << 2;  // ids of the thread and the time end each record
+  uint64_t read_format = 0;
+  uint64_t flags = 0;
+  uint32_t wakeup = 0;
+  uint32_t breakpoint = 0;
+  uint64_t config1 = 0;
+  uint64_t config2 = 0;
+  uint64_t branches = 0;
+  uint64_t registers = 0;
+  uint32_t stack = 0;
+  int32_t clock = CLOCK_MONOTONIC;
+};
+static_assert(sizeof(perf_event_request) == 96);
 
-/// Address space for stacks; a page gets memory when somebody first uses it.
-struct stack_pool {
-  char* first;           ///< its guard page; the stack is above that
-  uint64_t guard_bytes;
-  uint64_t stride;       ///< from one guard page to the next
-  uint64_t count;
-  atomic_word taken;     ///< the first so many belong, or belonged, to threads
-  atomic_word hand;      ///< where the next search for one of a dead thread begins
-  atomic_word* owners;   ///< tid of each; 0 while it is made ready
+inline constexpr uint64_t perf_inherit = 1ULL << 1;         ///< threads begun later too
+inline constexpr uint64_t perf_exclude_kernel = 1ULL << 5;  ///< what an ordinary user may ask for
+inline constexpr uint64_t perf_exclude_hypervisor = 1ULL << 6;
+inline constexpr uint64_t perf_task = 1ULL << 13;           ///< records of threads that begin and end
+inline constexpr uint64_t perf_sample_id_all = 1ULL << 18;
+inline constexpr uint64_t perf_use_clock = 1ULL << 25;
+inline constexpr uint64_t perf_context_switch = 1ULL << 26;
+inline constexpr uint64_t perf_write_backward = 1ULL << 27;  ///< the newest record comes first, and overwrites the oldest
+inline constexpr uint64_t perf_inherit_thread = 1ULL << 35;  ///< not child processes; since Linux 5.13
+inline constexpr uint64_t perf_remove_on_exec = 1ULL << 36;
+
+inline constexpr unsigned long perf_set_output = 0x2405;      // PERF_EVENT_IOC_SET_OUTPUT
+inline constexpr unsigned long perf_get_id = 0x80082407;      // PERF_EVENT_IOC_ID
+
+/// Context switches of a thread, 0 for this one, on one processor. A descriptor, or a negative errno value.
+// Async-signal-safe.
+inline int open_switch_event(uint32_t tid, uint32_t cpu) {
+  constexpr int close_on_exec = 8;  // PERF_FLAG_FD_CLOEXEC
+  perf_event_request wanted;
+  wanted.flags = perf_inherit | perf_exclude_kernel | perf_exclude_hypervisor | perf_task | perf_sample_id_all |
+                 perf_use_clock | perf_context_switch | perf_write_backward | perf_inherit_thread | perf_remove_on_exec;
+  long made = syscall(SYS_perf_event_open, &wanted, tid, cpu, -1, close_on_exec);
+  if (made < 0 && errno == EINVAL) {
+    wanted.flags &= ~(perf_inherit_thread | perf_remove_on_exec);  // an older kernel: readers leave other processes out
+    made = syscall(SYS_perf_event_open, &wanted, tid, cpu, -1, close_on_exec);
+  }
+  return made < 0 ? -errno : static_cast<int>(made);
+}
+
+// ---- the buffer: a page of which only data_head is of interest, then a power of two of bytes -------------------------
+
+inline constexpr uint64_t perf_page_bytes = 4096;
+inline constexpr uint64_t perf_head_offset = 1024;
+
+struct perf_record_header {
+  uint32_t type;
+  uint16_t flags;
+  uint16_t bytes;
 };
 
-/// Null when the system has no address space.
-inline stack_pool* make_stack_pool() {
-  const uint64_t page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
-  uint64_t stack_bytes = smallest_stack_bytes;
-#ifdef _SC_SIGSTKSZ
-  // What the kernel pushes for a signal depends on the processor, and is more than SIGSTKSZ on some.
-  const long wanted = sysconf(_SC_SIGSTKSZ);
-  if (wanted > static_cast<long>(stack_bytes)) stack_bytes = static_cast<uint64_t>(wanted);
-#endif
-  const uint64_t stride = (stack_bytes + page - 1) / page * page + page;
-  for (uint64_t count = most_stacks; count >= fewest_stacks; count /= 2) {
-    const uint64_t table_bytes = (sizeof(stack_pool) + count * sizeof(atomic_word) + page - 1) / page * page;
-    void* const raw = mmap(nullptr, table_bytes + count * stride, PROT_NONE,
-                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (raw == MAP_FAILED) continue;
-    char* const base = static_cast<char*>(raw);
-    if (mprotect(base, table_bytes, PROT_READ | PROT_WRITE) != 0) {
-      munmap(raw, table_bytes + count * stride);
-      return nullptr;
-    }
-    stack_pool& pool = *reinterpret_cast<stack_pool*>(base);
-    pool.first = base + table_bytes;
-    pool.guard_bytes = page;
-    pool.stride = stride;
-    pool.count = count;
-    pool.owners = reinterpret_cast<atomic_word*>(base + sizeof(stack_pool));
-    return &pool;
-  }
-  return nullptr;
-}
-
-inline constexpr uint64_t no_stack = ~uint64_t{0};
-
-/// A stack for the thread `tid`: its index plus 1, or no_stack. One of a thread that ended if a few probes find any, so
-/// that there are never many more stacks than threads at one time.
-// Async-signal-safe.
-inline uint64_t take_stack(stack_pool& pool, uint32_t tid) {
-  uint64_t taken = pool.taken.load_relaxed();
-  if (taken > pool.count) taken = pool.count;
-  const unsigned probes = taken == pool.count ? 64 : 8;
-  for (unsigned i = 0; i < probes && taken != 0; ++i) {
-    const uint64_t index = pool.hand.fetch_add_relaxed(1) % taken;
-    uint64_t owner = pool.owners[index].load_relaxed();
-    if (owner == 0 || is_thread_alive(static_cast<uint32_t>(owner))) continue;
-    if (pool.owners[index].compare_exchange(owner, tid)) return index + 1;
-  }
-  if (taken == pool.count) return no_stack;
-  const uint64_t index = pool.taken.fetch_add_relaxed(1);
-  if (index >= pool.count) return no_stack;
-  char* const stack = pool.first + index * pool.stride + pool.guard_bytes;
-  if (mprotect(stack, pool.stride - pool.guard_bytes, PROT_READ | PROT_WRITE) != 0) return no_stack;
-  pool.owners[index].store_release(tid);
-  return index + 1;
-}
-
-/// Makes sure that the running thread has an alternate stack, if dumps of crashes were asked for. One that is not ours
-/// stays. Called again and again, since the kernel undoes what a signal handler installs when the handler returns.
-/// `number` is where the thread keeps its stack's number, 0 at first.
-// Async-signal-safe.
-inline void keep_stack(process_state& process, atomic_word& number) {
-  const uint64_t address = process.stacks.load_acquire();
-  if (address == 0 || number.load_relaxed() == no_stack) return;
-  stack_pool& pool = *reinterpret_cast<stack_pool*>(address);
-  stack_t there{};
-  if (sigaltstack(nullptr, &there) != 0 || (there.ss_flags & SS_DISABLE) == 0) return;
-  const uint32_t tid = current_tid();
-  uint64_t mine = number.load_relaxed();
-  if (mine == 0 || pool.owners[mine - 1].load_relaxed() != tid) {
-    mine = take_stack(pool, tid);
-    number.store_relaxed(mine);
-    if (mine == no_stack) return;
-  }
-  stack_t fresh{};
-  fresh.ss_sp = pool.first + (mine - 1) * pool.stride + pool.guard_bytes;
-  fresh.ss_size = pool.stride - pool.guard_bytes;
-  sigaltstack(&fresh, nullptr);
-}
-
-/// In a forked child, whose thread has its parent's stack, and a tid of its own.
-// Async-signal-safe.
-inline void adopt_stack(process_state& process) {
-  const uint64_t address = process.stacks.load_acquire();
-  stack_t there{};
-  if (address == 0 || sigaltstack(nullptr, &there) != 0) return;
-  stack_pool& pool = *reinterpret_cast<stack_pool*>(address);
-  const uint64_t offset = reinterpret_cast<uint64_t>(there.ss_sp) - reinterpret_cast<uint64_t>(pool.first);
-  if (offset < pool.count * pool.stride) pool.owners[offset / pool.stride].store_relaxed(current_tid());
-}
-
-}  // namespace detail
-CONTRAIL_DETAIL_NAMESPACE_END
-
-#endif
-// ==== contrail/detail/pool.hpp ======================================================================================
-// The pool of chunks: take one by ticket, seal it, recycle the oldest. Lock-free; nobody waits.
-//
-//   FREE --take--> TAKING --header written--> OPEN --seal--> SEALED --take--> TAKING ...
-//
-// A state word is ticket << 2 | state. Tickets are unique and increase, so a state word never repeats and a
-// compare-exchange on it cannot be fooled. A reader remembers the ticket before it copies and compares it afterwards.
-#ifndef CONTRAIL_DETAIL_POOL_HPP
-#define CONTRAIL_DETAIL_POOL_HPP
-
-CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail CONTRAIL_DETAIL_HIDDEN {
-
-inline chunk_state state_of(uint64_t word) { return static_cast<chunk_state>(word & 3); }
-inline uint64_t ticket_of(uint64_t word) { return word >> 2; }
-inline uint64_t extent_bytes(uint64_t extent) { return extent & 0xffff'ffff; }
-inline uint64_t extent_records(uint64_t extent) { return extent >> 32; }
-inline uint64_t state_word(uint64_t ticket, chunk_state state) { return ticket << 2 | static_cast<uint64_t>(state); }
-
-inline slot_state state_of(const thread_slot& slot) { return static_cast<slot_state>(slot.state.load_acquire() & 0xff); }
-inline uint64_t generation_of(const thread_slot& slot) { return slot.state.load_acquire() >> 8; }
-
-inline uint32_t tid_of(const thread_slot& slot) { return static_cast<uint32_t>(slot.tid_index.load_relaxed()); }
-inline uint64_t index_of(const thread_slot& slot) { return slot.tid_index.load_relaxed() >> 32; }
-
-/// The lane that wrote a chunk, or null if its header makes no sense (it may be changing).
-inline lane* lane_of(const image_view& image, const chunk& written) {
-  const uint64_t index = written.writer.load_relaxed() & 0xffff'ffff;
-  const uint64_t lane_index = written.tid_lane.load_relaxed() >> 32;
-  if (index >= image.slot_count || lane_index >= lane_count) return nullptr;
-  return &image.slots[index].lanes[lane_index];
-}
-
-/// Whether a sealed chunk is the newest history of a live thread, which a noisy thread must not take from a quiet one.
-/// What it reads may be recycled meanwhile; then the caller's compare-exchange fails.
-inline bool is_floored(const image_view& image, const chunk& candidate) {
-  const lane* writer = lane_of(image, candidate);
-  if (writer == nullptr) return false;
-  const uint64_t identity = candidate.writer.load_relaxed();
-  const thread_slot& slot = image.slots[identity & 0xffff'ffff];
-  if (state_of(slot) != slot_state::live || generation_of(slot) != identity >> 32) return false;
-  const uint64_t words = (extent_bytes(candidate.extent.load_relaxed()) - chunk_header_bytes) / 8;
-  return candidate.words_before.load_relaxed() + words == writer->words_before.load_relaxed();
-}
-
-/// Remembers up to when history is gone.
-inline void note_overwritten(superblock& super, uint64_t ticks) {
-  uint64_t newest = super.overwritten_ticks.load_relaxed();
-  while (newest < ticks && !super.overwritten_ticks.compare_exchange(newest, ticks)) {
-  }
-}
-
-/// Takes a chunk, the oldest that may be had, and opens it with its ticket; null when there is none.
-/// `header` is called between, to write the chunk's header. `taking` tells the ticket before the chunk has it: should a jump
-/// or the thread's end leave a chunk half taken, return_chunk finds it there.
-template <class WriteHeader>
-inline chunk* take_chunk(image_view& image, bool keep_floor, atomic_word& taking, WriteHeader&& header) {
-  superblock& super = *image.super;
-  for (uint64_t tries = 0; tries < image.chunk_count; ++tries) {
-    // Relaxed: the ticket only has to be unique; the state word orders everything else.
-    const uint64_t ticket = super.next_ticket.fetch_add_relaxed(1);
-    const uint64_t index = ticket % image.chunk_count;
-    atomic_word& state = image.chunk_states[index];
-    chunk& candidate = image.chunks[index];
-    // Acquire pairs with the release in seal_chunk: its records are written before ours replace them.
-    uint64_t found = state.load_acquire();
-    if (state_of(found) == chunk_state::open || state_of(found) == chunk_state::taking) continue;
-    // A thread that was preempted here for a whole round would otherwise put an old ticket over a newer one.
-    if (ticket_of(found) >= ticket) continue;
-    if (keep_floor && state_of(found) == chunk_state::sealed && is_floored(image, candidate)) continue;
-    // Acquire, after the state: a session that began before this chunk was sealed is seen.
-    const uint64_t watched = state_of(found) == chunk_state::sealed ? image.watch.load_acquire() : 0;
-    const recycling_watch* const watch = reinterpret_cast<const recycling_watch*>(watched);
-    if (watch != nullptr && watch->is_held_back(image, index, ticket_of(found))) continue;
-    taking.store_relaxed(ticket);
-    // Before the exchange, so that nothing can come in between: too much said is better than too little.
-    if (state_of(found) == chunk_state::sealed) note_overwritten(super, candidate.sealed_ticks.load_relaxed());
-    if (!state.compare_exchange(found, state_word(ticket, chunk_state::taking))) continue;
-    // A reader that sees any word of the new header also sees TAKING or later when it re-reads the state, behind its
-    // acquire fence: this fence pairs with that one.
-    __atomic_thread_fence(__ATOMIC_RELEASE);
-    candidate.ticket.store_relaxed(0);
-    if (watch != nullptr) watch->count(image, index, ticket_of(found));
-    header(candidate);
-    candidate.extent.store_relaxed(0);
-    candidate.sealed_ticks.store_relaxed(0);
-    candidate.ticket.store_release(ticket);
-    state.store_release(state_word(ticket, chunk_state::open));
-    return &candidate;
-  }
-  return nullptr;
-}
-
-/// Gives back a chunk that was taken and is no lane's, because a jump or its thread's end came in between.
-inline void return_chunk(image_view& image, atomic_word& taking) {
-  const uint64_t ticket = taking.load_relaxed();
-  if (ticket == 0) return;
-  atomic_word& state = image.chunk_states[ticket % image.chunk_count];
-  const uint64_t found = state.load_relaxed();
-  // Nobody else has this ticket. Sealed, the chunk did become the lane's.
-  if (found == state_word(ticket, chunk_state::taking) || found == state_word(ticket, chunk_state::open)) {
-    state.store_release(state_word(ticket, chunk_state::free));
-  }
-  taking.store_relaxed(0);
-}
-
-/// Ends a chunk that this thread owns (or whose owner is dead): its extent is final and it may be recycled.
-inline void seal_chunk(image_view& image, chunk& done, uint64_t end_bytes, uint64_t records, uint64_t ticks) {
-  const uint64_t index = static_cast<uint64_t>(&done - image.chunks);
-  done.sealed_ticks.store_relaxed(ticks);
-  done.extent.store_release(end_bytes | records << 32);
-  image.chunk_states[index].store_release(state_word(done.ticket.load_relaxed(), chunk_state::sealed));
+/// How many bytes were ever written: the kernel counts down from 0. Acquire: all of them are there.
+inline uint64_t perf_bytes_written(const char* buffer) {
+  return 0 - __atomic_load_n(reinterpret_cast<const uint64_t*>(buffer + perf_head_offset), __ATOMIC_ACQUIRE);
 }
 
 }  // namespace detail
@@ -9953,1402 +9071,380 @@ CONTRAIL_DETAIL_NAMESPACE_END
 
 #endif
 
-CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail CONTRAIL_DETAIL_HIDDEN {
-
-/// Owner of frames that a new time epoch overtook: its deadline has always passed, so they end on the slow path.
-CONTRAIL_DETAIL_HIDDEN inline constinit lane stale_lane{};
-
-inline thread_slot& slot_of(const frame* at) {
-  return *reinterpret_cast<thread_slot*>(reinterpret_cast<uint64_t>(at) & ~uint64_t{sizeof(thread_slot) - 1});
-}
-
-inline thread_slot& slot_of(const lane& writer) {
-  return *reinterpret_cast<thread_slot*>(reinterpret_cast<uint64_t>(&writer) & ~uint64_t{sizeof(thread_slot) - 1});
-}
-
-inline unsigned lane_index_of(const thread_slot& slot, const frame* at) {
-  const long index = at - slot.frames;
-  return index < first_frame[1] ? 0 : index < first_frame[2] ? 1 : 2;
-}
-
-inline frame* first_frame_of(thread_slot& slot, unsigned lane_index) { return &slot.frames[first_frame[lane_index]]; }
-inline frame* end_frame_of(thread_slot& slot, unsigned lane_index) {
-  return &slot.frames[first_frame[lane_index] + lane_depth[lane_index]];
-}
-
-/// Regions that are open when an epoch begins outgrow their short form: they take the slow path at their end. Free
-/// frames are marked too: one may belong to a begin that a handler interrupted after it had read the clock.
-inline void mark_frames(thread_slot& slot, unsigned lane_index) {
-  for (frame* at = first_frame_of(slot, lane_index); at != end_frame_of(slot, lane_index); ++at) at->owner = &stale_lane;
-}
-
-inline uint64_t words_in_chunk(const lane& writer) {
-  const uint64_t cursor = writer.cursor.load_relaxed();
-  const uint64_t open = writer.chunk.load_relaxed();
-  return open == 0 ? 0 : (cursor - open - chunk_header_bytes) / 8;
-}
-
-inline void set_deadline(const process_state& process, const image_view& image, lane& writer, uint64_t base) {
-  // Without a trusted counter every record takes the slow path, which knows the other clock.
-  writer.deadline.store_relaxed(process.hardware_clock.load_relaxed() != 0 ? base + epoch_ticks : 0);
-  // Pairs with the fence in retire_image: either it resets this deadline, or it is seen here.
-  __atomic_thread_fence(__ATOMIC_SEQ_CST);
-  if (image.retired.load_relaxed() != 0) writer.deadline.store_relaxed(0);
-}
-
-inline void set_epoch(process_state& process, const image_view& image, thread_slot& slot, unsigned lane_index,
-                      uint64_t base) {
-  lane& writer = slot.lanes[lane_index];
-  mark_frames(slot, lane_index);
-  writer.epoch_base.store_relaxed(base);
-  set_deadline(process, image, writer, base);
-}
-
-/// Whether a chunk is this lane's, and not sealed yet. It is not when a jump left the lane's cursor in a chunk that it had
-/// sealed, and that may be anybody's by now.
-inline bool is_open_chunk_of(const image_view& image, const chunk& candidate, const lane& writer) {
-  const atomic_word& state = image.chunk_states[&candidate - image.chunks];
-  return state_of(state.load_acquire()) == chunk_state::open && lane_of(image, candidate) == &writer;
-}
-
-/// The records from `at`, where one begins, to `end`.
-inline uint64_t count_records(const atomic_word* at, const atomic_word* end) {
-  uint64_t records = 0;
-  while (at < end) {
-    const uint64_t word = at->load_relaxed();
-    const auto tag = static_cast<record_tag>(word & 3);
-    const auto form = static_cast<long_form>(word >> 2 & 0xf);
-    const bool is_long = tag == record_tag::long_form;
-    records += !is_long || (form != long_form::epoch && form != long_form::anchor && form != long_form::current_task);
-    at += 1 + (tag == record_tag::point            ? word >> duration_shift & 0xff
-               : tag == record_tag::region_payload ? word >> id_shift & 0xf
-               : is_long && form != long_form::epoch ? word >> 6 & 0x3ff
-                                                     : 0);
-  }
-  return records;
-}
-
-/// Ends the lane's chunk. The lane is busy, or its thread is dead. Whoever reads the image finds the chunk's end by the
-/// lane's cursor until it has an extent. What a jump left half done is done again, with the same result: after the lane
-/// has let go of the chunk, and until its cursor has, the chunk is still to be sealed.
-inline void close_chunk(image_view& image, lane& writer, uint64_t ticks) {
-  const uint64_t cursor = writer.cursor.load_relaxed();
-  if (cursor == 0) return;
-  chunk& done = *reinterpret_cast<chunk*>((cursor - 1) & ~uint64_t{chunk_bytes - 1});
-  writer.deadline.store_relaxed(0);
-  writer.chunk.store_relaxed(0);
-  signal_fence();
-  if (is_open_chunk_of(image, done, writer)) {
-    const uint64_t end_bytes = cursor - reinterpret_cast<uint64_t>(&done);
-    const uint64_t words = done.words_before.load_relaxed() + (end_bytes - chunk_header_bytes) / 8;
-    writer.words_before.store_relaxed(words);
-    thread_slot& slot = slot_of(writer);
-    atomic_word& recount = slot.recount[&writer - slot.lanes];
-    if (recount.load_relaxed() != 0) {
-      // A jump may have come between the count of a record's words and the record.
-      const uint64_t records = count_records(done.words, reinterpret_cast<const atomic_word*>(cursor));
-      writer.extra_words.store_relaxed(words - done.records_before.load_relaxed() - records);
-      recount.store_relaxed(0);
-    }
-    const uint64_t records = words - writer.extra_words.load_relaxed() - done.records_before.load_relaxed();
-    seal_chunk(image, done, end_bytes, records, ticks);
-  }
-  // Release: a reader that finds the cursor gone finds the extent. And before the lane may take the same chunk again.
-  writer.cursor.store_release(0);
-}
-
-// ---- dead threads ---------------------------------------------------------------------------------------------
-
-inline uint64_t slot_word(uint64_t generation, slot_state state) {
-  return generation << 8 | static_cast<uint64_t>(state);
-}
-
-inline slot_state phase_of(uint64_t state) { return static_cast<slot_state>(state & 0xff); }
-
-/// Seals what the thread of a slot left behind. Whoever calls this has the slot's turn. Done twice it does no harm.
-inline void seal_slot(process_state& process, image_view& image, thread_slot& slot) {
-  // A dump that sees any change to the slot also sees that it is no longer live when it looks again. Pairs with copy_slot.
-  __atomic_thread_fence(__ATOMIC_RELEASE);
-  for (unsigned k = 0; k < lane_count; ++k) {
-    slot.recount[k].store_relaxed(1);  // the thread may have ended anywhere
-    close_chunk(image, slot.lanes[k], now_ticks(process));
-    return_chunk(image, slot.taking[k]);
-  }
-}
-
-inline void leave_slot(thread_slot& slot, uint64_t generation) {
-  slot.state.store_release(slot_word(generation, slot_state::free));
-  slot.occupant.store_release(0);
-}
-
-/// Seals what a dead thread, or one of an unloaded object, left behind and frees its slot. `found` is the state word by
-/// which the caller knew that it is dead; whoever gets the slot's turn first, as `self`, does the work.
-// Async-signal-safe.
-inline bool free_slot(process_state& process, image_view& image, thread_slot& slot, uint64_t found,
-                      const turn_holder& self) {
-  if (take_turn(slot.occupant, self.name()) == 0) return false;
-  if (slot.state.load_acquire() != found) {
-    slot.occupant.store_release(0);
-    return false;
-  }
-  slot.state.store_relaxed(slot_word(found >> 8, slot_state::sealing));
-  seal_slot(process, image, slot);
-  image.super->attached_slots.fetch_add_relaxed(~uint64_t{0});
-  leave_slot(slot, found >> 8);
-  return true;
-}
-
-/// Frees a slot that was being claimed or sealed, if who did that is gone: by a jump, or with its thread.
-// Async-signal-safe.
-inline bool finish_slot(process_state& process, image_view& image, thread_slot& slot, const turn_holder& self) {
-  const int turn = take_turn(slot.occupant, self.name());
-  if (turn == 0) return false;
-  uint64_t found = slot.state.load_acquire();
-  const bool is_half = phase_of(found) == slot_state::claimed || phase_of(found) == slot_state::sealing;
-  // A claim has given its turn back when it is about to make the slot live.
-  const bool is_about_to_live =
-      turn == 1 && is_half && tid_of(slot) != tid_of_holder(self.name()) && is_thread_alive(tid_of(slot));
-  // By exchange: else it might become live between this look and the next line, and be sealed while its thread writes.
-  if (!is_half || is_about_to_live || !slot.state.compare_exchange(found, slot_word(found >> 8, slot_state::sealing))) {
-    slot.occupant.store_release(0);
-    return false;
-  }
-  seal_slot(process, image, slot);
-  uint64_t before = image.super->attached_slots.load_relaxed(), live = 0;
-  if (turn == 1) {
-    image.super->attached_slots.fetch_add_relaxed(~uint64_t{0});
-  } else {
-    // Whether it was counted cannot be told.
-    for (uint64_t i = 0; i < image.slot_count; ++i) live += state_of(image.slots[i]) == slot_state::live;
-    image.super->attached_slots.compare_exchange(before, live);
-  }
-  leave_slot(slot, found >> 8);
-  return true;
-}
-
-inline unsigned reap_dead_slots(process_state& process, image_view& image, unsigned probes) {
-  const turn_holder self;
-  unsigned freed = 0;
-  for (unsigned i = 0; i < probes && i < image.slot_count; ++i) {
-    thread_slot& slot = image.slots[image.slot_hand.fetch_add_relaxed(1) % image.slot_count];
-    const uint64_t found = slot.state.load_acquire();
-    if (phase_of(found) == slot_state::free) continue;
-    if (phase_of(found) != slot_state::live) {
-      freed += finish_slot(process, image, slot, self);
-    } else if (!is_thread_alive(tid_of(slot))) {
-      freed += free_slot(process, image, slot, found, self);
-    }
-  }
-  return freed;
-}
-
-// ---- opening a chunk --------------------------------------------------------------------------------------------
-
-/// What the system calls the running thread, zero padded.
-// Async-signal-safe.
-inline void read_system_thread_name(uint64_t (&name)[thread_name_bytes / 8]) {
-  memset(name, 0, sizeof name);
-  constexpr int get_name = 16;  // PR_GET_NAME
-  syscall(SYS_prctl, get_name, name, 0, 0, 0);
-}
-
-/// Takes over the system's name of a thread that the program did not name.
-inline void refresh_name(thread_slot& slot) {
-  if (slot.name_version.load_relaxed() != 0) return;
-  uint64_t name[thread_name_bytes / 8];
-  read_system_thread_name(name);
-  for (unsigned i = 0; i < thread_name_bytes / 8; ++i) slot.name[i].store_relaxed(name[i]);
-}
-
-/// Appends `count` words as one record; the caller made room. `bookkeeping` words are not a user's record.
-inline void append(lane& writer, const uint64_t* words, unsigned count, bool bookkeeping) {
-  atomic_word* cursor = reinterpret_cast<atomic_word*>(writer.cursor.load_relaxed());
-  for (unsigned i = 1; i < count; ++i) cursor[i].store_relaxed(words[i]);
-  cursor[0].store_relaxed(words[0]);
-  writer.extra_words.add_owned(bookkeeping ? count : count - 1);
-  writer.cursor.store_release(reinterpret_cast<uint64_t>(cursor + count));
-}
-
-/// Opens the lane's next chunk at `ticks`; without one the lane drops records until a later try. The lane is busy.
-inline bool open_chunk(process_state& process, image_view& image, lane& writer, uint64_t ticks) {
-  thread_slot& slot = slot_of(writer);
-  const unsigned lane_index = static_cast<unsigned>(&writer - slot.lanes);
-  // A busy thread opens chunks every few microseconds; three system clocks each time would show in its regions.
-  uint64_t anchor[4];
-  const chunk* const before = reinterpret_cast<const chunk*>(writer.chunk.load_relaxed());
-  const bool reuse_anchor =
-      before != nullptr && ticks - writer.anchor_ticks.load_relaxed() < process.tick_hz.load_relaxed() / 1024;
-  if (reuse_anchor) {
-    for (unsigned i = 0; i < 4; ++i) anchor[i] = before->anchor[i].load_relaxed();
-  }
-  close_chunk(image, writer, ticks);
-  atomic_word& taking = slot.taking[lane_index];
-  return_chunk(image, taking);
-  if (ticks < image.no_chunk_until.load_relaxed()) return false;
-  if (!reuse_anchor) {
-    keep_stack(process, slot.alternate_stack);
-    const clock_anchor fresh = take_anchor(process);
-    memcpy(anchor, &fresh, sizeof anchor);
-    writer.anchor_ticks.store_relaxed(fresh.ticks);
-    refresh_name(slot);
-  }
-  const uint64_t base = ticks & ~(epoch_ticks - 1);
-  if (base != writer.epoch_base.load_relaxed()) mark_frames(slot, lane_index);
-  const auto header = [&](chunk& fresh) {
-    fresh.writer.store_relaxed(index_of(slot) | generation_of(slot) << 32);
-    fresh.tid_lane.store_relaxed(tid_of(slot) | static_cast<uint64_t>(lane_index) << 32);
-    fresh.words_before.store_relaxed(writer.words_before.load_relaxed());
-    fresh.records_before.store_relaxed(writer.words_before.load_relaxed() - writer.extra_words.load_relaxed());
-    fresh.epoch_base.store_relaxed(base);
-    for (unsigned i = 0; i < 4; ++i) fresh.anchor[i].store_relaxed(anchor[i]);
-    for (unsigned i = 0; i < thread_name_bytes / 8; ++i) fresh.thread_name[i].store_relaxed(slot.name[i].load_relaxed());
-  };
-  const bool keep_floor = image.chunk_count >= 4 * image.super->attached_slots.load_relaxed();
-  chunk* taken = take_chunk(image, keep_floor, taking, header);
-  if (taken == nullptr && reap_dead_slots(process, image, 64) != 0) {
-    taken = take_chunk(image, keep_floor, taking, header);
-  }
-  if (taken == nullptr) taken = take_chunk(image, false, taking, header);
-  if (taken == nullptr) {
-    // Back off: else every record would search the whole pool again.
-    image.no_chunk_until.store_relaxed(ticks + process.tick_hz.load_relaxed() / 1000);
-    return false;
-  }
-  writer.cursor.store_release(reinterpret_cast<uint64_t>(taken->words));
-  writer.chunk.store_release(reinterpret_cast<uint64_t>(taken));
-  taking.store_release(0);
-  writer.epoch_base.store_relaxed(base);
-  set_deadline(process, image, writer, base);
-  // Said again in each chunk, since the one where it was said first is overwritten some day.
-  if (const uint64_t task = slot.current_task.load_relaxed()) {
-    const uint64_t record[3] = {long_header(long_form::current_task, 0, 2), ticks, task};
-    append(writer, record, 3, true);
-  }
-  return true;
-}
-
-/// Makes sure that `words` more fit in the lane's chunk.
-inline bool make_room(process_state& process, image_view& image, lane& writer, unsigned words, uint64_t ticks) {
-  const uint64_t open = writer.chunk.load_relaxed();
-  if (open != 0 && writer.cursor.load_relaxed() + 8 * words <= open + chunk_bytes) return true;
-  return open_chunk(process, image, writer, ticks);
-}
-
-/// Gets the lane ready for a record of up to `words` words at `ticks`: chunk, time epoch, anchor. The lane is busy.
-inline bool prepare_lane(process_state& process, image_view& image, thread_slot& slot, unsigned lane_index,
-                         unsigned words, uint64_t ticks) {
-  lane& writer = slot.lanes[lane_index];
-  constexpr unsigned bookkeeping_words = 6;  // an epoch word and an anchor
-  // The cursor must not rest at a chunk's end, hence one word more.
-  if (!make_room(process, image, writer, words + bookkeeping_words + 1, ticks)) {
-    writer.dropped.add_owned(1);
-    image.super->dropped[static_cast<unsigned>(drop_reason::no_chunk)].fetch_add_relaxed(1);
-    return false;
-  }
-  if (ticks - writer.epoch_base.load_relaxed() >= epoch_ticks) {
-    const uint64_t base = ticks & ~(epoch_ticks - 1);
-    const uint64_t word = epoch_word(base);
-    append(writer, &word, 1, true);
-    set_epoch(process, image, slot, lane_index, base);
-    keep_stack(process, slot.alternate_stack);
-    if (image.is_shared != 0) {
-      // When the process has been killed, nobody can be asked any more.
-      refresh_name(slot);
-      chunk& open = *reinterpret_cast<chunk*>(writer.chunk.load_relaxed());
-      for (unsigned i = 0; i < thread_name_bytes / 8; ++i) open.thread_name[i].store_relaxed(slot.name[i].load_relaxed());
-    }
-    if (ticks - writer.anchor_ticks.load_relaxed() > process.tick_hz.load_relaxed()) {
-      const clock_anchor fresh = take_anchor(process);
-      const uint64_t anchor[5] = {long_header(long_form::anchor, 0, 4), fresh.ticks, fresh.monotonic_ns,
-                                  fresh.realtime_ns, fresh.boottime_ns};
-      append(writer, anchor, 5, true);
-      writer.anchor_ticks.store_relaxed(fresh.ticks);
-    }
-  }
-  return true;
-}
-
-}  // namespace detail
-CONTRAIL_DETAIL_NAMESPACE_END
-
-#endif
-// ==== contrail/detail/signal_frame.hpp ==============================================================================
-// Whether code runs in a signal handler. Nothing tells that but the frame that the kernel put on the stack.
-#ifndef CONTRAIL_DETAIL_SIGNAL_FRAME_HPP
-#define CONTRAIL_DETAIL_SIGNAL_FRAME_HPP
+#include <sys/resource.h>
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail CONTRAIL_DETAIL_HIDDEN {
 
-#if defined(__x86_64__)
+inline constexpr uint64_t most_switch_buffers = 2048;         ///< their lengths fit into a dump's work space
+inline constexpr uint64_t largest_switch_buffer = 512 << 10;  ///< what Linux lets every user lock for each processor
+inline constexpr uint64_t most_switch_bytes = 32 << 20;       ///< of all buffers together
+/// What the kernel may have begun to overwrite without saying so yet.
+inline constexpr uint64_t switch_margin_bytes = 1024;
 
-/// Where handlers return to: the same function of the C library for all, and hardly ever another one.
-struct signal_restorers {
-  static constexpr unsigned most = 4;
-  uint64_t found[most] = {};
+/// An event of a thread that ran before `start`. It has no buffer of its own, so that its descriptor must stay open.
+struct older_thread_event {
+  int32_t descriptor;
+  uint32_t tid;
+  uint64_t id;  ///< the kernel's: a program may have closed the descriptor and opened another of that number
+};
+inline constexpr uint64_t most_older_events = 4096;
 
-  signal_restorers() {
-    for (int signal = 1; signal < 65; ++signal) {
-      uint64_t action[4] = {};  // the kernel's sigaction: handler, flags, restorer, mask
-      constexpr long mask_bytes = 8;
-      if (syscall(SYS_rt_sigaction, signal, nullptr, action, mask_bytes) == 0) add(action[2]);
-    }
-  }
-  void add(uint64_t restorer) {
-    for (uint64_t& known : found) {
-      if (restorer == 0 || known == restorer) return;
-      if (known == 0) {
-        known = restorer;
-        return;
-      }
-    }
-  }
-  bool has(uint64_t word) const {
-    for (const uint64_t known : found) {
-      if (known == word && word != 0) return true;
-    }
-    return false;
-  }
+struct switch_buffers {
+  char* base = nullptr;  ///< tables of older_thread_event and of descriptors, then the buffers; null: never opened
+  uint64_t reserved_bytes = 0;
+  uint64_t buffer_bytes = 0;  ///< of records in each, a power of two
+  uint64_t opened_ns = 0;
+  uint64_t older_count = 0;
+  bool is_mapped = false;     ///< there may be buffers in the range
+  atomic_word count;          ///< of buffers
+  atomic_word pid;            ///< whose they are; 0: closed
+  uint16_t cpus[most_switch_buffers] = {};
+
+  static constexpr uint64_t older_bytes = most_older_events * sizeof(older_thread_event);
+  static constexpr uint64_t table_bytes = older_bytes + most_switch_buffers * sizeof(int);
+  static constexpr uint64_t stride = perf_page_bytes + largest_switch_buffer;
+  older_thread_event* older() const { return reinterpret_cast<older_thread_event*>(base); }
+  /// Of the buffers' events, while they are opened. Not on the stack, which may be a signal handler's.
+  int* descriptors() const { return reinterpret_cast<int*>(base + older_bytes); }
+  char* at(uint64_t index) const { return base + table_bytes + index * stride; }
 };
 
-/// Whether a handler runs above the stack pointer that interrupted code which has `held` in a register. Looks through the
-/// stack above, up to 64 KiB: some 20 us. What an earlier handler left in a function's unused room may look like that: then
-/// yes.
-// Async-signal-safe.
-__attribute__((noinline, no_sanitize("address"))) inline bool is_in_handler_of(uint64_t stack_pointer, const void* held) {
-  const errno_keeper keep;
-  const signal_restorers restorers;
-  constexpr uint64_t page = 4096, most_bytes = 64 << 10;
-  // Words of the kernel's frame: the return address, 5 of the context's head, r8 to r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp.
-  constexpr unsigned registers_at = 6, stack_pointer_at = 21;
-  const uint64_t begin = stack_pointer & ~uint64_t{7};
-  uint64_t end = begin;
-  for (uint64_t at = begin; at < begin + most_bytes; at += 8) {
-    for (; at + 8 * (stack_pointer_at + 1) > end; end = (end & ~(page - 1)) + page) {
-      if (!is_readable(reinterpret_cast<const uint64_t*>(end & ~uint64_t{7}))) return false;
-    }
-    const volatile uint64_t* const words = reinterpret_cast<const volatile uint64_t*>(at);
-    if (!restorers.has(words[0]) || words[stack_pointer_at] <= at) continue;
-    for (unsigned i = registers_at; i < stack_pointer_at; ++i) {
-      if (words[i] == reinterpret_cast<uint64_t>(held)) return true;
-    }
+CONTRAIL_DETAIL_HIDDEN inline constinit switch_buffers own_switch_buffers{};
+
+// ---- opening -------------------------------------------------------------------------------------------------
+
+/// A small file's first bytes as a text; empty when it cannot be read.
+template <size_t Size>
+inline void read_text_file(const char* path, char (&text)[Size]) {
+  text[0] = '\0';
+  const int file = open(path, O_RDONLY | O_CLOEXEC);
+  if (file < 0) return;
+  const ssize_t size = read(file, text, Size - 1);
+  close(file);
+  text[size > 0 ? size : 0] = '\0';
+}
+
+/// The number of processors that may be there: the last number of "0-3".
+inline uint64_t possible_cpus() {
+  char text[256];
+  read_text_file("/sys/devices/system/cpu/possible", text);
+  uint64_t last = 0, number = 0;
+  for (const char* at = text; *at != '\0'; ++at) {
+    number = *at >= '0' && *at <= '9' ? number * 10 + static_cast<uint64_t>(*at - '0') : 0;
+    if (number > last) last = number;
+  }
+  return text[0] == '\0' || last >= most_switch_buffers ? most_switch_buffers : last + 1;
+}
+
+inline int32_t read_paranoid() {
+  char text[16];
+  read_text_file("/proc/sys/kernel/perf_event_paranoid", text);
+  if (text[0] == '-') return -1;
+  if (text[0] < '0' || text[0] > '9') return -100;
+  return text[0] - '0';
+}
+
+/// Puts pages of zeros, which take no memory, where the buffers are: the kernel's last reference to their events goes. Where
+/// it has no memory even for that, the next call will do it.
+inline void map_nothing(switch_buffers& own) {
+  void* const made = mmap(own.at(0), own.reserved_bytes - switch_buffers::table_bytes, PROT_READ,
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+  if (made != MAP_FAILED) own.is_mapped = false;
+}
+
+inline void close_older_events(switch_buffers& own) {
+  for (uint64_t i = 0; i < own.older_count; ++i) {
+    const older_thread_event& each = own.older()[i];
+    uint64_t id = 0;
+    if (ioctl(each.descriptor, perf_get_id, &id) == 0 && id == each.id) close(each.descriptor);
+  }
+  own.older_count = 0;
+}
+
+inline bool is_older_thread(const switch_buffers& own, uint32_t tid) {
+  for (uint64_t i = 0; i < own.older_count; ++i) {
+    if (own.older()[i].tid == tid) return true;
   }
   return false;
 }
 
-#else
-
-/// Not needed: the end of a region says itself how deep it is, see end_inline.
-inline bool is_in_handler_of(uint64_t, const void*) { return false; }
-
-#endif
-
-}  // namespace detail
-CONTRAIL_DETAIL_NAMESPACE_END
-
-#endif
-
-#include <signal.h>
-#include <sys/syscall.h>
-
-CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail CONTRAIL_DETAIL_HIDDEN {
-
-inline void count_drop(image_view& image, drop_reason reason) {
-  image.super->dropped[static_cast<unsigned>(reason)].fetch_add_relaxed(1);
-}
-
-// ---- slots ---------------------------------------------------------------------------------------------------
-
-inline void reset(lane& writer) {
-  writer.cursor.store_relaxed(0);
-  writer.deadline.store_relaxed(0);
-  writer.epoch_base.store_relaxed(0);
-  writer.chunk.store_relaxed(0);
-  writer.extra_words.store_relaxed(0);
-  writer.words_before.store_relaxed(0);
-  writer.anchor_ticks.store_relaxed(0);
-  writer.dropped.store_relaxed(0);
-}
-
-/// A slot and the state word that says whose it is.
-struct claimed_slot {
-  thread_slot* slot;
-  uint64_t state;
-};
-
-/// Takes a slot for the running thread, whose next_frame is `before`, and this object. Null when all are in use by live
-/// threads, or a handler has attached the thread meanwhile.
-inline claimed_slot claim_slot(process_state& process, image_view& image, caller from, const frame* before) {
-  const uint64_t now = now_ticks(process);
-  if (now < image.no_slot_until.load_relaxed()) return {nullptr, 0};
-  // A vfork child would leave its tid in the slot, and the slot would seem dead while its parent uses it.
-  if (static_cast<uint32_t>(getpid()) != image.super->pid) return {nullptr, 0};
-  const turn_holder self;
-  const uint32_t tid = tid_of_holder(self.name());
-  const uint64_t object = reinterpret_cast<uint64_t>(from.object);
-  // This thread has no slot for this object: one that carries its tid belonged to a thread that ended, or a jump came
-  // between its claim and the end of this function.
-  for (uint64_t i = 0; i < image.slot_count; ++i) {
-    thread_slot& slot = image.slots[i];
-    const uint64_t found = slot.state.load_acquire();
-    if (phase_of(found) == slot_state::live && tid_of(slot) == tid && slot.owner_object.load_relaxed() == object) {
-      if (*from.next_frame != before) return {nullptr, 0};  // or to us, by a handler
-      free_slot(process, image, slot, found, self);
-    }
-  }
-  for (uint64_t i = 0; i < 2 * image.slot_count; ++i) {
-    thread_slot& slot = image.slots[i % image.slot_count];
-    uint64_t found = slot.state.load_acquire();
-    // The second round looks for threads that ended without a word. Those that jumped away are looked for at once.
-    const bool may_be_dead = i >= image.slot_count || tid_of_holder(slot.occupant.load_relaxed()) == tid;
-    if (phase_of(found) != slot_state::free && may_be_dead) {
-      if (phase_of(found) != slot_state::live) {
-        finish_slot(process, image, slot, self);
-      } else if (!is_thread_alive(tid_of(slot))) {
-        free_slot(process, image, slot, found, self);
-      }
-      found = slot.state.load_acquire();
-    }
-    if (phase_of(found) != slot_state::free || take_turn(slot.occupant, self.name()) == 0) continue;
-    if (slot.state.load_acquire() != found) {
-      slot.occupant.store_release(0);
+/// Lets the events of one more thread write into the buffers. False: not all of them.
+inline bool watch_older_thread(switch_buffers& own, uint32_t tid, uint64_t most) {
+  const uint64_t count = own.count.load_relaxed();
+  if (own.older_count + count > most) return false;
+  for (uint64_t i = 0; i < count; ++i) {
+    const int made = open_switch_event(tid, own.cpus[i]);
+    if (made == -ESRCH) return true;  // it has ended
+    uint64_t id = 0;
+    if (made >= 0 && ioctl(made, perf_set_output, own.descriptors()[i]) == 0 && ioctl(made, perf_get_id, &id) == 0) {
+      own.older()[own.older_count++] = {made, tid, id};
       continue;
     }
-    const uint64_t generation = (found >> 8) + 1;
-    uint64_t claimed = slot_word(generation, slot_state::claimed);
-    slot.state.store_relaxed(claimed);
-    __atomic_thread_fence(__ATOMIC_RELEASE);  // as in seal_slot
-    slot.tid_index.store_relaxed(tid | (i % image.slot_count) << 32);
-    slot.owner_object.store_relaxed(object);
-    slot.attach_ticks.store_relaxed(now);
-    slot.name_version.store_relaxed(0);
-    slot.alternate_stack.store_relaxed(0);
-    slot.current_task.store_relaxed(0);
-    uint64_t name[thread_name_bytes / 8];
-    read_system_thread_name(name);
-    for (unsigned k = 0; k < thread_name_bytes / 8; ++k) slot.name[k].store_relaxed(name[k]);
-    for (unsigned k = 0; k < lane_count; ++k) {
-      lane& writer = slot.lanes[k];
-      reset(writer);
-      slot.recount[k].store_relaxed(0);
-      slot.interrupted[k].store_relaxed(0);
-      for (frame* at = first_frame_of(slot, k); at != end_frame_of(slot, k); ++at) {
-        at->owner = &writer;
-        at->start_ticks.store_relaxed(0);
+    if (made >= 0) close(made);
+    return false;
+  }
+  return true;
+}
+
+/// Threads that run already, but for this one, which has events. Those that they begin meanwhile inherit theirs; one that a
+/// thread began before its events were there is found in another round. Returns how many have none.
+inline uint32_t watch_older_threads(switch_buffers& own) {
+  rlimit limit{};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  // The rest is the program's.
+  const uint64_t most = limit.rlim_cur / 4 < most_older_events ? limit.rlim_cur / 4 : most_older_events;
+  const uint32_t self = current_tid();
+  uint32_t missing = 0;
+  for (int round = 0; round < 3; ++round) {
+    missing = 0;
+    bool found = false;
+    const int folder = open("/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (folder < 0) return 1;
+    alignas(folder_entry) char entries[2048];
+    for (long bytes; (bytes = syscall(SYS_getdents64, folder, entries, sizeof entries)) > 0;) {
+      for (long at = 0; at < bytes;) {
+        const folder_entry& entry = *reinterpret_cast<const folder_entry*>(entries + at);
+        at += entry.bytes;
+        uint32_t tid = 0;
+        for (const char* digit = entry.name; *digit >= '0' && *digit <= '9'; ++digit) {
+          tid = tid * 10 + static_cast<uint32_t>(*digit - '0');
+        }
+        if (tid == 0 || tid == self || is_older_thread(own, tid)) continue;
+        found = true;
+        missing += !watch_older_thread(own, tid, most);
       }
-      end_frame_of(slot, k)->start_ticks.store_relaxed(frame_busy);
     }
-    image.super->attached_slots.fetch_add_relaxed(1);
-    // The turn goes before the slot is live: a handler in between that attaches must be able to free it. Then it does not
-    // become live.
-    slot.occupant.store_release(0);
-    const uint64_t live = slot_word(generation, slot_state::live);
-    if (slot.state.compare_exchange(claimed, live)) return {&slot, live};
-    if (*from.next_frame != before) return {nullptr, 0};
+    close(folder);
+    if (!found) break;
   }
-  image.no_slot_until.store_relaxed(now + process.tick_hz.load_relaxed() / 1000);
-  return {nullptr, 0};
+  return missing;
 }
 
-/// Gives the running thread a slot in the image and points its next_frame at the stack. A handler may attach in between:
-/// the pointer is published last, by compare-exchange, and who comes second gives its slot back. That handler may have
-/// taken our slot for a dead thread's and have it now: the state word tells, which is therefore not read again.
-inline bool attach_thread(process_state& process, image_view& image, caller from) {
-  frame* before = *from.next_frame;
-  const claimed_slot mine = claim_slot(process, image, from, before);
-  if (*from.next_frame == before && mine.slot == nullptr) {
-    count_drop(image, drop_reason::no_slot);
-    return false;
-  }
-  if (mine.slot == nullptr ||
-      !__atomic_compare_exchange_n(from.next_frame, &before, first_frame_of(*mine.slot, 0), false, __ATOMIC_RELAXED,
-                                   __ATOMIC_RELAXED)) {
-    if (mine.slot != nullptr) free_slot(process, image, *mine.slot, mine.state, turn_holder());
-    return true;
-  }
-  image.super->attached.fetch_add_relaxed(1);
-  keep_stack(process, mine.slot->alternate_stack);
-  return true;
-}
-
-// ---- call sites ----------------------------------------------------------------------------------------------
-
-/// Whether the filters let this descriptor through.
-inline bool passes_filters(const process_state& process, const descriptor& what) {
-  char list[filter_bytes];
-  process.categories.load(list);
-  if (!passes_globs(list, what.category)) return false;
-  process.names.load(list);
-  return passes_globs(list, what.name);
-}
-
-/// Resolves a site for the current epoch. Returns its site word in `image`, or site_off.
-inline uint64_t resolve_site(process_state& process, image_view* image, const object_root& object, call_site& site) {
-  // Read first: whatever changes after this makes the word stored below stale at once.
-  const uint64_t epoch = object.epoch.load_acquire();
-  // Another image took over since the caller looked, maybe in the epoch just read: the site is not off, it asks again.
-  if (image == nullptr || image != current_image(process)) return site_off;
-  if (process.recording.load_acquire() == 0 || !passes_filters(process, *site.what)) {
-    // Release, as below: whoever reads this finds its epoch, and not an earlier one that would make it a site's word.
-    site.word.store_release(epoch + site_off);
-    return site_off;
-  }
-  const uint64_t generation = image->generation << 18;
-  uint64_t bound = site.bound.load_relaxed();
-  if ((bound & ~site_word_mask) != generation) {
-    bound = generation | site_word(*site.what, bind(*image, *site.what));
-    site.bound.store_relaxed(bound);
-  }
-  // The quick path reads the hardware's counter. Where that is not trusted no word fits, so that all go the slow path.
-  const bool quick = process.hardware_clock.load_relaxed() != 0;
-  const uint64_t word = bound & site_word_mask;
-  site.word.store_release(epoch + (quick ? word : site_slow));
-  return word;
-}
-
-// ---- the slow begin ------------------------------------------------------------------------------------------
-
-/// A point in progress marks its frame with the stack pointer of its code. One store says both, so that no handler sees
-/// one without the other.
-inline void mark_point(frame& at, uint64_t stack_pointer) { at.start_ticks.store_relaxed(stack_pointer | point_mark); }
-
-inline bool is_on(const stack_t& alternate, uint64_t depth) {
-  return (alternate.ss_flags & SS_DISABLE) == 0 &&
-         depth - reinterpret_cast<uint64_t>(alternate.ss_sp) < alternate.ss_size;
-}
-
-/// Whether code at `depth` of this thread's stacks was left for good, as code shows that runs at `stack_pointer`. A handler
-/// runs deeper in the stack than what it interrupted. While code runs on the normal stack none does on the alternate one;
-/// the other way round nothing can be told.
-inline bool is_left(uint64_t depth, uint64_t stack_pointer, const stack_t& alternate) {
-  const bool is_on_it = (alternate.ss_flags & SS_ONSTACK) != 0;
-  if (is_on(alternate, depth) != is_on_it) return !is_on_it;
-  return stack_pointer >= depth;
-}
-
-/// How deep in the stack the code is that uses the frame.
-inline uint64_t depth_of(const frame& at) {
-  const uint64_t found = at.start_ticks.load_relaxed();
-  return is_region(found) ? at.stack_pointer.load_relaxed() : found & ~point_mark;
-}
-
-inline uint64_t site_of(const frame& at) {
-  return ((at.start_ticks.load_relaxed() << duration_shift) - at.word.load_relaxed()) & site_word_mask;
-}
-
-/// Frees frames of code that was jumped over by longjmp, as a region of site word `word` at `stack_pointer` shows that is
-/// about to begin. Code that still runs is deeper in the stack the later it began its region; so a frame is over when a
-/// later one is less deep, or is of the same site at the same depth. Takes some microseconds.
-inline void purge_frames(thread_slot& slot, uint64_t word, uint64_t stack_pointer) {
-  const stack_t alternate = alternate_stack();
-  // A region of this site at this depth was left, and so was what began within it.
-  uint64_t left_since = frame_busy;
-  for (const frame& at : slot.frames) {
-    const uint64_t start = at.start_ticks.load_relaxed();
-    if (is_region(start) && depth_of(at) == stack_pointer && site_of(at) == word && start < left_since) left_since = start;
-  }
-  for (frame& at : slot.frames) {
-    const uint64_t found = at.start_ticks.load_relaxed();
-    if (found == 0 || found == frame_busy || &at == end_frame_of(slot, lane_index_of(slot, &at))) continue;
-    const uint64_t depth = depth_of(at);
-    bool is_over = is_left(depth, stack_pointer, alternate) && (depth != stack_pointer || (is_region(found) && found >= left_since));
-    for (const frame& later : slot.frames) {
-      if (is_over) break;
-      const uint64_t other = later.start_ticks.load_relaxed();
-      if (!is_region(other) || !is_region(found) || other <= found) continue;
-      if (is_on(alternate, depth) != is_on(alternate, depth_of(later))) continue;
-      is_over = depth_of(later) > depth || (depth_of(later) == depth && site_of(later) == site_of(at));
+/// Opens an event and a buffer for each processor; 0 or an errno value, with `refused` saying which of the two it was.
+inline int open_buffers(switch_buffers& own, uint64_t cpus, state_recording& refused) {
+  own.count.store_relaxed(0);
+  for (uint64_t cpu = 0; cpu < cpus; ++cpu) {
+    const int made = open_switch_event(0, static_cast<uint32_t>(cpu));
+    if (made == -ENODEV || (made == -EINVAL && cpu != 0)) continue;  // it is off, or not there
+    if (made < 0) {
+      refused = state_recording::refused;
+      return -made;
     }
-    if (!is_over) continue;
-    const unsigned lane_index = lane_index_of(slot, &at);
-    slot.recount[lane_index].store_relaxed(1);
-    if (&at == first_frame_of(slot, lane_index)) slot.interrupted[lane_index].store_relaxed(0);
-    set_free(at);
-  }
-}
-
-/// The first frame of a lane above all frames in use.
-inline frame* top_frame(thread_slot& slot, unsigned lane_index) {
-  frame* at = end_frame_of(slot, lane_index);
-  while (at != first_frame_of(slot, lane_index) && is_free(*(at - 1))) --at;
-  return at;
-}
-
-/// Begins that handlers interrupted before they stored their frames' starts, at most: one per handler within a handler.
-inline constexpr unsigned most_interrupted_begins = 3;
-
-/// Where to go on when a lane's stack is full: above all its frames in use, since regions that ended on other threads
-/// leave free ones; or on a lane that nothing uses; or there after a purge. Null when even then there is none.
-inline frame* find_frame(thread_slot& slot, unsigned lane_index, uint64_t word, uint64_t stack_pointer) {
-  for (int round = 0; round != 2; ++round) {
-    // Last: a region on the heap may look like one that was jumped over.
-    if (round == 1) purge_frames(slot, word, stack_pointer);
-    frame* const at = top_frame(slot, lane_index) + most_interrupted_begins;
-    if (at < end_frame_of(slot, lane_index)) return at;
-    for (unsigned k = 0; k < lane_count; ++k) {
-      if (k == lane_index || top_frame(slot, k) != first_frame_of(slot, k)) continue;
-      slot.interrupted[k].store_relaxed(0);
-      return first_frame_of(slot, k);
+    const uint64_t count = own.count.load_relaxed();
+    own.descriptors()[count] = made;
+    own.cpus[count] = static_cast<uint16_t>(cpu);
+    own.count.store_relaxed(count + 1);
+    own.is_mapped = true;
+    if (mmap(own.at(count), perf_page_bytes + own.buffer_bytes, PROT_READ, MAP_SHARED | MAP_FIXED, made, 0) == MAP_FAILED) {
+      refused = state_recording::no_memory;
+      return errno;
     }
   }
-  return nullptr;
+  if (own.count.load_relaxed() != 0) return 0;
+  refused = state_recording::refused;
+  return ENODEV;
 }
 
-/// Whether a frame is in this image: detached_frame and frames of an image that was retired are not.
-inline bool is_in_image(const image_view& image, const frame* at) {
-  const uint64_t address = reinterpret_cast<uint64_t>(at);
-  const uint64_t begin = reinterpret_cast<uint64_t>(image.slots);
-  return address >= begin && address < begin + image.slot_count * sizeof(thread_slot);
+/// state_functions::close. Beside dumps.
+inline void close_switch_buffers() {
+  switch_buffers& own = own_switch_buffers;
+  own.pid.store_relaxed(0);
+  close_older_events(own);
+  if (own.is_mapped) map_nothing(own);
 }
 
-/// Where the thread goes on when its next frame, `at`, is in use or its lane is full. Null when there is no place.
-inline frame* find_place(image_view& image, frame* at, uint64_t word, uint64_t stack_pointer) {
-  thread_slot& slot = slot_of(at);
-  const unsigned lane_index = lane_index_of(slot, at);
-  const bool is_full = at == end_frame_of(slot, lane_index);
-  bool is_in_use = !is_full || at->start_ticks.load_relaxed() != frame_busy;
-  // The next free frame is not free: an end (or a point) was interrupted on it. Either this is a handler above it, or a
-  // handler has jumped out of it for good. A handler runs deeper in the stack than the code that it interrupted.
-  // But a region that a coroutine began deeper in the stack may be ending above: within a handler that tells nothing.
-  if (is_in_use && is_left(depth_of(*at), stack_pointer, alternate_stack()) && !is_in_handler_of(stack_pointer, at)) {
-    slot.recount[lane_index].store_relaxed(1);
-    at->start_ticks.store_relaxed(is_full ? frame_busy : 0);
-    if (!is_full) return at;
-    is_in_use = false;
-  }
-  if (!is_in_use) {
-    at = find_frame(slot, lane_index, word, stack_pointer);
-    if (at == nullptr) count_drop(image, drop_reason::too_deep);
-    return at;
-  }
-  for (int round = 0; round != 2; ++round) {
-    // Handlers that jumped away may have left frames in all other lanes.
-    if (round == 1) purge_frames(slot, word, stack_pointer);
-    for (unsigned k = 0; k < lane_count; ++k) {
-      frame* const first = first_frame_of(slot, k);
-      if (k == lane_index || top_frame(slot, k) != first) continue;
-      // What is interrupted goes on in its own lane, so that this one is free for the next handler.
-      slot.interrupted[k].store_relaxed(reinterpret_cast<uint64_t>(at));
-      first->owner = &stale_lane;
-      return first;
-    }
-  }
-  count_drop(image, drop_reason::no_lane);
-  return nullptr;
-}
-
-inline claim claim_frame(caller from, call_site& site, uint64_t stack_pointer) {
-  const errno_keeper keep;
-  process_state* process = joined_process();
-  if (process == nullptr) return {nullptr, 0};
-  // Read once: the id, the slot and the frame have to be of one image, also while another one takes over.
-  image_view* const current = current_image(*process);
-  const uint64_t word = resolve_site(*process, current, *from.object, site);
-  if (word == site_off) return {nullptr, 0};
-  image_view& image = *current;
-  frame* at = *from.next_frame;
-  if (!is_in_image(image, at)) {
-    if (!attach_thread(*process, image, from)) return {nullptr, 0};
-    at = *from.next_frame;
-    if (!is_in_image(image, at)) return {nullptr, 0};  // a handler attached to a newer image
-  }
-  return {is_free(*at) ? at : find_place(image, at, word, stack_pointer), word};
-}
-
-// ---- the slow end --------------------------------------------------------------------------------------------
-
-/// Before a lane closes its chunk, as it may for want of `room` words: a frame in use above the one that writes may be of
-/// an end that a jump left between counting words and publishing them.
-inline void note_left_frames(thread_slot& slot, unsigned lane_index, const frame* at, unsigned room) {
-  if (words_in_chunk(slot.lanes[lane_index]) + room < chunk_words) return;
-  for (const frame* above = at + 1; above < end_frame_of(slot, lane_index); ++above) {
-    if (!is_free(*above)) return slot.recount[lane_index].store_relaxed(1);
-  }
-}
-
-/// Writes a region's record in its shortest form. The lane is busy.
-inline void write_region(process_state& process, image_view& image, thread_slot& slot, unsigned lane_index,
-                         uint64_t word, uint64_t start, uint64_t end, const atomic_word* payload, unsigned words) {
-  if (!prepare_lane(process, image, slot, lane_index, words + 3, end)) return;
-  // The region's 18 low bits come back out of its frame's word.
-  const uint64_t site = ((start << duration_shift) - word) & site_word_mask;
-  const bool is_short = end - start < epoch_ticks && (site & 3) != static_cast<uint64_t>(record_tag::long_form) &&
-                        words <= max_short_region_words;
-  uint64_t record[3 + frame_payload_words];
-  unsigned count = 0;
-  if (is_short) {
-    const uint64_t length = words << id_shift;
-    record[count++] = end << end_time_shift | (end - start) << duration_shift | (site + length);
-  } else {
-    record[count++] = long_header(long_form::region, id_of_site_word(site), 2 + words);
-    record[count++] = start;
-    record[count++] = end;
-  }
-  for (unsigned i = 0; i < words; ++i) record[count++] = payload[i].load_relaxed();
-  append(slot.lanes[lane_index], record, count, false);
-}
-
-/// Writes a long record as the running thread's next one, attaching it if it has no slot. Word `time_at` of the record is
-/// set to the time.
-inline void write_long(process_state& process, image_view& image, caller from, uint64_t* record, unsigned count,
-                       unsigned time_at, bool bookkeeping) {
-  if (!is_in_image(image, *from.next_frame) && !attach_thread(process, image, from)) return;
-  frame* at = *from.next_frame;
-  if (!is_in_image(image, at)) return;  // a handler attached to a newer image
-  thread_slot& slot = slot_of(at);
-  const uint64_t stack_pointer = CONTRAIL_DETAIL_CALLERS_STACK_POINTER();
-  const auto free_mark = [&] { return at == end_frame_of(slot, lane_index_of(slot, at)) ? frame_busy : 0; };
-  if (at->start_ticks.load_relaxed() != free_mark()) {
-    constexpr uint64_t no_site = ~uint64_t{0};
-    at = find_place(image, at, no_site, stack_pointer);
-    if (at == nullptr) return;
-  }
-  const unsigned lane_index = lane_index_of(slot, at);
-  mark_point(*at, stack_pointer);
-  signal_fence();
-  note_left_frames(slot, lane_index, at, count + 16);
-  record[time_at] = now_ticks(process);
-  if (prepare_lane(process, image, slot, lane_index, count, record[time_at])) {
-    append(slot.lanes[lane_index], record, count, bookkeeping);
-  }
-  if (at == first_frame_of(slot, lane_index)) slot.interrupted[lane_index].store_relaxed(0);
-  at->owner = &slot.lanes[lane_index];
-  signal_fence();
-  at->start_ticks.store_relaxed(free_mark());
-}
-
-/// A region that ends on another thread than it began on, as regions of coroutines do: recorded by the thread that ends
-/// it, as an asynchronous slice, since it need not nest with anything there.
-inline void end_elsewhere(process_state& process, image_view& image, caller from, frame& origin, uint64_t word, unsigned words) {
-  thread_slot& origin_slot = slot_of(&origin);
-  const uint64_t start = origin.start_ticks.load_relaxed();
-  const uint64_t site = ((start << duration_shift) - word) & site_word_mask;
-  uint64_t record[4 + frame_payload_words] = {long_header(long_form::async_region, id_of_site_word(site), 3 + words),
-                                              start, 0, tid_of(origin_slot)};
-  for (unsigned i = 0; i < words; ++i) record[4 + i] = origin.payload[i].load_relaxed();
-  // Its own thread frees it first where it purges frames. The start tells this region from the frame's next one.
-  uint64_t expected = start;
-  if (!origin.start_ticks.compare_exchange(expected, 0)) return count_drop(image, drop_reason::misnested);
-
-  write_long(process, image, from, record, 4 + words, 2, false);
-}
-
-/// After the last region of a handler that stepped aside to another lane.
-inline void go_back(caller from, atomic_word& interrupted) {
-  frame* const back = reinterpret_cast<frame*>(interrupted.load_relaxed());
-  interrupted.store_relaxed(0);
-  if (back != nullptr && !is_free(*back)) *from.next_frame = back;
-}
-
-inline void end_region_slowly(caller from, frame* at, uint64_t word, unsigned words) {
-  const errno_keeper keep;
-  process_state& process = *joined_process();
-  image_view& image = *current_image(process);
-  if (!is_in_image(image, at)) {
-    // Begun before a start that made another image. Its frame stays busy, so that nothing begins there again.
-    if (at->start_ticks.load_relaxed() >= process.start_ticks.load_relaxed()) count_drop(image, drop_reason::misnested);
-    if (*from.next_frame == at + 1) *from.next_frame = at;
-    at->start_ticks.store_relaxed(frame_busy);
-    return;
-  }
-  if (!holds_region(*at, word)) return count_drop(image, drop_reason::misnested);
-  frame* const top = *from.next_frame;
-  thread_slot& slot = slot_of(at);
-  if (!is_in_image(image, top) || &slot_of(top) != &slot) return end_elsewhere(process, image, from, *at, word, words);
-
-  const unsigned lane_index = lane_index_of(slot, at);
-  const unsigned top_lane = lane_index_of(slot, top);
-  const bool in_order = top == at + 1;
-  // In order, the frame itself is the busy mark. Else handlers look at the top, which must say so if they would write
-  // into the same lane.
-  const uint64_t free_mark = top == end_frame_of(slot, lane_index) ? frame_busy : 0;
-  const bool mark_top = !in_order && top_lane == lane_index && top->start_ticks.load_relaxed() == free_mark;
-  if (in_order) *from.next_frame = at;
-  if (mark_top) mark_point(*top, CONTRAIL_DETAIL_CALLERS_STACK_POINTER());
-  signal_fence();
-  note_left_frames(slot, lane_index, in_order ? at : top, words + 16);
-  write_region(process, image, slot, lane_index, word, at->start_ticks.load_relaxed(), now_ticks(process),
-               at->payload, words);
-  at->owner = &slot.lanes[lane_index];
-  signal_fence();
-  if (mark_top) top->start_ticks.store_relaxed(free_mark);
-  set_free(*at);
-  if (in_order && at == first_frame_of(slot, lane_index)) go_back(from, slot.interrupted[lane_index]);
-  if (in_order) return;
-  if (top_lane == lane_index || top_frame(slot, top_lane) == first_frame_of(slot, top_lane)) {
-    *from.next_frame = top_frame(slot, lane_index);
-  }
-}
-
-inline void roll_chunk_slowly(frame* at, uint64_t ticks) {
-  const errno_keeper keep;
-  process_state& process = *joined_process();
-  image_view& image = *current_image(process);
-  lane& writer = *at->owner;
-  if (!is_in_image(image, at)) {
-    writer.deadline.store_relaxed(0);
-    at->start_ticks.store_relaxed(frame_busy);
-    return;
-  }
-  thread_slot& slot = slot_of(at);
-  writer.deadline.store_relaxed(0);
-  signal_fence();
-  writer.cursor.store_release((writer.cursor.load_relaxed() | (chunk_bytes - 1)) + 1);
-  note_left_frames(slot, lane_index_of(slot, at), at, 16);
-  open_chunk(process, image, writer, ticks);
-  at->owner = &writer;  // a new time epoch takes open regions from their lane, this one too
-  signal_fence();
-  set_free(*at);
-}
-
-/// Writes a point's record: `record` holds the payload from its second word on.
-inline void write_point_slowly(frame* at, uint64_t word, uint64_t stack_pointer, uint64_t* record, unsigned words) {
-  const errno_keeper keep;
-  process_state& process = *joined_process();
-  image_view& image = *current_image(process);
-  if (!is_in_image(image, at)) return;  // another image took over since the frame was claimed
-  thread_slot& slot = slot_of(at);
-  const unsigned lane_index = lane_index_of(slot, at);
-  mark_point(*at, stack_pointer);
-  signal_fence();
-  note_left_frames(slot, lane_index, at, words + 16);
-  const uint64_t now = now_ticks(process);
-  if (prepare_lane(process, image, slot, lane_index, words + 1, now)) {
-    record[0] = now << end_time_shift | static_cast<uint64_t>(words) << duration_shift | word;
-    append(slot.lanes[lane_index], record, words + 1, false);
-  }
-  if (at == first_frame_of(slot, lane_index)) slot.interrupted[lane_index].store_relaxed(0);
-  at->owner = &slot.lanes[lane_index];
-  signal_fence();
-  set_free(*at);
-}
-
-/// Names the running thread, attaching it if it has no slot yet. `size` is below thread_name_bytes.
-inline void name_thread_slowly(caller from, const char* name, size_t size) {
-  const errno_keeper keep;
-  process_state* process = joined_process();
-  if (process->recording.load_acquire() == 0) return;
-  image_view& image = *current_image(*process);
-  if (!is_in_image(image, *from.next_frame) && !attach_thread(*process, image, from)) return;
-  thread_slot& slot = slot_of(*from.next_frame);
-  uint64_t words[thread_name_bytes / 8] = {};
-  memcpy(words, name, size);
-  const uint64_t version = slot.name_version.load_relaxed() + 1;
-  slot.name_version.store_relaxed(version);
-  __atomic_thread_fence(__ATOMIC_RELEASE);
-  for (unsigned i = 0; i < thread_name_bytes / 8; ++i) slot.name[i].store_relaxed(words[i]);
-  slot.name_version.store_release(version + 1);
-}
-
-}  // namespace detail
-CONTRAIL_DETAIL_NAMESPACE_END
-
-#endif
-
-#include <fcntl.h>
-
-CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail CONTRAIL_DETAIL_HIDDEN {
-
-/// Where a dump goes. `write` returns 0 or an errno value.
-struct dump_sink {
-  int (*write)(void* context, const void* bytes, size_t size);
-  void* context;
-};
-
-/// What fired, for the superblock of the dump.
-struct trigger_note {
-  uint64_t ticks = 0;
-  char text[sizeof superblock::trigger] = {};
-};
-
-struct dump_request {
-  uint64_t window_ns;  ///< 0: all
-  uint32_t signal;     ///< that asked for it, or 0
-  const crash_note* crash = nullptr;
-  uint64_t sequence = 0;    ///< number of the dump in its process
-  const trigger_note* trigger = nullptr;
-  char* scratch = nullptr;  ///< scratch_bytes of work space instead of the image's
-};
-
-/// Collects small writes into the image's scratch space. Remembers the first error and the bytes written.
-class dump_output {
- public:
-  dump_output(const dump_sink& sink, char* buffer, size_t capacity)
-      : sink_(sink), buffer_(buffer), capacity_(capacity) {}
-
-  void add(const void* bytes, size_t size) {
-    const char* from = static_cast<const char*>(bytes);
-    while (size != 0) {
-      if (used_ == capacity_) flush();
-      const size_t part = size < capacity_ - used_ ? size : capacity_ - used_;
-      memcpy(buffer_ + used_, from, part);
-      used_ += part;
-      from += part;
-      size -= part;
-      total_ += part;
-    }
-  }
-  /// Room for `size` bytes in the buffer, to be filled by the caller at once.
-  char* reserve(size_t size) {
-    if (capacity_ - used_ < size) flush();
-    char* at = buffer_ + used_;
-    used_ += size;
-    total_ += size;
-    return at;
-  }
-  void flush() {
-    if (used_ != 0 && error_ == 0) error_ = sink_.write(sink_.context, buffer_, used_);
-    used_ = 0;
-  }
-  int error() const { return error_; }
-  uint64_t total() const { return total_; }
-
- private:
-  const dump_sink& sink_;
-  char* buffer_;
-  size_t capacity_;
-  size_t used_ = 0;
-  uint64_t total_ = 0;
-  int error_ = 0;
-};
-
-// ---- slots ---------------------------------------------------------------------------------------------------
-
-/// Copies a frame only if it held one open region during the whole copy; else the copy is free.
-inline void copy_frame(frame& to, const frame& from) {
-  to.word.store_relaxed(0);
-  to.start_ticks.store_relaxed(0);
-  // Acquire: a start that is seen comes with the word and the payload that were stored before it.
-  const uint64_t start = from.start_ticks.load_acquire();
-  if (!is_region(start)) return;
-  const uint64_t word = from.word.load_acquire();
-  to.stack_pointer.store_relaxed(from.stack_pointer.load_acquire());
-  // In order and each with acquire: a field that is set later is published by its first word, which is stored last.
-  for (unsigned i = 0; i < frame_payload_words; ++i) to.payload[i].store_relaxed(from.payload[i].load_acquire());
-  // The loads above stay above this one.
-  __atomic_thread_fence(__ATOMIC_ACQUIRE);
-  // Acquire: if the region has ended, its record is there for who copies the chunks next.
-  if (from.start_ticks.load_acquire() != start) return;
-  to.start_ticks.store_relaxed(start);
-  to.word.store_relaxed(word);
-}
-
-/// A thread's name as the system has it now, for threads that were not named by TRACE_THREAD_NAME.
-inline bool read_thread_name(uint32_t tid, char (&name)[thread_name_bytes]) {
-  char path[64];
-  text_writer(path, sizeof path).add("/proc/self/task/").add(uint64_t{tid}).add("/comm");
-  const int file = open(path, O_RDONLY | O_CLOEXEC);
-  if (file < 0) return false;
-  ssize_t size = read(file, name, thread_name_bytes - 1);
-  close(file);
-  if (size <= 0) return false;
-  if (name[size - 1] == '\n') --size;
-  memset(name + size, 0, thread_name_bytes - static_cast<size_t>(size));
-  return true;
-}
-
-inline void copy_slot(thread_slot& to, const thread_slot& from, uint64_t state) {
-  memset(static_cast<void*>(&to), 0, sizeof to);
-  to.state.store_relaxed(state);
-  to.tid_index.store_relaxed(from.tid_index.load_relaxed());
-  to.owner_object.store_relaxed(from.owner_object.load_relaxed());
-  to.attach_ticks.store_relaxed(from.attach_ticks.load_relaxed());
-  char system_name[thread_name_bytes] = {};
-  const uint64_t version = from.name_version.load_acquire();
-  for (unsigned i = 0; i < thread_name_bytes / 8; ++i) to.name[i].store_relaxed(from.name[i].load_acquire());
-  __atomic_thread_fence(__ATOMIC_ACQUIRE);
-  if (version == 0 && read_thread_name(tid_of(to), system_name)) {
-    memcpy(static_cast<void*>(to.name), system_name, sizeof system_name);
-    to.name_version.store_relaxed(2);
-  } else if (version == from.name_version.load_relaxed()) {
-    to.name_version.store_relaxed(version);
-  }
-  for (unsigned k = 0; k < lane_count; ++k) {
-    const lane& writer = from.lanes[k];
-    lane& copy = to.lanes[k];
-    copy.cursor.store_relaxed(writer.cursor.load_acquire());
-    copy.epoch_base.store_relaxed(writer.epoch_base.load_relaxed());
-    copy.chunk.store_relaxed(writer.chunk.load_relaxed());
-    copy.extra_words.store_relaxed(writer.extra_words.load_relaxed());
-    copy.words_before.store_relaxed(writer.words_before.load_relaxed());
-    copy.anchor_ticks.store_relaxed(writer.anchor_ticks.load_relaxed());
-    copy.dropped.store_relaxed(writer.dropped.load_relaxed());
-  }
-  for (unsigned i = 0; i < frame_count; ++i) copy_frame(to.frames[i], from.frames[i]);
-  __atomic_thread_fence(__ATOMIC_ACQUIRE);  // all of the copy stays above the second look
-  // The slot went to another thread meanwhile: nothing of this copy can be trusted.
-  if (from.state.load_relaxed() != state) {
-    to.state.store_relaxed(0);
-    for (frame& at : to.frames) at.word.store_relaxed(0);
-  }
-}
-
-inline bool is_listed(uint64_t state) {
-  return static_cast<slot_state>(state & 0xff) == slot_state::live;
-}
-
-// ---- spans ---------------------------------------------------------------------------------------------------
-
-inline bool is_begun(uint64_t state) {
-  return (state & 3) == static_cast<uint64_t>(span_state::open) || (state & 3) == static_cast<uint64_t>(span_state::ending);
-}
-
-/// Copies an entry only if it held one span during the whole copy; else the copy is free.
-inline void copy_span(span_entry& to, const span_entry& from) {
-  // Acquire: what is in the entry was stored before it became open.
-  const uint64_t state = from.state.load_acquire();
-  memset(static_cast<void*>(&to), 0, sizeof to);
-  if (!is_begun(state)) return;
-  to.binding.store_relaxed(from.binding.load_relaxed());
-  for (unsigned i = 0; i < span_words; ++i) to.words[i].store_relaxed(from.words[i].load_relaxed());
-  for (unsigned i = 0; i < frame_payload_words; ++i) to.payload[i].store_relaxed(from.payload[i].load_relaxed());
-  __atomic_thread_fence(__ATOMIC_ACQUIRE);  // pairs with the release fence in begin_span_slowly
-  const uint64_t after = from.state.load_acquire();  // if it has ended, its record is there for who copies the chunks next
-  if (is_begun(after) && after >> 2 == state >> 2) to.state.store_relaxed(state);
-}
-
-// ---- chunks --------------------------------------------------------------------------------------------------
-
-/// Copies one chunk with its extent filled in; false, and the copy empty with ticket 0, when it was recycled meanwhile.
-inline bool copy_chunk(chunk& to, const image_view& image, uint64_t index) {
-  const chunk& from = image.chunks[index];
-  const atomic_word& state = image.chunk_states[index];
-  atomic_word* const words = reinterpret_cast<atomic_word*>(&to);
-  const auto invalid = [&] {
-    memset(static_cast<void*>(&to), 0, sizeof to);
-    return false;
-  };
-  // Acquire pairs with the release that opened or sealed it: the header is whole.
-  const uint64_t before = state.load_acquire();
-  if (state_of(before) != chunk_state::open && state_of(before) != chunk_state::sealed) return invalid();
-
-  // The extent comes first: the words below it were released before it was.
-  uint64_t end_bytes = extent_bytes(from.extent.load_acquire());
-  if (end_bytes == 0) {
-    const lane* writer = lane_of(image, from);
-    if (writer == nullptr) return invalid();
-    const uint64_t cursor = writer->cursor.load_acquire();
-    const uint64_t begin = reinterpret_cast<uint64_t>(&from);
-    if (cursor >= begin + chunk_header_bytes && cursor <= begin + chunk_bytes) {
-      end_bytes = cursor - begin;
-    } else {
-      // The writer's cursor is elsewhere: the chunk was sealed just now, or is not written to yet.
-      end_bytes = extent_bytes(from.extent.load_acquire());
-      if (end_bytes == 0) end_bytes = chunk_header_bytes;
-    }
-  }
-  if (end_bytes < chunk_header_bytes || end_bytes > chunk_bytes) return invalid();
-
-  const atomic_word* const source = reinterpret_cast<const atomic_word*>(&from);
-  const uint64_t count = end_bytes / 8;
-  for (uint64_t i = 0; i < count; ++i) words[i].value = source[i].load_relaxed();
-  memset(static_cast<void*>(words + count), 0, chunk_bytes - end_bytes);
-  // Pairs with the release fence in take_chunk: if any word above came from the next owner, its state is seen below.
-  __atomic_thread_fence(__ATOMIC_ACQUIRE);
-  const uint64_t after = state.load_relaxed();
-  if (ticket_of(after) != ticket_of(before) || state_of(after) == chunk_state::taking) return invalid();
-  to.ticket.value = ticket_of(before);
-  to.extent.value = end_bytes;
-  return true;
-}
-
-/// Whether a chunk may hold records that ended at or after `cutoff`.
-inline bool is_wanted(const image_view& image, uint64_t index, uint64_t cutoff) {
-  const uint64_t state = image.chunk_states[index].load_acquire();
-  if (state_of(state) == chunk_state::open) return true;
-  return state_of(state) == chunk_state::sealed && image.chunks[index].sealed_ticks.load_relaxed() >= cutoff;
-}
-
-// ---- the dump ------------------------------------------------------------------------------------------------
-
-/// Ticks per second from the start until now, far better than what start measured in 50 us; the kernel's clock may be
-/// slewed, so this is the rate that the reader will find too.
-inline uint64_t tick_rate(const superblock& live, const clock_anchor& now) {
-  const uint64_t ns = now.monotonic_ns - live.start.monotonic_ns;
-  if (ns < 1'000'000) return live.tick_hz;
-  const uint128 ticks = now.ticks - live.start.ticks;
-  const uint64_t hz = static_cast<uint64_t>(ticks * 1'000'000'000U / ns);
-  return hz < 100'000 ? live.tick_hz : hz;  // one of the clocks could not be read
-}
-
-/// The tick before which nothing belongs to a window of `window_ns` that ends now; the start for no window.
-inline uint64_t window_begin(const superblock& live, uint64_t now, uint64_t window_ns, uint64_t tick_hz) {
-  const uint64_t start = live.start.ticks;
-  if (window_ns == 0) return start;
-  const uint128 ticks = static_cast<uint128>(window_ns) * tick_hz / 1'000'000'000U;
-  const uint64_t back = ticks > now ? now : static_cast<uint64_t>(ticks);
-  return now - back > start ? now - back : start;
-}
-
-/// What dumps and streams take over from the live superblock. The rest is zero, but for the places of its parts.
-inline void copy_superblock(superblock& super, const superblock& live, image_kind kind) {
-  memcpy(static_cast<void*>(&super), &live, __builtin_offsetof(superblock, next_ticket));
-  super.next_ticket.store_relaxed(live.next_ticket.load_relaxed());
-  super.next_id.store_relaxed(live.next_id.load_relaxed());
-  super.arena_used.store_relaxed(live.arena_used.load_relaxed());
-  super.attached.store_relaxed(live.attached.load_relaxed());
-  super.attached_slots.store_relaxed(live.attached_slots.load_relaxed());
-  for (unsigned i = 0; i < 8; ++i) super.dropped[i].store_relaxed(live.dropped[i].load_relaxed());
-  super.overwritten_ticks.store_relaxed(live.overwritten_ticks.load_relaxed());
-  super.next_span.store_relaxed(live.next_span.load_relaxed());
-  super.next_flow.store_relaxed(live.next_flow.load_relaxed());
-  constexpr size_t rest = __builtin_offsetof(superblock, dump);
-  memset(reinterpret_cast<char*>(&super) + rest, 0, sizeof super - rest);
-  super.kind = kind;
-  super.thread_states = live.thread_states;
-  super.thread_states_error = live.thread_states_error;
-  super.perf_event_paranoid = live.perf_event_paranoid;
-  super.unwatched_threads = live.unwatched_threads;
-}
-
-/// Writes the dump. One at a time in the image's work space: the caller holds process.dumping. Returns 0 or an errno value.
+/// state_functions::open.
 // Async-signal-safe.
-inline int write_dump(process_state& process, image_view& image, const dump_request& request, const dump_sink& sink) {
-  const superblock& live = *image.super;
-  const state_functions* const states = thread_states_of(process);
-  const uint64_t switch_buffers = states == nullptr ? 0 : states->count();
-  char* const scratch = request.scratch != nullptr ? request.scratch : image.scratch;
-  char* at = scratch;
-  uint32_t* const chosen = reinterpret_cast<uint32_t*>(at);
-  at += (image.chunk_count * sizeof(uint32_t) + 63) & ~uint64_t{63};
-  superblock& super = *reinterpret_cast<superblock*>(at);
-  at += sizeof(superblock);
-  uint64_t* const switch_room = reinterpret_cast<uint64_t*>(at);
-  at += (switch_buffers * sizeof(uint64_t) + 63) & ~uint64_t{63};
-  const size_t capacity = static_cast<size_t>(scratch + image.scratch_bytes - at);
-  dump_output output(sink, at, capacity);
-
-  const clock_anchor now = take_anchor(process);
-  const uint64_t tick_hz = tick_rate(live, now);
-  const uint64_t cutoff = window_begin(live, now.ticks, request.window_ns, tick_hz);
-
-  // Frozen before the superblock is written, since it states the counts: which slots, how many bindings, which chunks.
-  // What is in them is copied later, so a slot may be free and a chunk torn by then.
-  uint64_t slots = 0;
-  for (uint64_t i = 0; i < image.slot_count; ++i) slots += is_listed(image.slots[i].state.load_acquire());
-  uint64_t spans = 0;
-  for (uint64_t i = 0; i < image.span_count; ++i) spans += is_begun(image.spans[i].state.load_relaxed());
-  const binding& overflow = *binding_of(image, overflow_id);
-  uint64_t early_end = 1;
-  uint64_t early_bytes = overflow.bytes;
-  for (const binding* entry; (entry = binding_of(image, early_end)) != nullptr; ++early_end) early_bytes += entry->bytes;
-  uint64_t chunks = 0;
-  for (uint64_t i = 0; i < image.chunk_count; ++i) {
-    if (is_wanted(image, i, cutoff)) chosen[chunks++] = static_cast<uint32_t>(i);
+inline void open_switch_buffers(superblock& live) {
+  switch_buffers& own = own_switch_buffers;
+  const errno_keeper keep;
+  close_switch_buffers();
+  live.thread_states = state_recording::no_memory;
+  live.thread_states_error = ENOMEM;
+  live.perf_event_paranoid = -100;
+  live.unwatched_threads = 0;
+  const uint64_t cpus = possible_cpus();
+  if (own.base == nullptr) {
+    own.reserved_bytes = switch_buffers::table_bytes + cpus * switch_buffers::stride;
+    void* const made = mmap(nullptr, own.reserved_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                            -1, 0);
+    if (made == MAP_FAILED) return;
+    own.base = static_cast<char*>(made);
   }
-
-  const bool is_all = request.window_ns == 0 || request.window_ns > now.monotonic_ns;
-  const uint64_t since_ns = is_all ? 0 : now.monotonic_ns - request.window_ns;
-  const uint64_t switches_bytes =
-      switch_buffers == 0 ? 0 : states->measure(switch_room, switch_buffers, since_ns) + switch_buffers * sizeof(switch_buffer);
-
-  copy_superblock(super, live, image_kind::dump);
-  super.tick_hz = tick_hz;
-  super.base_address = reinterpret_cast<uint64_t>(image.super);
-  super.slots_offset = sizeof(superblock);
-  super.slot_count = static_cast<uint32_t>(slots);
-  super.chunk_states_offset = 0;
-  const uint64_t spans_offset = super.slots_offset + slots * sizeof(thread_slot);
-  super.bindings_offset = spans_offset + spans * sizeof(span_entry);
-  super.bindings_bytes = early_bytes;
-  super.binding_index_offset = 0;
-  super.binding_index_count = 0;
-  super.chunks_offset = super.bindings_offset + early_bytes;
-  super.chunk_count = static_cast<uint32_t>(chunks);
-  const uint64_t switches_offset = super.chunks_offset + chunks * chunk_bytes;
-  super.switches_offset = switches_offset;
-  super.switches_bytes = switches_bytes;
-  super.switch_buffer_bytes = sizeof(switch_buffer);
-  super.switch_buffer_count = static_cast<uint32_t>(switch_buffers);
-  super.late_bindings_offset = switches_offset + switches_bytes;
-  super.scratch_offset = 0;
-  super.scratch_bytes = 0;
-  super.image_bytes = live.image_bytes;
-  super.dump = now;
-  super.window_ns = request.window_ns;
-  super.cutoff_ticks = cutoff;
-  super.dump_sequence = static_cast<uint32_t>(request.sequence);
-  super.dump_signal = request.signal;
-  super.dump_tid = current_tid();
-  if (request.crash != nullptr) super.crash = *request.crash;
-  if (request.trigger != nullptr) {
-    super.trigger_ticks = request.trigger->ticks;
-    memcpy(super.trigger, request.trigger->text, sizeof super.trigger);
+  own.buffer_bytes = largest_switch_buffer;
+  while (own.buffer_bytes > perf_page_bytes && own.buffer_bytes * cpus > most_switch_bytes) own.buffer_bytes /= 2;
+  int failed = 0;
+  for (;;) {
+    failed = open_buffers(own, cpus, live.thread_states);
+    if (failed == 0) live.unwatched_threads = watch_older_threads(own);
+    // The mappings keep the events.
+    for (uint64_t i = 0; i < own.count.load_relaxed(); ++i) close(own.descriptors()[i]);
+    if (failed == 0) break;
+    map_nothing(own);
+    own.count.store_relaxed(0);
+    own.buffer_bytes /= 2;
+    if (live.thread_states != state_recording::no_memory || own.buffer_bytes < perf_page_bytes) break;
   }
-  super.spans_offset = spans_offset;
-  super.span_bytes = sizeof(span_entry);
-  super.span_count = static_cast<uint32_t>(spans);
-  output.add(&super, sizeof super);
-
-  uint64_t copied = 0;
-  for (uint64_t i = 0; i < image.slot_count && copied < slots; ++i) {
-    const uint64_t state = image.slots[i].state.load_acquire();
-    if (!is_listed(state)) continue;
-    thread_slot& copy = *reinterpret_cast<thread_slot*>(output.reserve(sizeof(thread_slot)));
-    copy_slot(copy, image.slots[i], state);
-    if (states != nullptr) copy.thread_state.store_relaxed(static_cast<uint64_t>(states->state_of(tid_of(copy))));
-    ++copied;
-  }
-  for (; copied < slots; ++copied) memset(output.reserve(sizeof(thread_slot)), 0, sizeof(thread_slot));
-
-  copied = 0;
-  for (uint64_t i = 0; i < image.span_count && copied < spans; ++i) {
-    if (!is_begun(image.spans[i].state.load_relaxed())) continue;
-    copy_span(*reinterpret_cast<span_entry*>(output.reserve(sizeof(span_entry))), image.spans[i]);
-    ++copied;
-  }
-  for (; copied < spans; ++copied) memset(output.reserve(sizeof(span_entry)), 0, sizeof(span_entry));
-
-  output.add(&overflow, overflow.bytes);
-  for (uint64_t id = 1; id < early_end; ++id) {
-    const binding* entry = binding_of(image, id);
-    output.add(entry, entry->bytes);
-  }
-
-  end_of_dump end;
-  for (uint64_t i = 0; i < chunks && output.error() == 0; ++i) {
-    if (copy_chunk(*reinterpret_cast<chunk*>(output.reserve(chunk_bytes)), image, chosen[i])) {
-      ++end.chunks_written;
-    } else {
-      ++end.chunks_torn;
-    }
-  }
-  // After the chunks, so that the states of all that is in them are known.
-  if (switch_buffers != 0) states->copy(output, switches_offset, switch_room, switch_buffers);
-  // Acquire, as everywhere: an id that a copied chunk carries was published before the record was.
-  const uint64_t next_id = image.super->next_id.load_acquire();
-  for (uint64_t id = early_end; id < next_id && id <= image.id_count; ++id) {
-    if (const binding* entry = binding_of(image, id)) output.add(entry, entry->bytes);
-  }
-  end.anchor = take_anchor(process);
-  end.total_bytes = output.total() + sizeof end;
-  output.add(&end, sizeof end);
-  output.flush();
-  return output.error();
-}
-
-}  // namespace detail
-CONTRAIL_DETAIL_NAMESPACE_END
-
-#endif
-
-CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail CONTRAIL_DETAIL_HIDDEN {
-
-inline error incompatible() {
-  return {error_code::incompatible,
-          "Another shared object of this process carries an incompatible version of contrail: build both with the same "
-          "version."};
-}
-
-inline error not_running() {
-  return {error_code::not_running, "No flight recorder runs: call contrail::flight_recorder::start() first."};
-}
-
-/// One dump at a time; a second one gets an error instead of waiting.
-class dump_turn {
- public:
-  struct wait_tag {};
-  static constexpr wait_tag wait{};
-
-  explicit dump_turn(process_state& process)
-      : process_(process), taken_(take_turn(process.dumping, self_.name()) != 0) {}
-  /// For start, which no signal handler calls.
-  dump_turn(process_state& process, wait_tag) : process_(process), taken_(true) {
-    // Hence a dump of this very thread was left by a jump, however deep it was.
-    while (take_turn(process.dumping, self_.name() | turn_holder::places) == 0) sched_yield();
-  }
-  ~dump_turn() {
-    if (taken_) process_.dumping.store_release(0);
-  }
-  dump_turn(const dump_turn&) = delete;
-  dump_turn& operator=(const dump_turn&) = delete;
-  bool taken() const { return taken_; }
-
- private:
-  turn_holder self_;
-  process_state& process_;
-  bool taken_;
-};
-
-inline uint64_t window_ns(const process_state& process, duration last) {
-  const uint64_t limit = process.window_ns.load_relaxed();
-  const uint64_t wanted = static_cast<uint64_t>(last.ns);
-  return limit != 0 && (wanted == 0 || wanted > limit) ? limit : wanted;
-}
-
-inline error negative_window() { return {error_code::bad_option, "dump_options.last must not be negative."}; }
-
-inline int write_to_descriptor(void* context, const void* bytes, size_t size) {
-  return write_all(*static_cast<int*>(context), bytes, size);
-}
-
-/// Every dump goes through here. `write` is called with pieces of the dump, in order. `sequence` is its number, 0 to take
-/// the next one.
-// Async-signal-safe, as far as `sink` is.
-inline error dump_to(const dump_sink& sink, duration last, uint32_t signal, const char* where,
-                     const crash_note* crash = nullptr, uint64_t sequence = 0, const trigger_note* trigger = nullptr) {
-  if (last.ns < 0) return negative_window();
-  process_state* process = joined_process();
-  if (process == nullptr || process->recording.load_acquire() == 0) return not_running();
-  const dump_turn turn(*process);
-  const write_signal_hold no_death_by_writing;
-  image_view& image = *current_image(*process);
-  dump_request request{window_ns(*process, last), signal, crash, 0, trigger};
-  if (!turn.taken()) {
-    // Only a crash cannot wait: this very thread may have crashed within the other dump.
-    void* const own = crash == nullptr ? MAP_FAILED
-                                       : mmap(nullptr, image.scratch_bytes, PROT_READ | PROT_WRITE,
-                                              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (own == MAP_FAILED) return {error_code::busy, "Another dump is being written; try again when it is done."};
-    request.scratch = static_cast<char*>(own);
-  }
-  request.sequence = sequence != 0 ? sequence : process->dump_count.fetch_add_relaxed(1) + 1;
-  const int failed = write_dump(*process, image, request, sink);
-  if (request.scratch != nullptr) munmap(request.scratch, image.scratch_bytes);
+  live.thread_states_error = failed;
   if (failed != 0) {
-    return file_error("Could not write the dump", where, failed);
+    live.perf_event_paranoid = read_paranoid();
+    return;
   }
-  return {};
+  live.thread_states = state_recording::on;
+  own.opened_ns = kernel_clock_ns(CLOCK_MONOTONIC);
+  own.pid.store_release(static_cast<uint64_t>(getpid()));
 }
 
-/// `made`, if not null, receives the path.
+/// state_functions::forget. The mappings are not in the child: the kernel keeps them out.
 // Async-signal-safe.
-inline error dump_to_path(const char* pattern, duration last, uint32_t signal, const crash_note* crash = nullptr,
-                          const trigger_note* trigger = nullptr, char* made = nullptr) {
-  const errno_keeper keep;
-  process_state* process = joined_process();
-  if (process == nullptr || process->recording.load_acquire() == 0) return not_running();
-  const char* const executable = name_in_path(current_image(*process)->super->executable);
-  const uint64_t pid = static_cast<uint64_t>(getpid());
-  const uint64_t sequence = process->dump_count.fetch_add_relaxed(1) + 1;
-  char path[longest_path_bytes];
-  const path_values values{pid, kernel_clock_ns(CLOCK_REALTIME) / 1'000'000'000U, sequence, executable};
-  if (error failed = expand_path(pattern, values, path)) return failed;
+inline void forget_switch_buffers() {
+  switch_buffers& own = own_switch_buffers;
+  if (own.base == nullptr) return;
+  own.pid.store_relaxed(0);
+  own.count.store_relaxed(0);
+  close_older_events(own);
+  map_nothing(own);
+}
 
-  replacing_file file(path, pid, sequence);
-  if (!file.is_open()) return file_error("Could not create the dump", path, file.error());
-  for (const image_view* image = current_image(*process); image != nullptr; image = image->replaced) {
-    if (image->is_shared != 0 && file.replaces(image->device, image->inode)) {
-      return path_error(error_code::path, "A dump must not replace the recorder's own file: name another one than ", path, ".");
+// ---- dumps ---------------------------------------------------------------------------------------------------
+
+/// state_functions::count. None in a child that no hook told that it is one.
+// Async-signal-safe.
+inline uint64_t count_switch_buffers() {
+  const uint64_t pid = own_switch_buffers.pid.load_acquire();
+  return pid != 0 && pid == static_cast<uint64_t>(getpid()) ? own_switch_buffers.count.load_relaxed() : 0;
+}
+
+/// How many bytes back from the newest record the oldest one ends that is of any use since then.
+// Async-signal-safe.
+inline uint64_t bytes_since(const char* buffer, uint64_t size, uint64_t since_ns) {
+  const uint64_t written = perf_bytes_written(buffer);
+  const uint64_t held = written < size ? written : size;
+  if (since_ns == 0) return held;
+  const char* const records = buffer + perf_page_bytes;
+  for (uint64_t back = 0; back < held;) {
+    const uint64_t at = (0 - written + back) & (size - 1);  // a header does not wrap around: records are whole words
+    const perf_record_header& head = *reinterpret_cast<const perf_record_header*>(records + at);
+    const uint64_t bytes = head.bytes;
+    if (bytes < sizeof head + 16 || bytes % 8 != 0 || back + bytes > held) return held;  // being overwritten
+    back += bytes;
+    const uint64_t time = *reinterpret_cast<const uint64_t*>(records + ((0 - written + back - 8) & (size - 1)));
+    if (time < since_ns) return back;
+  }
+  return held;
+}
+
+/// state_functions::measure.
+// Async-signal-safe.
+inline uint64_t measure_switch_buffers(uint64_t* room, uint64_t count, uint64_t since_ns) {
+  const switch_buffers& own = own_switch_buffers;
+  uint64_t total = 0;
+  for (uint64_t i = 0; i < count; ++i) {
+    const uint64_t held = bytes_since(own.at(i), own.buffer_bytes, since_ns);
+    const uint64_t meanwhile = (held / 4 & ~uint64_t{7}) + 2048;  // for what the kernel adds until they are copied
+    room[i] = held + meanwhile < own.buffer_bytes ? held + meanwhile : own.buffer_bytes;
+    total += room[i];
+  }
+  return total;
+}
+
+/// state_functions::copy. The kernel goes on writing.
+// Async-signal-safe.
+inline void copy_switch_buffers(dump_output& output, uint64_t offset, const uint64_t* room, uint64_t count) {
+  const switch_buffers& own = own_switch_buffers;
+  const uint64_t size = own.buffer_bytes;
+  for (uint64_t i = 0; i < count; ++i) {
+    const char* const buffer = own.at(i);
+    const char* const records = buffer + perf_page_bytes;
+    switch_buffer entry{};
+    entry.offset = offset;
+    entry.cpu = own.cpus[i];
+    entry.until_ns = kernel_clock_ns(CLOCK_MONOTONIC);
+    const uint64_t written = perf_bytes_written(buffer);
+    const uint64_t begin = (0 - written) & (size - 1);
+    const uint64_t first = room[i] < size - begin ? room[i] : size - begin;
+    output.add(records + begin, first);
+    output.add(records, room[i] - first);
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    // What was written meanwhile went over the oldest.
+    const uint64_t spoilt = perf_bytes_written(buffer) - written + switch_margin_bytes;
+    const uint64_t whole = spoilt < size ? size - spoilt : 0;
+    entry.bytes = room[i] < whole ? room[i] : whole;
+    if (written <= entry.bytes) {
+      entry.bytes = written;
+      entry.since_ns = own.opened_ns;
     }
+    output.add(&entry, sizeof entry);
+    offset += room[i] + sizeof entry;
   }
-  int descriptor = file.descriptor();
-  if (error failed = dump_to({write_to_descriptor, &descriptor}, last, signal, path, crash, sequence, trigger)) {
-    return failed;
+}
+
+/// state_functions::state_of. A thread that has no record because it never gave up its processor is told from one that
+/// never got one by its processor time, which goes on between two looks.
+// Async-signal-safe.
+inline thread_state state_of_thread(uint32_t tid) {
+  const errno_keeper keep;
+  char path[64], text[512];
+  text_writer(path, sizeof path).add("/proc/self/task/").add(uint64_t{tid}).add("/stat");
+  read_text_file(path, text);
+  // The thread's name comes before its state, in parentheses, and may have some itself.
+  const char* state = nullptr;
+  for (const char* at = text; *at != '\0'; ++at) {
+    if (*at == ')' && at[1] == ' ') state = at + 2;
   }
-  if (const int failed = file.commit()) return file_error("Could not finish the dump", path, failed);
-  if (made != nullptr) memcpy(made, path, sizeof path);
-  return {};
+  if (state == nullptr || *state == 'X' || *state == 'Z') return thread_state::unknown;
+  if (*state != 'R') return thread_state::waiting;
+  const clockid_t clock = static_cast<clockid_t>(~tid << 3 | 6);  // the system's number for that thread's processor time
+  const uint64_t before = kernel_clock_ns(clock);
+  return kernel_clock_ns(clock) != before ? thread_state::running : thread_state::runnable;
 }
 
 }  // namespace detail
 CONTRAIL_DETAIL_NAMESPACE_END
 
 #endif
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+CONTRAIL_DETAIL_HIDDEN inline constexpr state_functions switch_source{
+    {},
+    open_switch_buffers,
+    close_switch_buffers,
+    forget_switch_buffers,
+    count_switch_buffers,
+    measure_switch_buffers,
+    copy_switch_buffers,
+    state_of_thread};
+
+}  // namespace detail
+
+/// For options::thread_states: what the kernel tells by perf_event_open, which needs no rights where
+/// kernel.perf_event_paranoid is 2 or less and no sandbox forbids the call. It takes 512 KiB of the kernel's memory for each
+/// processor, besides options::memory; in these the last 10,000 times that threads of this process ran on it.
+CONTRAIL_DETAIL_HIDDEN inline constexpr const thread_state_source* context_switches = &detail::switch_source;
+
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#else
+
+namespace contrail {
+inline namespace disabled_v0 {
+
+/// See above. Nothing records here.
+inline constexpr const thread_state_source* context_switches = nullptr;
+
+}  // namespace disabled_v0
+}  // namespace contrail
+
+#endif
+
+#endif
+#endif
+#if CONTRAIL_DETAIL_ENABLED
+#ifndef CONTRAIL_MACROS_ONLY
+#if defined(CONTRAIL_WITH_SESSION) || defined(CONTRAIL_WITH_TRIGGER)
 // ==== contrail/detail/session_claim.hpp =============================================================================
 // Marks for whoever reads all that is recorded, and must know what was overwritten before: a session, or a trigger.
 #ifndef CONTRAIL_DETAIL_SESSION_CLAIM_HPP
@@ -11519,6 +9615,34 @@ inline uint64_t begin_marks(const process_state& process, const image_view& imag
 CONTRAIL_DETAIL_NAMESPACE_END
 
 #endif
+#endif
+#endif
+#endif
+#if defined(CONTRAIL_WITH_SESSION)
+// ==== contrail/session.hpp ==========================================================================================
+// Opt-in: streams all that the running flight recorder records to a file or descriptor, until it is stopped.
+//
+//   #include <contrail/contrail.hpp>
+//   #include <contrail/session.hpp>
+//
+//   contrail::flight_recorder::start();
+//   contrail::session session;
+//   if (auto failed = session.start({.file = "run.contrail"})) puts(failed.message());
+//   ...
+//   const contrail::session_result result = session.stop();
+//   if (result.failed) puts(result.failed.message());
+#ifndef CONTRAIL_SESSION_HPP
+#define CONTRAIL_SESSION_HPP
+
+#if CONTRAIL_DETAIL_ENABLED
+#ifdef CONTRAIL_MACROS_ONLY
+#error "contrail/session.hpp needs all of contrail: leave out CONTRAIL_MACROS_ONLY in this translation unit."
+#endif
+// ==== contrail/detail/session_start.hpp =============================================================================
+// Begins and ends sessions: their memory, their file, their thread.
+#ifndef CONTRAIL_DETAIL_SESSION_START_HPP
+#define CONTRAIL_DETAIL_SESSION_START_HPP
+
 // ==== contrail/detail/session_thread.hpp ============================================================================
 // A session's thread: it looks at the table of chunk states again and again and writes what is new. It runs beside all
 // others and is waited for only by session::stop.
@@ -11795,50 +9919,6 @@ class stream_sink {
   size_t taken_ = 0;
   atomic_word bytes_;
 };
-
-}  // namespace detail
-CONTRAIL_DETAIL_NAMESPACE_END
-
-#endif
-// ==== contrail/detail/storage.hpp ===================================================================================
-// The image's pages.
-#ifndef CONTRAIL_DETAIL_STORAGE_HPP
-#define CONTRAIL_DETAIL_STORAGE_HPP
-
-#include <errno.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <sys/mman.h>
-
-CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail CONTRAIL_DETAIL_HIDDEN {
-
-/// Maps `bytes` of zeroed private memory whose address is a multiple of `alignment` (a power of two); null when the
-/// system has none, with errno saying why. Private, so that a forked child writes to its own copy. With a descriptor it
-/// maps that file instead, for all to see.
-inline void* map_image(uint64_t bytes, uint64_t alignment, bool prefault, int file = -1) {
-  const size_t reserved = bytes + alignment;
-  void* raw = mmap(nullptr, reserved, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (raw == MAP_FAILED) return nullptr;
-  const uintptr_t begin = reinterpret_cast<uintptr_t>(raw);
-  const uintptr_t aligned = (begin + alignment - 1) & ~(alignment - 1);
-  if (aligned != begin) munmap(raw, aligned - begin);
-  if (const size_t rest = begin + reserved - (aligned + bytes)) {
-    munmap(reinterpret_cast<void*>(aligned + bytes), rest);
-  }
-  char* image = reinterpret_cast<char*>(aligned);
-  if (file >= 0 && mmap(image, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, file, 0) == MAP_FAILED) {
-    const int failed = errno;
-    munmap(image, bytes);
-    errno = failed;
-    return nullptr;
-  }
-  if (prefault) {
-    // Written, not only read: a read would map the shared zero page and fault again at the first record.
-    for (uint64_t at = 0; at < bytes; at += 4096) *static_cast<volatile char*>(image + at) = 0;
-  }
-  return image;
-}
 
 }  // namespace detail
 CONTRAIL_DETAIL_NAMESPACE_END
@@ -12514,7 +10594,7 @@ class session {
 
 #endif
 #endif
-#ifdef CONTRAIL_WITH_ENV
+#if defined(CONTRAIL_WITH_ENV)
 // ==== contrail/env.hpp ==============================================================================================
 // Opt-in: starts the recorder as a text says, which may come from the environment.
 //
@@ -12536,487 +10616,6 @@ class session {
 // What to start, as a text: "window=5s,memory=64M,signal=USR2:dump-%n.contrail". Async-signal-safe throughout.
 #ifndef CONTRAIL_DETAIL_START_TEXT_HPP
 #define CONTRAIL_DETAIL_START_TEXT_HPP
-
-// ==== contrail/thread_states.hpp ====================================================================================
-// Opt-in: dumps that show when each thread ran, waited, and waited for a processor, and each region's processor time, from
-// the kernel's records of this process's context switches.
-//
-//   #include <contrail/contrail.hpp>
-//   #include <contrail/thread_states.hpp>
-//
-//   contrail::flight_recorder::start({.thread_states = contrail::context_switches});
-#ifndef CONTRAIL_THREAD_STATES_HPP
-#define CONTRAIL_THREAD_STATES_HPP
-
-#if CONTRAIL_DETAIL_ENABLED
-
-#ifdef CONTRAIL_MACROS_ONLY
-#error "contrail/thread_states.hpp needs all of contrail: leave out CONTRAIL_MACROS_ONLY in this translation unit."
-#endif
-
-// ==== contrail/detail/switch_buffers.hpp ============================================================================
-// The kernel's buffers of context switches, one for each processor: each is a flight recorder of its own, since the kernel
-// writes it backwards and overwrites the oldest. They lie in a range of addresses that stays reserved for good, so that a
-// dump that runs beside `stop` finds zeros there, not a hole.
-#ifndef CONTRAIL_DETAIL_SWITCH_BUFFERS_HPP
-#define CONTRAIL_DETAIL_SWITCH_BUFFERS_HPP
-
-// ==== contrail/detail/perf_event.hpp ================================================================================
-// The part of perf_event_open that thread states need: records of the context switches of one's own threads. Stated here,
-// as <linux/perf_event.h> of older systems lacks some of it.
-#ifndef CONTRAIL_DETAIL_PERF_EVENT_HPP
-#define CONTRAIL_DETAIL_PERF_EVENT_HPP
-
-#include <errno.h>
-#include <stdint.h>
-#include <sys/ioctl.h>
-#include <sys/mman.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
-
-CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail CONTRAIL_DETAIL_HIDDEN {
-
-struct perf_event_request {
-  uint32_t type = 1;         // software
-  uint32_t size = 96;        // of this structure, as in Linux 4.1
-  uint64_t config = 9;       // a counter that never counts: only what comes with it is wanted
-  uint64_t period = 0;
-  uint64_t sample_type = 1U << 1 | 1U << 2;  // ids of the thread and the time end each record
-  uint64_t read_format = 0;
-  uint64_t flags = 0;
-  uint32_t wakeup = 0;
-  uint32_t breakpoint = 0;
-  uint64_t config1 = 0;
-  uint64_t config2 = 0;
-  uint64_t branches = 0;
-  uint64_t registers = 0;
-  uint32_t stack = 0;
-  int32_t clock = CLOCK_MONOTONIC;
-};
-static_assert(sizeof(perf_event_request) == 96);
-
-inline constexpr uint64_t perf_inherit = 1ULL << 1;         ///< threads begun later too
-inline constexpr uint64_t perf_exclude_kernel = 1ULL << 5;  ///< what an ordinary user may ask for
-inline constexpr uint64_t perf_exclude_hypervisor = 1ULL << 6;
-inline constexpr uint64_t perf_task = 1ULL << 13;           ///< records of threads that begin and end
-inline constexpr uint64_t perf_sample_id_all = 1ULL << 18;
-inline constexpr uint64_t perf_use_clock = 1ULL << 25;
-inline constexpr uint64_t perf_context_switch = 1ULL << 26;
-inline constexpr uint64_t perf_write_backward = 1ULL << 27;  ///< the newest record comes first, and overwrites the oldest
-inline constexpr uint64_t perf_inherit_thread = 1ULL << 35;  ///< not child processes; since Linux 5.13
-inline constexpr uint64_t perf_remove_on_exec = 1ULL << 36;
-
-inline constexpr unsigned long perf_set_output = 0x2405;      // PERF_EVENT_IOC_SET_OUTPUT
-inline constexpr unsigned long perf_get_id = 0x80082407;      // PERF_EVENT_IOC_ID
-
-/// Context switches of a thread, 0 for this one, on one processor. A descriptor, or a negative errno value.
-// Async-signal-safe.
-inline int open_switch_event(uint32_t tid, uint32_t cpu) {
-  constexpr int close_on_exec = 8;  // PERF_FLAG_FD_CLOEXEC
-  perf_event_request wanted;
-  wanted.flags = perf_inherit | perf_exclude_kernel | perf_exclude_hypervisor | perf_task | perf_sample_id_all |
-                 perf_use_clock | perf_context_switch | perf_write_backward | perf_inherit_thread | perf_remove_on_exec;
-  long made = syscall(SYS_perf_event_open, &wanted, tid, cpu, -1, close_on_exec);
-  if (made < 0 && errno == EINVAL) {
-    wanted.flags &= ~(perf_inherit_thread | perf_remove_on_exec);  // an older kernel: readers leave other processes out
-    made = syscall(SYS_perf_event_open, &wanted, tid, cpu, -1, close_on_exec);
-  }
-  return made < 0 ? -errno : static_cast<int>(made);
-}
-
-// ---- the buffer: a page of which only data_head is of interest, then a power of two of bytes -------------------------
-
-inline constexpr uint64_t perf_page_bytes = 4096;
-inline constexpr uint64_t perf_head_offset = 1024;
-
-struct perf_record_header {
-  uint32_t type;
-  uint16_t flags;
-  uint16_t bytes;
-};
-
-/// How many bytes were ever written: the kernel counts down from 0. Acquire: all of them are there.
-inline uint64_t perf_bytes_written(const char* buffer) {
-  return 0 - __atomic_load_n(reinterpret_cast<const uint64_t*>(buffer + perf_head_offset), __ATOMIC_ACQUIRE);
-}
-
-}  // namespace detail
-CONTRAIL_DETAIL_NAMESPACE_END
-
-#endif
-
-#include <sys/resource.h>
-
-CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail CONTRAIL_DETAIL_HIDDEN {
-
-inline constexpr uint64_t most_switch_buffers = 2048;         ///< their lengths fit into a dump's work space
-inline constexpr uint64_t largest_switch_buffer = 512 << 10;  ///< what Linux lets every user lock for each processor
-inline constexpr uint64_t most_switch_bytes = 32 << 20;       ///< of all buffers together
-/// What the kernel may have begun to overwrite without saying so yet.
-inline constexpr uint64_t switch_margin_bytes = 1024;
-
-/// An event of a thread that ran before `start`. It has no buffer of its own, so that its descriptor must stay open.
-struct older_thread_event {
-  int32_t descriptor;
-  uint32_t tid;
-  uint64_t id;  ///< the kernel's: a program may have closed the descriptor and opened another of that number
-};
-inline constexpr uint64_t most_older_events = 4096;
-
-struct switch_buffers {
-  char* base = nullptr;  ///< tables of older_thread_event and of descriptors, then the buffers; null: never opened
-  uint64_t reserved_bytes = 0;
-  uint64_t buffer_bytes = 0;  ///< of records in each, a power of two
-  uint64_t opened_ns = 0;
-  uint64_t older_count = 0;
-  bool is_mapped = false;     ///< there may be buffers in the range
-  atomic_word count;          ///< of buffers
-  atomic_word pid;            ///< whose they are; 0: closed
-  uint16_t cpus[most_switch_buffers] = {};
-
-  static constexpr uint64_t older_bytes = most_older_events * sizeof(older_thread_event);
-  static constexpr uint64_t table_bytes = older_bytes + most_switch_buffers * sizeof(int);
-  static constexpr uint64_t stride = perf_page_bytes + largest_switch_buffer;
-  older_thread_event* older() const { return reinterpret_cast<older_thread_event*>(base); }
-  /// Of the buffers' events, while they are opened. Not on the stack, which may be a signal handler's.
-  int* descriptors() const { return reinterpret_cast<int*>(base + older_bytes); }
-  char* at(uint64_t index) const { return base + table_bytes + index * stride; }
-};
-
-CONTRAIL_DETAIL_HIDDEN inline constinit switch_buffers own_switch_buffers{};
-
-// ---- opening -------------------------------------------------------------------------------------------------
-
-/// A small file's first bytes as a text; empty when it cannot be read.
-template <size_t Size>
-inline void read_text_file(const char* path, char (&text)[Size]) {
-  text[0] = '\0';
-  const int file = open(path, O_RDONLY | O_CLOEXEC);
-  if (file < 0) return;
-  const ssize_t size = read(file, text, Size - 1);
-  close(file);
-  text[size > 0 ? size : 0] = '\0';
-}
-
-/// The number of processors that may be there: the last number of "0-3".
-inline uint64_t possible_cpus() {
-  char text[256];
-  read_text_file("/sys/devices/system/cpu/possible", text);
-  uint64_t last = 0, number = 0;
-  for (const char* at = text; *at != '\0'; ++at) {
-    number = *at >= '0' && *at <= '9' ? number * 10 + static_cast<uint64_t>(*at - '0') : 0;
-    if (number > last) last = number;
-  }
-  return text[0] == '\0' || last >= most_switch_buffers ? most_switch_buffers : last + 1;
-}
-
-inline int32_t read_paranoid() {
-  char text[16];
-  read_text_file("/proc/sys/kernel/perf_event_paranoid", text);
-  if (text[0] == '-') return -1;
-  if (text[0] < '0' || text[0] > '9') return -100;
-  return text[0] - '0';
-}
-
-/// Puts pages of zeros, which take no memory, where the buffers are: the kernel's last reference to their events goes. Where
-/// it has no memory even for that, the next call will do it.
-inline void map_nothing(switch_buffers& own) {
-  void* const made = mmap(own.at(0), own.reserved_bytes - switch_buffers::table_bytes, PROT_READ,
-                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
-  if (made != MAP_FAILED) own.is_mapped = false;
-}
-
-inline void close_older_events(switch_buffers& own) {
-  for (uint64_t i = 0; i < own.older_count; ++i) {
-    const older_thread_event& each = own.older()[i];
-    uint64_t id = 0;
-    if (ioctl(each.descriptor, perf_get_id, &id) == 0 && id == each.id) close(each.descriptor);
-  }
-  own.older_count = 0;
-}
-
-inline bool is_older_thread(const switch_buffers& own, uint32_t tid) {
-  for (uint64_t i = 0; i < own.older_count; ++i) {
-    if (own.older()[i].tid == tid) return true;
-  }
-  return false;
-}
-
-/// Lets the events of one more thread write into the buffers. False: not all of them.
-inline bool watch_older_thread(switch_buffers& own, uint32_t tid, uint64_t most) {
-  const uint64_t count = own.count.load_relaxed();
-  if (own.older_count + count > most) return false;
-  for (uint64_t i = 0; i < count; ++i) {
-    const int made = open_switch_event(tid, own.cpus[i]);
-    if (made == -ESRCH) return true;  // it has ended
-    uint64_t id = 0;
-    if (made >= 0 && ioctl(made, perf_set_output, own.descriptors()[i]) == 0 && ioctl(made, perf_get_id, &id) == 0) {
-      own.older()[own.older_count++] = {made, tid, id};
-      continue;
-    }
-    if (made >= 0) close(made);
-    return false;
-  }
-  return true;
-}
-
-/// Threads that run already, but for this one, which has events. Those that they begin meanwhile inherit theirs; one that a
-/// thread began before its events were there is found in another round. Returns how many have none.
-inline uint32_t watch_older_threads(switch_buffers& own) {
-  rlimit limit{};
-  getrlimit(RLIMIT_NOFILE, &limit);
-  // The rest is the program's.
-  const uint64_t most = limit.rlim_cur / 4 < most_older_events ? limit.rlim_cur / 4 : most_older_events;
-  const uint32_t self = current_tid();
-  uint32_t missing = 0;
-  for (int round = 0; round < 3; ++round) {
-    missing = 0;
-    bool found = false;
-    const int folder = open("/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (folder < 0) return 1;
-    alignas(folder_entry) char entries[2048];
-    for (long bytes; (bytes = syscall(SYS_getdents64, folder, entries, sizeof entries)) > 0;) {
-      for (long at = 0; at < bytes;) {
-        const folder_entry& entry = *reinterpret_cast<const folder_entry*>(entries + at);
-        at += entry.bytes;
-        uint32_t tid = 0;
-        for (const char* digit = entry.name; *digit >= '0' && *digit <= '9'; ++digit) {
-          tid = tid * 10 + static_cast<uint32_t>(*digit - '0');
-        }
-        if (tid == 0 || tid == self || is_older_thread(own, tid)) continue;
-        found = true;
-        missing += !watch_older_thread(own, tid, most);
-      }
-    }
-    close(folder);
-    if (!found) break;
-  }
-  return missing;
-}
-
-/// Opens an event and a buffer for each processor; 0 or an errno value, with `refused` saying which of the two it was.
-inline int open_buffers(switch_buffers& own, uint64_t cpus, state_recording& refused) {
-  own.count.store_relaxed(0);
-  for (uint64_t cpu = 0; cpu < cpus; ++cpu) {
-    const int made = open_switch_event(0, static_cast<uint32_t>(cpu));
-    if (made == -ENODEV || (made == -EINVAL && cpu != 0)) continue;  // it is off, or not there
-    if (made < 0) {
-      refused = state_recording::refused;
-      return -made;
-    }
-    const uint64_t count = own.count.load_relaxed();
-    own.descriptors()[count] = made;
-    own.cpus[count] = static_cast<uint16_t>(cpu);
-    own.count.store_relaxed(count + 1);
-    own.is_mapped = true;
-    if (mmap(own.at(count), perf_page_bytes + own.buffer_bytes, PROT_READ, MAP_SHARED | MAP_FIXED, made, 0) == MAP_FAILED) {
-      refused = state_recording::no_memory;
-      return errno;
-    }
-  }
-  if (own.count.load_relaxed() != 0) return 0;
-  refused = state_recording::refused;
-  return ENODEV;
-}
-
-/// state_functions::close. Beside dumps.
-inline void close_switch_buffers() {
-  switch_buffers& own = own_switch_buffers;
-  own.pid.store_relaxed(0);
-  close_older_events(own);
-  if (own.is_mapped) map_nothing(own);
-}
-
-/// state_functions::open.
-// Async-signal-safe.
-inline void open_switch_buffers(superblock& live) {
-  switch_buffers& own = own_switch_buffers;
-  const errno_keeper keep;
-  close_switch_buffers();
-  live.thread_states = state_recording::no_memory;
-  live.thread_states_error = ENOMEM;
-  live.perf_event_paranoid = -100;
-  live.unwatched_threads = 0;
-  const uint64_t cpus = possible_cpus();
-  if (own.base == nullptr) {
-    own.reserved_bytes = switch_buffers::table_bytes + cpus * switch_buffers::stride;
-    void* const made = mmap(nullptr, own.reserved_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-                            -1, 0);
-    if (made == MAP_FAILED) return;
-    own.base = static_cast<char*>(made);
-  }
-  own.buffer_bytes = largest_switch_buffer;
-  while (own.buffer_bytes > perf_page_bytes && own.buffer_bytes * cpus > most_switch_bytes) own.buffer_bytes /= 2;
-  int failed = 0;
-  for (;;) {
-    failed = open_buffers(own, cpus, live.thread_states);
-    if (failed == 0) live.unwatched_threads = watch_older_threads(own);
-    // The mappings keep the events.
-    for (uint64_t i = 0; i < own.count.load_relaxed(); ++i) close(own.descriptors()[i]);
-    if (failed == 0) break;
-    map_nothing(own);
-    own.count.store_relaxed(0);
-    own.buffer_bytes /= 2;
-    if (live.thread_states != state_recording::no_memory || own.buffer_bytes < perf_page_bytes) break;
-  }
-  live.thread_states_error = failed;
-  if (failed != 0) {
-    live.perf_event_paranoid = read_paranoid();
-    return;
-  }
-  live.thread_states = state_recording::on;
-  own.opened_ns = kernel_clock_ns(CLOCK_MONOTONIC);
-  own.pid.store_release(static_cast<uint64_t>(getpid()));
-}
-
-/// state_functions::forget. The mappings are not in the child: the kernel keeps them out.
-// Async-signal-safe.
-inline void forget_switch_buffers() {
-  switch_buffers& own = own_switch_buffers;
-  if (own.base == nullptr) return;
-  own.pid.store_relaxed(0);
-  own.count.store_relaxed(0);
-  close_older_events(own);
-  map_nothing(own);
-}
-
-// ---- dumps ---------------------------------------------------------------------------------------------------
-
-/// state_functions::count. None in a child that no hook told that it is one.
-// Async-signal-safe.
-inline uint64_t count_switch_buffers() {
-  const uint64_t pid = own_switch_buffers.pid.load_acquire();
-  return pid != 0 && pid == static_cast<uint64_t>(getpid()) ? own_switch_buffers.count.load_relaxed() : 0;
-}
-
-/// How many bytes back from the newest record the oldest one ends that is of any use since then.
-// Async-signal-safe.
-inline uint64_t bytes_since(const char* buffer, uint64_t size, uint64_t since_ns) {
-  const uint64_t written = perf_bytes_written(buffer);
-  const uint64_t held = written < size ? written : size;
-  if (since_ns == 0) return held;
-  const char* const records = buffer + perf_page_bytes;
-  for (uint64_t back = 0; back < held;) {
-    const uint64_t at = (0 - written + back) & (size - 1);  // a header does not wrap around: records are whole words
-    const perf_record_header& head = *reinterpret_cast<const perf_record_header*>(records + at);
-    const uint64_t bytes = head.bytes;
-    if (bytes < sizeof head + 16 || bytes % 8 != 0 || back + bytes > held) return held;  // being overwritten
-    back += bytes;
-    const uint64_t time = *reinterpret_cast<const uint64_t*>(records + ((0 - written + back - 8) & (size - 1)));
-    if (time < since_ns) return back;
-  }
-  return held;
-}
-
-/// state_functions::measure.
-// Async-signal-safe.
-inline uint64_t measure_switch_buffers(uint64_t* room, uint64_t count, uint64_t since_ns) {
-  const switch_buffers& own = own_switch_buffers;
-  uint64_t total = 0;
-  for (uint64_t i = 0; i < count; ++i) {
-    const uint64_t held = bytes_since(own.at(i), own.buffer_bytes, since_ns);
-    const uint64_t meanwhile = (held / 4 & ~uint64_t{7}) + 2048;  // for what the kernel adds until they are copied
-    room[i] = held + meanwhile < own.buffer_bytes ? held + meanwhile : own.buffer_bytes;
-    total += room[i];
-  }
-  return total;
-}
-
-/// state_functions::copy. The kernel goes on writing.
-// Async-signal-safe.
-inline void copy_switch_buffers(dump_output& output, uint64_t offset, const uint64_t* room, uint64_t count) {
-  const switch_buffers& own = own_switch_buffers;
-  const uint64_t size = own.buffer_bytes;
-  for (uint64_t i = 0; i < count; ++i) {
-    const char* const buffer = own.at(i);
-    const char* const records = buffer + perf_page_bytes;
-    switch_buffer entry{};
-    entry.offset = offset;
-    entry.cpu = own.cpus[i];
-    entry.until_ns = kernel_clock_ns(CLOCK_MONOTONIC);
-    const uint64_t written = perf_bytes_written(buffer);
-    const uint64_t begin = (0 - written) & (size - 1);
-    const uint64_t first = room[i] < size - begin ? room[i] : size - begin;
-    output.add(records + begin, first);
-    output.add(records, room[i] - first);
-    __atomic_thread_fence(__ATOMIC_ACQUIRE);
-    // What was written meanwhile went over the oldest.
-    const uint64_t spoilt = perf_bytes_written(buffer) - written + switch_margin_bytes;
-    const uint64_t whole = spoilt < size ? size - spoilt : 0;
-    entry.bytes = room[i] < whole ? room[i] : whole;
-    if (written <= entry.bytes) {
-      entry.bytes = written;
-      entry.since_ns = own.opened_ns;
-    }
-    output.add(&entry, sizeof entry);
-    offset += room[i] + sizeof entry;
-  }
-}
-
-/// state_functions::state_of. A thread that has no record because it never gave up its processor is told from one that
-/// never got one by its processor time, which goes on between two looks.
-// Async-signal-safe.
-inline thread_state state_of_thread(uint32_t tid) {
-  const errno_keeper keep;
-  char path[64], text[512];
-  text_writer(path, sizeof path).add("/proc/self/task/").add(uint64_t{tid}).add("/stat");
-  read_text_file(path, text);
-  // The thread's name comes before its state, in parentheses, and may have some itself.
-  const char* state = nullptr;
-  for (const char* at = text; *at != '\0'; ++at) {
-    if (*at == ')' && at[1] == ' ') state = at + 2;
-  }
-  if (state == nullptr || *state == 'X' || *state == 'Z') return thread_state::unknown;
-  if (*state != 'R') return thread_state::waiting;
-  const clockid_t clock = static_cast<clockid_t>(~tid << 3 | 6);  // the system's number for that thread's processor time
-  const uint64_t before = kernel_clock_ns(clock);
-  return kernel_clock_ns(clock) != before ? thread_state::running : thread_state::runnable;
-}
-
-}  // namespace detail
-CONTRAIL_DETAIL_NAMESPACE_END
-
-#endif
-
-CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail CONTRAIL_DETAIL_HIDDEN {
-
-CONTRAIL_DETAIL_HIDDEN inline constexpr state_functions switch_source{
-    {},
-    open_switch_buffers,
-    close_switch_buffers,
-    forget_switch_buffers,
-    count_switch_buffers,
-    measure_switch_buffers,
-    copy_switch_buffers,
-    state_of_thread};
-
-}  // namespace detail
-
-/// For options::thread_states: what the kernel tells by perf_event_open, which needs no rights where
-/// kernel.perf_event_paranoid is 2 or less and no sandbox forbids the call. It takes 512 KiB of the kernel's memory for each
-/// processor, besides options::memory; in these the last 10,000 times that threads of this process ran on it.
-CONTRAIL_DETAIL_HIDDEN inline constexpr const thread_state_source* context_switches = &detail::switch_source;
-
-CONTRAIL_DETAIL_NAMESPACE_END
-
-#else
-
-namespace contrail {
-inline namespace disabled_v0 {
-
-/// See above. Nothing records here.
-inline constexpr const thread_state_source* context_switches = nullptr;
-
-}  // namespace disabled_v0
-}  // namespace contrail
-
-#endif
-
-#endif
 
 #if CONTRAIL_DETAIL_ENABLED
 
@@ -13419,489 +11018,7 @@ inline error start_from(const char*, const options& = {}) { return detail::nothi
 
 #endif
 #endif
-#ifdef CONTRAIL_WITH_THREAD_STATES
-// ==== contrail/thread_states.hpp ====================================================================================
-// Opt-in: dumps that show when each thread ran, waited, and waited for a processor, and each region's processor time, from
-// the kernel's records of this process's context switches.
-//
-//   #include <contrail/contrail.hpp>
-//   #include <contrail/thread_states.hpp>
-//
-//   contrail::flight_recorder::start({.thread_states = contrail::context_switches});
-#ifndef CONTRAIL_THREAD_STATES_HPP
-#define CONTRAIL_THREAD_STATES_HPP
-
-#if CONTRAIL_DETAIL_ENABLED
-
-#ifdef CONTRAIL_MACROS_ONLY
-#error "contrail/thread_states.hpp needs all of contrail: leave out CONTRAIL_MACROS_ONLY in this translation unit."
-#endif
-
-// ==== contrail/detail/switch_buffers.hpp ============================================================================
-// The kernel's buffers of context switches, one for each processor: each is a flight recorder of its own, since the kernel
-// writes it backwards and overwrites the oldest. They lie in a range of addresses that stays reserved for good, so that a
-// dump that runs beside `stop` finds zeros there, not a hole.
-#ifndef CONTRAIL_DETAIL_SWITCH_BUFFERS_HPP
-#define CONTRAIL_DETAIL_SWITCH_BUFFERS_HPP
-
-// ==== contrail/detail/perf_event.hpp ================================================================================
-// The part of perf_event_open that thread states need: records of the context switches of one's own threads. Stated here,
-// as <linux/perf_event.h> of older systems lacks some of it.
-#ifndef CONTRAIL_DETAIL_PERF_EVENT_HPP
-#define CONTRAIL_DETAIL_PERF_EVENT_HPP
-
-#include <errno.h>
-#include <stdint.h>
-#include <sys/ioctl.h>
-#include <sys/mman.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
-
-CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail CONTRAIL_DETAIL_HIDDEN {
-
-struct perf_event_request {
-  uint32_t type = 1;         // software
-  uint32_t size = 96;        // of this structure, as in Linux 4.1
-  uint64_t config = 9;       // a counter that never counts: only what comes with it is wanted
-  uint64_t period = 0;
-  uint64_t sample_type = 1U << 1 | 1U << 2;  // ids of the thread and the time end each record
-  uint64_t read_format = 0;
-  uint64_t flags = 0;
-  uint32_t wakeup = 0;
-  uint32_t breakpoint = 0;
-  uint64_t config1 = 0;
-  uint64_t config2 = 0;
-  uint64_t branches = 0;
-  uint64_t registers = 0;
-  uint32_t stack = 0;
-  int32_t clock = CLOCK_MONOTONIC;
-};
-static_assert(sizeof(perf_event_request) == 96);
-
-inline constexpr uint64_t perf_inherit = 1ULL << 1;         ///< threads begun later too
-inline constexpr uint64_t perf_exclude_kernel = 1ULL << 5;  ///< what an ordinary user may ask for
-inline constexpr uint64_t perf_exclude_hypervisor = 1ULL << 6;
-inline constexpr uint64_t perf_task = 1ULL << 13;           ///< records of threads that begin and end
-inline constexpr uint64_t perf_sample_id_all = 1ULL << 18;
-inline constexpr uint64_t perf_use_clock = 1ULL << 25;
-inline constexpr uint64_t perf_context_switch = 1ULL << 26;
-inline constexpr uint64_t perf_write_backward = 1ULL << 27;  ///< the newest record comes first, and overwrites the oldest
-inline constexpr uint64_t perf_inherit_thread = 1ULL << 35;  ///< not child processes; since Linux 5.13
-inline constexpr uint64_t perf_remove_on_exec = 1ULL << 36;
-
-inline constexpr unsigned long perf_set_output = 0x2405;      // PERF_EVENT_IOC_SET_OUTPUT
-inline constexpr unsigned long perf_get_id = 0x80082407;      // PERF_EVENT_IOC_ID
-
-/// Context switches of a thread, 0 for this one, on one processor. A descriptor, or a negative errno value.
-// Async-signal-safe.
-inline int open_switch_event(uint32_t tid, uint32_t cpu) {
-  constexpr int close_on_exec = 8;  // PERF_FLAG_FD_CLOEXEC
-  perf_event_request wanted;
-  wanted.flags = perf_inherit | perf_exclude_kernel | perf_exclude_hypervisor | perf_task | perf_sample_id_all |
-                 perf_use_clock | perf_context_switch | perf_write_backward | perf_inherit_thread | perf_remove_on_exec;
-  long made = syscall(SYS_perf_event_open, &wanted, tid, cpu, -1, close_on_exec);
-  if (made < 0 && errno == EINVAL) {
-    wanted.flags &= ~(perf_inherit_thread | perf_remove_on_exec);  // an older kernel: readers leave other processes out
-    made = syscall(SYS_perf_event_open, &wanted, tid, cpu, -1, close_on_exec);
-  }
-  return made < 0 ? -errno : static_cast<int>(made);
-}
-
-// ---- the buffer: a page of which only data_head is of interest, then a power of two of bytes -------------------------
-
-inline constexpr uint64_t perf_page_bytes = 4096;
-inline constexpr uint64_t perf_head_offset = 1024;
-
-struct perf_record_header {
-  uint32_t type;
-  uint16_t flags;
-  uint16_t bytes;
-};
-
-/// How many bytes were ever written: the kernel counts down from 0. Acquire: all of them are there.
-inline uint64_t perf_bytes_written(const char* buffer) {
-  return 0 - __atomic_load_n(reinterpret_cast<const uint64_t*>(buffer + perf_head_offset), __ATOMIC_ACQUIRE);
-}
-
-}  // namespace detail
-CONTRAIL_DETAIL_NAMESPACE_END
-
-#endif
-
-#include <sys/resource.h>
-
-CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail CONTRAIL_DETAIL_HIDDEN {
-
-inline constexpr uint64_t most_switch_buffers = 2048;         ///< their lengths fit into a dump's work space
-inline constexpr uint64_t largest_switch_buffer = 512 << 10;  ///< what Linux lets every user lock for each processor
-inline constexpr uint64_t most_switch_bytes = 32 << 20;       ///< of all buffers together
-/// What the kernel may have begun to overwrite without saying so yet.
-inline constexpr uint64_t switch_margin_bytes = 1024;
-
-/// An event of a thread that ran before `start`. It has no buffer of its own, so that its descriptor must stay open.
-struct older_thread_event {
-  int32_t descriptor;
-  uint32_t tid;
-  uint64_t id;  ///< the kernel's: a program may have closed the descriptor and opened another of that number
-};
-inline constexpr uint64_t most_older_events = 4096;
-
-struct switch_buffers {
-  char* base = nullptr;  ///< tables of older_thread_event and of descriptors, then the buffers; null: never opened
-  uint64_t reserved_bytes = 0;
-  uint64_t buffer_bytes = 0;  ///< of records in each, a power of two
-  uint64_t opened_ns = 0;
-  uint64_t older_count = 0;
-  bool is_mapped = false;     ///< there may be buffers in the range
-  atomic_word count;          ///< of buffers
-  atomic_word pid;            ///< whose they are; 0: closed
-  uint16_t cpus[most_switch_buffers] = {};
-
-  static constexpr uint64_t older_bytes = most_older_events * sizeof(older_thread_event);
-  static constexpr uint64_t table_bytes = older_bytes + most_switch_buffers * sizeof(int);
-  static constexpr uint64_t stride = perf_page_bytes + largest_switch_buffer;
-  older_thread_event* older() const { return reinterpret_cast<older_thread_event*>(base); }
-  /// Of the buffers' events, while they are opened. Not on the stack, which may be a signal handler's.
-  int* descriptors() const { return reinterpret_cast<int*>(base + older_bytes); }
-  char* at(uint64_t index) const { return base + table_bytes + index * stride; }
-};
-
-CONTRAIL_DETAIL_HIDDEN inline constinit switch_buffers own_switch_buffers{};
-
-// ---- opening -------------------------------------------------------------------------------------------------
-
-/// A small file's first bytes as a text; empty when it cannot be read.
-template <size_t Size>
-inline void read_text_file(const char* path, char (&text)[Size]) {
-  text[0] = '\0';
-  const int file = open(path, O_RDONLY | O_CLOEXEC);
-  if (file < 0) return;
-  const ssize_t size = read(file, text, Size - 1);
-  close(file);
-  text[size > 0 ? size : 0] = '\0';
-}
-
-/// The number of processors that may be there: the last number of "0-3".
-inline uint64_t possible_cpus() {
-  char text[256];
-  read_text_file("/sys/devices/system/cpu/possible", text);
-  uint64_t last = 0, number = 0;
-  for (const char* at = text; *at != '\0'; ++at) {
-    number = *at >= '0' && *at <= '9' ? number * 10 + static_cast<uint64_t>(*at - '0') : 0;
-    if (number > last) last = number;
-  }
-  return text[0] == '\0' || last >= most_switch_buffers ? most_switch_buffers : last + 1;
-}
-
-inline int32_t read_paranoid() {
-  char text[16];
-  read_text_file("/proc/sys/kernel/perf_event_paranoid", text);
-  if (text[0] == '-') return -1;
-  if (text[0] < '0' || text[0] > '9') return -100;
-  return text[0] - '0';
-}
-
-/// Puts pages of zeros, which take no memory, where the buffers are: the kernel's last reference to their events goes. Where
-/// it has no memory even for that, the next call will do it.
-inline void map_nothing(switch_buffers& own) {
-  void* const made = mmap(own.at(0), own.reserved_bytes - switch_buffers::table_bytes, PROT_READ,
-                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
-  if (made != MAP_FAILED) own.is_mapped = false;
-}
-
-inline void close_older_events(switch_buffers& own) {
-  for (uint64_t i = 0; i < own.older_count; ++i) {
-    const older_thread_event& each = own.older()[i];
-    uint64_t id = 0;
-    if (ioctl(each.descriptor, perf_get_id, &id) == 0 && id == each.id) close(each.descriptor);
-  }
-  own.older_count = 0;
-}
-
-inline bool is_older_thread(const switch_buffers& own, uint32_t tid) {
-  for (uint64_t i = 0; i < own.older_count; ++i) {
-    if (own.older()[i].tid == tid) return true;
-  }
-  return false;
-}
-
-/// Lets the events of one more thread write into the buffers. False: not all of them.
-inline bool watch_older_thread(switch_buffers& own, uint32_t tid, uint64_t most) {
-  const uint64_t count = own.count.load_relaxed();
-  if (own.older_count + count > most) return false;
-  for (uint64_t i = 0; i < count; ++i) {
-    const int made = open_switch_event(tid, own.cpus[i]);
-    if (made == -ESRCH) return true;  // it has ended
-    uint64_t id = 0;
-    if (made >= 0 && ioctl(made, perf_set_output, own.descriptors()[i]) == 0 && ioctl(made, perf_get_id, &id) == 0) {
-      own.older()[own.older_count++] = {made, tid, id};
-      continue;
-    }
-    if (made >= 0) close(made);
-    return false;
-  }
-  return true;
-}
-
-/// Threads that run already, but for this one, which has events. Those that they begin meanwhile inherit theirs; one that a
-/// thread began before its events were there is found in another round. Returns how many have none.
-inline uint32_t watch_older_threads(switch_buffers& own) {
-  rlimit limit{};
-  getrlimit(RLIMIT_NOFILE, &limit);
-  // The rest is the program's.
-  const uint64_t most = limit.rlim_cur / 4 < most_older_events ? limit.rlim_cur / 4 : most_older_events;
-  const uint32_t self = current_tid();
-  uint32_t missing = 0;
-  for (int round = 0; round < 3; ++round) {
-    missing = 0;
-    bool found = false;
-    const int folder = open("/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (folder < 0) return 1;
-    alignas(folder_entry) char entries[2048];
-    for (long bytes; (bytes = syscall(SYS_getdents64, folder, entries, sizeof entries)) > 0;) {
-      for (long at = 0; at < bytes;) {
-        const folder_entry& entry = *reinterpret_cast<const folder_entry*>(entries + at);
-        at += entry.bytes;
-        uint32_t tid = 0;
-        for (const char* digit = entry.name; *digit >= '0' && *digit <= '9'; ++digit) {
-          tid = tid * 10 + static_cast<uint32_t>(*digit - '0');
-        }
-        if (tid == 0 || tid == self || is_older_thread(own, tid)) continue;
-        found = true;
-        missing += !watch_older_thread(own, tid, most);
-      }
-    }
-    close(folder);
-    if (!found) break;
-  }
-  return missing;
-}
-
-/// Opens an event and a buffer for each processor; 0 or an errno value, with `refused` saying which of the two it was.
-inline int open_buffers(switch_buffers& own, uint64_t cpus, state_recording& refused) {
-  own.count.store_relaxed(0);
-  for (uint64_t cpu = 0; cpu < cpus; ++cpu) {
-    const int made = open_switch_event(0, static_cast<uint32_t>(cpu));
-    if (made == -ENODEV || (made == -EINVAL && cpu != 0)) continue;  // it is off, or not there
-    if (made < 0) {
-      refused = state_recording::refused;
-      return -made;
-    }
-    const uint64_t count = own.count.load_relaxed();
-    own.descriptors()[count] = made;
-    own.cpus[count] = static_cast<uint16_t>(cpu);
-    own.count.store_relaxed(count + 1);
-    own.is_mapped = true;
-    if (mmap(own.at(count), perf_page_bytes + own.buffer_bytes, PROT_READ, MAP_SHARED | MAP_FIXED, made, 0) == MAP_FAILED) {
-      refused = state_recording::no_memory;
-      return errno;
-    }
-  }
-  if (own.count.load_relaxed() != 0) return 0;
-  refused = state_recording::refused;
-  return ENODEV;
-}
-
-/// state_functions::close. Beside dumps.
-inline void close_switch_buffers() {
-  switch_buffers& own = own_switch_buffers;
-  own.pid.store_relaxed(0);
-  close_older_events(own);
-  if (own.is_mapped) map_nothing(own);
-}
-
-/// state_functions::open.
-// Async-signal-safe.
-inline void open_switch_buffers(superblock& live) {
-  switch_buffers& own = own_switch_buffers;
-  const errno_keeper keep;
-  close_switch_buffers();
-  live.thread_states = state_recording::no_memory;
-  live.thread_states_error = ENOMEM;
-  live.perf_event_paranoid = -100;
-  live.unwatched_threads = 0;
-  const uint64_t cpus = possible_cpus();
-  if (own.base == nullptr) {
-    own.reserved_bytes = switch_buffers::table_bytes + cpus * switch_buffers::stride;
-    void* const made = mmap(nullptr, own.reserved_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-                            -1, 0);
-    if (made == MAP_FAILED) return;
-    own.base = static_cast<char*>(made);
-  }
-  own.buffer_bytes = largest_switch_buffer;
-  while (own.buffer_bytes > perf_page_bytes && own.buffer_bytes * cpus > most_switch_bytes) own.buffer_bytes /= 2;
-  int failed = 0;
-  for (;;) {
-    failed = open_buffers(own, cpus, live.thread_states);
-    if (failed == 0) live.unwatched_threads = watch_older_threads(own);
-    // The mappings keep the events.
-    for (uint64_t i = 0; i < own.count.load_relaxed(); ++i) close(own.descriptors()[i]);
-    if (failed == 0) break;
-    map_nothing(own);
-    own.count.store_relaxed(0);
-    own.buffer_bytes /= 2;
-    if (live.thread_states != state_recording::no_memory || own.buffer_bytes < perf_page_bytes) break;
-  }
-  live.thread_states_error = failed;
-  if (failed != 0) {
-    live.perf_event_paranoid = read_paranoid();
-    return;
-  }
-  live.thread_states = state_recording::on;
-  own.opened_ns = kernel_clock_ns(CLOCK_MONOTONIC);
-  own.pid.store_release(static_cast<uint64_t>(getpid()));
-}
-
-/// state_functions::forget. The mappings are not in the child: the kernel keeps them out.
-// Async-signal-safe.
-inline void forget_switch_buffers() {
-  switch_buffers& own = own_switch_buffers;
-  if (own.base == nullptr) return;
-  own.pid.store_relaxed(0);
-  own.count.store_relaxed(0);
-  close_older_events(own);
-  map_nothing(own);
-}
-
-// ---- dumps ---------------------------------------------------------------------------------------------------
-
-/// state_functions::count. None in a child that no hook told that it is one.
-// Async-signal-safe.
-inline uint64_t count_switch_buffers() {
-  const uint64_t pid = own_switch_buffers.pid.load_acquire();
-  return pid != 0 && pid == static_cast<uint64_t>(getpid()) ? own_switch_buffers.count.load_relaxed() : 0;
-}
-
-/// How many bytes back from the newest record the oldest one ends that is of any use since then.
-// Async-signal-safe.
-inline uint64_t bytes_since(const char* buffer, uint64_t size, uint64_t since_ns) {
-  const uint64_t written = perf_bytes_written(buffer);
-  const uint64_t held = written < size ? written : size;
-  if (since_ns == 0) return held;
-  const char* const records = buffer + perf_page_bytes;
-  for (uint64_t back = 0; back < held;) {
-    const uint64_t at = (0 - written + back) & (size - 1);  // a header does not wrap around: records are whole words
-    const perf_record_header& head = *reinterpret_cast<const perf_record_header*>(records + at);
-    const uint64_t bytes = head.bytes;
-    if (bytes < sizeof head + 16 || bytes % 8 != 0 || back + bytes > held) return held;  // being overwritten
-    back += bytes;
-    const uint64_t time = *reinterpret_cast<const uint64_t*>(records + ((0 - written + back - 8) & (size - 1)));
-    if (time < since_ns) return back;
-  }
-  return held;
-}
-
-/// state_functions::measure.
-// Async-signal-safe.
-inline uint64_t measure_switch_buffers(uint64_t* room, uint64_t count, uint64_t since_ns) {
-  const switch_buffers& own = own_switch_buffers;
-  uint64_t total = 0;
-  for (uint64_t i = 0; i < count; ++i) {
-    const uint64_t held = bytes_since(own.at(i), own.buffer_bytes, since_ns);
-    const uint64_t meanwhile = (held / 4 & ~uint64_t{7}) + 2048;  // for what the kernel adds until they are copied
-    room[i] = held + meanwhile < own.buffer_bytes ? held + meanwhile : own.buffer_bytes;
-    total += room[i];
-  }
-  return total;
-}
-
-/// state_functions::copy. The kernel goes on writing.
-// Async-signal-safe.
-inline void copy_switch_buffers(dump_output& output, uint64_t offset, const uint64_t* room, uint64_t count) {
-  const switch_buffers& own = own_switch_buffers;
-  const uint64_t size = own.buffer_bytes;
-  for (uint64_t i = 0; i < count; ++i) {
-    const char* const buffer = own.at(i);
-    const char* const records = buffer + perf_page_bytes;
-    switch_buffer entry{};
-    entry.offset = offset;
-    entry.cpu = own.cpus[i];
-    entry.until_ns = kernel_clock_ns(CLOCK_MONOTONIC);
-    const uint64_t written = perf_bytes_written(buffer);
-    const uint64_t begin = (0 - written) & (size - 1);
-    const uint64_t first = room[i] < size - begin ? room[i] : size - begin;
-    output.add(records + begin, first);
-    output.add(records, room[i] - first);
-    __atomic_thread_fence(__ATOMIC_ACQUIRE);
-    // What was written meanwhile went over the oldest.
-    const uint64_t spoilt = perf_bytes_written(buffer) - written + switch_margin_bytes;
-    const uint64_t whole = spoilt < size ? size - spoilt : 0;
-    entry.bytes = room[i] < whole ? room[i] : whole;
-    if (written <= entry.bytes) {
-      entry.bytes = written;
-      entry.since_ns = own.opened_ns;
-    }
-    output.add(&entry, sizeof entry);
-    offset += room[i] + sizeof entry;
-  }
-}
-
-/// state_functions::state_of. A thread that has no record because it never gave up its processor is told from one that
-/// never got one by its processor time, which goes on between two looks.
-// Async-signal-safe.
-inline thread_state state_of_thread(uint32_t tid) {
-  const errno_keeper keep;
-  char path[64], text[512];
-  text_writer(path, sizeof path).add("/proc/self/task/").add(uint64_t{tid}).add("/stat");
-  read_text_file(path, text);
-  // The thread's name comes before its state, in parentheses, and may have some itself.
-  const char* state = nullptr;
-  for (const char* at = text; *at != '\0'; ++at) {
-    if (*at == ')' && at[1] == ' ') state = at + 2;
-  }
-  if (state == nullptr || *state == 'X' || *state == 'Z') return thread_state::unknown;
-  if (*state != 'R') return thread_state::waiting;
-  const clockid_t clock = static_cast<clockid_t>(~tid << 3 | 6);  // the system's number for that thread's processor time
-  const uint64_t before = kernel_clock_ns(clock);
-  return kernel_clock_ns(clock) != before ? thread_state::running : thread_state::runnable;
-}
-
-}  // namespace detail
-CONTRAIL_DETAIL_NAMESPACE_END
-
-#endif
-
-CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail CONTRAIL_DETAIL_HIDDEN {
-
-CONTRAIL_DETAIL_HIDDEN inline constexpr state_functions switch_source{
-    {},
-    open_switch_buffers,
-    close_switch_buffers,
-    forget_switch_buffers,
-    count_switch_buffers,
-    measure_switch_buffers,
-    copy_switch_buffers,
-    state_of_thread};
-
-}  // namespace detail
-
-/// For options::thread_states: what the kernel tells by perf_event_open, which needs no rights where
-/// kernel.perf_event_paranoid is 2 or less and no sandbox forbids the call. It takes 512 KiB of the kernel's memory for each
-/// processor, besides options::memory; in these the last 10,000 times that threads of this process ran on it.
-CONTRAIL_DETAIL_HIDDEN inline constexpr const thread_state_source* context_switches = &detail::switch_source;
-
-CONTRAIL_DETAIL_NAMESPACE_END
-
-#else
-
-namespace contrail {
-inline namespace disabled_v0 {
-
-/// See above. Nothing records here.
-inline constexpr const thread_state_source* context_switches = nullptr;
-
-}  // namespace disabled_v0
-}  // namespace contrail
-
-#endif
-
-#endif
-#endif
-#ifdef CONTRAIL_WITH_TRIGGER
+#if defined(CONTRAIL_WITH_TRIGGER)
 // ==== contrail/trigger.hpp ==========================================================================================
 // Opt-in: dumps by themselves when something is wrong: a region over its budget, a thread that hangs, a counter over a
 // limit, or whatever the program says.
@@ -14045,295 +11162,6 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #define CONTRAIL_DETAIL_WATCH_HPP
 
 #if CONTRAIL_DETAIL_ENABLED
-// ==== contrail/detail/session_claim.hpp =============================================================================
-// Marks for whoever reads all that is recorded, and must know what was overwritten before: a session, or a trigger.
-#ifndef CONTRAIL_DETAIL_SESSION_CLAIM_HPP
-#define CONTRAIL_DETAIL_SESSION_CLAIM_HPP
-
-// ==== contrail/detail/session_marks.hpp =============================================================================
-// What a session has copied of each chunk, or a trigger looked at, for whoever recycles one. Losses are counted where they
-// arise, each record once, and a session can keep writers from overwriting what it has not copied. Nobody waits.
-//
-// A mark is ticket << 20 | words copied << 10 | records copied. The session moves it on by compare-exchange when it has a
-// valid copy, the recycler when it has the chunk; whoever comes second learns of the first. So a record is either copied
-// or counted as lost.
-#ifndef CONTRAIL_DETAIL_SESSION_MARKS_HPP
-#define CONTRAIL_DETAIL_SESSION_MARKS_HPP
-
-// ==== contrail/detail/pool.hpp ======================================================================================
-// The pool of chunks: take one by ticket, seal it, recycle the oldest. Lock-free; nobody waits.
-//
-//   FREE --take--> TAKING --header written--> OPEN --seal--> SEALED --take--> TAKING ...
-//
-// A state word is ticket << 2 | state. Tickets are unique and increase, so a state word never repeats and a
-// compare-exchange on it cannot be fooled. A reader remembers the ticket before it copies and compares it afterwards.
-#ifndef CONTRAIL_DETAIL_POOL_HPP
-#define CONTRAIL_DETAIL_POOL_HPP
-
-CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail CONTRAIL_DETAIL_HIDDEN {
-
-inline chunk_state state_of(uint64_t word) { return static_cast<chunk_state>(word & 3); }
-inline uint64_t ticket_of(uint64_t word) { return word >> 2; }
-inline uint64_t extent_bytes(uint64_t extent) { return extent & 0xffff'ffff; }
-inline uint64_t extent_records(uint64_t extent) { return extent >> 32; }
-inline uint64_t state_word(uint64_t ticket, chunk_state state) { return ticket << 2 | static_cast<uint64_t>(state); }
-
-inline slot_state state_of(const thread_slot& slot) { return static_cast<slot_state>(slot.state.load_acquire() & 0xff); }
-inline uint64_t generation_of(const thread_slot& slot) { return slot.state.load_acquire() >> 8; }
-
-inline uint32_t tid_of(const thread_slot& slot) { return static_cast<uint32_t>(slot.tid_index.load_relaxed()); }
-inline uint64_t index_of(const thread_slot& slot) { return slot.tid_index.load_relaxed() >> 32; }
-
-/// The lane that wrote a chunk, or null if its header makes no sense (it may be changing).
-inline lane* lane_of(const image_view& image, const chunk& written) {
-  const uint64_t index = written.writer.load_relaxed() & 0xffff'ffff;
-  const uint64_t lane_index = written.tid_lane.load_relaxed() >> 32;
-  if (index >= image.slot_count || lane_index >= lane_count) return nullptr;
-  return &image.slots[index].lanes[lane_index];
-}
-
-/// Whether a sealed chunk is the newest history of a live thread, which a noisy thread must not take from a quiet one.
-/// What it reads may be recycled meanwhile; then the caller's compare-exchange fails.
-inline bool is_floored(const image_view& image, const chunk& candidate) {
-  const lane* writer = lane_of(image, candidate);
-  if (writer == nullptr) return false;
-  const uint64_t identity = candidate.writer.load_relaxed();
-  const thread_slot& slot = image.slots[identity & 0xffff'ffff];
-  if (state_of(slot) != slot_state::live || generation_of(slot) != identity >> 32) return false;
-  const uint64_t words = (extent_bytes(candidate.extent.load_relaxed()) - chunk_header_bytes) / 8;
-  return candidate.words_before.load_relaxed() + words == writer->words_before.load_relaxed();
-}
-
-/// Remembers up to when history is gone.
-inline void note_overwritten(superblock& super, uint64_t ticks) {
-  uint64_t newest = super.overwritten_ticks.load_relaxed();
-  while (newest < ticks && !super.overwritten_ticks.compare_exchange(newest, ticks)) {
-  }
-}
-
-/// Takes a chunk, the oldest that may be had, and opens it with its ticket; null when there is none.
-/// `header` is called between, to write the chunk's header. `taking` tells the ticket before the chunk has it: should a jump
-/// or the thread's end leave a chunk half taken, return_chunk finds it there.
-template <class WriteHeader>
-inline chunk* take_chunk(image_view& image, bool keep_floor, atomic_word& taking, WriteHeader&& header) {
-  superblock& super = *image.super;
-  for (uint64_t tries = 0; tries < image.chunk_count; ++tries) {
-    // Relaxed: the ticket only has to be unique; the state word orders everything else.
-    const uint64_t ticket = super.next_ticket.fetch_add_relaxed(1);
-    const uint64_t index = ticket % image.chunk_count;
-    atomic_word& state = image.chunk_states[index];
-    chunk& candidate = image.chunks[index];
-    // Acquire pairs with the release in seal_chunk: its records are written before ours replace them.
-    uint64_t found = state.load_acquire();
-    if (state_of(found) == chunk_state::open || state_of(found) == chunk_state::taking) continue;
-    // A thread that was preempted here for a whole round would otherwise put an old ticket over a newer one.
-    if (ticket_of(found) >= ticket) continue;
-    if (keep_floor && state_of(found) == chunk_state::sealed && is_floored(image, candidate)) continue;
-    // Acquire, after the state: a session that began before this chunk was sealed is seen.
-    const uint64_t watched = state_of(found) == chunk_state::sealed ? image.watch.load_acquire() : 0;
-    const recycling_watch* const watch = reinterpret_cast<const recycling_watch*>(watched);
-    if (watch != nullptr && watch->is_held_back(image, index, ticket_of(found))) continue;
-    taking.store_relaxed(ticket);
-    // Before the exchange, so that nothing can come in between: too much said is better than too little.
-    if (state_of(found) == chunk_state::sealed) note_overwritten(super, candidate.sealed_ticks.load_relaxed());
-    if (!state.compare_exchange(found, state_word(ticket, chunk_state::taking))) continue;
-    // A reader that sees any word of the new header also sees TAKING or later when it re-reads the state, behind its
-    // acquire fence: this fence pairs with that one.
-    __atomic_thread_fence(__ATOMIC_RELEASE);
-    candidate.ticket.store_relaxed(0);
-    if (watch != nullptr) watch->count(image, index, ticket_of(found));
-    header(candidate);
-    candidate.extent.store_relaxed(0);
-    candidate.sealed_ticks.store_relaxed(0);
-    candidate.ticket.store_release(ticket);
-    state.store_release(state_word(ticket, chunk_state::open));
-    return &candidate;
-  }
-  return nullptr;
-}
-
-/// Gives back a chunk that was taken and is no lane's, because a jump or its thread's end came in between.
-inline void return_chunk(image_view& image, atomic_word& taking) {
-  const uint64_t ticket = taking.load_relaxed();
-  if (ticket == 0) return;
-  atomic_word& state = image.chunk_states[ticket % image.chunk_count];
-  const uint64_t found = state.load_relaxed();
-  // Nobody else has this ticket. Sealed, the chunk did become the lane's.
-  if (found == state_word(ticket, chunk_state::taking) || found == state_word(ticket, chunk_state::open)) {
-    state.store_release(state_word(ticket, chunk_state::free));
-  }
-  taking.store_relaxed(0);
-}
-
-/// Ends a chunk that this thread owns (or whose owner is dead): its extent is final and it may be recycled.
-inline void seal_chunk(image_view& image, chunk& done, uint64_t end_bytes, uint64_t records, uint64_t ticks) {
-  const uint64_t index = static_cast<uint64_t>(&done - image.chunks);
-  done.sealed_ticks.store_relaxed(ticks);
-  done.extent.store_release(end_bytes | records << 32);
-  image.chunk_states[index].store_release(state_word(done.ticket.load_relaxed(), chunk_state::sealed));
-}
-
-}  // namespace detail
-CONTRAIL_DETAIL_NAMESPACE_END
-
-#endif
-
-CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail CONTRAIL_DETAIL_HIDDEN {
-
-/// Followed by a mark for each chunk of its image. It stays in the image's list, and mapped, since a recycler may be in
-/// it; a later session of the image takes it over.
-struct session_marks {
-  session_marks* next;
-  atomic_word in_use;       ///< 1: a session has it
-  atomic_word is_blocking;  ///< 1: writers drop records rather than overwrite what was not copied
-  atomic_word begin_ticks;  ///< chunks that were sealed before are no part of the session
-  atomic_word lost;         ///< records in the low 40 bits; above, the number of the session
-  atomic_word lost_chunks;
-
-  atomic_word& operator[](uint64_t chunk_index) { return reinterpret_cast<atomic_word*>(this + 1)[chunk_index]; }
-};
-
-inline constexpr uint64_t lost_bits = 40;
-inline constexpr uint64_t lost_mask = (1ULL << lost_bits) - 1;
-
-inline constexpr uint64_t all_copied = 1023;  ///< in place of the words copied: nothing more will be
-inline constexpr uint64_t mark_word(uint64_t ticket, uint64_t words, uint64_t records) {
-  return ticket << 20 | words << 10 | records;
-}
-inline constexpr bool is_marked(uint64_t mark, uint64_t ticket) { return mark >> 20 == ticket; }
-inline constexpr uint64_t marked_words(uint64_t mark, uint64_t ticket) {
-  return is_marked(mark, ticket) ? mark >> 10 & 1023 : 0;
-}
-inline constexpr uint64_t marked_records(uint64_t mark, uint64_t ticket) {
-  return is_marked(mark, ticket) ? mark & 1023 : 0;
-}
-
-inline session_marks* first_session(const image_view& image) {
-  return reinterpret_cast<session_marks*>(image.sessions.load_acquire());
-}
-
-/// Of the words of a chunk, from the first one to `end`, the records that had ended before `ticks`. A chunk that was open
-/// when a session began has some; they are no part of it. Records stand in the order in which they ended.
-inline uint64_t records_ended_before(uint64_t epoch_base, const atomic_word* at, const atomic_word* end, uint64_t ticks) {
-  uint64_t records = 0;
-  uint64_t base = epoch_base;
-  while (base < ticks && at < end) {
-    const uint64_t word = at->load_relaxed();
-    const auto tag = static_cast<record_tag>(word & 3);
-    const auto form = static_cast<long_form>(word >> 2 & 0xf);
-    uint64_t words = 0;
-    uint64_t ended = base + (word >> end_time_shift);
-    if (tag == record_tag::point) words = word >> duration_shift & 0xff;
-    if (tag == record_tag::region_payload) words = word >> id_shift & 0xf;
-    bool is_record = true;
-    if (tag == record_tag::long_form) {
-      is_record = form != long_form::epoch && form != long_form::anchor && form != long_form::current_task;
-      if (form == long_form::epoch) base = word & ~(epoch_ticks - 1);
-      else words = word >> 6 & 0x3ff;
-      const uint64_t end_word = form == long_form::point || form == long_form::span ? 1 : 2;
-      if (is_record && words >= end_word) ended = at[end_word].load_relaxed();
-    }
-    if (is_record && ended >= ticks) break;
-    records += is_record;
-    at += 1 + words;
-  }
-  return records;
-}
-
-/// Whether any session holds this sealed chunk back.
-inline bool is_held_back(const image_view& image, uint64_t index, uint64_t ticket) {
-  const uint64_t sealed_ticks = image.chunks[index].sealed_ticks.load_relaxed();
-  for (session_marks* session = first_session(image); session != nullptr; session = session->next) {
-    if (session->in_use.load_acquire() == 0 || session->is_blocking.load_relaxed() == 0) continue;
-    if (sealed_ticks < session->begin_ticks.load_relaxed()) continue;
-    if (marked_words((*session)[index].load_relaxed(), ticket) != all_copied) return true;
-  }
-  return false;
-}
-
-/// Tells all sessions that a sealed chunk is gone. The caller has taken it, and not touched what it holds.
-inline void count_recycled(const image_view& image, uint64_t index, uint64_t ticket) {
-  const uint64_t sealed_ticks = image.chunks[index].sealed_ticks.load_relaxed();
-  const uint64_t records = extent_records(image.chunks[index].extent.load_relaxed());
-  for (session_marks* session = first_session(image); session != nullptr; session = session->next) {
-    if (session->in_use.load_acquire() == 0) continue;
-    uint64_t total = session->lost.load_acquire();  // before the moment it began: a later session's is another number
-    if (sealed_ticks < session->begin_ticks.load_relaxed()) continue;
-    atomic_word& mark = (*session)[index];
-    uint64_t found = mark.load_relaxed();
-    while (!mark.compare_exchange(found, mark_word(ticket, all_copied, 0))) {
-    }
-    uint64_t known = marked_records(found, ticket);
-    if (marked_words(found, ticket) == 0) {
-      const chunk& gone = image.chunks[index];
-      const atomic_word* const end = gone.words + (extent_bytes(gone.extent.load_relaxed()) - chunk_header_bytes) / 8;
-      known = records_ended_before(gone.epoch_base.load_relaxed(), gone.words, end, session->begin_ticks.load_relaxed());
-    }
-    if (marked_words(found, ticket) == all_copied || records <= known) continue;
-    const uint64_t lost = records - known;
-    const uint64_t number = total >> lost_bits;
-    while (total >> lost_bits == number && !session->lost.compare_exchange(total, total + lost)) {
-    }
-    if (total >> lost_bits == number) session->lost_chunks.fetch_add_relaxed(1);
-  }
-}
-
-CONTRAIL_DETAIL_HIDDEN inline constexpr recycling_watch the_recycling_watch{&is_held_back, &count_recycled};
-
-}  // namespace detail
-CONTRAIL_DETAIL_NAMESPACE_END
-
-#endif
-
-#include <sys/mman.h>
-
-CONTRAIL_DETAIL_NAMESPACE_BEGIN
-namespace detail CONTRAIL_DETAIL_HIDDEN {
-
-/// Marks in this image: those that somebody had before, or new ones; null when the system has no memory. Held: control.
-/// Who calls this has pinned the object that count_recycled is in.
-inline session_marks* claim_marks(image_view& image) {
-  session_marks* found = first_session(image);
-  while (found != nullptr && found->in_use.load_acquire() != 0) found = found->next;
-  if (found == nullptr) {
-    const uint64_t bytes = sizeof(session_marks) + image.chunk_count * sizeof(atomic_word);
-    void* const memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) return nullptr;
-    found = static_cast<session_marks*>(memory);
-    found->next = first_session(image);
-    image.sessions.store_release(reinterpret_cast<uint64_t>(found));
-    // For good: whoever takes a chunk may be about to call these. The object that has them stays loaded.
-    if (image.watch.load_relaxed() == 0) image.watch.store_release(reinterpret_cast<uint64_t>(&the_recycling_watch));
-  }
-  for (uint64_t i = 0; i < image.chunk_count; ++i) (*found)[i].store_relaxed(0);
-  return found;
-}
-
-/// Lets the marks count from now on; when that is, in ticks. A chunk that is sealed after that moment and recycled before
-/// the moment is known would be counted by nobody: so no ticket may be drawn in between.
-inline uint64_t begin_marks(const process_state& process, const image_view& image, session_marks& marks,
-                            bool is_blocking) {
-  marks.is_blocking.store_relaxed(is_blocking);
-  marks.lost_chunks.store_relaxed(0);
-  uint64_t begin = 0;
-  for (int tries = 0; tries < 100; ++tries) {
-    const uint64_t ticket = image.super->next_ticket.load_acquire();
-    begin = now_ticks(process);
-    marks.begin_ticks.store_relaxed(begin);
-    marks.lost.store_relaxed(((marks.lost.load_relaxed() >> lost_bits) + 1) << lost_bits);
-    marks.in_use.store_release(1);
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);  // all that is known before the second look
-    if (image.super->next_ticket.load_acquire() == ticket) break;
-  }
-  return begin;
-}
-
-}  // namespace detail
-CONTRAIL_DETAIL_NAMESPACE_END
-
-#endif
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -15076,7 +11904,7 @@ class latency_budget {
 
 #endif
 #endif
-#ifdef CONTRAIL_WITH_HTTP
+#if defined(CONTRAIL_WITH_HTTP)
 // ==== contrail/http.hpp =============================================================================================
 // Opt-in: dumps over HTTP, with any framework: a handler that takes a query and gives an answer.
 //
@@ -15347,7 +12175,7 @@ CONTRAIL_DETAIL_NAMESPACE_END
 
 #endif
 #endif
-#ifdef CONTRAIL_WITH_READER
+#if defined(CONTRAIL_WITH_READER)
 // ==== contrail/reader.hpp ===========================================================================================
 // Opt-in: reads what contrail recorded, a dump, a stream, or the image file of a process that runs or was killed, in C++. It needs
 // no recorder, and g++ or clang for a 64-bit machine, whichever recorded. The input may be damaged or hostile: what can
@@ -17974,7 +14802,7 @@ CONTRAIL_DETAIL_NAMESPACE_END
 
 #endif
 #endif
-#ifdef CONTRAIL_WITH_BLOCKING
+#if defined(CONTRAIL_WITH_BLOCKING)
 // ==== contrail/blocking.hpp =========================================================================================
 // Opt-in: locks of the standard library that record when a thread really waited for them, and for whom. A lock that is
 // free costs what the standard's own costs, a shared_mutex a little more.

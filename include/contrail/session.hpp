@@ -16,6 +16,9 @@
 #include "contrail/contrail.hpp"
 
 #if CONTRAIL_DETAIL_ENABLED
+#ifdef CONTRAIL_MACROS_ONLY
+#error "contrail/session.hpp needs all of contrail: leave out CONTRAIL_MACROS_ONLY in this translation unit."
+#endif
 #include "contrail/detail/session_start.hpp"
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN

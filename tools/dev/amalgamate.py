@@ -19,10 +19,14 @@ ROOT = Path(__file__).resolve().parents[2]
 INCLUDE = ROOT / "include"
 OUTPUT = ROOT / "single_include" / "contrail.hpp"
 OPT_INS = {"CONTRAIL_WITH_PFR": "contrail/pfr.hpp", "CONTRAIL_WITH_FMT": "contrail/fmt.hpp"}
-OPT_INS_EVERYWHERE = {"CONTRAIL_WITH_SESSION": "contrail/session.hpp", "CONTRAIL_WITH_ENV": "contrail/env.hpp",
-                      "CONTRAIL_WITH_THREAD_STATES": "contrail/thread_states.hpp", "CONTRAIL_WITH_TRIGGER": "contrail/trigger.hpp",
-                      "CONTRAIL_WITH_HTTP": "contrail/http.hpp",
-                      "CONTRAIL_WITH_READER": "contrail/reader.hpp", "CONTRAIL_WITH_BLOCKING": "contrail/blocking.hpp"}
+# Where nothing is recorded too; what several of them include comes first.
+OPT_INS_EVERYWHERE = {"contrail/thread_states.hpp": ["THREAD_STATES", "ENV"],
+                      "contrail/detail/session_claim.hpp": ["SESSION", "TRIGGER"],
+                      "contrail/session.hpp": ["SESSION"], "contrail/env.hpp": ["ENV"],
+                      "contrail/trigger.hpp": ["TRIGGER"], "contrail/http.hpp": ["HTTP"],
+                      "contrail/reader.hpp": ["READER"], "contrail/blocking.hpp": ["BLOCKING"]}
+ENABLED, ALL_OF_CONTRAIL = ("#if CONTRAIL_DETAIL_ENABLED", 0), ("#ifndef CONTRAIL_MACROS_ONLY", 0)
+NEEDS_ALL = "leave out CONTRAIL_MACROS_ONLY"
 
 SPDX = "// SPDX-License-Identifier: MIT"
 OUR_INCLUDE = re.compile(r'\s*#\s*include\s+["<](contrail/[^">]+)[">]')
@@ -33,11 +37,13 @@ class Amalgamation:
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.branches: list[tuple[str, int]] = []  # the conditional groups we are in: (condition, branch of it)
+        self.granted: list[tuple[str, int]] = []  # branches that this place need not check, as it fails in the others
         self.expanded: dict[str, list[list[tuple[str, int]]]] = {}  # header -> the branches in which it was expanded
 
     def is_visible(self, header: str) -> bool:
         """Was it expanded in a branch that encloses this place? One in an #if does not count for its #else."""
-        return any(all(branch in self.branches for branch in where) for where in self.expanded.get(header, []))
+        here = self.branches + self.granted
+        return any(all(branch in here for branch in where) for where in self.expanded.get(header, []))
 
     def add(self, line: str) -> None:
         self.lines.append(line)
@@ -89,16 +95,26 @@ def amalgamate() -> str:
     one.lines += [f"// {line}".rstrip() for line in licence]
     one.lines += [""]
     one.expand("contrail/contrail.hpp")
-    one.add("#if CONTRAIL_DETAIL_ENABLED")
+    one.add(ENABLED[0])
     for switch, header in OPT_INS.items():
         one.add(f"#ifdef {switch}")
         one.expand(header)
         one.add("#endif")
     one.add("#endif")
-    for switch, header in OPT_INS_EVERYWHERE.items():  # where nothing is recorded too
-        one.add(f"#ifdef {switch}")
+    conditions = {header: "#if " + " || ".join(f"defined(CONTRAIL_WITH_{switch})" for switch in switches)
+                  for header, switches in OPT_INS_EVERYWHERE.items()}
+    for header, switches in OPT_INS_EVERYWHERE.items():
+        is_internal = header.startswith("contrail/detail/")
+        needs_all = is_internal or NEEDS_ALL in (INCLUDE / header).read_text(encoding="utf-8")
+        one.granted = [ALL_OF_CONTRAIL] if needs_all else []
+        one.granted += [(conditions[other], 0) for other, all_of in OPT_INS_EVERYWHERE.items()
+                        if set(switches) <= set(all_of)]
+        outer = [ENABLED[0], ALL_OF_CONTRAIL[0]] if is_internal else []
+        for condition in [*outer, conditions[header]]:
+            one.add(condition)
         one.expand(header)
-        one.add("#endif")
+        for _ in [*outer, conditions[header]]:
+            one.add("#endif")
     return one.result()
 
 
