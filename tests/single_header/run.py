@@ -75,7 +75,8 @@ def run_case(compiler: str, case: str, folder: Path) -> int:
     if case == "lto" and "clang" in compiler:
         flags = flags + ["-fuse-ld=lld"]  # the distribution's ld reads no clang bitcode without a plugin
 
-    for file in [ROOT / "single_include" / "contrail.hpp"] + [HERE / source for source in sources]:
+    headers = ["contrail.hpp"] + (["contrail_opt_ins.hpp"] if any("_WITH_" in flag for flag in flags) else [])
+    for file in [ROOT / "single_include" / name for name in headers] + [HERE / source for source in sources]:
         shutil.copy(file, folder)
     libraries = [flag for flag in flags if flag.startswith("-l")]
     flags = ["-std=c++20"] + WARNINGS + [flag for flag in flags if flag not in libraries]

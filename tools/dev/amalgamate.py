@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Makes single_include/contrail.hpp: contrail.hpp with every contrail header expanded where it is included.
+"""Makes single_include/contrail.hpp: contrail.hpp with every contrail header expanded where it is included; and
+contrail_opt_ins.hpp beside it, which it includes where one is asked for: those who do not need not skip it.
 
-    tools/dev/amalgamate.py           writes it
-    tools/dev/amalgamate.py --check   fails if the one that stands there is stale
+    tools/dev/amalgamate.py           writes them
+    tools/dev/amalgamate.py --check   fails if those that stand there are stale
 
 Include guards stay, so that include/ and single_include/ may meet in one translation unit. The same input gives the
 same bytes on every machine and day.
@@ -17,7 +18,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 INCLUDE = ROOT / "include"
-OUTPUT = ROOT / "single_include" / "contrail.hpp"
+OUTPUT = ROOT / "single_include"
+SINGLE, MORE = "contrail.hpp", "contrail_opt_ins.hpp"
 OPT_INS = {"CONTRAIL_WITH_PFR": "contrail/pfr.hpp", "CONTRAIL_WITH_FMT": "contrail/fmt.hpp"}
 # Where nothing is recorded too; what several of them include comes first.
 OPT_INS_EVERYWHERE = {"contrail/thread_states.hpp": ["THREAD_STATES", "ENV"],
@@ -87,14 +89,23 @@ def version() -> str:
     return ".".join(re.findall(r"^#define CONTRAIL_VERSION_(?:MAJOR|MINOR|PATCH) (\d+)$", text, re.MULTILINE))
 
 
-def amalgamate() -> str:
-    one = Amalgamation()
+def opening(what: str) -> list[str]:
     licence = (ROOT / "LICENSE").read_text(encoding="utf-8").splitlines()
-    one.lines += [SPDX, f"// contrail {version()}, a flight recorder for C++20 programs, in one header."]
-    one.lines += ["// Made from include/contrail by tools/dev/amalgamate.py: change it there.", "//"]
-    one.lines += [f"// {line}".rstrip() for line in licence]
-    one.lines += [""]
+    return [SPDX, f"// contrail {version()}, a flight recorder for C++20 programs, {what}.",
+            "// Made from include/contrail by tools/dev/amalgamate.py: change it there.", "//",
+            *(f"// {line}".rstrip() for line in licence), ""]
+
+
+def amalgamate() -> dict[str, str]:
+    one = Amalgamation()
+    one.lines = opening("in one header")
     one.expand("contrail/contrail.hpp")
+    switches = sorted({*OPT_INS, *(f"CONTRAIL_WITH_{s}" for each in OPT_INS_EVERYWHERE.values() for s in each)})
+    asked = " || ".join(f"defined({switch})" for switch in switches)
+    single = one.result() + f'\n#if {asked}\n#include "{MORE}"\n#endif\n'
+
+    one.lines = opening("and its opt-in headers: contrail.hpp beside it includes this")
+    one.lines += ["#ifndef CONTRAIL_CONTRAIL_HPP", f'#include "{SINGLE}"', "#endif"]
     one.add(ENABLED[0])
     for switch, header in OPT_INS.items():
         one.add(f"#ifdef {switch}")
@@ -115,18 +126,18 @@ def amalgamate() -> str:
         one.expand(header)
         for _ in [*outer, conditions[header]]:
             one.add("#endif")
-    return one.result()
+    return {SINGLE: single, MORE: one.result()}
 
 
 def main() -> int:
-    fresh = amalgamate()
-    if "--check" in sys.argv[1:]:
-        if not OUTPUT.exists() or OUTPUT.read_text(encoding="utf-8") != fresh:
-            print("single_include/contrail.hpp is stale: run tools/dev/amalgamate.py and commit it.", file=sys.stderr)
+    for name, fresh in amalgamate().items():
+        path = OUTPUT / name
+        if "--check" not in sys.argv[1:]:
+            OUTPUT.mkdir(exist_ok=True)
+            path.write_text(fresh, encoding="utf-8")
+        elif not path.exists() or path.read_text(encoding="utf-8") != fresh:
+            print(f"single_include/{name} is stale: run tools/dev/amalgamate.py and commit it.", file=sys.stderr)
             return 1
-        return 0
-    OUTPUT.parent.mkdir(exist_ok=True)
-    OUTPUT.write_text(fresh, encoding="utf-8")
     return 0
 
 

@@ -304,13 +304,14 @@ inline void give_control(process_state& process, uint64_t own) { process.control
 /// dumps takes it. A handler takes it only to fork.
 class control_lock {
  public:
-  explicit control_lock(process_state& process) noexcept : process_(process) { take_control(process, current_tid()); }
-  ~control_lock() { give_control(process_, current_tid()); }
+  explicit control_lock(process_state& process) noexcept : process_(process) { take_control(process, own_); }
+  ~control_lock() { give_control(process_, own_); }
   control_lock(const control_lock&) = delete;
   control_lock& operator=(const control_lock&) = delete;
 
  private:
   process_state& process_;
+  const uint64_t own_ = current_tid();  // a handler may fork before it is taken: then it is the parent's in the child too
 };
 
 /// Makes every call site of every object ask again whether it is on. Regions in flight are not touched. Held: control.
