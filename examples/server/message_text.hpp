@@ -16,10 +16,13 @@ namespace detail {
 template <class Bytes>
 void append_hex(std::string& text, const Bytes& bytes) {
   constexpr std::string_view digits = "0123456789abcdef";
+  const std::size_t begin = text.size();
+  text.resize(begin + 2 * bytes.size());
+  char* to = text.data() + begin;
   for (const auto byte : bytes) {
     const auto value = static_cast<unsigned char>(byte);
-    text += digits[value >> 4];
-    text += digits[value & 15];
+    *to++ = digits[value >> 4];
+    *to++ = digits[value & 15];
   }
 }
 

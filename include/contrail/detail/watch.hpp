@@ -306,19 +306,18 @@ class CONTRAIL_DETAIL_HIDDEN watch {
       thread.innermost_id = id;
     }
     if (start < start_ || start > now_) return;
-    const uint64_t age = ns_of(now_ - start);
-    const unsigned limit = over_limit(id, age);
+    const unsigned limit = over_limit(id, now_ - start);
     if (limit == count || is_reported(thread, start, id)) return;
     thread.reported[thread.next_reported++ % 8] = {start, id};
-    fire_latency(now_, id, age, limit, tid_of(slot), "is open for");
+    fire_latency(now_, id, ns_of(now_ - start), limit, tid_of(slot), "is open for");
   }
 
   /// The first condition whose budget a region is over; `count`: none.
-  unsigned over_limit(uint64_t id, uint64_t ns) {
+  unsigned over_limit(uint64_t id, uint64_t ticks) {
     const unsigned meant = conditions_of(id);
     for (unsigned i = 0; meant >> i != 0; ++i) {
       const bool is_latency = (meant >> i & 1) != 0 && conditions[i].kind == condition_kind::latency;
-      if (is_latency && ns > conditions[i].limit_ns) return i;
+      if (is_latency && ns_of(ticks) > conditions[i].limit_ns) return i;
     }
     return count;
   }
@@ -369,10 +368,10 @@ class CONTRAIL_DETAIL_HIDDEN watch {
       if (record.end < since_) return;
       if (record.is_region) {
         if (is_current && record.end > thread.last_end) thread.last_end = record.end;
-        const uint64_t took = ns_of(record.end - record.start);
+        const uint64_t took = record.end - record.start;
         const unsigned limit = over_limit(record.id, took);
         if (limit != count && !(is_current && is_reported(thread, record.start, record.id))) {
-          fire_latency(record.end, record.id, took, limit, tid, "took");
+          fire_latency(record.end, record.id, ns_of(took), limit, tid, "took");
         }
       } else {
         look_at_counter(record);
