@@ -1380,6 +1380,19 @@ def microseconds(ns: int) -> str:
     return f"{ns // 1000}{THOUSANDTHS[ns % 1000]}"
 
 
+OWN_KEY = re.compile('"(task|parent|blocked on|unfinished|src|cpu_us|trace id|span id|parent span id|overlaps|begun on tid|'
+                     'ended on tid)":')
+
+
+def beside(fields: str, own: List[str]) -> List[str]:
+    """The converter's own members, under other keys where the program's fields have these: an object holds a key once."""
+    if not OWN_KEY.search(fields):
+        return own
+    taken = json.loads(f"{{{fields}}}")
+    parts = [member[1:].split('"', 1) for member in own]
+    return [f'"{key} (contrail)"{rest}' if key in taken else f'"{key}"{rest}' for key, rest in parts]
+
+
 class Writer:
     """Trace to JSON text. Each event begins with a comma; metadata events come first."""
 
@@ -1402,7 +1415,10 @@ class Writer:
         self.tasks = {s[4][0]: f"{self.bindings[s[2]].name[:MAX_EVENT_NAME]} 0x{s[4][0] ^ self.mask:x}"
                       for s in self.spans}
         self.ns = lambda ticks: trace.image.clock.ns(ticks) - trace.first  # since the first event
-        self.last = self.ns(max(trace.now, trace.newest))
+
+    @property
+    def last(self) -> int:
+        return self.ns(max(self.trace.now, self.trace.newest))
 
     def head(self, phase: str, track: Track, id: int, name: Optional[str] = None) -> str:
         binding = self.bindings[id]
@@ -1415,15 +1431,15 @@ class Writer:
     def arguments(self, id: int, payload: int, *extra: str) -> str:
         """An event's last members and its closing brace. A negative payload marks an unfinished region."""
         binding = self.bindings[id]
-        inside = [binding.arguments(self.payload(payload))] if self.with_arguments and payload & 1023 else []
-        inside += extra
+        fields = binding.arguments(self.payload(payload)) if self.with_arguments and payload & 1023 else ""
+        own = [member for member in extra if member]
         if binding.blocked:
-            inside.append(f'"blocked on":"{binding.blocked}"')
+            own.append(f'"blocked on":"{binding.blocked}"')
         if payload < 0:
-            inside.append('"unfinished":true')
+            own.append('"unfinished":true')
         if self.sources and binding.source:
-            inside.append(f'"src":{quote(binding.source)}')
-        inside = [i for i in inside if i]
+            own.append(f'"src":{quote(binding.source)}')
+        inside = ([fields] if fields else []) + (beside(fields, own) if fields and own else own)
         members = f',"args":{{{",".join(inside)}}}}}' if inside else "}"
         if binding.arrows:  # a slice carries one
             for kind, arrow in binding.flows(self.payload(payload))[:1]:
@@ -1538,27 +1554,37 @@ class Writer:
     def states(self, activity: Activity, tid: int) -> Iterator[str]:
         """What the thread did, as slices in a row on a track below its own; each ends 1 ns before the next begins, as
         speedscope wants it. A wait has the name of the region in which it began, if that says what for."""
-        blocked = self.blocked_regions(activity.track)
-        starts = [start for start, *_ in blocked]
-        base = self.trace.first
+        waits = self.waits(activity.track)
+        starts = [start for start, _ in waits]
+        base, last = self.trace.first, self.last
         head = f',\n{{"ph":"X","pid":{self.pid},"tid":{tid},"cat":"thread state","name":'
         for begin, end, state, cpu in activity.intervals():
-            begin, end = max(0, begin - base), min(end - base, self.last)
+            begin, end = max(0, begin - base), min(end - base, last)
             if end <= begin or state not in STATE_NAMES:
                 continue
             name, inside = STATE_NAMES[state], f'"cpu":{cpu}' if state == RUNNING and cpu >= 0 else ""
             i = bisect_right(starts, begin) - 1
-            if state == WAITING and i >= 0 and begin <= blocked[i][1]:
-                name, inside = f"{name} ({blocked[i][2]})", f'"in":{quote(blocked[i][3])}'
+            if state == WAITING and i >= 0 and waits[i][1]:
+                name, inside = f"{name} ({waits[i][1].blocked})", f'"in":{quote(waits[i][1].name)}'
             inside = f',"args":{{{inside}}}' if inside and self.with_arguments else ""
             yield (f'{head}"{name}","cname":"thread_state_{STATE_COLOURS[state]}","ts":{microseconds(begin)},'
                    f'"dur":{microseconds(end - begin - 1)}{inside}}}')
 
-    def blocked_regions(self, track: Optional[Track]) -> List[Tuple[int, int, str, str]]:
-        """(start, end, what for, name) of the regions of a thread in which it waits."""
+    def waits(self, track: Optional[Track]) -> List[Tuple[int, Optional[Binding]]]:
+        """From when on a thread was in which of its blocked regions, the innermost one; None: in none."""
         ids = {id: b for id, b in self.bindings.items() if b.blocked}
-        return [(self.ns(start), self.ns(end), ids[id].blocked, ids[id].name)
-                for start, end, id, _ in (track.regions if track and ids else ()) if id in ids]
+        regions = [(self.ns(start), -self.ns(end), ids[id])
+                   for start, end, id, _ in (track.regions if track and ids else ()) if id in ids]
+        changes: List[Tuple[int, Optional[Binding]]] = []
+        open_ones: List[Tuple[int, Binding]] = []
+        for start, end, binding in [*sorted(regions, key=itemgetter(0, 1)), (FOREVER, 0, None)]:
+            while open_ones and open_ones[-1][0] < start:
+                until, _ = open_ones.pop()
+                changes.append((until + 1, open_ones[-1][1] if open_ones else None))
+            if binding is not None:
+                open_ones.append((min(-end, open_ones[-1][0]) if open_ones else -end, binding))
+                changes.append((start, binding))
+        return changes
 
     def async_pair(self, track: Track, begin_tid: int, region: Record, *extra: str) -> str:
         start, end, id, payload = region
@@ -1704,7 +1730,8 @@ def write_json(writers: Sequence[Writer], out: BinaryIO, progress: Callable[[str
     out.write(",\n".join(w.metadata_events() for w in writers).encode("ascii"))
     for w in writers:
         w.write(out, progress)
-    each = [metadata_of(w.trace) for w in writers]
+    each = [{**metadata_of(w.trace), **({} if w.pid == (w.trace.image.sb.pid or 1) else {"shown as pid": w.pid})}
+            for w in writers]
     metadata = quote(each[0] if len(each) == 1 else {"recorder": "contrail", "processes": each})
     out.write(f'\n],\n"metadata":{metadata},\n"otherData":{metadata}}}\n'.encode("ascii"))
 

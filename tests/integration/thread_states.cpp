@@ -11,6 +11,7 @@
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
 
@@ -18,6 +19,7 @@
 #include <cerrno>
 #include <csignal>
 #include <filesystem>
+#include <iterator>
 #include <thread>
 #include <vector>
 
@@ -313,6 +315,27 @@ TEST_CASE("stop gives everything back, and the next start begins anew") {
     CHECK_FALSE(has_perf_mappings());
     CHECK(super_of(dump_bytes()).thread_states == state_recording::unwanted);
   }
+}
+
+TEST_CASE("a thread that gets events of some processors only has none, and is counted") {
+  if (!is_permitted()) return;
+  const waiting_thread older[3];
+  std::vector<int> others;
+  for (int i = 0; i < 60; ++i) others.push_back(dup(0));  // the recorder leaves most descriptors to the program
+  const auto processors = static_cast<rlim_t>(sysconf(_SC_NPROCESSORS_ONLN));
+  rlimit before{};
+  REQUIRE(getrlimit(RLIMIT_NOFILE, &before) == 0);
+  // One for each buffer, the list of threads, all of one thread, and all but one of the next.
+  const rlimit few{static_cast<rlim_t>(others.back()) + 1 + processors + 1 + processors + processors - 1, before.rlim_max};
+  REQUIRE(setrlimit(RLIMIT_NOFILE, &few) == 0);
+  const running_recorder run(with_states);
+  REQUIRE(setrlimit(RLIMIT_NOFILE, &before) == 0);
+  const std::string dump = dump_bytes();
+  using tasks = std::filesystem::directory_iterator;
+  const auto threads = std::distance(tasks("/proc/self/task"), tasks());  // with a sanitizer's own
+  CHECK(super_of(dump).unwatched_threads == threads - 2);
+  CHECK(perf_descriptors().size() == processors);
+  for (const int each : others) close(each);
 }
 
 TEST_CASE("a window holds the switches of the window") {

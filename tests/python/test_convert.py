@@ -447,6 +447,14 @@ class Losses(Base):
         self.assertEqual(convert(self.image.dump()).metadata["losses"], {})
 
 
+class Keys(Base):
+    def test_a_field_that_has_a_key_of_the_converter_keeps_it(self):
+        both = self.image.bind(REGION, "both", flags=1 << 4, fields=[("n", INT32), ("blocked on", INT32)])
+        self.thread.open(both, self.t0, [5, 6])
+        arguments = convert(self.image.dump(at=self.t0 + 1000)).one("X", "both")["args"]
+        self.assertEqual(arguments, {"n": 5, "blocked on": 6, "blocked on (contrail)": "sync", "unfinished": True})
+
+
 class Clocks(Base):
     def test_times_follow_the_anchors_exactly(self):
         image = ImageBuilder(tick_hz=2_095_078_123, start=10**15)

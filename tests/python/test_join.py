@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from image_builder import REGION, ImageBuilder
 from support import Json, run
+from test_thread_states import Made
 
 
 def process(pid, host="box", begin_us=0, **clocks):
@@ -64,8 +65,24 @@ class Join(unittest.TestCase):
     def test_two_dumps_of_one_process_are_two_processes(self):
         trace = self.join(process(7), process(7, begin_us=5), process(8, begin_us=9))
         self.assertEqual(self.times(trace), {7: 0, 8: 5, 9: 9})
+        self.assertEqual([p.get("shown as pid") for p in trace.metadata["processes"]], [None, 8, 9])
         trace = self.join(process(2**32 - 1), process(2**32 - 1))
         self.assertEqual(set(self.times(trace)), {2**32 - 1, 1})
+
+    def test_thread_states_of_a_process_that_began_later_are_whole(self):
+        class Later(Made):
+            def anchor(self, ticks):
+                ticks, *clocks = super().anchor(ticks)
+                return (ticks, *(ns + 5 * 10**9 for ns in clocks))
+
+        made = Made(), Later()
+        made[1].pid += 1
+        for image in made:
+            image.cpus[0].out(77, image.at(40_000))
+        trace = self.join(*(image.made() for image in made))
+        found = [(e["pid"], e["name"], e["dur"]) for e in trace.of("X") if e["cat"] == "thread state"]
+        self.assertEqual([row[1:] for row in found[:2]], [row[1:] for row in found[2:]])
+        self.assertEqual(len(found), 4)
 
     def test_time_zero_is_the_first_event_of_all(self):
         trace = self.join(process(1, begin_us=5), process(2))

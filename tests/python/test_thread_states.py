@@ -238,6 +238,19 @@ class States(unittest.TestCase):
         self.assertEqual([s[0] for s in states(trace)], ["running", "waiting (sync)", "running", "waiting"])
         self.assertEqual(trace.one("X", "waiting (sync)")["args"], {"in": "the queue"})
 
+    def test_a_wait_is_named_after_the_innermost_such_region_around_it(self):
+        image = Made()
+        outer, inner = (image.bind(REGION, name, flags=why << 4) for name, why in (("reply", 2), ("lock", 1)))
+        image.region(20_000, 30_000, inner)
+        image.region(5_000, 60_000, outer)
+        one = image.cpus[0]
+        for begin in (22_000, 40_000):
+            one.out(77, image.at(begin))
+            one.into(77, image.at(begin + 5_000))
+        one.out(77, image.at(70_000))
+        waits = [s[0] for s in states(image.converted()) if s[0] != "running"]
+        self.assertEqual(waits, ["waiting (sync)", "waiting (net)", "waiting"])
+
     def test_without_arguments_there_is_no_processor_time(self):
         image = Made()
         image.cpus[0].out(77, image.at(90_000))

@@ -106,10 +106,10 @@ inline bool is_older_thread(const switch_buffers& own, uint32_t tid) {
   return false;
 }
 
-/// Lets the events of one more thread write into the buffers. False: not all of them.
+/// Lets the events of one more thread write into the buffers: of all processors, or none. False: none.
 inline bool watch_older_thread(switch_buffers& own, uint32_t tid, uint64_t most) {
-  const uint64_t count = own.count.load_relaxed();
-  if (own.older_count + count > most) return false;
+  const uint64_t count = own.count.load_relaxed(), before = own.older_count;
+  if (before + count > most) return false;
   for (uint64_t i = 0; i < count; ++i) {
     const int made = open_switch_event(tid, own.cpus[i]);
     if (made == -ESRCH) return true;  // it has ended
@@ -119,6 +119,7 @@ inline bool watch_older_thread(switch_buffers& own, uint32_t tid, uint64_t most)
       continue;
     }
     if (made >= 0) close(made);
+    while (own.older_count > before) close(own.older()[--own.older_count].descriptor);
     return false;
   }
   return true;
