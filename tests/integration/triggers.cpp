@@ -69,6 +69,24 @@ TEST_CASE("a dump names its trigger: in info, in the metadata and as a global in
   CHECK(converted(path).one("hangs").find("\"unfinished\":true") != std::string::npos);
 }
 
+TEST_CASE("a thread that stalls is in the dump, with what it does") {
+  const running_recorder recorder;
+  const temporary_folder folder;
+  const std::string path = folder / "dump";
+  trigger watchdog({.path = path.c_str(), .look_every = soon});
+  REQUIRE_FALSE(watchdog.stall(duration(2'000'000), "waits for ever"));
+  REQUIRE_FALSE(watchdog.start());
+  {
+    TRACE_REGION("waits for ever");
+    wait_until([&] { return watchdog.status().dumps == 1; });
+  }
+  const std::string json = folder / "json";
+  REQUIRE(run_converter("convert '" + path + "' -o -", json) == 0);
+  CHECK(text_of(json).find("\"name\":\"trigger: thread " + std::to_string(getpid()) + " ended no region for ") !=
+        std::string::npos);
+  CHECK(converted(path).one("waits for ever").find("\"unfinished\":true") != std::string::npos);
+}
+
 TEST_CASE("a dump that no trigger made names none") {
   const running_recorder recorder;
   const temporary_folder folder;
