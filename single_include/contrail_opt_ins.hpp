@@ -1213,14 +1213,16 @@ inline size_t copy_slot_block(char* to, thread_slot& work, const thread_slot& fr
 }
 inline constexpr size_t longest_slot_block_bytes = sizeof(stream_block) + sizeof(thread_slot) + 8 * frame_count;
 
-/// Copies an open span to `to` as a block; 0 if the entry holds none, or it ended meanwhile: then its record tells of it.
-inline size_t copy_span_block(char* to, const image_view& image, uint64_t index) {
-  span_entry& copy = *reinterpret_cast<span_entry*>(to + sizeof(stream_block));
+/// Copies an open span to `to` as a block. Its generation; 0 if the entry holds none, or it ended meanwhile: then its
+/// record tells of it.
+inline uint64_t copy_span_block(char* to, const image_view& image, uint64_t index) {
+  span_entry copy;
   copy_span(copy, image.spans[index]);
   if (copy.state.load_relaxed() == 0) return 0;
   const stream_block block{block_type::span, static_cast<uint32_t>(index), sizeof copy};
   memcpy(to, &block, sizeof block);
-  return sizeof block + sizeof copy;
+  memcpy(to + sizeof block, &copy, sizeof copy);
+  return copy.state.load_relaxed() >> 2;
 }
 inline constexpr size_t span_block_bytes = sizeof(stream_block) + sizeof(span_entry);
 
@@ -1548,9 +1550,9 @@ inline bool copy_spans(session_state& session) {
     }
     if (session.spans[i] == state >> 2) continue;
     if (!make_buffer_room(session, span_block_bytes)) return false;
-    char* const at = session.buffer + session.used;
-    if (copy_span_block(at, image, i) == 0) continue;
-    session.spans[i] = reinterpret_cast<const span_entry*>(at + sizeof(stream_block))->state.load_relaxed() >> 2;
+    const uint64_t generation = copy_span_block(session.buffer + session.used, image, i);
+    if (generation == 0) continue;
+    session.spans[i] = generation;
     add_block(session, span_block_bytes, 0);
   }
   return true;

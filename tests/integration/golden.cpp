@@ -70,8 +70,9 @@ TEST_CASE("the golden dump of tasks reads as it was written") {
   for (const char* open : {"open task", "open span"}) CHECK(found.one(open).form() == event_form::open_span);
   CHECK(found.named.count("stock") == 2);
   CHECK(found.named.count("display") == 3);
-  const contrail::event_field* const leaves = found.one("send").fields().find("to");
-  const contrail::event_field* const arrives = found.one("receive").fields().find("from");
+  const contrail::event_fields sent = found.one("send").fields(), received = found.one("receive").fields();
+  const contrail::event_field* const leaves = sent.find("to");
+  const contrail::event_field* const arrives = received.find("from");
   REQUIRE((leaves != nullptr && arrives != nullptr));
   CHECK(leaves->value().as_uint() == arrives->value().as_uint());
 }

@@ -107,14 +107,16 @@ inline size_t copy_slot_block(char* to, thread_slot& work, const thread_slot& fr
 }
 inline constexpr size_t longest_slot_block_bytes = sizeof(stream_block) + sizeof(thread_slot) + 8 * frame_count;
 
-/// Copies an open span to `to` as a block; 0 if the entry holds none, or it ended meanwhile: then its record tells of it.
-inline size_t copy_span_block(char* to, const image_view& image, uint64_t index) {
-  span_entry& copy = *reinterpret_cast<span_entry*>(to + sizeof(stream_block));
+/// Copies an open span to `to` as a block. Its generation; 0 if the entry holds none, or it ended meanwhile: then its
+/// record tells of it.
+inline uint64_t copy_span_block(char* to, const image_view& image, uint64_t index) {
+  span_entry copy;
   copy_span(copy, image.spans[index]);
   if (copy.state.load_relaxed() == 0) return 0;
   const stream_block block{block_type::span, static_cast<uint32_t>(index), sizeof copy};
   memcpy(to, &block, sizeof block);
-  return sizeof block + sizeof copy;
+  memcpy(to + sizeof block, &copy, sizeof copy);
+  return copy.state.load_relaxed() >> 2;
 }
 inline constexpr size_t span_block_bytes = sizeof(stream_block) + sizeof(span_entry);
 

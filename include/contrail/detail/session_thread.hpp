@@ -231,9 +231,9 @@ inline bool copy_spans(session_state& session) {
     }
     if (session.spans[i] == state >> 2) continue;
     if (!make_buffer_room(session, span_block_bytes)) return false;
-    char* const at = session.buffer + session.used;
-    if (copy_span_block(at, image, i) == 0) continue;
-    session.spans[i] = reinterpret_cast<const span_entry*>(at + sizeof(stream_block))->state.load_relaxed() >> 2;
+    const uint64_t generation = copy_span_block(session.buffer + session.used, image, i);
+    if (generation == 0) continue;
+    session.spans[i] = generation;
     add_block(session, span_block_bytes, 0);
   }
   return true;
