@@ -2,6 +2,7 @@
 // A session: all that is recorded goes to a file, from its start to its stop, whatever the recorder's memory holds.
 //
 // Prints:
+//   streaming
 //   2000 jobs by 2 workers
 //   the stream has them all: 0 lost, 0 dropped
 // Records: "job", "report", "worker 0", "worker 1"
@@ -33,6 +34,7 @@ int main() {
     std::fprintf(stderr, "cannot stream: %s\n", error.message());
     return 1;
   }
+  if (session.is_running()) std::puts("streaming");
   std::thread first(work, 0), second(work, 1);
   first.join();
   second.join();

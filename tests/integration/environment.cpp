@@ -244,14 +244,14 @@ CHILD(says_whether_it_records) {
 
 TEST_CASE("a process with rights that its user has not leaves the variable alone") {
   if (geteuid() != 0) {
-    WARN("left out: only root can make such a program");
+    WARN("skipped: only root can make such a program");
     return;
   }
   const temporary_folder folder;
   struct statvfs there {};
   if (statvfs(folder.path().c_str(), &there) != 0 || (there.f_flag & ST_NOSUID) != 0 ||
       prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 0) {
-    WARN("left out: the system gives no program more rights here");
+    WARN("skipped: the system gives no program more rights here");
     return;
   }
   const std::string copy = folder / "program";
