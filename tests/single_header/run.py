@@ -25,7 +25,7 @@ NAMES = ["trade", "two on", "one line", "with object", "known later", "instant",
          "long async", "long blocked"]  # fmt: skip
 
 SERVICES = ["-DCONTRAIL_WITH_ENV", "-DCONTRAIL_WITH_THREAD_STATES", "-DCONTRAIL_WITH_TRIGGER", "-DCONTRAIL_WITH_HTTP",
-            "-DCONTRAIL_WITH_READER"]
+            "-DCONTRAIL_WITH_READER", "-DCONTRAIL_WITH_SESSION", "-DCONTRAIL_WITH_BLOCKING"]
 
 # case -> flags, sources, names expected in the dump (None: no dump is made)
 CASES: dict[str, tuple[list[str], list[str], list[str] | None]] = {
