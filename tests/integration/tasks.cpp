@@ -101,10 +101,11 @@ TEST_CASE("a scope that is destroyed on another thread leaves that one's current
   running_recorder recorder;
   TRACE_TASK(first, "first");
   TRACE_TASK(second, "second");
+  TRACE_TASK(third, "third");
   task_scope around(first);
   std::optional<task_scope> stray(std::in_place, second);
   std::thread([&] {
-    task_scope own(first);
+    task_scope own(third);
     stray.reset();
     TRACE_REGION("there");
   }).join();
@@ -112,7 +113,7 @@ TEST_CASE("a scope that is destroyed on another thread leaves that one's current
     TRACE_REGION("here");
   }
   std::thread([&] {
-    task_scope own(second);
+    task_scope own(third);
     stray.emplace(first);
   }).join();
   stray.reset();
@@ -120,7 +121,7 @@ TEST_CASE("a scope that is destroyed on another thread leaves that one's current
     TRACE_REGION("still here");
   }
   const trace found = convert_now();
-  CHECK(argument(found.one("there"), "task") == "\"first " + hex(first.context().id) + "\"");
+  CHECK(argument(found.one("there"), "task") == "\"third " + hex(third.context().id) + "\"");
   for (const char* name : {"here", "still here"}) {
     CHECK(argument(found.one(name), "task") == "\"second " + hex(second.context().id) + "\"");
   }
