@@ -2336,12 +2336,13 @@ first_hit look_at_environment(process_state& process) {
   if (process.recording.load_acquire() != 0) return first_hit::on;
   if (process.environment.load_acquire() != environment_unread) return first_hit::off;
   uint64_t free = 0;
-  if (!process.control.compare_exchange(free, static_cast<uint64_t>(syscall(SYS_gettid)))) return first_hit::later;
+  const uint64_t own = current_tid();
+  if (!process.control.compare_exchange(free, own)) return first_hit::later;
   // Somebody else may have started it just now.
   if (process.recording.load_relaxed() == 0 && start_from_environment<T>(process, {})) {
     process.environment.store_relaxed(environment_started);
   }
-  process.control.store_release(0);
+  give_control(process, own);
   return process.recording.load_acquire() != 0 ? first_hit::on : first_hit::off;
 }
 
@@ -3502,7 +3503,8 @@ inline http_answer http_dump(duration last) {
 /// for servers that shut down or see their client gone.
 ///
 /// One request is served at a time: others get 429 until its sink has returned, so that the memory for dumps is bounded
-/// however many clients ask. One more may be waiting for its seconds to pass. Allocates: not in signal handlers.
+/// until then, however many clients ask; what a sink keeps, to send it later, is the server's to bound. One more may be
+/// waiting for its seconds to pass. Allocates: not in signal handlers.
 template <class Sink, class Stop>
 void http_trace(std::string_view query, Sink&& sink, Stop&& stop) {
   using namespace detail;
@@ -3531,6 +3533,7 @@ void http_trace(std::string_view query, Sink&& sink, Stop&& stop) {
     const auto waited = [begin] { return static_cast<int64_t>(kernel_clock_ns(CLOCK_MONOTONIC) - begin); };
     while (waited() < seconds_ns) {
       if (stop()) return answer_with(http_refusal(503, "The request was cancelled."));
+      if (process->recording.load_acquire() == 0) return answer_with(http_refusal(503, not_running().message()));
       const int64_t rest = seconds_ns - waited();
       if (rest > 20'000'000)
         http_pause();

@@ -126,12 +126,13 @@ first_hit look_at_environment(process_state& process) {
   if (process.recording.load_acquire() != 0) return first_hit::on;
   if (process.environment.load_acquire() != environment_unread) return first_hit::off;
   uint64_t free = 0;
-  if (!process.control.compare_exchange(free, static_cast<uint64_t>(syscall(SYS_gettid)))) return first_hit::later;
+  const uint64_t own = current_tid();
+  if (!process.control.compare_exchange(free, own)) return first_hit::later;
   // Somebody else may have started it just now.
   if (process.recording.load_relaxed() == 0 && start_from_environment<T>(process, {})) {
     process.environment.store_relaxed(environment_started);
   }
-  process.control.store_release(0);
+  give_control(process, own);
   return process.recording.load_acquire() != 0 ? first_hit::on : first_hit::off;
 }
 

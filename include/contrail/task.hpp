@@ -5,6 +5,8 @@
 
 #include "contrail/detail/call_site.hpp"
 
+#include <errno.h>
+
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 
 // g++ does not see that an empty std::optional<task> destroys nothing.
@@ -53,26 +55,38 @@ inline bool is_recording() {
   return process != nullptr && process->recording.load_acquire() != 0;
 }
 
+/// Tells threads apart, the same in all objects. Out of line, as a compiler may keep such an address over a co_await.
+// Async-signal-safe.
+__attribute__((noinline)) inline const void* thread_mark() {
+  __asm__ volatile("");  // and may not take this for a constant
+  return &errno;
+}
+
 }  // namespace detail
 
 /// In its scope a task is the running thread's current one: what the thread records belongs to it, and tasks that begin are
-/// its children. Made and destroyed on one thread, in a coroutine between two suspensions.
+/// its children. Made and destroyed on one thread, in a coroutine between two suspensions: destroyed on another thread it
+/// leaves that one's current task alone, and the first thread in this task until a scope around it ends there.
 // Async-signal-safe.
 class CONTRAIL_DETAIL_SCOPE_OBJECT task_scope {
  public:
   CONTRAIL_DETAIL_ALWAYS_INLINE explicit task_scope(const task& current) : task_scope(current.context()) {}
   CONTRAIL_DETAIL_ALWAYS_INLINE explicit task_scope(const task_context& current)
       : is_set_(current.id != 0 && detail::is_recording()) {
-    if (is_set_) before_ = detail::the_slow_half().set_current_task(detail::this_caller(), current.id);
+    if (!is_set_) return;
+    thread_ = detail::thread_mark();
+    before_ = detail::the_slow_half().set_current_task(detail::this_caller(), current.id);
   }
   CONTRAIL_DETAIL_ALWAYS_INLINE ~task_scope() {
-    if (is_set_) detail::the_slow_half().set_current_task(detail::this_caller(), before_);
+    if (!is_set_ || thread_ != detail::thread_mark()) return;
+    detail::the_slow_half().set_current_task(detail::this_caller(), before_);
   }
   task_scope(const task_scope&) = delete;
   task_scope& operator=(const task_scope&) = delete;
 
  private:
   uint64_t before_ = 0;
+  const void* thread_ = nullptr;
   bool is_set_;
 };
 

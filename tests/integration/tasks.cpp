@@ -3,6 +3,7 @@
 #include "contrail/reader.hpp"
 #include "support/trace.hpp"
 
+#include <coroutine>
 #include <map>
 #include <optional>
 #include <set>
@@ -48,7 +49,83 @@ std::string hex(uint64_t id) {
   return text;
 }
 
+struct hopping {
+  struct promise_type {
+    hopping get_return_object() { return {std::coroutine_handle<promise_type>::from_promise(*this)}; }
+    std::suspend_never initial_suspend() noexcept { return {}; }
+    std::suspend_always final_suspend() noexcept { return {}; }
+    void return_void() {}
+    void unhandled_exception() { std::abort(); }
+  };
+  std::coroutine_handle<promise_type> handle;
+};
+
+hopping work_on_threads(task owned) {
+  for (const char* name : {"step 1", "step 2", "step 3"}) {
+    co_await std::suspend_always{};
+    task_scope scope(owned);
+    TRACE_INSTANT("step", "name", name);
+    TRACE_REGION("work");
+  }
+  owned.end();
+}
+
 }  // namespace
+
+TEST_CASE("a coroutine that owns a task takes it over threads, and it is one record") {
+  running_recorder recorder;
+  TRACE_TASK(order, "order");
+  const std::string name = "\"order " + hex(order.context().id) + "\"";
+  const hopping work = work_on_threads(std::move(order));
+  uint64_t last_tid = 0;
+  for (int i = 0; i < 3; ++i) {
+    std::thread([&] {
+      last_tid = static_cast<uint64_t>(gettid());
+      work.handle.resume();
+      TRACE_REGION("after");
+    }).join();
+  }
+  CHECK(work.handle.done());
+  work.handle.destroy();
+  const event e = found_events().one("order");
+  CHECK(e.form() == event_form::span);
+  CHECK(e.thread().tid == last_tid);
+  const trace found = convert_now();
+  REQUIRE(found.all("work").size() == 3);
+  for (const trace_event& one : found.all("work")) CHECK(argument(one, "task") == name);
+  REQUIRE(found.all("after").size() == 3);
+  for (const trace_event& one : found.all("after")) CHECK(argument(one, "task") == "");
+}
+
+TEST_CASE("a scope that is destroyed on another thread leaves that one's current task as it was") {
+  running_recorder recorder;
+  TRACE_TASK(first, "first");
+  TRACE_TASK(second, "second");
+  TRACE_TASK(third, "third");
+  task_scope around(first);
+  std::optional<task_scope> stray(std::in_place, second);
+  std::thread([&] {
+    task_scope own(third);
+    stray.reset();
+    TRACE_REGION("there");
+  }).join();
+  {
+    TRACE_REGION("here");
+  }
+  std::thread([&] {
+    task_scope own(third);
+    stray.emplace(first);
+  }).join();
+  stray.reset();
+  {
+    TRACE_REGION("still here");
+  }
+  const trace found = convert_now();
+  CHECK(argument(found.one("there"), "task") == "\"third " + hex(third.context().id) + "\"");
+  for (const char* name : {"here", "still here"}) {
+    CHECK(argument(found.one(name), "task") == "\"second " + hex(second.context().id) + "\"");
+  }
+}
 
 TEST_CASE("a task that ends on another thread is one record there, with its arguments and who began it") {
   running_recorder recorder;
