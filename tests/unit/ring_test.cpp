@@ -42,37 +42,36 @@ void nest(unsigned depth) {
   if (depth != 0) nest(depth - 1);
 }
 
-/// Of the same epoch as the next few records.
-void wait_for_epoch_with_room() {
-  while ((hardware_ticks() & (epoch_ticks - 1)) > epoch_ticks / 2) {
+/// How many words `work` writes within one epoch, however often this thread is interrupted meanwhile.
+template <class Work>
+uint64_t words_of(Work&& work) {
+  for (;;) {
+    const uint64_t epoch = hardware_ticks() / epoch_ticks;
+    { TRACE_REGION("first of its epoch"); }
+    const uint64_t before = words_written();
+    work();
+    const uint64_t words = words_written() - before;
+    if (hardware_ticks() / epoch_ticks == epoch) return words;
   }
-  TRACE_REGION("first of its epoch");
 }
 
 }  // namespace
 
 TEST_CASE("a plain short region costs 8 bytes") {
   running_recorder recorder;
-  wait_for_epoch_with_room();
-  const uint64_t before = words_written();
-  for (int i = 0; i < 100; ++i) {
-    TRACE_REGION("plain");
-  }
-  CHECK(words_written() - before == 100);
+  const auto plain = [] {
+    for (int i = 0; i < 100; ++i) {
+      TRACE_REGION("plain");
+    }
+  };
+  CHECK(words_of(plain) == 100);
 }
 
 TEST_CASE("a region with two ints costs 16 bytes, an instant 8, a counter of an int 16") {
   running_recorder recorder;
-  wait_for_epoch_with_room();
-  uint64_t before = words_written();
-  { TRACE_REGION("two ints", "a", 1, "b", 2); }
-  CHECK(words_written() - before == 2);
-  before = words_written();
-  TRACE_INSTANT("instant");
-  CHECK(words_written() - before == 1);
-  before = words_written();
-  TRACE_COUNTER("counter", 1);
-  CHECK(words_written() - before == 2);
+  CHECK(words_of([] { TRACE_REGION("two ints", "a", 1, "b", 2); }) == 2);
+  CHECK(words_of([] { TRACE_INSTANT("instant"); }) == 1);
+  CHECK(words_of([] { TRACE_COUNTER("counter", 1); }) == 2);
 }
 
 TEST_CASE("payloads of every size are whole at every place in a chunk") {
