@@ -4614,6 +4614,7 @@ class reader_clock {
     anchors.erase(std::unique(anchors.begin(), anchors.end(),
                               [](const auto& a, const auto& b) { return !is_before(a, b) && !is_before(b, a); }),
                   anchors.end());
+    anchors = read_at_once(anchors);
     if (anchors.empty()) anchors.push_back({});
     const std::vector<clock_anchor> good = plausible(anchors, nominal_hz);
     ignored_ = anchors.size() - good.size();
@@ -4644,7 +4645,7 @@ class reader_clock {
  private:
   /// Anchors nearer to each other would turn their reading noise into changes of rate.
   static constexpr uint64_t spacing_ns = 100'000'000;
-  static constexpr int64_t suspend_ns = 1'000'000;
+  static constexpr int64_t suspend_ns = 1'000'000, slow_ns = 1'000'000'000;
   static constexpr int64_t bound = (int64_t{1} << 62) - 1;
 
   struct segment {
@@ -4662,6 +4663,20 @@ class reader_clock {
     return less >> 64 > 1 ? -bound : held(static_cast<int128>(from) - static_cast<int128>(less));
   }
   static int128 asleep(const clock_anchor& a) { return difference(a.boottime_ns, a.monotonic_ns); }
+
+  /// Without those whose clocks were read one long after the other, since their thread was interrupted: they say more
+  /// time asleep, which was read last, than both neighbours, which agree.
+  static std::vector<clock_anchor> read_at_once(const std::vector<clock_anchor>& anchors) {
+    const auto slowly = [&](size_t i) {
+      const int128 before = asleep(anchors[i - 1]), here = asleep(anchors[i]), after = asleep(anchors[i + 1]);
+      return magnitude(before - after) < suspend_ns && suspend_ns < here - before && here - before < slow_ns;
+    };
+    std::vector<clock_anchor> kept;
+    for (size_t i = 0; i < anchors.size(); ++i) {
+      if (!(i > 0 && i + 1 < anchors.size() && slowly(i))) kept.push_back(anchors[i]);
+    }
+    return kept;
+  }
 
   /// Without the anchors that damage moved: those off the nominal rate by half, seen from the median.
   static std::vector<clock_anchor> plausible(const std::vector<clock_anchor>& anchors, uint64_t hz) {

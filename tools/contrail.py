@@ -538,11 +538,11 @@ class Clock:
     """Ticks to monotonic nanoseconds, piecewise linear between anchors, in integers only."""
 
     SPACING_NS = 10**8  # anchors nearer to each other would turn their reading noise into changes of rate
-    SUSPEND_NS = 10**6
+    SUSPEND_NS, SLOW_NS = 10**6, 10**9
 
     def __init__(self, anchors: Iterable[Anchor], hz: int) -> None:
         self.notes: List[str] = []
-        usable = sorted({a for a in anchors if a[0]}) or [(0, 0, 0, 0)]
+        usable = self.read_at_once(sorted({a for a in anchors if a[0]})) or [(0, 0, 0, 0)]
         good = self.plausible(usable, hz)
         self.ignored = len(usable) - len(good)
         chosen = self.thin(self.in_order(good))
@@ -564,6 +564,16 @@ class Clock:
         off = sum(abs(n * ticks - t * ns) * 1000 > t * ns for t, n in segments)
         if off:
             self.notes.append(f"the clock's rate is off by more than 1000 ppm in {off} of {len(segments)} segments")
+
+    @classmethod
+    def read_at_once(cls, anchors: List[Anchor]) -> List[Anchor]:
+        """Without those whose clocks were read one long after the other, since their thread was interrupted: they say
+        more time asleep, which was read last, than both neighbours, which agree."""
+        def slowly(i: int) -> bool:
+            before, here, after = (a[3] - a[1] for a in anchors[i - 1:i + 2])
+            return abs(before - after) < cls.SUSPEND_NS < here - before < cls.SLOW_NS
+
+        return [a for i, a in enumerate(anchors) if not (0 < i < len(anchors) - 1 and slowly(i))]
 
     @staticmethod
     def plausible(anchors: List[Anchor], hz: int) -> List[Anchor]:

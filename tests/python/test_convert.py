@@ -502,6 +502,16 @@ class Clocks(Base):
         trace = convert(self.image.dump(), code=1)
         self.assertEqual([s[1] for s in trace.slices()], [i * 10**9 for i in range(5)])
 
+    def test_an_anchor_that_was_read_slowly_is_left_out_and_a_damaged_one_told(self):
+        for late, code in ((3 * 10**6, 0), (-3 * 10**6, 1), (2 * 10**9, 1)):
+            self.setUp()
+            self.region(self.a, 0, 10)
+            for i in range(1, 6):
+                ticks, monotonic, realtime, boottime = self.image.anchor(self.t0 + i * 10**9)
+                self.thread.anchor(ticks, anchor=(ticks, monotonic, realtime, boottime + (late if i == 3 else 0)))
+            trace = convert(self.image.dump(at=self.t0 + 10**10), code=code)
+            self.assertEqual(trace.metadata["notes"], [])
+
     def test_anchors_of_two_threads_at_once_may_be_out_of_order(self):
         for back, code in ((50, 0), (2 * 10**6, 1)):
             self.setUp()
