@@ -87,7 +87,8 @@ TEST_CASE("a coroutine that owns a task takes it over threads, and it is one rec
   }
   CHECK(work.handle.done());
   work.handle.destroy();
-  const event e = found_events().one("order");
+  const found_events events;
+  const event e = events.one("order");
   CHECK(e.form() == event_form::span);
   CHECK(e.thread().tid == last_tid);
   const trace found = convert_now();
