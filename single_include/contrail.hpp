@@ -909,8 +909,6 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #ifndef CONTRAIL_TASK_CONTEXT_HPP
 #define CONTRAIL_TASK_CONTEXT_HPP
 
-#include <stdint.h>
-
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 
 inline constexpr unsigned traceparent_bytes = 55;
@@ -8422,8 +8420,6 @@ extern "C" inline int contrail_dump(const char* path) {
 // What names a task to others: to threads of this process, and by W3C Trace Context to other processes and tracing systems.
 #ifndef CONTRAIL_TASK_CONTEXT_HPP
 #define CONTRAIL_TASK_CONTEXT_HPP
-
-#include <stdint.h>
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 

@@ -5,7 +5,7 @@
 
 #include "contrail/config.hpp"
 
-#include <stdint.h>
+#include "contrail/error.hpp"
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 

@@ -12,8 +12,8 @@ INCLUDE = Path(__file__).resolve().parents[2] / "include" / "contrail"
 
 LAYERS = """
 config
-task_context
 error
+task_context
 options
 detail/memory
 detail/atomic
