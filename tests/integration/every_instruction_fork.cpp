@@ -15,6 +15,7 @@ using namespace contrail::detail;
 
 bool is_child = false;
 unsigned children = 0, failed = 0, touched = 0, last_status = 0;
+constexpr unsigned longest_child_seconds = 120;
 
 image_view& the_image() { return *current_image(*joined_process()); }
 
@@ -25,7 +26,12 @@ void fork_here() {
   TRACE_REGION("handler");
   std::memcpy(before, the_image().super, sizeof before);
   const pid_t child = fork();
+  if (child < 0) {  // the system has no process to give
+    ++failed;
+    return;
+  }
   if (child == 0) {
+    alarm(longest_child_seconds);  // one that hangs fails
     is_child = single_step::is_over = true;
     TRACE_INSTANT("in child's handler");
     return;

@@ -12,6 +12,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include <elf.h>
+#include <sys/auxv.h>
 #include <sys/ucontext.h>
 
 namespace single_step {
@@ -37,12 +39,31 @@ struct point_counter {
 };
 inline point_counter counter;
 
+#if defined(__x86_64__)
+/// Whether an address is in the code that the kernel maps into each process. A clock read there begins again when the
+/// kernel has updated the clock meanwhile: interrupted at all its instructions for longer than a tick, it would never end.
+inline bool is_kernel_code(long address) {
+  static const char* const begin = reinterpret_cast<const char*>(getauxval(AT_SYSINFO_EHDR));
+  if (begin == nullptr) return false;
+  const auto& header = *reinterpret_cast<const Elf64_Ehdr*>(begin);
+  const auto* const segments = reinterpret_cast<const Elf64_Phdr*>(begin + header.e_phoff);
+  const uint64_t offset = static_cast<uint64_t>(address) - reinterpret_cast<uint64_t>(begin);
+  for (int i = 0; i < header.e_phnum; ++i) {
+    if (segments[i].p_type == PT_LOAD && offset < segments[i].p_offset + segments[i].p_memsz) return true;
+  }
+  return false;
+}
+#endif
+
 inline void on_trap(int, siginfo_t*, void* raw) {
 #if defined(__x86_64__)
-  if (steps_left-- != 0) return;
-  if (period != 0) {
-    steps_left = period - 1;
-  } else {
+  if (steps_left != 0) {
+    --steps_left;
+    return;
+  }
+  if (is_kernel_code(static_cast<ucontext_t*>(raw)->uc_mcontext.gregs[REG_RIP])) return;
+  steps_left = period - 1;
+  if (period == 0) {
     // The interrupted code goes on without traps.
     static_cast<ucontext_t*>(raw)->uc_mcontext.gregs[REG_EFL] &= ~trap_flag;
   }
