@@ -1021,40 +1021,9 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #endif
 #endif
 #endif
-#if defined(CONTRAIL_WITH_SESSION)
-// ==== contrail/session.hpp ==========================================================================================
-// Opt-in: streams all that the running flight recorder records to a file or descriptor, until it is stopped.
-//
-//   #include <contrail/contrail.hpp>
-//   #include <contrail/session.hpp>
-//
-//   contrail::flight_recorder::start();
-//   contrail::session session;
-//   if (auto failed = session.start({.file = "run.contrail"})) puts(failed.message());
-//   ...
-//   const contrail::session_result result = session.stop();
-//   if (result.failed) puts(result.failed.message());
-#ifndef CONTRAIL_SESSION_HPP
-#define CONTRAIL_SESSION_HPP
-
 #if CONTRAIL_DETAIL_ENABLED
-#ifdef CONTRAIL_MACROS_ONLY
-#error "contrail/session.hpp needs all of contrail: leave out CONTRAIL_MACROS_ONLY in this translation unit."
-#endif
-// ==== contrail/detail/session_start.hpp =============================================================================
-// Begins and ends sessions: their memory, their file, their thread.
-#ifndef CONTRAIL_DETAIL_SESSION_START_HPP
-#define CONTRAIL_DETAIL_SESSION_START_HPP
-
-// ==== contrail/detail/session_thread.hpp ============================================================================
-// A session's thread: it looks at the table of chunk states again and again and writes what is new. It runs beside all
-// others and is waited for only by session::stop.
-//
-// Order within a look: open regions and spans, chunks, then the bindings that were made until then, which stand before all
-// of them in the stream: so every id resolves wherever the stream ends, and what ends in between is in both.
-#ifndef CONTRAIL_DETAIL_SESSION_THREAD_HPP
-#define CONTRAIL_DETAIL_SESSION_THREAD_HPP
-
+#ifndef CONTRAIL_MACROS_ONLY
+#if defined(CONTRAIL_WITH_SESSION) || defined(CONTRAIL_WITH_TRIGGER)
 // ==== contrail/detail/session_copy.hpp ==============================================================================
 // Pieces of chunks for a stream: of a sealed chunk all that is not in the stream yet, of an open one what was published
 // since the last look; and of threads and spans as they are now. It runs beside the writers; nobody waits for anybody.
@@ -1230,6 +1199,43 @@ inline constexpr size_t span_block_bytes = sizeof(stream_block) + sizeof(span_en
 CONTRAIL_DETAIL_NAMESPACE_END
 
 #endif
+#endif
+#endif
+#endif
+#if defined(CONTRAIL_WITH_SESSION)
+// ==== contrail/session.hpp ==========================================================================================
+// Opt-in: streams all that the running flight recorder records to a file or descriptor, until it is stopped.
+//
+//   #include <contrail/contrail.hpp>
+//   #include <contrail/session.hpp>
+//
+//   contrail::flight_recorder::start();
+//   contrail::session session;
+//   if (auto failed = session.start({.file = "run.contrail"})) puts(failed.message());
+//   ...
+//   const contrail::session_result result = session.stop();
+//   if (result.failed) puts(result.failed.message());
+#ifndef CONTRAIL_SESSION_HPP
+#define CONTRAIL_SESSION_HPP
+
+#if CONTRAIL_DETAIL_ENABLED
+#ifdef CONTRAIL_MACROS_ONLY
+#error "contrail/session.hpp needs all of contrail: leave out CONTRAIL_MACROS_ONLY in this translation unit."
+#endif
+// ==== contrail/detail/session_start.hpp =============================================================================
+// Begins and ends sessions: their memory, their file, their thread.
+#ifndef CONTRAIL_DETAIL_SESSION_START_HPP
+#define CONTRAIL_DETAIL_SESSION_START_HPP
+
+// ==== contrail/detail/session_thread.hpp ============================================================================
+// A session's thread: it looks at the table of chunk states again and again and writes what is new. It runs beside all
+// others and is waited for only by session::stop.
+//
+// Order within a look: open regions and spans, chunks, then the bindings that were made until then, which stand before all
+// of them in the stream: so every id resolves wherever the stream ends, and what ends in between is in both.
+#ifndef CONTRAIL_DETAIL_SESSION_THREAD_HPP
+#define CONTRAIL_DETAIL_SESSION_THREAD_HPP
+
 // ==== contrail/detail/session_sink.hpp ==============================================================================
 // Where a stream goes: a file of its own, or somebody's descriptor. The first failed write is the last one, but for the
 // stream's end: a file is cut behind its last whole block, which makes room for that on a full disk too.
@@ -2608,7 +2614,7 @@ class zeroed_array {
   T* items_ = nullptr;
 };
 
-/// A record in a copy of its chunk.
+/// A record in a copy of a piece of its chunk.
 struct seen_record {
   uint64_t id, start, end;  ///< of a point start and end are equal
   bool is_region;
@@ -2616,27 +2622,16 @@ struct seen_record {
   unsigned words;
 };
 
-/// How far a chunk has been read.
-struct chunk_progress {
-  uint64_t ticket;
-  uint64_t words;
-  uint64_t epoch_base;
-  uint64_t done;  ///< its state word once nothing more can come: most chunks need no other look
-};
-
-/// Reads what a chunk holds behind `progress`, and moves that.
+/// Visits the records of a piece of a chunk, from `words` to `end`. `epoch_base` is the time base of the first one, and then of
+/// what follows the last.
 template <class Visit>
-inline void read_chunk(const chunk& copy, chunk_progress& progress, Visit&& visit) {
-  if (progress.ticket != copy.ticket.value) progress = {copy.ticket.value, 0, copy.epoch_base.value, 0};
-  const uint64_t count = (extent_bytes(copy.extent.value) - chunk_header_bytes) / 8;
-  uint64_t at = progress.words;
-  while (at < count) {
-    const uint64_t word = copy.words[at].value;
-    if (word == 0) break;
-    const uint64_t end = progress.epoch_base + (word >> end_time_shift);
-    seen_record record{word >> id_shift & 0xffff, 0, end, true, &copy.words[at + 1], 0};
-    bool is_record = true;
+inline void read_records(const atomic_word* words, const atomic_word* end, uint64_t& epoch_base, Visit&& visit) {
+  const atomic_word* at = words;
+  while (at < end) {
+    const uint64_t word = at->value;
     const uint64_t duration = word >> duration_shift & (epoch_ticks - 1);
+    seen_record record{word >> id_shift & 0xffff, 0, epoch_base + (word >> end_time_shift), true, at + 1, 0};
+    bool is_record = true;
     switch (static_cast<record_tag>(word & 3)) {
       case record_tag::point:
         record.words = static_cast<unsigned>(word >> duration_shift & 0xff);
@@ -2655,15 +2650,15 @@ inline void read_chunk(const chunk& copy, chunk_progress& progress, Visit&& visi
         const long_form form = static_cast<long_form>(word >> 2 & 0xf);
         if (form == long_form::epoch) {
           record.words = 0;
-          progress.epoch_base = word & ~(epoch_ticks - 1);
+          epoch_base = word & ~(epoch_ticks - 1);
         }
         const unsigned skip = form == long_form::point ? 1 : form == long_form::region ? 2 : 3;
         is_record = (form == long_form::region || form == long_form::async_region || form == long_form::point) &&
-                    record.words >= skip && at + record.words < count;
+                    record.words >= skip && at + record.words < end;
         if (!is_record) break;
         record.is_region = form != long_form::point;
-        record.start = copy.words[at + 1].value;
-        record.end = record.is_region ? copy.words[at + 2].value : record.start;
+        record.start = at[1].value;
+        record.end = record.is_region ? at[2].value : record.start;
         record.payload += skip;
         at += skip;
         record.words -= skip;
@@ -2671,9 +2666,8 @@ inline void read_chunk(const chunk& copy, chunk_progress& progress, Visit&& visi
       }
     }
     at += 1 + record.words;
-    if (is_record && at <= count) visit(record);
+    if (is_record && at <= end) visit(record);
   }
-  progress.words = count;
 }
 
 inline text name_of(const binding& entry) {
@@ -2759,9 +2753,10 @@ class CONTRAIL_DETAIL_HIDDEN watch {
     }
     if (process.recording.load_acquire() != 0 && begin(process)) {
       // Stacks first, as in a dump: a region that ends in between is a record.
-      for (uint64_t i = 0; i < image_->slot_count; ++i) look_at_stacks(image_->slots[i], slots_[i]);
-      for (uint64_t i = 0; i < image_->chunk_count; ++i) look_at_chunk(i);
-      for (uint64_t i = 0; i < image_->slot_count; ++i) look_for_stall(image_->slots[i], slots_[i]);
+      const uint64_t slots = used_slots();
+      for (uint64_t i = 0; i < slots; ++i) look_at_stacks(image_->slots[i], slots_[i]);
+      look_at_chunks();
+      for (uint64_t i = 0; i < slots; ++i) look_for_stall(image_->slots[i], slots_[i]);
     }
     return fired != before;
   }
@@ -2788,10 +2783,12 @@ class CONTRAIL_DETAIL_HIDDEN watch {
     const uint64_t start = process.start_ticks.load_relaxed();
     if (image != image_ || start != start_) {
       leave();
-      if (!chunks_.make(image->chunk_count) || !slots_.make(image->slot_count) || !ids_.make(overflow_id + 1) ||
-          !over_.make(overflow_id + 1)) {
+      if (!epoch_bases_.make(image->chunk_count) || !slots_.make(image->slot_count) || !ids_.make(overflow_id + 1) ||
+          !over_.make(overflow_id + 1) || !unread_.make(image->chunk_count) || !is_unread_.make(image->chunk_count)) {
         return false;
       }
+      unread_count_ = 0;
+      next_ticket_ = image->chunk_count;  // an image's first
       const control_lock lock(process);
       const bool goes_on = process.recording.load_acquire() != 0 && current_image(process) == image &&
                            process.start_ticks.load_relaxed() == start;
@@ -2896,61 +2893,75 @@ class CONTRAIL_DETAIL_HIDDEN watch {
          did, brief_time(took, ns), tid, brief_time(budget, conditions[limit].limit_ns));
   }
 
-  void look_at_chunk(uint64_t index) {
-    chunk_progress& progress = chunks_[index];
-    const uint64_t state = image_->chunk_states[index].load_acquire();
-    if (state == progress.done) return;
-    if (state_of(state) != chunk_state::open && state_of(state) != chunk_state::sealed) return;
-    const chunk& live = image_->chunks[index];
-    // Sealed and read, or open and not gone on.
-    const lane* const writer = lane_of(*image_, live);
-    const uint64_t end = extent_bytes(live.extent.load_acquire());
-    const uint64_t read_to = chunk_header_bytes + progress.words * 8;
-    if (progress.ticket == ticket_of(state)) {
-      if (end != 0 && end <= read_to) {
-        if (state_of(state) == chunk_state::sealed) progress.done = state;
-        return;
-      }
-      const uint64_t read_end = reinterpret_cast<uint64_t>(&live) + read_to;
-      if (end == 0 && writer != nullptr && writer->cursor.load_relaxed() == read_end) return;
-    } else if (state_of(state) == chunk_state::sealed && live.sealed_ticks.load_relaxed() < since_) {
-      progress = {ticket_of(state), chunk_words, 0, state};
-      return;
-    }
-    if (!copy_chunk(copy_, *image_, index)) return;
-    const uint64_t slot_index = copy_.writer.value & 0xffff'ffff;
-    if (slot_index >= image_->slot_count) return;
-    thread_progress& thread = slots_[slot_index];
-    const bool is_current = thread.generation == copy_.writer.value >> 32;
-    const uint32_t tid = static_cast<uint32_t>(copy_.tid_lane.value);
-    if (!mark(index, state)) return;
-    read_chunk(copy_, progress, [&](const seen_record& record) {
-      if (record.end < since_) return;
-      if (record.is_region) {
-        if (is_current && record.end > thread.last_end) thread.last_end = record.end;
-        const uint64_t took = record.end - record.start;
-        const unsigned limit = over_limit(record.id, took);
-        if (limit != count && !(is_current && is_reported(thread, record.start, record.id))) {
-          fire_latency(record.end, record.id, ns_of(took), limit, tid, "took");
-        }
-      } else {
-        look_at_counter(record);
-      }
-    });
+  /// The slots that threads have had so far: the first ones, since each takes the first that is free.
+  uint64_t used_slots() const {
+    constexpr unsigned most_unused = 16;  // that others are about to take
+    unsigned unused = 0;
+    uint64_t i = 0;
+    for (; i < image_->slot_count && unused < most_unused; ++i) unused = generation_of(image_->slots[i]) == 0 ? unused + 1 : 0;
+    return i;
   }
 
-  /// Notes that what the copy holds is looked at. False if the chunk was recycled just now: then it was counted as missed.
-  bool mark(uint64_t index, uint64_t state) {
-    atomic_word& at = (*marks_)[index];
-    uint64_t found = at.load_acquire();
-    const uint64_t ticket = copy_.ticket.value;
-    const uint64_t known = marked_words(found, ticket);
-    if (known == all_copied) return false;
-    const uint64_t words = (extent_bytes(copy_.extent.value) - chunk_header_bytes) / 8;
-    if (words < known) return false;
-    const uint64_t records = marked_records(found, ticket) + count_records(copy_.words + known, copy_.words + words);
-    const bool is_whole = state_of(state) == chunk_state::sealed;
-    return at.compare_exchange(found, is_whole ? mark_word(ticket, all_copied, 0) : mark_word(ticket, words, records));
+  /// Looks at the chunks that had more to come at the look before, and at those that were taken since then, in the order
+  /// of their tickets. An image has thousands, and to look at each would drive the program's data out of the caches.
+  void look_at_chunks() {
+    const uint64_t next = image_->super->next_ticket.load_acquire();
+    if (next - next_ticket_ > image_->chunk_count) next_ticket_ = next - image_->chunk_count;
+    for (; next_ticket_ < next; ++next_ticket_) {
+      const uint64_t index = next_ticket_ % image_->chunk_count;
+      if (is_unread_[index] != 0) continue;
+      is_unread_[index] = 1;
+      unread_[unread_count_++] = static_cast<uint32_t>(index);
+    }
+    uint64_t left = 0;
+    for (uint64_t i = 0; i < unread_count_; ++i) {
+      const uint32_t index = unread_[i];
+      const bool is_done = look_at_chunk(index);
+      is_unread_[index] = !is_done;
+      if (!is_done) unread_[left++] = index;
+    }
+    unread_count_ = left;
+  }
+
+  /// Of those that were given out for a chunk.
+  uint64_t newest_ticket(uint64_t index) const {
+    const uint64_t last = next_ticket_ - 1;
+    return last - (last - index) % image_->chunk_count;
+  }
+
+  /// Reads what a chunk holds more than at the look before. True when nothing can follow before its next ticket.
+  bool look_at_chunk(uint64_t index) {
+    const uint64_t state = image_->chunk_states[index].load_acquire();
+    const uint64_t ticket = ticket_of(state);
+    // Who has the newest ticket may be about to take the chunk, or has found that it is not to be had.
+    const bool is_newest = ticket >= newest_ticket(index);
+    if (state_of(state) == chunk_state::free) return is_newest;
+    const chunk_piece piece = copy_piece(piece_, *image_, index, *marks_, true);
+    if (piece.bytes != 0) read_piece(index, piece);
+    const bool is_copied = marked_words((*marks_)[index].load_relaxed(), ticket) == all_copied;
+    return is_newest && state_of(state) == chunk_state::sealed &&
+           (is_copied || image_->chunks[index].sealed_ticks.load_relaxed() < since_);
+  }
+
+  void read_piece(uint64_t index, const chunk_piece& piece) {
+    const chunk& part = *reinterpret_cast<const chunk*>(piece_ + sizeof(stream_block));
+    if (piece.is_first) epoch_bases_[index] = part.epoch_base.value;
+    const uint64_t slot_index = part.writer.value & 0xffff'ffff;
+    if (slot_index >= image_->slot_count) return;
+    thread_progress& thread = slots_[slot_index];
+    const bool is_current = thread.generation == part.writer.value >> 32;
+    const uint32_t tid = static_cast<uint32_t>(part.tid_lane.value);
+    const atomic_word* const end = part.words + (piece.bytes - sizeof(stream_block) - chunk_header_bytes) / 8;
+    read_records(part.words, end, epoch_bases_[index], [&](const seen_record& record) {
+      if (record.end < since_) return;
+      if (!record.is_region) return look_at_counter(record);
+      if (is_current && record.end > thread.last_end) thread.last_end = record.end;
+      const uint64_t took = record.end - record.start;
+      const unsigned limit = over_limit(record.id, took);
+      if (limit != count && !(is_current && is_reported(thread, record.start, record.id))) {
+        fire_latency(record.end, record.id, ns_of(took), limit, tid, "took");
+      }
+    });
   }
 
   void look_at_counter(const seen_record& record) {
@@ -2995,12 +3006,16 @@ class CONTRAIL_DETAIL_HIDDEN watch {
   session_marks* marks_ = nullptr;
   uint64_t missed_before_ = 0;  ///< in recordings that ended
   uint64_t start_ = 0, since_ = 0, now_ = 0, tick_hz_ = 1;
-  zeroed_array<chunk_progress> chunks_;
+  uint64_t next_ticket_ = 0;   ///< the first that no look has seen
+  uint64_t unread_count_ = 0;
+  zeroed_array<uint32_t> unread_;    ///< chunks that may have more to come, each once
+  zeroed_array<uint8_t> is_unread_;  ///< by chunk: whether it is among them
+  zeroed_array<uint64_t> epoch_bases_;  ///< by chunk, of the record that comes next
   zeroed_array<thread_progress> slots_;
   zeroed_array<uint16_t> ids_;   ///< by id, see conditions_of
   zeroed_array<uint16_t> over_;  ///< by id, the counters' conditions that hold
   trigger_note* note_ = nullptr;
-  chunk copy_;
+  alignas(8) char piece_[longest_piece_bytes];
 };
 
 }  // namespace detail

@@ -24,6 +24,7 @@ OPT_INS = {"CONTRAIL_WITH_PFR": "contrail/pfr.hpp", "CONTRAIL_WITH_FMT": "contra
 # Where nothing is recorded too; what several of them include comes first.
 OPT_INS_EVERYWHERE = {"contrail/thread_states.hpp": ["THREAD_STATES", "ENV"],
                       "contrail/detail/session_claim.hpp": ["SESSION", "TRIGGER"],
+                      "contrail/detail/session_copy.hpp": ["SESSION", "TRIGGER"],
                       "contrail/session.hpp": ["SESSION"], "contrail/env.hpp": ["ENV"],
                       "contrail/trigger.hpp": ["TRIGGER"], "contrail/http.hpp": ["HTTP"],
                       "contrail/reader.hpp": ["READER"], "contrail/blocking.hpp": ["BLOCKING"]}

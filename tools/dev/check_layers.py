@@ -67,6 +67,7 @@ detail/start_text
 env
 detail/session_marks
 detail/session_claim
+detail/session_copy
 detail/kept_dumps
 detail/watch
 trigger
@@ -74,7 +75,6 @@ http
 pfr
 fmt
 blocking
-detail/session_copy
 detail/session_sink
 detail/session_thread
 detail/session_start
