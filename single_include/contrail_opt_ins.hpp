@@ -2775,6 +2775,9 @@ class CONTRAIL_DETAIL_HIDDEN watch {
     uint64_t stalled;             ///< since when it was quiet as that was reported
     reported_region reported[8];  ///< that were over their budgets while they were open
     unsigned next_reported;
+    unsigned idle_looks;  ///< that found nothing new and nothing open
+    uint64_t idle_since;  ///< last_end, then
+    bool has_ended;       ///< and left nothing open: its slot may be used for long, but not by it
   };
 
   /// Goes on in the recording that runs. False when there is no memory.
@@ -2836,9 +2839,16 @@ class CONTRAIL_DETAIL_HIDDEN watch {
 
   void look_at_stacks(const thread_slot& slot, thread_progress& thread) {
     const uint64_t state = slot.state.load_acquire();
+    if (thread.has_ended && thread.generation == state >> 8) return;
+    if (thread.generation != state >> 8) {
+      thread = {};
+      thread.generation = state >> 8;
+    }
+    const bool asks = asks_whether_alive(thread);
     thread.outermost = thread.innermost = 0;
     if (phase_of(state) != slot_state::live) return;
-    if (thread.generation != state >> 8) thread = {state >> 8, 0, 0, 0, 0, 0, {}, 0};
+    // Before its regions are looked at, so that it cannot begin another one.
+    const bool is_gone = asks && !is_thread_alive(tid_of(slot));
     constexpr unsigned most_free = 16;  // frames between regions, as those leave that end on other threads
     for (unsigned k = 0; k < lane_count; ++k) {
       unsigned free_frames = 0;
@@ -2854,6 +2864,16 @@ class CONTRAIL_DETAIL_HIDDEN watch {
         look_at_open_region(slot, thread, start, id_of_site_word((start << duration_shift) - word));
       }
     }
+    thread.has_ended = is_gone && thread.outermost == 0;
+  }
+
+  /// A thread's slot stays until somebody needs it: many of those in use may belong to threads that ended. Those that are
+  /// idle are asked for ever less often.
+  static bool asks_whether_alive(thread_progress& thread) {
+    const bool is_idle = thread.outermost == 0 && thread.last_end == thread.idle_since;
+    thread.idle_since = thread.last_end;
+    thread.idle_looks = is_idle ? thread.idle_looks + 1 : 0;
+    return is_idle && (thread.idle_looks & (thread.idle_looks - 1)) == 0;
   }
 
   void look_at_open_region(const thread_slot& slot, thread_progress& thread, uint64_t start, uint64_t id) {
@@ -2938,9 +2958,18 @@ class CONTRAIL_DETAIL_HIDDEN watch {
     if (state_of(state) == chunk_state::free) return is_newest;
     const chunk_piece piece = copy_piece(piece_, *image_, index, *marks_, true);
     if (piece.bytes != 0) read_piece(index, piece);
+    const chunk& live = image_->chunks[index];
+    if (!is_newest) return false;
+    if (state_of(state) == chunk_state::open) return piece.bytes == 0 && has_ended(live);
     const bool is_copied = marked_words((*marks_)[index].load_relaxed(), ticket) == all_copied;
-    return is_newest && state_of(state) == chunk_state::sealed &&
-           (is_copied || image_->chunks[index].sealed_ticks.load_relaxed() < since_);
+    return state_of(state) == chunk_state::sealed && (is_copied || live.sealed_ticks.load_relaxed() < since_);
+  }
+
+  /// Whether the thread that wrote a chunk was found to have ended.
+  bool has_ended(const chunk& written) {
+    const uint64_t writer = written.writer.load_relaxed();
+    const uint64_t slot = writer & 0xffff'ffff;
+    return slot < image_->slot_count && slots_[slot].has_ended && slots_[slot].generation == writer >> 32;
   }
 
   void read_piece(uint64_t index, const chunk_piece& piece) {

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: MIT
 // What triggers see of a recorder, look by look.
 #include "support/recorder.hpp"
+#include "support/sanitized.hpp"
 
 #include <contrail/detail/watch.hpp>
+
+#include <sys/syscall.h>
 
 #include <atomic>
 #include <ctime>
@@ -191,6 +194,43 @@ TEST_CASE("a thread is not said to have stalled before it was watched") {
   watch.add(condition_kind::stall, "", 3'000'000);
   CHECK(watch.fired() == 0);
 }
+
+TEST_CASE("threads that come and go in the same slots are each seen once, to their last record") {
+  const running_recorder recorder({.memory = 1 << 20});
+  looker watch = latency("", 1);
+  watch.look();
+  for (int i = 0; i < 40; ++i) {  // the recorder has room for 8 of them
+    std::thread([&] {
+      { TRACE_REGION("first"); }
+      CHECK(watch.fired() == 1);
+      {
+        TRACE_REGION("open");
+        CHECK(watch.fired() == 1);
+      }
+      TRACE_REGION("last");
+    }).join();
+    CHECK(watch.fired() == 1);
+    for (int idle = 0; idle < 4; ++idle) CHECK(watch.fired() == 0);
+  }
+  CHECK(watch.watch->missed() == 0);
+  CHECK(flight_recorder::status().dropped == 0);
+}
+
+#if !CONTRAIL_TESTS_SANITIZED  // their runtimes do not bear a thread that is gone at once
+TEST_CASE("what a thread left open as it ended is watched on") {
+  const running_recorder recorder;
+  looker watch = latency("left open", 100'000'000);
+  watch.look();
+  std::thread([] {
+    TRACE_REGION("left open");
+    syscall(SYS_exit, 0);
+  }).join();
+  uint64_t seen = 0;
+  for (int idle = 0; idle < 9; ++idle) seen += watch.fired();
+  spin(120'000'000);
+  CHECK(seen + watch.fired() == 1);
+}
+#endif
 
 TEST_CASE("a predicate fires as it comes to hold") {
   static bool holds;
