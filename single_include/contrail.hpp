@@ -5824,14 +5824,17 @@ inline uint64_t resolve_site(process_state& process, image_view* image, const ob
   const uint64_t epoch = object.epoch.load_acquire();
   // Another image took over since the caller looked, maybe in the epoch just read: the site is not off, it asks again.
   if (image == nullptr || image != current_image(process)) return site_off;
+  const uint64_t generation = image->generation << 18;
+  uint64_t bound = site.bound.load_relaxed();
+  const bool is_bound = (bound & ~site_word_mask) == generation;
+  // Acquire: a binding made by another thread is known in full. Tasks and spans come here each time.
+  if (is_bound && site.word.load_acquire() - epoch <= site_word_mask) return bound & site_word_mask;
   if (process.recording.load_acquire() == 0 || !passes_filters(process, *site.what)) {
     // Release, as below: whoever reads this finds its epoch, and not an earlier one that would make it a site's word.
     site.word.store_release(epoch + site_off);
     return site_off;
   }
-  const uint64_t generation = image->generation << 18;
-  uint64_t bound = site.bound.load_relaxed();
-  if ((bound & ~site_word_mask) != generation) {
+  if (!is_bound) {
     bound = generation | site_word(*site.what, bind(*image, *site.what));
     site.bound.store_relaxed(bound);
   }

@@ -2465,7 +2465,7 @@ struct trigger_options {
   /// How many bytes they may have together; the newest stays in any case. 0: any.
   uint64_t keep_bytes = 0;
   /// How often it looks; what it finds is later by that at most.
-  duration look_every{20'000'000};
+  duration look_every{100'000'000};
 };
 
 /// What a trigger has done.

@@ -13,16 +13,15 @@
 namespace crypto {
 namespace detail {
 
-template <class Bytes>
-void append_hex(std::string& text, const Bytes& bytes) {
+inline void append_hex(std::string& text, const void* bytes, std::size_t count) {
   constexpr std::string_view digits = "0123456789abcdef";
   const std::size_t begin = text.size();
-  text.resize(begin + 2 * bytes.size());
+  text.resize(begin + 2 * count);
   char* to = text.data() + begin;
-  for (const auto byte : bytes) {
-    const auto value = static_cast<unsigned char>(byte);
-    *to++ = digits[value >> 4];
-    *to++ = digits[value & 15];
+  const auto* const from = static_cast<const unsigned char*>(bytes);
+  for (std::size_t i = 0; i < count; ++i) {
+    *to++ = digits[from[i] >> 4];
+    *to++ = digits[from[i] & 15];
   }
 }
 
@@ -51,11 +50,11 @@ inline std::string to_text(const sealed_message& sealed) {
   TRACE_REGION("to hex", "bytes", sealed.ciphertext.size());
   std::string text;
   text.reserve(2 * (sealed.nonce.size() + sealed.tag.size() + sealed.ciphertext.size()) + 3);
-  detail::append_hex(text, sealed.nonce);
+  detail::append_hex(text, sealed.nonce.data(), sealed.nonce.size());
   text += '.';
-  detail::append_hex(text, sealed.tag);
+  detail::append_hex(text, sealed.tag.data(), sealed.tag.size());
   text += '.';
-  detail::append_hex(text, sealed.ciphertext);
+  detail::append_hex(text, sealed.ciphertext.data(), sealed.ciphertext.size());
   text += '\n';
   return text;
 }
