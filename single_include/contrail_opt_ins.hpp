@@ -4709,17 +4709,21 @@ class reader_clock {
   static int128 asleep(const clock_anchor& a) { return difference(a.boottime_ns, a.monotonic_ns); }
 
   /// Without those whose clocks were read one long after the other, since their thread was interrupted: they say more
-  /// time asleep, which was read last, than both neighbours, which agree.
+  /// time asleep, which was read last.
   static std::vector<clock_anchor> read_at_once(const std::vector<clock_anchor>& anchors) {
-    const auto slowly = [&](size_t i) {
-      const int128 before = asleep(anchors[i - 1]), here = asleep(anchors[i]), after = asleep(anchors[i + 1]);
-      return magnitude(before - after) < suspend_ns && suspend_ns < here - before && here - before < slow_ns;
-    };
     std::vector<clock_anchor> kept;
     for (size_t i = 0; i < anchors.size(); ++i) {
-      if (!(i > 0 && i + 1 < anchors.size() && slowly(i))) kept.push_back(anchors[i]);
+      const int128 more = stands_out(anchors, i);
+      if (more <= suspend_ns || more >= slow_ns) kept.push_back(anchors[i]);
     }
     return kept;
+  }
+
+  /// How much more time asleep an anchor says than both its neighbours; 0 where these do not agree.
+  static int128 stands_out(const std::vector<clock_anchor>& anchors, size_t i) {
+    if (i == 0 || i + 1 >= anchors.size()) return 0;
+    const int128 before = asleep(anchors[i - 1]), after = asleep(anchors[i + 1]);
+    return magnitude(before - after) < suspend_ns ? asleep(anchors[i]) - before : 0;
   }
 
   /// Without the anchors that damage moved: those off the nominal rate by half, seen from the median.
@@ -4738,14 +4742,10 @@ class reader_clock {
       return magnitude(difference(a.monotonic_ns, middle.monotonic_ns) * rate - expected) <= slack ||
              magnitude(difference(a.boottime_ns, middle.boottime_ns) * rate - expected) <= slack;
     };
-    // Its time asleep contradicts both neighbours, which agree: only damage undoes a suspend.
-    const auto is_alone = [&](size_t i) {
-      const int128 before = asleep(anchors[i - 1]), here = asleep(anchors[i]), after = asleep(anchors[i + 1]);
-      return magnitude(before - after) < suspend_ns && suspend_ns < magnitude(here - before);
-    };
     std::vector<clock_anchor> good;
     for (size_t i = 0; i < anchors.size(); ++i) {
-      if (fits(anchors[i]) && !(i > 0 && i + 1 < anchors.size() && is_alone(i))) good.push_back(anchors[i]);
+      // Only damage undoes a suspend.
+      if (fits(anchors[i]) && magnitude(stands_out(anchors, i)) <= suspend_ns) good.push_back(anchors[i]);
     }
     return 2 * good.size() >= anchors.size() ? good : anchors;
   }

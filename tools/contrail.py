@@ -568,15 +568,19 @@ class Clock:
     @classmethod
     def read_at_once(cls, anchors: List[Anchor]) -> List[Anchor]:
         """Without those whose clocks were read one long after the other, since their thread was interrupted: they say
-        more time asleep, which was read last, than both neighbours, which agree."""
-        def slowly(i: int) -> bool:
-            before, here, after = (a[3] - a[1] for a in anchors[i - 1:i + 2])
-            return abs(before - after) < cls.SUSPEND_NS < here - before < cls.SLOW_NS
+        more time asleep, which was read last."""
+        return [a for i, a in enumerate(anchors) if not cls.SUSPEND_NS < cls.stands_out(anchors, i) < cls.SLOW_NS]
 
-        return [a for i, a in enumerate(anchors) if not (0 < i < len(anchors) - 1 and slowly(i))]
+    @classmethod
+    def stands_out(cls, anchors: List[Anchor], i: int) -> int:
+        """How much more time asleep an anchor says than both its neighbours; 0 where these do not agree."""
+        if not 0 < i < len(anchors) - 1:
+            return 0
+        before, here, after = (a[3] - a[1] for a in anchors[i - 1:i + 2])
+        return here - before if abs(before - after) < cls.SUSPEND_NS else 0
 
-    @staticmethod
-    def plausible(anchors: List[Anchor], hz: int) -> List[Anchor]:
+    @classmethod
+    def plausible(cls, anchors: List[Anchor], hz: int) -> List[Anchor]:
         """Without the anchors that damage moved: those off the nominal rate by half, seen from the median."""
         middle = sorted(anchors, key=lambda a: a[1] * hz - a[0] * 10**9)[len(anchors) // 2]
 
@@ -584,12 +588,8 @@ class Clock:
             expected = (anchor[0] - middle[0]) * 10**9
             return any(abs((anchor[i] - middle[i]) * hz - expected) <= abs(expected) // 2 + 10**6 * hz for i in (1, 3))
 
-        def alone(i: int) -> bool:
-            """Whether its time asleep contradicts both neighbours, which agree: only damage undoes a suspend."""
-            before, here, after = (a[3] - a[1] for a in anchors[i - 1:i + 2])
-            return abs(before - after) < Clock.SUSPEND_NS < abs(here - before)
-
-        good = [a for i, a in enumerate(anchors) if fits(a) and not (0 < i < len(anchors) - 1 and alone(i))]
+        # Only damage undoes a suspend.
+        good = [a for i, a in enumerate(anchors) if fits(a) and abs(cls.stands_out(anchors, i)) <= cls.SUSPEND_NS]
         return good if 2 * len(good) >= len(anchors) else anchors
 
     def in_order(self, anchors: List[Anchor]) -> List[Anchor]:
@@ -644,7 +644,6 @@ class Clock:
 # All times are ticks, until Writer makes them nanoseconds. A payload is byte offset << 10 | words; 0: none.
 Record = Tuple[int, int, int, int]  # start, end, id, payload
 Async = Tuple[int, int, int, int, int]  # the same, and the tid that began it
-Span = Tuple[int, int, int, int, Tuple[int, ...]]  # the same, and SpanWords
 
 
 class SpanWords(NamedTuple):
@@ -658,13 +657,12 @@ class SpanWords(NamedTuple):
     from_: int
 
     @classmethod
-    def of(cls, words: Tuple[int, ...]) -> "SpanWords":
+    def of(cls, words: Sequence[int]) -> "SpanWords":
         id, parent, tid, *trace = words
         return cls(id, parent, tid & 0xFFFFFFFF, *trace)
 
 
-def span_words(words: Sequence[int]) -> Tuple[int, ...]:
-    return (*words[:2], words[2] & 0xFFFFFFFF, *words[3:])
+Span = Tuple[int, int, int, int, SpanWords]  # as a Record, and what it is
 
 
 class Records:
@@ -773,7 +771,7 @@ class Image:
             id, words = span.binding
             if span.state & 3 > 1 and words <= FRAME_PAYLOAD_WORDS:
                 spans.append((span.words[0], NEVER, id & 0xFFFF, -(at + SPAN_PAYLOAD_OFFSET << 10 | words),
-                              span_words(span.words[1:])))
+                              SpanWords.of(span.words[1:])))
         return spans
 
     def read_slot(self, at: int) -> Any:
@@ -1023,7 +1021,7 @@ class Image:
                     out.asyncs.append((max(first[0], min(earliest, first[1])), first[1], id, payload,
                                        first[2] & 0xFFFFFFFF))
                 elif form == 5 and first[1] <= first[0] and oldest <= first[0] <= latest:
-                    out.spans.append((max(first[1], min(earliest, first[0])), first[0], id, payload, span_words(first[2:])))
+                    out.spans.append((max(first[1], min(earliest, first[0])), first[0], id, payload, SpanWords.of(first[2:])))
                 elif form == 6 and oldest <= first[0] <= latest:
                     out.switches.append(first)
                 elif form <= 6:
@@ -1278,7 +1276,7 @@ class Trace:
             track.regions.reverse()
             track.regions[:0] = track.unfinished
             track.regions.sort(key=itemgetter(0))
-        ended = {s[4][0] for t in self.tracks for s in t.spans}
+        ended = {s[4].id for t in self.tracks for s in t.spans}
         now = max(self.now, self.newest)
         self.open_spans = [(start, max(now, start), *rest) for start, _, *rest in image.spans
                            if rest[2][0] not in ended and image.sb.start[0] <= start <= image.latest]
@@ -1480,7 +1478,7 @@ class Writer:
         if self.crash and self.crash.is_stranger:
             rows.append((self.crash.tid, "thread_name", {"name": self.crash.thread}))
         if not self.trace.tracks:
-            begun_by = {SpanWords.of(span[4]).tid or 1 for span in self.trace.open_spans}
+            begun_by = {span[4].tid or 1 for span in self.trace.open_spans}
             rows += [(tid, "thread_name", {"name": f"thread {tid}"}) for tid in sorted(begun_by)]
             if self.trigger is not None and self.trigger_tid not in begun_by:
                 rows.append((self.trigger_tid, "thread_name", {"name": "trigger"}))
@@ -1608,8 +1606,8 @@ class Writer:
 
     def span(self, span: Span, tracks: Dict[int, Track], track: Optional[Track] = None) -> str:
         """A task or an asynchronous span, on a track of its own; `track` is the thread that ended it."""
-        start, end, id, payload, words = span
-        what, binding = SpanWords.of(words), self.bindings[id]
+        start, end, id, payload, what = span
+        binding = self.bindings[id]
         track = track or tracks.get(what.tid) or next(iter(tracks.values()), Track(what.tid or 1, False))
         mark = f'"id":"0x{what.id ^ self.mask:x}","ts":'
         above = quote(self.tasks.get(what.parent, f"0x{what.parent ^ self.mask:x}"))
@@ -1718,7 +1716,7 @@ def join(writers: Sequence[Writer]) -> None:
             ahead[i] = image.clock.realtime(0) - first.clock.realtime(0)
             image.notes.append("its times were joined to those of other processes by wall-clock time")
     zero = min(w.trace.first + more for w, more in zip(writers, ahead))
-    spans = [[SpanWords(*span[4]) for span in w.spans] for w in writers]
+    spans = [[span[4] for span in w.spans] for w in writers]
     parents = {what.own: (w, what.id) for w, found in zip(writers, spans) for what in found if what.own}
     for w, more in zip(writers, ahead):
         w.trace.first = zero - more
@@ -1862,8 +1860,8 @@ class TextWriter:
         yield from (f"task {ns(ticks)} {id}\n" for ticks, id in track.switches)
 
     def span(self, form: str, span: Span) -> str:
-        start, end, id, payload, words = span
-        what, begin = SpanWords.of(words), self.ns(start)
+        start, end, id, payload, what = span
+        begin = self.ns(start)
         return (f"{form} {begin} {self.ns(end) - begin} {what.id} {what.parent} {what.tid} {what.trace_high:016x}"
                 f"{what.trace_low:016x} {what.own:016x} {what.from_:016x}{self.head(id)}{self.fields(id, payload)}")
 
