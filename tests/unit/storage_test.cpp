@@ -9,6 +9,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <fstream>
+#include <string>
 #include <vector>
 
 using contrail::detail::map_image;
@@ -50,6 +52,20 @@ uint64_t mapped_pages() {
   return pages;
 }
 
+/// Whether the mapping that holds an address asks for huge pages.
+bool asks_for_huge_pages(const void* address) {
+  std::ifstream maps("/proc/self/smaps");
+  bool is_in = false;
+  for (std::string line; std::getline(maps, line);) {
+    unsigned long begin = 0, end = 0;
+    if (std::sscanf(line.c_str(), "%lx-%lx ", &begin, &end) == 2) {
+      is_in = begin <= reinterpret_cast<uintptr_t>(address) && reinterpret_cast<uintptr_t>(address) < end;
+    }
+    if (is_in && line.rfind("VmFlags:", 0) == 0) return line.find(" hg") != std::string::npos;
+  }
+  return false;
+}
+
 }  // namespace
 
 TEST_CASE("An image begins at a multiple of the alignment and is all zero and writable") {
@@ -77,6 +93,20 @@ TEST_CASE("Memory is taken from the system when it is touched, or all of it at o
   CHECK(lazy.resident_pages() >= 1);
   const mapping eager(1 << 20, 16384, true);
   CHECK(eager.resident_pages() == 256);
+}
+
+TEST_CASE("Only an image that is touched at once asks for huge pages, and lies on their bounds") {
+  if (access("/sys/kernel/mm/transparent_hugepage/enabled", R_OK) != 0) {
+    WARN("skipped: this system has no huge pages");
+    return;
+  }
+  constexpr uint64_t huge = contrail::detail::huge_page_bytes;
+  const mapping lazy(2 * huge, 16384, false), eager(2 * huge, 16384, true), small(huge / 2, 16384, true);
+  CHECK_FALSE(asks_for_huge_pages(lazy.base));
+  CHECK_FALSE(asks_for_huge_pages(small.base));
+  CHECK(asks_for_huge_pages(eager.base));
+  CHECK(reinterpret_cast<uintptr_t>(eager.base) % huge == 0);
+  CHECK(eager.resident_pages() == 2 * huge / page_bytes);
 }
 
 TEST_CASE("A forked child writes to a copy of its own") {
