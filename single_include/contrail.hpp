@@ -915,6 +915,7 @@ CONTRAIL_DETAIL_NAMESPACE_BEGIN
 inline constexpr unsigned traceparent_bytes = 55;
 
 /// The name of a task, to be copied and passed on: it keeps nothing alive. Empty if there is no task.
+// What reads and writes text is a template each, so that only who uses it compiles it.
 struct task_context {
   uint64_t id = 0;          ///< in this process; 0: none, or a task of another process
   uint64_t trace_high = 0;  ///< the trace id, 128 bits; 0: none
@@ -926,6 +927,7 @@ struct task_context {
   /// Of the text of a `traceparent` header, as another process sent it: a task that has it as its parent joins that trace.
   /// Empty where the text is null, malformed, or of all zeros.
   // Async-signal-safe.
+  template <class = void>
   static constexpr task_context from_traceparent(const char* text) {
     task_context found;
     uint64_t version = 0, flags = 0;
@@ -940,6 +942,7 @@ struct task_context {
 
   /// The header to send with a request, 55 characters and a NUL; empty text, and false, where there is no trace.
   // Async-signal-safe.
+  template <class = void>
   constexpr bool write_traceparent(char (&text)[traceparent_bytes + 1]) const {
     text[0] = '\0';
     if (span == 0) return false;
@@ -955,6 +958,7 @@ struct task_context {
 
  private:
   /// Takes `digits` hexadecimal digits, in lower case as the standard wants, and the character `end` behind them.
+  template <class = void>
   static constexpr bool take_hex(const char*& at, unsigned digits, char end, uint64_t& value) {
     value = 0;
     for (unsigned i = 0; i < digits; ++i, ++at) {
@@ -964,6 +968,7 @@ struct task_context {
     }
     return end == 0 || *at++ == end;
   }
+  template <class = void>
   static constexpr char* put_hex(char* at, uint64_t value, unsigned digits) {
     for (unsigned i = digits; i-- != 0;) *at++ = "0123456789abcdef"[value >> 4 * i & 0xf];
     return at;
@@ -8437,6 +8442,7 @@ CONTRAIL_DETAIL_NAMESPACE_BEGIN
 inline constexpr unsigned traceparent_bytes = 55;
 
 /// The name of a task, to be copied and passed on: it keeps nothing alive. Empty if there is no task.
+// What reads and writes text is a template each, so that only who uses it compiles it.
 struct task_context {
   uint64_t id = 0;          ///< in this process; 0: none, or a task of another process
   uint64_t trace_high = 0;  ///< the trace id, 128 bits; 0: none
@@ -8448,6 +8454,7 @@ struct task_context {
   /// Of the text of a `traceparent` header, as another process sent it: a task that has it as its parent joins that trace.
   /// Empty where the text is null, malformed, or of all zeros.
   // Async-signal-safe.
+  template <class = void>
   static constexpr task_context from_traceparent(const char* text) {
     task_context found;
     uint64_t version = 0, flags = 0;
@@ -8462,6 +8469,7 @@ struct task_context {
 
   /// The header to send with a request, 55 characters and a NUL; empty text, and false, where there is no trace.
   // Async-signal-safe.
+  template <class = void>
   constexpr bool write_traceparent(char (&text)[traceparent_bytes + 1]) const {
     text[0] = '\0';
     if (span == 0) return false;
@@ -8477,6 +8485,7 @@ struct task_context {
 
  private:
   /// Takes `digits` hexadecimal digits, in lower case as the standard wants, and the character `end` behind them.
+  template <class = void>
   static constexpr bool take_hex(const char*& at, unsigned digits, char end, uint64_t& value) {
     value = 0;
     for (unsigned i = 0; i < digits; ++i, ++at) {
@@ -8486,6 +8495,7 @@ struct task_context {
     }
     return end == 0 || *at++ == end;
   }
+  template <class = void>
   static constexpr char* put_hex(char* at, uint64_t value, unsigned digits) {
     for (unsigned i = digits; i-- != 0;) *at++ = "0123456789abcdef"[value >> 4 * i & 0xf];
     return at;
