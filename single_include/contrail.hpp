@@ -5741,8 +5741,11 @@ inline claimed_slot claim_slot(process_state& process, image_view& image, caller
   for (uint64_t i = 0; i < 2 * image.slot_count; ++i) {
     thread_slot& slot = image.slots[i % image.slot_count];
     uint64_t found = slot.state.load_acquire();
-    // The second round looks for threads that ended without a word. Those that jumped away are looked for at once.
-    const bool may_be_dead = i >= image.slot_count || tid_of_holder(slot.occupant.load_relaxed()) == tid;
+    // The second round looks for threads that ended without a word. Those that jumped away are looked for at once: this
+    // one's half-made claims, and what it was about to free.
+    const bool is_half_own = phase_of(found) != slot_state::live && tid_of(slot) == tid;
+    const bool may_be_dead =
+        i >= image.slot_count || is_half_own || tid_of_holder(slot.occupant.load_relaxed()) == tid;
     if (phase_of(found) != slot_state::free && may_be_dead) {
       if (phase_of(found) != slot_state::live) {
         finish_slot(process, image, slot, self);

@@ -1025,8 +1025,9 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #ifndef CONTRAIL_MACROS_ONLY
 #if defined(CONTRAIL_WITH_SESSION) || defined(CONTRAIL_WITH_TRIGGER)
 // ==== contrail/detail/session_copy.hpp ==============================================================================
-// Pieces of chunks for a stream: of a sealed chunk all that is not in the stream yet, of an open one what was published
-// since the last look; and of threads and spans as they are now. It runs beside the writers; nobody waits for anybody.
+// Pieces of chunks for a stream, or a trigger's look: of a sealed chunk all that was not copied yet, of an open one what
+// was published since the last look; and of threads and spans as they are now. It runs beside the writers; nobody waits
+// for anybody.
 #ifndef CONTRAIL_DETAIL_SESSION_COPY_HPP
 #define CONTRAIL_DETAIL_SESSION_COPY_HPP
 
@@ -1107,8 +1108,8 @@ inline uint64_t open_extent(const image_view& image, const chunk& from) {
   return extent_bytes(from.extent.load_acquire());
 }
 
-/// Copies to `to` what the session has not copied of a chunk, as a block, and marks it. Nothing if there is nothing new, or
-/// if the chunk was recycled meanwhile: then the recycler has counted it. Reads in the order of copy_chunk.
+/// Copies to `to` what was not copied before of a chunk, by these marks, as a block, and marks it. Nothing if there is
+/// nothing new, or if the chunk was recycled meanwhile: then the recycler has counted it. Reads in the order of copy_chunk.
 inline chunk_piece copy_piece(char* to, const image_view& image, uint64_t index, session_marks& marks, bool open_too) {
   const chunk& from = image.chunks[index];
   const atomic_word& state = image.chunk_states[index];
@@ -2574,45 +2575,17 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #define CONTRAIL_DETAIL_WATCH_HPP
 
 #if CONTRAIL_DETAIL_ENABLED
+// ==== contrail/detail/watch_records.hpp =============================================================================
+// Records as a trigger needs them: when they began and ended, and their first number.
+#ifndef CONTRAIL_DETAIL_WATCH_RECORDS_HPP
+#define CONTRAIL_DETAIL_WATCH_RECORDS_HPP
+
+#if CONTRAIL_DETAIL_ENABLED
 
 #include <stdio.h>
-#include <stdlib.h>
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail CONTRAIL_DETAIL_HIDDEN {
-
-inline constexpr unsigned most_conditions = 15;
-
-enum class condition_kind { latency, stall, counter, predicate };
-
-struct condition {
-  condition_kind kind;
-  char names[filter_bytes];  ///< globs of regions or counters; a predicate's own name
-  uint64_t limit_ns;
-  double limit;
-  bool (*holds)(void*);
-  void* context;
-  bool held;  ///< a predicate's last answer
-};
-
-/// Memory that is zero; gives it back.
-template <class T>
-class zeroed_array {
- public:
-  zeroed_array() = default;
-  ~zeroed_array() { free(items_); }
-  zeroed_array(const zeroed_array&) = delete;
-  zeroed_array& operator=(const zeroed_array&) = delete;
-  bool make(uint64_t count) {
-    free(items_);
-    items_ = static_cast<T*>(calloc(count, sizeof(T)));
-    return items_ != nullptr;
-  }
-  T& operator[](uint64_t i) { return items_[i]; }
-
- private:
-  T* items_ = nullptr;
-};
 
 /// A record in a copy of a piece of its chunk.
 struct seen_record {
@@ -2622,8 +2595,8 @@ struct seen_record {
   unsigned words;
 };
 
-/// Visits the records of a piece of a chunk, from `words` to `end`. `epoch_base` is the time base of the first one, and then of
-/// what follows the last.
+/// Visits the records of a piece of a chunk, from `words` to `end`. `epoch_base` is the time base of the first one, and
+/// then of what follows the last.
 template <class Visit>
 inline void read_records(const atomic_word* words, const atomic_word* end, uint64_t& epoch_base, Visit&& visit) {
   const atomic_word* at = words;
@@ -2712,6 +2685,55 @@ inline const char* brief_time(char (&to)[32], uint64_t ns) {
   return to;
 }
 
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
+#endif
+
+#include <stdio.h>
+#include <stdlib.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+inline constexpr unsigned most_conditions = 15;
+
+enum class condition_kind { latency, stall, counter, predicate };
+
+struct condition {
+  condition_kind kind;
+  char names[filter_bytes];  ///< globs of regions or counters; a predicate's own name
+  uint64_t limit_ns;
+  double limit;
+  bool (*holds)(void*);
+  void* context;
+  bool held;  ///< a predicate's last answer
+};
+
+/// Memory that is zero; gives it back.
+template <class T>
+class zeroed_array {
+ public:
+  zeroed_array() = default;
+  ~zeroed_array() { free(items_); }
+  zeroed_array(const zeroed_array&) = delete;
+  zeroed_array& operator=(const zeroed_array&) = delete;
+  bool make(uint64_t count) {
+    free(items_);
+    items_ = static_cast<T*>(calloc(count, sizeof(T)));
+    return items_ != nullptr;
+  }
+  T& operator[](uint64_t i) { return items_[i]; }
+
+ private:
+  T* items_ = nullptr;
+};
+
+/// Whether a chunk stands among those that may have more to come, and whether it has.
+enum class chunk_progress : uint8_t { none, unread, read };
+
 /// Looks at the recorder for conditions that hold.
 class CONTRAIL_DETAIL_HIDDEN watch {
  public:
@@ -2787,7 +2809,7 @@ class CONTRAIL_DETAIL_HIDDEN watch {
     if (image != image_ || start != start_) {
       leave();
       if (!epoch_bases_.make(image->chunk_count) || !slots_.make(image->slot_count) || !ids_.make(overflow_id + 1) ||
-          !over_.make(overflow_id + 1) || !unread_.make(image->chunk_count) || !is_unread_.make(image->chunk_count)) {
+          !over_.make(overflow_id + 1) || !unread_.make(image->chunk_count) || !progress_.make(image->chunk_count)) {
         return false;
       }
       unread_count_ = 0;
@@ -2841,8 +2863,11 @@ class CONTRAIL_DETAIL_HIDDEN watch {
     const uint64_t state = slot.state.load_acquire();
     if (thread.has_ended && thread.generation == state >> 8) return;
     if (thread.generation != state >> 8) {
-      thread = {};
+      // What was reported stays: a record of the thread before may not have been seen yet.
       thread.generation = state >> 8;
+      thread.last_end = thread.outermost = thread.stalled = thread.idle_since = 0;
+      thread.idle_looks = 0;
+      thread.has_ended = false;
     }
     const bool asks = asks_whether_alive(thread);
     thread.outermost = thread.innermost = 0;
@@ -2867,8 +2892,8 @@ class CONTRAIL_DETAIL_HIDDEN watch {
     thread.has_ended = is_gone && thread.outermost == 0;
   }
 
-  /// A thread's slot stays until somebody needs it: many of those in use may belong to threads that ended. Those that are
-  /// idle are asked for ever less often.
+  /// A thread's slot stays until somebody needs it: many of those in use may belong to threads that ended. Those that
+  /// are idle are asked for ever less often.
   static bool asks_whether_alive(thread_progress& thread) {
     const bool is_idle = thread.outermost == 0 && thread.last_end == thread.idle_since;
     thread.idle_since = thread.last_end;
@@ -2918,27 +2943,34 @@ class CONTRAIL_DETAIL_HIDDEN watch {
     constexpr unsigned most_unused = 16;  // that others are about to take
     unsigned unused = 0;
     uint64_t i = 0;
-    for (; i < image_->slot_count && unused < most_unused; ++i) unused = generation_of(image_->slots[i]) == 0 ? unused + 1 : 0;
+    for (; i < image_->slot_count && unused < most_unused; ++i) {
+      unused = generation_of(image_->slots[i]) == 0 ? unused + 1 : 0;
+    }
     return i;
   }
 
   /// Looks at the chunks that had more to come at the look before, and at those that were taken since then, in the order
-  /// of their tickets. An image has thousands, and to look at each would drive the program's data out of the caches.
+  /// in which they were taken. An image has thousands, and to look at each would drive the program's data out of the
+  /// caches.
   void look_at_chunks() {
     const uint64_t next = image_->super->next_ticket.load_acquire();
-    if (next - next_ticket_ > image_->chunk_count) next_ticket_ = next - image_->chunk_count;
-    for (; next_ticket_ < next; ++next_ticket_) {
-      const uint64_t index = next_ticket_ % image_->chunk_count;
-      if (is_unread_[index] != 0) continue;
-      is_unread_[index] = 1;
-      unread_[unread_count_++] = static_cast<uint32_t>(index);
+    const uint64_t first = next - next_ticket_ > image_->chunk_count ? next - image_->chunk_count : next_ticket_;
+    next_ticket_ = next;
+    const uint64_t older = unread_count_;
+    for (uint64_t i = 0; i < older; ++i) {
+      const bool is_older = ticket_of(image_->chunk_states[unread_[i]].load_relaxed()) < first;
+      if (is_older && look_at_chunk(unread_[i])) progress_[unread_[i]] = chunk_progress::read;
+    }
+    for (uint64_t ticket = first; ticket < next; ++ticket) {
+      const uint64_t index = ticket % image_->chunk_count;
+      if (progress_[index] == chunk_progress::none) unread_[unread_count_++] = static_cast<uint32_t>(index);
+      progress_[index] = look_at_chunk(index) ? chunk_progress::read : chunk_progress::unread;
     }
     uint64_t left = 0;
     for (uint64_t i = 0; i < unread_count_; ++i) {
-      const uint32_t index = unread_[i];
-      const bool is_done = look_at_chunk(index);
-      is_unread_[index] = !is_done;
-      if (!is_done) unread_[left++] = index;
+      chunk_progress& progress = progress_[unread_[i]];
+      if (progress == chunk_progress::unread) unread_[left++] = unread_[i];
+      else progress = chunk_progress::none;
     }
     unread_count_ = left;
   }
@@ -2987,7 +3019,7 @@ class CONTRAIL_DETAIL_HIDDEN watch {
       if (is_current && record.end > thread.last_end) thread.last_end = record.end;
       const uint64_t took = record.end - record.start;
       const unsigned limit = over_limit(record.id, took);
-      if (limit != count && !(is_current && is_reported(thread, record.start, record.id))) {
+      if (limit != count && !is_reported(thread, record.start, record.id)) {
         fire_latency(record.end, record.id, ns_of(took), limit, tid, "took");
       }
     });
@@ -3035,10 +3067,10 @@ class CONTRAIL_DETAIL_HIDDEN watch {
   session_marks* marks_ = nullptr;
   uint64_t missed_before_ = 0;  ///< in recordings that ended
   uint64_t start_ = 0, since_ = 0, now_ = 0, tick_hz_ = 1;
-  uint64_t next_ticket_ = 0;   ///< the first that no look has seen
+  uint64_t next_ticket_ = 0;  ///< the first that no look has seen
   uint64_t unread_count_ = 0;
-  zeroed_array<uint32_t> unread_;    ///< chunks that may have more to come, each once
-  zeroed_array<uint8_t> is_unread_;  ///< by chunk: whether it is among them
+  zeroed_array<uint32_t> unread_;  ///< chunks that may have more to come, each once
+  zeroed_array<chunk_progress> progress_;
   zeroed_array<uint64_t> epoch_bases_;  ///< by chunk, of the record that comes next
   zeroed_array<thread_progress> slots_;
   zeroed_array<uint16_t> ids_;   ///< by id, see conditions_of

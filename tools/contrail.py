@@ -1279,7 +1279,7 @@ class Trace:
         ended = {s[4].id for t in self.tracks for s in t.spans}
         now = max(self.now, self.newest)
         self.open_spans = [(start, max(now, start), *rest) for start, _, *rest in image.spans
-                           if rest[2][0] not in ended and image.sb.start[0] <= start <= image.latest]
+                           if rest[2].id not in ended and image.sb.start[0] <= start <= image.latest]
         firsts = (r[0] for t in self.tracks for r in chain(t.regions[:1], t.points, t.asyncs, t.spans))
         firsts = chain(firsts, (s[0] for s in self.open_spans))
         self.first = image.clock.ns(min(firsts, default=self.now))
@@ -1420,7 +1420,7 @@ class Writer:
         self.counters: List[Tuple[int, Track, int, str]] = []
         self.marks: Dict[Tuple[str, str], List[Tuple[int, int, Track]]] = defaultdict(list)  # of frames
         self.spans = [*trace.open_spans, *chain(*(t.spans for t in trace.tracks))]
-        self.tasks = {s[4][0]: f"{self.bindings[s[2]].name[:MAX_EVENT_NAME]} 0x{s[4][0] ^ self.mask:x}"
+        self.tasks = {s[4].id: f"{self.bindings[s[2]].name[:MAX_EVENT_NAME]} 0x{s[4].id ^ self.mask:x}"
                       for s in self.spans}
         self.ns = lambda ticks: trace.image.clock.ns(ticks) - trace.first  # since the first event
 

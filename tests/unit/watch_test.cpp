@@ -216,6 +216,36 @@ TEST_CASE("threads that come and go in the same slots are each seen once, to the
   CHECK(flight_recorder::status().dropped == 0);
 }
 
+TEST_CASE("a region that was reported while it was open is not so again when another thread has its slot") {
+  const running_recorder recorder({.memory = 1 << 20});
+  looker watch = latency("", 1);
+  watch.look();
+  std::thread([&] {
+    TRACE_REGION("open");
+    CHECK(watch.fired() == 1);
+  }).join();
+  for (int i = 0; i < 8; ++i) std::thread([] { TRACE_REGION("in the slots of the recorder, which are 8"); }).join();
+  CHECK(watch.fired() == 8);
+}
+
+TEST_CASE("a counter's values are seen in order, also where chunks were taken again between two looks") {
+  for (unsigned more = 0; more < 6; ++more) {
+    const running_recorder recorder({.memory = 1 << 20});
+    const auto count = [](int value) { TRACE_COUNTER("level", value); };
+    looker watch;
+    watch.add(condition_kind::counter, "level", 0, 100);
+    count(1);
+    watch.look();
+    const auto& image = *contrail::detail::current_image(*contrail::detail::joined_process());
+    const uint64_t last = image.super->next_ticket.load_relaxed() + image.chunk_count + more;
+    while (image.super->next_ticket.load_relaxed() < last) count(1);
+    count(1000);
+    CHECK(watch.fired() == 1);
+    count(1000);
+    CHECK(watch.fired() == 0);
+  }
+}
+
 #if !CONTRAIL_TESTS_SANITIZED  // their runtimes do not bear a thread that is gone at once
 TEST_CASE("what a thread left open as it ended is watched on") {
   const running_recorder recorder;

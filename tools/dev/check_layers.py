@@ -69,6 +69,7 @@ detail/session_marks
 detail/session_claim
 detail/session_copy
 detail/kept_dumps
+detail/watch_records
 detail/watch
 trigger
 http

@@ -9,6 +9,7 @@
 #if CONTRAIL_DETAIL_ENABLED
 #include "contrail/detail/session_claim.hpp"
 #include "contrail/detail/session_copy.hpp"
+#include "contrail/detail/watch_records.hpp"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,103 +50,8 @@ class zeroed_array {
   T* items_ = nullptr;
 };
 
-/// A record in a copy of a piece of its chunk.
-struct seen_record {
-  uint64_t id, start, end;  ///< of a point start and end are equal
-  bool is_region;
-  const atomic_word* payload;
-  unsigned words;
-};
-
-/// Visits the records of a piece of a chunk, from `words` to `end`. `epoch_base` is the time base of the first one, and then of
-/// what follows the last.
-template <class Visit>
-inline void read_records(const atomic_word* words, const atomic_word* end, uint64_t& epoch_base, Visit&& visit) {
-  const atomic_word* at = words;
-  while (at < end) {
-    const uint64_t word = at->value;
-    const uint64_t duration = word >> duration_shift & (epoch_ticks - 1);
-    seen_record record{word >> id_shift & 0xffff, 0, epoch_base + (word >> end_time_shift), true, at + 1, 0};
-    bool is_record = true;
-    switch (static_cast<record_tag>(word & 3)) {
-      case record_tag::point:
-        record.words = static_cast<unsigned>(word >> duration_shift & 0xff);
-        record.start = record.end;
-        record.is_region = false;
-        break;
-      case record_tag::region: record.start = record.end - duration; break;
-      case record_tag::region_payload:
-        record.id = word >> payload_region_id_shift & max_payload_region_id;
-        record.words = static_cast<unsigned>(word >> id_shift & 0xf);
-        record.start = record.end - duration;
-        break;
-      case record_tag::long_form: {
-        record.id = word >> 16 & 0xffff;
-        record.words = static_cast<unsigned>(word >> 6 & 0x3ff);
-        const long_form form = static_cast<long_form>(word >> 2 & 0xf);
-        if (form == long_form::epoch) {
-          record.words = 0;
-          epoch_base = word & ~(epoch_ticks - 1);
-        }
-        const unsigned skip = form == long_form::point ? 1 : form == long_form::region ? 2 : 3;
-        is_record = (form == long_form::region || form == long_form::async_region || form == long_form::point) &&
-                    record.words >= skip && at + record.words < end;
-        if (!is_record) break;
-        record.is_region = form != long_form::point;
-        record.start = at[1].value;
-        record.end = record.is_region ? at[2].value : record.start;
-        record.payload += skip;
-        at += skip;
-        record.words -= skip;
-        break;
-      }
-    }
-    at += 1 + record.words;
-    if (is_record && at <= end) visit(record);
-  }
-}
-
-inline text name_of(const binding& entry) {
-  const char* const strings = reinterpret_cast<const char*>(&entry + 1) + entry.field_count * sizeof(binding_field) +
-                              entry.enumerator_count * sizeof(binding_enumerator);
-  return {strings, entry.name_bytes};
-}
-
-/// The first field of a payload as a number; false when it is none.
-inline bool number_of(const binding& entry, const seen_record& record, double& value) {
-  if (entry.field_count == 0 || record.words == 0) return false;
-  const binding_field& field = *reinterpret_cast<const binding_field*>(&entry + 1);
-  const auto as = [&](auto number) {
-    if (field.offset + sizeof number > record.words * 8) return false;
-    memcpy(&number, reinterpret_cast<const char*>(record.payload) + field.offset, sizeof number);
-    value = static_cast<double>(number);
-    return true;
-  };
-  switch (static_cast<field_type>(field.type)) {
-    case field_type::boolean: return as(uint8_t{});
-    case field_type::character: return as(char{});
-    case field_type::int8: return as(int8_t{});
-    case field_type::uint8: return as(uint8_t{});
-    case field_type::int16: return as(int16_t{});
-    case field_type::uint16: return as(uint16_t{});
-    case field_type::int32: return as(int32_t{});
-    case field_type::uint32: return as(uint32_t{});
-    case field_type::int64: return as(int64_t{});
-    case field_type::uint64: return as(uint64_t{});
-    case field_type::float32: return as(float{});
-    case field_type::float64: return as(double{});
-    default: return false;
-  }
-}
-
-/// "12.5 ms" into `to`.
-inline const char* brief_time(char (&to)[32], uint64_t ns) {
-  const double value = static_cast<double>(ns);
-  if (ns >= 1'000'000'000) snprintf(to, sizeof to, "%.4g s", value / 1e9);
-  else if (ns >= 1'000'000) snprintf(to, sizeof to, "%.4g ms", value / 1e6);
-  else snprintf(to, sizeof to, "%.4g us", value / 1e3);
-  return to;
-}
+/// Whether a chunk stands among those that may have more to come, and whether it has.
+enum class chunk_progress : uint8_t { none, unread, read };
 
 /// Looks at the recorder for conditions that hold.
 class CONTRAIL_DETAIL_HIDDEN watch {
@@ -222,7 +128,7 @@ class CONTRAIL_DETAIL_HIDDEN watch {
     if (image != image_ || start != start_) {
       leave();
       if (!epoch_bases_.make(image->chunk_count) || !slots_.make(image->slot_count) || !ids_.make(overflow_id + 1) ||
-          !over_.make(overflow_id + 1) || !unread_.make(image->chunk_count) || !is_unread_.make(image->chunk_count)) {
+          !over_.make(overflow_id + 1) || !unread_.make(image->chunk_count) || !progress_.make(image->chunk_count)) {
         return false;
       }
       unread_count_ = 0;
@@ -276,8 +182,11 @@ class CONTRAIL_DETAIL_HIDDEN watch {
     const uint64_t state = slot.state.load_acquire();
     if (thread.has_ended && thread.generation == state >> 8) return;
     if (thread.generation != state >> 8) {
-      thread = {};
+      // What was reported stays: a record of the thread before may not have been seen yet.
       thread.generation = state >> 8;
+      thread.last_end = thread.outermost = thread.stalled = thread.idle_since = 0;
+      thread.idle_looks = 0;
+      thread.has_ended = false;
     }
     const bool asks = asks_whether_alive(thread);
     thread.outermost = thread.innermost = 0;
@@ -302,8 +211,8 @@ class CONTRAIL_DETAIL_HIDDEN watch {
     thread.has_ended = is_gone && thread.outermost == 0;
   }
 
-  /// A thread's slot stays until somebody needs it: many of those in use may belong to threads that ended. Those that are
-  /// idle are asked for ever less often.
+  /// A thread's slot stays until somebody needs it: many of those in use may belong to threads that ended. Those that
+  /// are idle are asked for ever less often.
   static bool asks_whether_alive(thread_progress& thread) {
     const bool is_idle = thread.outermost == 0 && thread.last_end == thread.idle_since;
     thread.idle_since = thread.last_end;
@@ -353,27 +262,34 @@ class CONTRAIL_DETAIL_HIDDEN watch {
     constexpr unsigned most_unused = 16;  // that others are about to take
     unsigned unused = 0;
     uint64_t i = 0;
-    for (; i < image_->slot_count && unused < most_unused; ++i) unused = generation_of(image_->slots[i]) == 0 ? unused + 1 : 0;
+    for (; i < image_->slot_count && unused < most_unused; ++i) {
+      unused = generation_of(image_->slots[i]) == 0 ? unused + 1 : 0;
+    }
     return i;
   }
 
   /// Looks at the chunks that had more to come at the look before, and at those that were taken since then, in the order
-  /// of their tickets. An image has thousands, and to look at each would drive the program's data out of the caches.
+  /// in which they were taken. An image has thousands, and to look at each would drive the program's data out of the
+  /// caches.
   void look_at_chunks() {
     const uint64_t next = image_->super->next_ticket.load_acquire();
-    if (next - next_ticket_ > image_->chunk_count) next_ticket_ = next - image_->chunk_count;
-    for (; next_ticket_ < next; ++next_ticket_) {
-      const uint64_t index = next_ticket_ % image_->chunk_count;
-      if (is_unread_[index] != 0) continue;
-      is_unread_[index] = 1;
-      unread_[unread_count_++] = static_cast<uint32_t>(index);
+    const uint64_t first = next - next_ticket_ > image_->chunk_count ? next - image_->chunk_count : next_ticket_;
+    next_ticket_ = next;
+    const uint64_t older = unread_count_;
+    for (uint64_t i = 0; i < older; ++i) {
+      const bool is_older = ticket_of(image_->chunk_states[unread_[i]].load_relaxed()) < first;
+      if (is_older && look_at_chunk(unread_[i])) progress_[unread_[i]] = chunk_progress::read;
+    }
+    for (uint64_t ticket = first; ticket < next; ++ticket) {
+      const uint64_t index = ticket % image_->chunk_count;
+      if (progress_[index] == chunk_progress::none) unread_[unread_count_++] = static_cast<uint32_t>(index);
+      progress_[index] = look_at_chunk(index) ? chunk_progress::read : chunk_progress::unread;
     }
     uint64_t left = 0;
     for (uint64_t i = 0; i < unread_count_; ++i) {
-      const uint32_t index = unread_[i];
-      const bool is_done = look_at_chunk(index);
-      is_unread_[index] = !is_done;
-      if (!is_done) unread_[left++] = index;
+      chunk_progress& progress = progress_[unread_[i]];
+      if (progress == chunk_progress::unread) unread_[left++] = unread_[i];
+      else progress = chunk_progress::none;
     }
     unread_count_ = left;
   }
@@ -422,7 +338,7 @@ class CONTRAIL_DETAIL_HIDDEN watch {
       if (is_current && record.end > thread.last_end) thread.last_end = record.end;
       const uint64_t took = record.end - record.start;
       const unsigned limit = over_limit(record.id, took);
-      if (limit != count && !(is_current && is_reported(thread, record.start, record.id))) {
+      if (limit != count && !is_reported(thread, record.start, record.id)) {
         fire_latency(record.end, record.id, ns_of(took), limit, tid, "took");
       }
     });
@@ -470,10 +386,10 @@ class CONTRAIL_DETAIL_HIDDEN watch {
   session_marks* marks_ = nullptr;
   uint64_t missed_before_ = 0;  ///< in recordings that ended
   uint64_t start_ = 0, since_ = 0, now_ = 0, tick_hz_ = 1;
-  uint64_t next_ticket_ = 0;   ///< the first that no look has seen
+  uint64_t next_ticket_ = 0;  ///< the first that no look has seen
   uint64_t unread_count_ = 0;
-  zeroed_array<uint32_t> unread_;    ///< chunks that may have more to come, each once
-  zeroed_array<uint8_t> is_unread_;  ///< by chunk: whether it is among them
+  zeroed_array<uint32_t> unread_;  ///< chunks that may have more to come, each once
+  zeroed_array<chunk_progress> progress_;
   zeroed_array<uint64_t> epoch_bases_;  ///< by chunk, of the record that comes next
   zeroed_array<thread_progress> slots_;
   zeroed_array<uint16_t> ids_;   ///< by id, see conditions_of
