@@ -304,7 +304,7 @@ TEST_CASE("the signal that ends the process is the one that came, with its code 
     close(gate[0]);
     close(gate[1]);
     if (!is_traced) {
-      WARN("no permission to trace");
+      WARN("skipped: no permission to trace");
       end_of_child(child, folder);
       return;
     }

@@ -161,7 +161,7 @@ void fill_chunk(unsigned words) {
 }
 
 bool skipped() {
-  if (!single_step::possible) WARN("single-stepping is not possible here");
+  if (!single_step::possible) WARN("skipped: single-stepping is not possible here");
   return !single_step::possible;
 }
 

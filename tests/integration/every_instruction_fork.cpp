@@ -123,7 +123,7 @@ void fork_everywhere(const contrail::options& wanted) {
 }
 
 bool skipped() {
-  if (!single_step::possible) WARN("single-stepping is not possible here");
+  if (!single_step::possible) WARN("skipped: single-stepping is not possible here");
   return !single_step::possible;
 }
 

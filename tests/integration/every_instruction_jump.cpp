@@ -55,7 +55,7 @@ uint64_t at_instructions(long stride, Work&& interrupted, void (*interrupt)(), H
 }
 
 bool skipped() {
-  if (!single_step::possible) WARN("single-stepping is not possible here");
+  if (!single_step::possible) WARN("skipped: single-stepping is not possible here");
   return !single_step::possible;
 }
 

@@ -145,7 +145,7 @@ void check_file(const outcome& result, const temporary_folder& folder, bool succ
 }
 
 bool skipped() {
-  if (!possible) WARN("system calls cannot be made to fail here");
+  if (!possible) WARN("skipped: system calls cannot be made to fail here");
   return !possible;
 }
 

@@ -42,7 +42,7 @@ void check_tasks(const trace& found, const char* name, uint64_t count, const std
 
 TEST_CASE("a handler that begins and ends tasks may interrupt a task and its scope at every instruction") {
   if (!single_step::possible) {
-    WARN("single-stepping is not possible here");
+    WARN("skipped: single-stepping is not possible here");
     return;
   }
   for (const uint64_t runs : {1U, 7U}) {
