@@ -13,7 +13,8 @@ from collections import Counter
 from pathlib import Path
 
 REGIONS = {"accept", "connection", "GET /encrypt", "POST /encrypt", "read body", "submit job", "wait for worker",
-           "encrypt", "seal", "to hex", "respond", "channel empty", "channel full", "aim", "pass"}
+           "take job", "encrypt", "seal", "to hex", "respond", "wait for condition", "aim", "pass"}
+TASKS = {"encrypt request"}
 EVENTS = {"http::response_sent", "game::ball_caught"}
 COUNTERS = {"jobs waiting", "encrypted bytes", "connections open", "score of red", "score of blue"}
 THREADS = {"accept", "encrypt 0", "encrypt 1", "http 0", "red player 0", "blue player 1"}
@@ -26,7 +27,7 @@ def main() -> int:
     trace = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     events = trace["traceEvents"] if isinstance(trace, dict) else trace
 
-    names: dict[str, Counter[str]] = {phase: Counter() for phase in "XiCM"}
+    names: dict[str, Counter[str]] = {phase: Counter() for phase in "XbiCM"}
     threads = set()
     end = 0.0
     for event in events:
@@ -36,10 +37,12 @@ def main() -> int:
             threads.add(event["args"]["name"])
 
     missing = [f"region {name}" for name in sorted(REGIONS - names["X"].keys())]
+    missing += [f"task {name}" for name in sorted(TASKS - names["b"].keys())]
     missing += [f"event {name}" for name in sorted(EVENTS - names["i"].keys())]
     missing += [f"counter {name}" for name in sorted(COUNTERS - names["C"].keys())]
     missing += [f"thread {name}" for name in sorted(THREADS - threads)]
     print(f"{Path(sys.argv[1]).name}: {end / 1e6:.1f} s, {len(threads)} threads, {sum(names['X'].values())} regions, "
+          f"{sum(names['b'].values())} tasks, "
           f"{sum(names['i'].values())} events, {sum(names['C'].values())} counter values")
     for what in missing:
         print(f"  missing: {what}", file=sys.stderr)
