@@ -212,7 +212,7 @@ struct options {
   /// How far back every dump reaches at most, also those by signal. 0: all that memory holds.
   duration window{};
   /// Touch all memory at start, some 0.1 to 0.3 ms a MiB, instead of at first use, some 5 us per 8 KiB. It then lies in huge
-  /// pages where the system has them, which makes records cheaper in programs that use a lot of memory.
+  /// pages where the system has them, which makes records cheaper; making room for these may take the system 3 ms a MiB.
   bool prefault = false;
   filter_options filter{};
   /// Keeps the recorder in this file instead of in private memory, so that what it holds outlives a SIGKILL of the
@@ -7182,8 +7182,8 @@ inline constexpr uint64_t huge_page_bytes = 2U << 20;
 /// Maps `bytes` of zeroed private memory whose address is a multiple of `alignment` (a power of two); null when the
 /// system has none, with errno saying why. Private, so that a forked child writes to its own copy. With a descriptor it
 /// maps that file instead, for all to see.
-/// What is touched at once may as well have huge pages: a thread that records now and then would look up a page for its
-/// slot, its chunk and the superblock each time, 100 ns and more where the program's data has driven them out.
+/// What is touched at once may as well have huge pages: a thread that records now and then would have to look up those of
+/// its slot, its chunk and the superblock each time.
 inline void* map_image(uint64_t bytes, uint64_t alignment, bool prefault, int file = -1) {
   const bool is_huge = prefault && file < 0 && bytes >= huge_page_bytes;
   if (is_huge && alignment < huge_page_bytes) alignment = huge_page_bytes;

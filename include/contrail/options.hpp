@@ -24,7 +24,7 @@ struct options {
   /// How far back every dump reaches at most, also those by signal. 0: all that memory holds.
   duration window{};
   /// Touch all memory at start, some 0.1 to 0.3 ms a MiB, instead of at first use, some 5 us per 8 KiB. It then lies in huge
-  /// pages where the system has them, which makes records cheaper in programs that use a lot of memory.
+  /// pages where the system has them, which makes records cheaper; making room for these may take the system 3 ms a MiB.
   bool prefault = false;
   filter_options filter{};
   /// Keeps the recorder in this file instead of in private memory, so that what it holds outlives a SIGKILL of the
