@@ -4078,8 +4078,6 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #ifndef CONTRAIL_TASK_HPP
 #define CONTRAIL_TASK_HPP
 
-#include <errno.h>
-
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 
 // g++ does not see that an empty std::optional<task> destroys nothing.
@@ -4128,11 +4126,17 @@ inline bool is_recording() {
   return process != nullptr && process->recording.load_acquire() != 0;
 }
 
-/// Tells threads apart, the same in all objects. Out of line, as a compiler may keep such an address over a co_await.
+/// Tells threads apart, the same in all objects. Asked of the processor each time: a compiler may keep the address of a
+/// thread-local variable over a co_await.
 // Async-signal-safe.
-__attribute__((noinline)) inline const void* thread_mark() {
-  __asm__ volatile("");  // and may not take this for a constant
-  return &errno;
+CONTRAIL_DETAIL_ALWAYS_INLINE uint64_t thread_mark() {
+  uint64_t mark = 0;
+#if defined(__x86_64__)
+  asm volatile("movq %%fs:0, %0" : "=r"(mark));
+#elif defined(__aarch64__)
+  asm volatile("mrs %0, tpidr_el0" : "=r"(mark));
+#endif
+  return mark;
 }
 
 }  // namespace detail
@@ -4159,7 +4163,7 @@ class CONTRAIL_DETAIL_SCOPE_OBJECT task_scope {
 
  private:
   uint64_t before_ = 0;
-  const void* thread_ = nullptr;
+  uint64_t thread_ = 0;
   bool is_set_;
 };
 
@@ -5317,10 +5321,26 @@ inline frame* end_frame_of(thread_slot& slot, unsigned lane_index) {
   return &slot.frames[first_frame[lane_index] + lane_depth[lane_index]];
 }
 
-/// Regions that are open when an epoch begins outgrow their short form: they take the slow path at their end. Free
-/// frames are marked too: one may belong to a begin that a handler interrupted after it had read the clock.
-inline void mark_frames(thread_slot& slot, unsigned lane_index) {
-  for (frame* at = first_frame_of(slot, lane_index); at != end_frame_of(slot, lane_index); ++at) at->owner = &stale_lane;
+/// Begins that handlers interrupted before they stored their frames' starts, at most: one per handler within a handler.
+inline constexpr unsigned most_interrupted_begins = 3;
+
+/// Regions that are open when a time epoch begins, at `base`, outgrow their short form: they take the slow path at their
+/// end. Free frames are marked too: one may belong to a begin that a handler interrupted after it had read the clock. Not
+/// those far above `top`, the lane's next free frame, where nothing begins before the frames below it: a thread that
+/// records little has a new epoch with almost every record, and would write to a cache line for each frame of its stack.
+inline void mark_frames(frame* top, uint64_t base) {
+  thread_slot& slot = slot_of(top);
+  const unsigned lane_index = lane_index_of(slot, top);
+  const frame* const above = top + most_interrupted_begins + 1;
+  const frame* const end = end_frame_of(slot, lane_index);
+  for (frame* at = first_frame_of(slot, lane_index); at < above && at < end; ++at) {
+    if (at->start_ticks.load_relaxed() < base) at->owner = &stale_lane;
+  }
+}
+
+inline lane& lane_of(const frame* at) {
+  thread_slot& slot = slot_of(at);
+  return slot.lanes[lane_index_of(slot, at)];
 }
 
 inline uint64_t words_in_chunk(const lane& writer) {
@@ -5337,10 +5357,9 @@ inline void set_deadline(const process_state& process, const image_view& image, 
   if (image.retired.load_relaxed() != 0) writer.deadline.store_relaxed(0);
 }
 
-inline void set_epoch(process_state& process, const image_view& image, thread_slot& slot, unsigned lane_index,
-                      uint64_t base) {
-  lane& writer = slot.lanes[lane_index];
-  mark_frames(slot, lane_index);
+inline void set_epoch(process_state& process, const image_view& image, frame* top, uint64_t base) {
+  lane& writer = lane_of(top);
+  mark_frames(top, base);
   writer.epoch_base.store_relaxed(base);
   set_deadline(process, image, writer, base);
 }
@@ -5510,10 +5529,12 @@ inline void append(lane& writer, const uint64_t* words, unsigned count, bool boo
   writer.cursor.store_release(reinterpret_cast<uint64_t>(cursor + count));
 }
 
-/// Opens the lane's next chunk at `ticks`; without one the lane drops records until a later try. The lane is busy.
-inline bool open_chunk(process_state& process, image_view& image, lane& writer, uint64_t ticks) {
-  thread_slot& slot = slot_of(writer);
-  const unsigned lane_index = static_cast<unsigned>(&writer - slot.lanes);
+/// Opens the next chunk of the lane of `top` at `ticks`; without one the lane drops records until a later try. The lane is
+/// busy.
+inline bool open_chunk(process_state& process, image_view& image, frame* top, uint64_t ticks) {
+  thread_slot& slot = slot_of(top);
+  const unsigned lane_index = lane_index_of(slot, top);
+  lane& writer = slot.lanes[lane_index];
   // A busy thread opens chunks every few microseconds; three system clocks each time would show in its regions.
   uint64_t anchor[4];
   const chunk* const before = reinterpret_cast<const chunk*>(writer.chunk.load_relaxed());
@@ -5534,7 +5555,7 @@ inline bool open_chunk(process_state& process, image_view& image, lane& writer, 
     refresh_name(slot);
   }
   const uint64_t base = ticks & ~(epoch_ticks - 1);
-  if (base != writer.epoch_base.load_relaxed()) mark_frames(slot, lane_index);
+  if (base != writer.epoch_base.load_relaxed()) mark_frames(top, base);
   const auto header = [&](chunk& fresh) {
     fresh.writer.store_relaxed(index_of(slot) | generation_of(slot) << 32);
     fresh.tid_lane.store_relaxed(tid_of(slot) | static_cast<uint64_t>(lane_index) << 32);
@@ -5568,20 +5589,22 @@ inline bool open_chunk(process_state& process, image_view& image, lane& writer, 
   return true;
 }
 
-/// Makes sure that `words` more fit in the lane's chunk.
-inline bool make_room(process_state& process, image_view& image, lane& writer, unsigned words, uint64_t ticks) {
+/// Makes sure that `words` more fit in the chunk of the lane of `top`.
+inline bool make_room(process_state& process, image_view& image, frame* top, unsigned words, uint64_t ticks) {
+  const lane& writer = lane_of(top);
   const uint64_t open = writer.chunk.load_relaxed();
   if (open != 0 && writer.cursor.load_relaxed() + 8 * words <= open + chunk_bytes) return true;
-  return open_chunk(process, image, writer, ticks);
+  return open_chunk(process, image, top, ticks);
 }
 
-/// Gets the lane ready for a record of up to `words` words at `ticks`: chunk, time epoch, anchor. The lane is busy.
-inline bool prepare_lane(process_state& process, image_view& image, thread_slot& slot, unsigned lane_index,
-                         unsigned words, uint64_t ticks) {
-  lane& writer = slot.lanes[lane_index];
+/// Gets the lane of `top` ready for a record of up to `words` words at `ticks`: chunk, time epoch, anchor. The lane is
+/// busy.
+inline bool prepare_lane(process_state& process, image_view& image, frame* top, unsigned words, uint64_t ticks) {
+  thread_slot& slot = slot_of(top);
+  lane& writer = lane_of(top);
   constexpr unsigned bookkeeping_words = 6;  // an epoch word and an anchor
   // The cursor must not rest at a chunk's end, hence one word more.
-  if (!make_room(process, image, writer, words + bookkeeping_words + 1, ticks)) {
+  if (!make_room(process, image, top, words + bookkeeping_words + 1, ticks)) {
     writer.dropped.add_owned(1);
     image.super->dropped[static_cast<unsigned>(drop_reason::no_chunk)].fetch_add_relaxed(1);
     return false;
@@ -5590,7 +5613,7 @@ inline bool prepare_lane(process_state& process, image_view& image, thread_slot&
     const uint64_t base = ticks & ~(epoch_ticks - 1);
     const uint64_t word = epoch_word(base);
     append(writer, &word, 1, true);
-    set_epoch(process, image, slot, lane_index, base);
+    set_epoch(process, image, top, base);
     keep_stack(process, slot.alternate_stack);
     if (image.is_shared != 0) {
       // When the process has been killed, nobody can be asked any more.
@@ -5922,9 +5945,6 @@ inline frame* top_frame(thread_slot& slot, unsigned lane_index) {
   return at;
 }
 
-/// Begins that handlers interrupted before they stored their frames' starts, at most: one per handler within a handler.
-inline constexpr unsigned most_interrupted_begins = 3;
-
 /// Where to go on when a lane's stack is full: above all its frames in use, since regions that ended on other threads
 /// leave free ones; or on a lane that nothing uses; or there after a purge. Null when even then there is none.
 inline frame* find_frame(thread_slot& slot, unsigned lane_index, uint64_t word, uint64_t stack_pointer) {
@@ -6014,10 +6034,10 @@ inline void note_left_frames(thread_slot& slot, unsigned lane_index, const frame
   }
 }
 
-/// Writes a region's record in its shortest form. The lane is busy.
-inline void write_region(process_state& process, image_view& image, thread_slot& slot, unsigned lane_index,
-                         uint64_t word, uint64_t start, uint64_t end, const atomic_word* payload, unsigned words) {
-  if (!prepare_lane(process, image, slot, lane_index, words + 3, end)) return;
+/// Writes a region's record in its shortest form. The lane, that of `top`, is busy.
+inline void write_region(process_state& process, image_view& image, frame* top, uint64_t word, uint64_t start,
+                         uint64_t end, const atomic_word* payload, unsigned words) {
+  if (!prepare_lane(process, image, top, words + 3, end)) return;
   // The region's 18 low bits come back out of its frame's word.
   const uint64_t site = ((start << duration_shift) - word) & site_word_mask;
   const bool is_short = end - start < epoch_ticks && (site & 3) != static_cast<uint64_t>(record_tag::long_form) &&
@@ -6033,13 +6053,14 @@ inline void write_region(process_state& process, image_view& image, thread_slot&
     record[count++] = end;
   }
   for (unsigned i = 0; i < words; ++i) record[count++] = payload[i].load_relaxed();
-  append(slot.lanes[lane_index], record, count, false);
+  append(lane_of(top), record, count, false);
 }
 
-/// Writes a long record as the running thread's next one, attaching it if it has no slot. Word `time_at` of the record is
-/// set to the time.
-inline void write_long(process_state& process, image_view& image, caller from, uint64_t* record, unsigned count,
-                       unsigned time_at, bool bookkeeping) {
+/// Writes a long record as the running thread's next one where that needs another lane, a chunk, a time epoch or a slot.
+__attribute__((noinline)) inline void write_long_slowly(process_state& process, image_view& image, caller from,
+                                                        uint64_t* record, unsigned count, unsigned time_at,
+                                                        bool bookkeeping) {
+  const errno_keeper keep;
   if (!is_in_image(image, *from.next_frame) && !attach_thread(process, image, from)) return;
   frame* at = *from.next_frame;
   if (!is_in_image(image, at)) return;  // a handler attached to a newer image
@@ -6056,13 +6077,37 @@ inline void write_long(process_state& process, image_view& image, caller from, u
   signal_fence();
   note_left_frames(slot, lane_index, at, count + 16);
   record[time_at] = now_ticks(process);
-  if (prepare_lane(process, image, slot, lane_index, count, record[time_at])) {
+  if (prepare_lane(process, image, at, count, record[time_at])) {
     append(slot.lanes[lane_index], record, count, bookkeeping);
   }
   if (at == first_frame_of(slot, lane_index)) slot.interrupted[lane_index].store_relaxed(0);
   at->owner = &slot.lanes[lane_index];
   signal_fence();
   at->start_ticks.store_relaxed(free_mark());
+}
+
+/// Writes a long record as the running thread's next one, attaching it if it has no slot. Word `time_at` of the record is
+/// set to the time. The quick way is that of point_inline.
+inline void write_long(process_state& process, image_view& image, caller from, uint64_t* record, unsigned count,
+                       unsigned time_at, bool bookkeeping) {
+  frame* const at = *from.next_frame;
+  if (is_in_image(image, at) && is_free(*at)) {
+    lane& writer = *at->owner;
+    mark_point_here(*at);
+    signal_fence();
+    const uint64_t now = hardware_ticks();
+    const uint64_t cursor = writer.cursor.load_owned();
+    // The chunk has room, and one word more: the cursor must not rest at its end.
+    const bool fits = now < writer.deadline.load_owned() && ((cursor + 8 * count) ^ cursor) < chunk_bytes;
+    if (fits) {
+      record[time_at] = now;
+      append(writer, record, count, bookkeeping);
+    }
+    signal_fence();
+    at->start_ticks.store_relaxed(0);
+    if (fits) return;
+  }
+  write_long_slowly(process, image, from, record, count, time_at, bookkeeping);
 }
 
 /// A region that ends on another thread than it began on, as regions of coroutines do: recorded by the thread that ends
@@ -6115,8 +6160,8 @@ inline void end_region_slowly(caller from, frame* at, uint64_t word, unsigned wo
   if (mark_top) mark_point(*top, CONTRAIL_DETAIL_CALLERS_STACK_POINTER());
   signal_fence();
   note_left_frames(slot, lane_index, in_order ? at : top, words + 16);
-  write_region(process, image, slot, lane_index, word, at->start_ticks.load_relaxed(), now_ticks(process),
-               at->payload, words);
+  frame* const top_of_lane = in_order ? at : top_lane == lane_index ? top : end_frame_of(slot, lane_index);
+  write_region(process, image, top_of_lane, word, at->start_ticks.load_relaxed(), now_ticks(process), at->payload, words);
   at->owner = &slot.lanes[lane_index];
   signal_fence();
   if (mark_top) top->start_ticks.store_relaxed(free_mark);
@@ -6143,7 +6188,7 @@ inline void roll_chunk_slowly(frame* at, uint64_t ticks) {
   signal_fence();
   writer.cursor.store_release((writer.cursor.load_relaxed() | (chunk_bytes - 1)) + 1);
   note_left_frames(slot, lane_index_of(slot, at), at, 16);
-  open_chunk(process, image, writer, ticks);
+  open_chunk(process, image, at, ticks);
   at->owner = &writer;  // a new time epoch takes open regions from their lane, this one too
   signal_fence();
   set_free(*at);
@@ -6161,7 +6206,7 @@ inline void write_point_slowly(frame* at, uint64_t word, uint64_t stack_pointer,
   signal_fence();
   note_left_frames(slot, lane_index, at, words + 16);
   const uint64_t now = now_ticks(process);
-  if (prepare_lane(process, image, slot, lane_index, words + 1, now)) {
+  if (prepare_lane(process, image, at, words + 1, now)) {
     record[0] = now << end_time_shift | static_cast<uint64_t>(words) << duration_shift | word;
     append(slot.lanes[lane_index], record, words + 1, false);
   }
@@ -7533,7 +7578,12 @@ inline span_entry* claim_span(image_view& image, uint64_t& generation, uint64_t&
     uint64_t found = at.state.load_acquire();
     if ((found & 3) != static_cast<uint64_t>(span_state::free)) continue;
     generation = (found >> 2) + 1;
-    if (at.state.compare_exchange(found, span_state_word(generation, span_state::claimed))) return &at;
+    if (!at.state.compare_exchange(found, span_state_word(generation, span_state::claimed))) continue;
+    // Entries are taken in turn, so that ids do not repeat for long: the next one has not been touched for as long.
+    const char* const next = reinterpret_cast<const char*>(&image.spans[(index + 1) % image.span_count]);
+    __builtin_prefetch(next, 1);
+    __builtin_prefetch(next + 64, 1);
+    return &at;
   }
   count_drop(image, drop_reason::no_span);
   return nullptr;
@@ -7579,7 +7629,6 @@ inline bool is_in_image(const image_view& image, const span_entry* at) {
 }
 
 inline void end_span_slowly(caller from, span_entry* at, uint64_t id) {
-  const errno_keeper keep;
   process_state& process = *joined_process();
   image_view& image = *current_image(process);
   if (!is_in_image(image, at)) {  // begun before a start that made another image, or in a parent
@@ -7604,16 +7653,17 @@ inline void end_span_slowly(caller from, span_entry* at, uint64_t id) {
 /// Makes a task the running thread's current one; returns the one before. Also while nothing records, for a scope that
 /// ends then: the next recording may go on in this image, and would have the thread in that task for ever.
 inline uint64_t set_current_task_slowly(caller from, uint64_t id) {
-  const errno_keeper keep;
   process_state* const process = joined_process();
   image_view* const current = process == nullptr ? nullptr : current_image(*process);
   if (current == nullptr) return 0;
   image_view& image = *current;
-  if (own_slot(image, from) == nullptr) {
+  thread_slot* slot = own_slot(image, from);
+  if (slot == nullptr) {
+    const errno_keeper keep;
     if (process->recording.load_acquire() == 0 || !attach_thread(*process, image, from)) return 0;
+    slot = own_slot(image, from);
+    if (slot == nullptr) return 0;
   }
-  thread_slot* const slot = own_slot(image, from);
-  if (slot == nullptr) return 0;
   const uint64_t before = slot->current_task.load_relaxed();
   slot->current_task.store_relaxed(id);
   uint64_t record[3] = {long_header(long_form::current_task, 0, 2), 0, id};

@@ -77,8 +77,7 @@ class encryption_pool {
       const std::size_t bytes = current.plain.size();
 
       const contrail::task_scope scope(current.on_behalf);
-      TRACE_REGION("take job", "from", current.arrow.in());
-      TRACE_REGION("encrypt", encryption_job{current.number, bytes, queued});
+      TRACE_REGION("encrypt", encryption_job{current.number, queued, current.arrow.in()});
       try {
         sealed_message sealed = seal(key_, current.plain);
         TRACE_COUNTER("encrypted bytes", encrypted_bytes_.fetch_add(bytes) + bytes);

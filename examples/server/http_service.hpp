@@ -58,8 +58,7 @@ class http_service {
     server_.Get("/trace", [this](const request& in, response& out) { get_trace(in, out); });
 
     server_.set_logger([](const request& in, const response& out) {  // called after each response
-      const auto received = in.get_header_value<std::uint64_t>("Content-Length");
-      TRACE_EMIT(response_sent{in.path.c_str(), out.status, received, out.body.size()});
+      TRACE_EMIT(response_sent{in.path.c_str(), out.status, out.body.size()});
     });
     server_.set_exception_handler([](const request& in, response& out, std::exception_ptr problem) {
       explain(in, out, problem);
@@ -158,9 +157,7 @@ class http_service {
   }
 
   void respond_encrypted(std::string_view text, response& out, const contrail::task_context& task) {
-    const crypto::sealed_message sealed = encryption_.encrypt(text, task);
-    TRACE_REGION("respond");
-    out.set_content(crypto::to_text(sealed), "text/plain");
+    out.set_content(crypto::to_text(encryption_.encrypt(text, task)), "text/plain");
     out.status = 200;
   }
 

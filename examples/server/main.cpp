@@ -21,6 +21,7 @@
 #include <csignal>
 #include <cstdio>
 #include <exception>
+#include <malloc.h>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -80,6 +81,13 @@ std::optional<settings> parse(int count, char** arguments) {
     }
   }
   return chosen;
+}
+
+/// Keeps the memory of finished requests for the next ones. By itself the heap gives a message's buffers back to the
+/// system, and a request of 64 KiB takes 80 page faults to get them again: a third of its time.
+void keep_freed_memory() {
+  mallopt(M_MMAP_THRESHOLD, 32 << 20);
+  mallopt(M_TRIM_THRESHOLD, 256 << 20);
 }
 
 /// SIGINT and SIGTERM, blocked in this thread and all that it starts, so that main can wait for them.
@@ -163,6 +171,7 @@ int main(int argument_count, char** arguments) {
     std::fputs(usage, stderr);
     return 2;
   }
+  keep_freed_memory();
   try {
     return serve(*chosen);
   } catch (const std::exception& problem) {

@@ -18,8 +18,7 @@ TRACE_CATEGORY("http");
 struct response_sent {
   const char* path;
   int status;
-  std::uint64_t received_bytes;
-  std::uint64_t sent_bytes;
+  std::uint64_t bytes;
 };
 TRACE_EVENT_TYPE(response_sent);
 }  // namespace http
@@ -27,11 +26,11 @@ TRACE_EVENT_TYPE(response_sent);
 namespace crypto {
 TRACE_CATEGORY("crypto");
 
-/// One message on its way through a worker.
+/// A worker has taken a message.
 struct encryption_job {
-  std::uint64_t number;
-  std::uint64_t bytes;
+  std::uint64_t job;
   std::chrono::nanoseconds queued;
+  contrail::flow_in from;
 };
 TRACE_EVENT_TYPE(encryption_job);
 }  // namespace crypto

@@ -5,8 +5,6 @@
 
 #include "contrail/detail/call_site.hpp"
 
-#include <errno.h>
-
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 
 // g++ does not see that an empty std::optional<task> destroys nothing.
@@ -55,11 +53,17 @@ inline bool is_recording() {
   return process != nullptr && process->recording.load_acquire() != 0;
 }
 
-/// Tells threads apart, the same in all objects. Out of line, as a compiler may keep such an address over a co_await.
+/// Tells threads apart, the same in all objects. Asked of the processor each time: a compiler may keep the address of a
+/// thread-local variable over a co_await.
 // Async-signal-safe.
-__attribute__((noinline)) inline const void* thread_mark() {
-  __asm__ volatile("");  // and may not take this for a constant
-  return &errno;
+CONTRAIL_DETAIL_ALWAYS_INLINE uint64_t thread_mark() {
+  uint64_t mark = 0;
+#if defined(__x86_64__)
+  asm volatile("movq %%fs:0, %0" : "=r"(mark));
+#elif defined(__aarch64__)
+  asm volatile("mrs %0, tpidr_el0" : "=r"(mark));
+#endif
+  return mark;
 }
 
 }  // namespace detail
@@ -86,7 +90,7 @@ class CONTRAIL_DETAIL_SCOPE_OBJECT task_scope {
 
  private:
   uint64_t before_ = 0;
-  const void* thread_ = nullptr;
+  uint64_t thread_ = 0;
   bool is_set_;
 };
 

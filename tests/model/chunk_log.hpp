@@ -58,7 +58,7 @@ inline bool roll(unsigned slot, uint64_t ticks) {
     words = own_value(before->words_before) + (own_value(writer.cursor) - reinterpret_cast<uint64_t>(before->words)) / 8;
   }
   constexpr unsigned more_than_fits = chunk_words;
-  if (!prepare_lane(own_object().process, image.view, image.slots[slot], 0, more_than_fits, ticks)) {
+  if (!prepare_lane(own_object().process, image.view, image.slots[slot].frames, more_than_fits, ticks)) {
     log(dropped, {1});
     return false;
   }

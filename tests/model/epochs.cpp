@@ -177,7 +177,7 @@ scenario epoch_in_retired() {
           {{"recorder",
             [] {
               note("begins a time epoch");
-              set_epoch(process(), image.view, image.slots[0], 0, epoch_ticks);
+              set_epoch(process(), image.view, image.slots[0].frames, epoch_ticks);
             }},
            {"control",
             [] {

@@ -81,7 +81,7 @@ struct small_image {
 
   /// Opens the next chunk for a lane, before the threads begin.
   void open(unsigned slot, unsigned lane_index = 0) {
-    open_chunk(own_object().process, view, slots[slot].lanes[lane_index], 1);
+    open_chunk(own_object().process, view, first_frame_of(slots[slot], lane_index), 1);
   }
 };
 

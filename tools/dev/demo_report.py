@@ -13,7 +13,7 @@ from collections import Counter
 from pathlib import Path
 
 REGIONS = {"accept", "connection", "GET /encrypt", "POST /encrypt", "read body", "submit job", "wait for worker",
-           "take job", "encrypt", "seal", "to hex", "respond", "wait for condition", "aim", "pass"}
+           "encrypt", "seal", "to hex", "wait for condition", "aim", "pass"}
 TASKS = {"encrypt request"}
 EVENTS = {"http::response_sent", "game::ball_caught"}
 COUNTERS = {"jobs waiting", "encrypted bytes", "connections open", "score of red", "score of blue"}

@@ -30,10 +30,26 @@ inline frame* end_frame_of(thread_slot& slot, unsigned lane_index) {
   return &slot.frames[first_frame[lane_index] + lane_depth[lane_index]];
 }
 
-/// Regions that are open when an epoch begins outgrow their short form: they take the slow path at their end. Free
-/// frames are marked too: one may belong to a begin that a handler interrupted after it had read the clock.
-inline void mark_frames(thread_slot& slot, unsigned lane_index) {
-  for (frame* at = first_frame_of(slot, lane_index); at != end_frame_of(slot, lane_index); ++at) at->owner = &stale_lane;
+/// Begins that handlers interrupted before they stored their frames' starts, at most: one per handler within a handler.
+inline constexpr unsigned most_interrupted_begins = 3;
+
+/// Regions that are open when a time epoch begins, at `base`, outgrow their short form: they take the slow path at their
+/// end. Free frames are marked too: one may belong to a begin that a handler interrupted after it had read the clock. Not
+/// those far above `top`, the lane's next free frame, where nothing begins before the frames below it: a thread that
+/// records little has a new epoch with almost every record, and would write to a cache line for each frame of its stack.
+inline void mark_frames(frame* top, uint64_t base) {
+  thread_slot& slot = slot_of(top);
+  const unsigned lane_index = lane_index_of(slot, top);
+  const frame* const above = top + most_interrupted_begins + 1;
+  const frame* const end = end_frame_of(slot, lane_index);
+  for (frame* at = first_frame_of(slot, lane_index); at < above && at < end; ++at) {
+    if (at->start_ticks.load_relaxed() < base) at->owner = &stale_lane;
+  }
+}
+
+inline lane& lane_of(const frame* at) {
+  thread_slot& slot = slot_of(at);
+  return slot.lanes[lane_index_of(slot, at)];
 }
 
 inline uint64_t words_in_chunk(const lane& writer) {
@@ -50,10 +66,9 @@ inline void set_deadline(const process_state& process, const image_view& image, 
   if (image.retired.load_relaxed() != 0) writer.deadline.store_relaxed(0);
 }
 
-inline void set_epoch(process_state& process, const image_view& image, thread_slot& slot, unsigned lane_index,
-                      uint64_t base) {
-  lane& writer = slot.lanes[lane_index];
-  mark_frames(slot, lane_index);
+inline void set_epoch(process_state& process, const image_view& image, frame* top, uint64_t base) {
+  lane& writer = lane_of(top);
+  mark_frames(top, base);
   writer.epoch_base.store_relaxed(base);
   set_deadline(process, image, writer, base);
 }
@@ -223,10 +238,12 @@ inline void append(lane& writer, const uint64_t* words, unsigned count, bool boo
   writer.cursor.store_release(reinterpret_cast<uint64_t>(cursor + count));
 }
 
-/// Opens the lane's next chunk at `ticks`; without one the lane drops records until a later try. The lane is busy.
-inline bool open_chunk(process_state& process, image_view& image, lane& writer, uint64_t ticks) {
-  thread_slot& slot = slot_of(writer);
-  const unsigned lane_index = static_cast<unsigned>(&writer - slot.lanes);
+/// Opens the next chunk of the lane of `top` at `ticks`; without one the lane drops records until a later try. The lane is
+/// busy.
+inline bool open_chunk(process_state& process, image_view& image, frame* top, uint64_t ticks) {
+  thread_slot& slot = slot_of(top);
+  const unsigned lane_index = lane_index_of(slot, top);
+  lane& writer = slot.lanes[lane_index];
   // A busy thread opens chunks every few microseconds; three system clocks each time would show in its regions.
   uint64_t anchor[4];
   const chunk* const before = reinterpret_cast<const chunk*>(writer.chunk.load_relaxed());
@@ -247,7 +264,7 @@ inline bool open_chunk(process_state& process, image_view& image, lane& writer, 
     refresh_name(slot);
   }
   const uint64_t base = ticks & ~(epoch_ticks - 1);
-  if (base != writer.epoch_base.load_relaxed()) mark_frames(slot, lane_index);
+  if (base != writer.epoch_base.load_relaxed()) mark_frames(top, base);
   const auto header = [&](chunk& fresh) {
     fresh.writer.store_relaxed(index_of(slot) | generation_of(slot) << 32);
     fresh.tid_lane.store_relaxed(tid_of(slot) | static_cast<uint64_t>(lane_index) << 32);
@@ -281,20 +298,22 @@ inline bool open_chunk(process_state& process, image_view& image, lane& writer, 
   return true;
 }
 
-/// Makes sure that `words` more fit in the lane's chunk.
-inline bool make_room(process_state& process, image_view& image, lane& writer, unsigned words, uint64_t ticks) {
+/// Makes sure that `words` more fit in the chunk of the lane of `top`.
+inline bool make_room(process_state& process, image_view& image, frame* top, unsigned words, uint64_t ticks) {
+  const lane& writer = lane_of(top);
   const uint64_t open = writer.chunk.load_relaxed();
   if (open != 0 && writer.cursor.load_relaxed() + 8 * words <= open + chunk_bytes) return true;
-  return open_chunk(process, image, writer, ticks);
+  return open_chunk(process, image, top, ticks);
 }
 
-/// Gets the lane ready for a record of up to `words` words at `ticks`: chunk, time epoch, anchor. The lane is busy.
-inline bool prepare_lane(process_state& process, image_view& image, thread_slot& slot, unsigned lane_index,
-                         unsigned words, uint64_t ticks) {
-  lane& writer = slot.lanes[lane_index];
+/// Gets the lane of `top` ready for a record of up to `words` words at `ticks`: chunk, time epoch, anchor. The lane is
+/// busy.
+inline bool prepare_lane(process_state& process, image_view& image, frame* top, unsigned words, uint64_t ticks) {
+  thread_slot& slot = slot_of(top);
+  lane& writer = lane_of(top);
   constexpr unsigned bookkeeping_words = 6;  // an epoch word and an anchor
   // The cursor must not rest at a chunk's end, hence one word more.
-  if (!make_room(process, image, writer, words + bookkeeping_words + 1, ticks)) {
+  if (!make_room(process, image, top, words + bookkeeping_words + 1, ticks)) {
     writer.dropped.add_owned(1);
     image.super->dropped[static_cast<unsigned>(drop_reason::no_chunk)].fetch_add_relaxed(1);
     return false;
@@ -303,7 +322,7 @@ inline bool prepare_lane(process_state& process, image_view& image, thread_slot&
     const uint64_t base = ticks & ~(epoch_ticks - 1);
     const uint64_t word = epoch_word(base);
     append(writer, &word, 1, true);
-    set_epoch(process, image, slot, lane_index, base);
+    set_epoch(process, image, top, base);
     keep_stack(process, slot.alternate_stack);
     if (image.is_shared != 0) {
       // When the process has been killed, nobody can be asked any more.

@@ -56,7 +56,12 @@ inline span_entry* claim_span(image_view& image, uint64_t& generation, uint64_t&
     uint64_t found = at.state.load_acquire();
     if ((found & 3) != static_cast<uint64_t>(span_state::free)) continue;
     generation = (found >> 2) + 1;
-    if (at.state.compare_exchange(found, span_state_word(generation, span_state::claimed))) return &at;
+    if (!at.state.compare_exchange(found, span_state_word(generation, span_state::claimed))) continue;
+    // Entries are taken in turn, so that ids do not repeat for long: the next one has not been touched for as long.
+    const char* const next = reinterpret_cast<const char*>(&image.spans[(index + 1) % image.span_count]);
+    __builtin_prefetch(next, 1);
+    __builtin_prefetch(next + 64, 1);
+    return &at;
   }
   count_drop(image, drop_reason::no_span);
   return nullptr;
@@ -102,7 +107,6 @@ inline bool is_in_image(const image_view& image, const span_entry* at) {
 }
 
 inline void end_span_slowly(caller from, span_entry* at, uint64_t id) {
-  const errno_keeper keep;
   process_state& process = *joined_process();
   image_view& image = *current_image(process);
   if (!is_in_image(image, at)) {  // begun before a start that made another image, or in a parent
@@ -127,16 +131,17 @@ inline void end_span_slowly(caller from, span_entry* at, uint64_t id) {
 /// Makes a task the running thread's current one; returns the one before. Also while nothing records, for a scope that
 /// ends then: the next recording may go on in this image, and would have the thread in that task for ever.
 inline uint64_t set_current_task_slowly(caller from, uint64_t id) {
-  const errno_keeper keep;
   process_state* const process = joined_process();
   image_view* const current = process == nullptr ? nullptr : current_image(*process);
   if (current == nullptr) return 0;
   image_view& image = *current;
-  if (own_slot(image, from) == nullptr) {
+  thread_slot* slot = own_slot(image, from);
+  if (slot == nullptr) {
+    const errno_keeper keep;
     if (process->recording.load_acquire() == 0 || !attach_thread(*process, image, from)) return 0;
+    slot = own_slot(image, from);
+    if (slot == nullptr) return 0;
   }
-  thread_slot* const slot = own_slot(image, from);
-  if (slot == nullptr) return 0;
   const uint64_t before = slot->current_task.load_relaxed();
   slot->current_task.store_relaxed(id);
   uint64_t record[3] = {long_header(long_form::current_task, 0, 2), 0, id};

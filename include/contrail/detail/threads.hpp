@@ -243,9 +243,6 @@ inline frame* top_frame(thread_slot& slot, unsigned lane_index) {
   return at;
 }
 
-/// Begins that handlers interrupted before they stored their frames' starts, at most: one per handler within a handler.
-inline constexpr unsigned most_interrupted_begins = 3;
-
 /// Where to go on when a lane's stack is full: above all its frames in use, since regions that ended on other threads
 /// leave free ones; or on a lane that nothing uses; or there after a purge. Null when even then there is none.
 inline frame* find_frame(thread_slot& slot, unsigned lane_index, uint64_t word, uint64_t stack_pointer) {
@@ -335,10 +332,10 @@ inline void note_left_frames(thread_slot& slot, unsigned lane_index, const frame
   }
 }
 
-/// Writes a region's record in its shortest form. The lane is busy.
-inline void write_region(process_state& process, image_view& image, thread_slot& slot, unsigned lane_index,
-                         uint64_t word, uint64_t start, uint64_t end, const atomic_word* payload, unsigned words) {
-  if (!prepare_lane(process, image, slot, lane_index, words + 3, end)) return;
+/// Writes a region's record in its shortest form. The lane, that of `top`, is busy.
+inline void write_region(process_state& process, image_view& image, frame* top, uint64_t word, uint64_t start,
+                         uint64_t end, const atomic_word* payload, unsigned words) {
+  if (!prepare_lane(process, image, top, words + 3, end)) return;
   // The region's 18 low bits come back out of its frame's word.
   const uint64_t site = ((start << duration_shift) - word) & site_word_mask;
   const bool is_short = end - start < epoch_ticks && (site & 3) != static_cast<uint64_t>(record_tag::long_form) &&
@@ -354,13 +351,14 @@ inline void write_region(process_state& process, image_view& image, thread_slot&
     record[count++] = end;
   }
   for (unsigned i = 0; i < words; ++i) record[count++] = payload[i].load_relaxed();
-  append(slot.lanes[lane_index], record, count, false);
+  append(lane_of(top), record, count, false);
 }
 
-/// Writes a long record as the running thread's next one, attaching it if it has no slot. Word `time_at` of the record is
-/// set to the time.
-inline void write_long(process_state& process, image_view& image, caller from, uint64_t* record, unsigned count,
-                       unsigned time_at, bool bookkeeping) {
+/// Writes a long record as the running thread's next one where that needs another lane, a chunk, a time epoch or a slot.
+__attribute__((noinline)) inline void write_long_slowly(process_state& process, image_view& image, caller from,
+                                                        uint64_t* record, unsigned count, unsigned time_at,
+                                                        bool bookkeeping) {
+  const errno_keeper keep;
   if (!is_in_image(image, *from.next_frame) && !attach_thread(process, image, from)) return;
   frame* at = *from.next_frame;
   if (!is_in_image(image, at)) return;  // a handler attached to a newer image
@@ -377,13 +375,37 @@ inline void write_long(process_state& process, image_view& image, caller from, u
   signal_fence();
   note_left_frames(slot, lane_index, at, count + 16);
   record[time_at] = now_ticks(process);
-  if (prepare_lane(process, image, slot, lane_index, count, record[time_at])) {
+  if (prepare_lane(process, image, at, count, record[time_at])) {
     append(slot.lanes[lane_index], record, count, bookkeeping);
   }
   if (at == first_frame_of(slot, lane_index)) slot.interrupted[lane_index].store_relaxed(0);
   at->owner = &slot.lanes[lane_index];
   signal_fence();
   at->start_ticks.store_relaxed(free_mark());
+}
+
+/// Writes a long record as the running thread's next one, attaching it if it has no slot. Word `time_at` of the record is
+/// set to the time. The quick way is that of point_inline.
+inline void write_long(process_state& process, image_view& image, caller from, uint64_t* record, unsigned count,
+                       unsigned time_at, bool bookkeeping) {
+  frame* const at = *from.next_frame;
+  if (is_in_image(image, at) && is_free(*at)) {
+    lane& writer = *at->owner;
+    mark_point_here(*at);
+    signal_fence();
+    const uint64_t now = hardware_ticks();
+    const uint64_t cursor = writer.cursor.load_owned();
+    // The chunk has room, and one word more: the cursor must not rest at its end.
+    const bool fits = now < writer.deadline.load_owned() && ((cursor + 8 * count) ^ cursor) < chunk_bytes;
+    if (fits) {
+      record[time_at] = now;
+      append(writer, record, count, bookkeeping);
+    }
+    signal_fence();
+    at->start_ticks.store_relaxed(0);
+    if (fits) return;
+  }
+  write_long_slowly(process, image, from, record, count, time_at, bookkeeping);
 }
 
 /// A region that ends on another thread than it began on, as regions of coroutines do: recorded by the thread that ends
@@ -436,8 +458,8 @@ inline void end_region_slowly(caller from, frame* at, uint64_t word, unsigned wo
   if (mark_top) mark_point(*top, CONTRAIL_DETAIL_CALLERS_STACK_POINTER());
   signal_fence();
   note_left_frames(slot, lane_index, in_order ? at : top, words + 16);
-  write_region(process, image, slot, lane_index, word, at->start_ticks.load_relaxed(), now_ticks(process),
-               at->payload, words);
+  frame* const top_of_lane = in_order ? at : top_lane == lane_index ? top : end_frame_of(slot, lane_index);
+  write_region(process, image, top_of_lane, word, at->start_ticks.load_relaxed(), now_ticks(process), at->payload, words);
   at->owner = &slot.lanes[lane_index];
   signal_fence();
   if (mark_top) top->start_ticks.store_relaxed(free_mark);
@@ -464,7 +486,7 @@ inline void roll_chunk_slowly(frame* at, uint64_t ticks) {
   signal_fence();
   writer.cursor.store_release((writer.cursor.load_relaxed() | (chunk_bytes - 1)) + 1);
   note_left_frames(slot, lane_index_of(slot, at), at, 16);
-  open_chunk(process, image, writer, ticks);
+  open_chunk(process, image, at, ticks);
   at->owner = &writer;  // a new time epoch takes open regions from their lane, this one too
   signal_fence();
   set_free(*at);
@@ -482,7 +504,7 @@ inline void write_point_slowly(frame* at, uint64_t word, uint64_t stack_pointer,
   signal_fence();
   note_left_frames(slot, lane_index, at, words + 16);
   const uint64_t now = now_ticks(process);
-  if (prepare_lane(process, image, slot, lane_index, words + 1, now)) {
+  if (prepare_lane(process, image, at, words + 1, now)) {
     record[0] = now << end_time_shift | static_cast<uint64_t>(words) << duration_shift | word;
     append(slot.lanes[lane_index], record, words + 1, false);
   }
