@@ -2757,6 +2757,7 @@ class CONTRAIL_DETAIL_HIDDEN watch {
     marks_->in_use.store_release(0);
     marks_ = nullptr;
     image_ = nullptr;
+    tick_hz_ = 0;  // there may be more conditions by the next look
   }
 
   /// What happened since the look before. True when a condition holds that did not before; the first is noted. The
@@ -2823,7 +2824,8 @@ class CONTRAIL_DETAIL_HIDDEN watch {
       image_ = image;
       start_ = start;
     }
-    tick_hz_ = process.tick_hz.load_relaxed();
+    const uint64_t tick_hz = process.tick_hz.load_relaxed();
+    if (tick_hz != tick_hz_) set_clock(tick_hz);
     return true;
   }
 
@@ -2835,6 +2837,14 @@ class CONTRAIL_DETAIL_HIDDEN watch {
     __builtin_va_start(arguments, format);
     vsnprintf(note_->text, sizeof note_->text, format, arguments);
     __builtin_va_end(arguments);
+  }
+
+  void set_clock(uint64_t tick_hz) {
+    tick_hz_ = tick_hz;
+    for (unsigned i = 0; i < count; ++i) {
+      const uint128 least = ((uint128{conditions[i].limit_ns} + 1) * tick_hz + 999'999'999) / 1'000'000'000;
+      least_over_[i] = least > ~uint64_t{0} ? ~uint64_t{0} : static_cast<uint64_t>(least);
+    }
   }
 
   uint64_t ns_of(uint64_t ticks) const {
@@ -2919,7 +2929,7 @@ class CONTRAIL_DETAIL_HIDDEN watch {
     const unsigned meant = conditions_of(id);
     for (unsigned i = 0; meant >> i != 0; ++i) {
       const bool is_latency = (meant >> i & 1) != 0 && conditions[i].kind == condition_kind::latency;
-      if (is_latency && ns_of(ticks) > conditions[i].limit_ns) return i;
+      if (is_latency && ticks >= least_over_[i]) return i;
     }
     return count;
   }
@@ -3066,7 +3076,8 @@ class CONTRAIL_DETAIL_HIDDEN watch {
   image_view* image_ = nullptr;
   session_marks* marks_ = nullptr;
   uint64_t missed_before_ = 0;  ///< in recordings that ended
-  uint64_t start_ = 0, since_ = 0, now_ = 0, tick_hz_ = 1;
+  uint64_t start_ = 0, since_ = 0, now_ = 0, tick_hz_ = 0;
+  uint64_t least_over_[most_conditions];  ///< ticks, the fewest for which ns_of is over the limit
   uint64_t next_ticket_ = 0;  ///< the first that no look has seen
   uint64_t unread_count_ = 0;
   zeroed_array<uint32_t> unread_;  ///< chunks that may have more to come, each once

@@ -257,20 +257,27 @@ TEST_CASE("a handler that traces may interrupt the end of a region that began de
 TEST_CASE("a handler that takes longer than a time epoch may interrupt a record at every instruction") {
   if (skipped()) return;
   stepping_recorder recorder;
-  for (unsigned first = 0; first < 40; ++first) {
+  unsigned runs = 0;
+  for (bool interrupted_it = true; interrupted_it; ++runs) {
     // One interruption a run, since each takes long.
-    single_step::interrupt_at(first, [] { TRACE_REGION("begin interrupted"); }, trace_in_handler_after_an_epoch);
+    interrupted_it =
+        single_step::interrupt_at(runs, [] { TRACE_REGION("begin interrupted"); }, trace_in_handler_after_an_epoch);
   }
   const auto dump = dump_now();
-  CHECK(dump.records("begin interrupted").size() == 40);
+  CHECK(dump.records("begin interrupted").size() == runs);
   CHECK(dump.records("handler late").size() > 10);
-  // The handler ran before the region, within it, or after it.
+  // The handler ran before the region, within it, or after it; within it from the begin's clock read on, to the end's.
+  unsigned within = 0;
   for (const record& handler : dump.records("whole handler")) {
+    CHECK(handler.end - handler.start > 2 * contrail::detail::epoch_ticks);
     for (const record& region : dump.records("begin interrupted")) {
       const bool apart = region.end <= handler.start || region.start >= handler.end;
-      CHECK((apart || (region.start <= handler.start && region.end >= handler.end)));
+      const bool is_within = region.start <= handler.start && region.end >= handler.end;
+      CHECK((apart || is_within));
+      within += is_within;
     }
   }
+  CHECK(within > 10);
   check_times(dump, dump.super.start.ticks, dump.super.dump.ticks);
   CHECK(dump.dropped() == 0);
 }
