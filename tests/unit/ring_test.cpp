@@ -100,7 +100,7 @@ TEST_CASE("payloads of every size are whole at every place in a chunk") {
 TEST_CASE("points of every length are whole at every place in a chunk") {
   running_recorder recorder({.memory = 8 << 20});
   std::vector<size_t> lengths;
-  for (size_t length : {0U, 1U, 5U, 6U, 7U, 100U, 2000U, 2038U, 2039U, 5000U}) {
+  for (size_t length : {0U, 1U, 5U, 6U, 7U, 14U, 15U, 22U, 23U, 62U, 63U, 69U, 70U, 71U, 100U, 2000U, 2038U, 2039U, 5000U}) {
     for (unsigned room = 1; room <= 12; ++room) {
       while (chunk_words - words_in_chunk(lane_0()) != room) {
         TRACE_REGION("filler");
@@ -120,6 +120,28 @@ TEST_CASE("points of every length are whole at every place in a chunk") {
     CHECK((header & 0x7fff) == kept);
     CHECK(((header & string_cut) != 0) == (lengths[i] > kept));
     CHECK(bytes.substr(2, kept) == std::string(kept, static_cast<char>('a' + 1 + i % 12)));
+  }
+}
+
+TEST_CASE("texts are cut for their length only, not for their place in a chunk") {
+  running_recorder recorder({.memory = 8 << 20});
+  std::string text;
+  while (text.size() < 64) text += "\xf0\x9f\x9a\x80";  // a character of four bytes
+  for (size_t size = 4; size <= text.size(); size += 4) {
+    for (unsigned room = 1; room <= 12; ++room) {
+      while (chunk_words - words_in_chunk(lane_0()) != room) {
+        TRACE_REGION("filler");
+      }
+      TRACE_INSTANT("texts", "first", text.substr(0, size), "second", "behind it");
+    }
+  }
+  const std::vector<record> texts = dump_now().records("texts");
+  REQUIRE(texts.size() == 16 * 12);
+  for (size_t i = 0; i < texts.size(); ++i) {
+    const std::string bytes(reinterpret_cast<const char*>(texts[i].payload.data()), texts[i].payload.size() * 8);
+    const size_t size = 4 + i / 12 * 4;
+    CHECK(static_cast<uint8_t>(bytes[0]) == size);
+    CHECK(bytes.substr(4, size + 9) == text.substr(0, size) + "behind it");
   }
 }
 

@@ -286,24 +286,33 @@ CONTRAIL_DETAIL_ALWAYS_INLINE void point_inline(call_site& site, const Args&... 
     const uint64_t now = hardware_ticks();
     atomic_word* cursor = reinterpret_cast<atomic_word*>(writer.cursor.load_owned());
     constexpr payload_size size = payload_of<Kind, Args...>;
-    constexpr unsigned most = size.texts == 0 ? size.words() : max_point_words;
     const bool fits = now < writer.deadline.load_owned() &&
-                      ((reinterpret_cast<uint64_t>(cursor + most) ^ reinterpret_cast<uint64_t>(cursor)) &
+                      ((reinterpret_cast<uint64_t>(cursor + size.words()) ^ reinterpret_cast<uint64_t>(cursor)) &
                        ~uint64_t{chunk_bytes - 1}) == 0;
     if (__builtin_expect(fits, 1)) {
       unsigned words = 0;
+      bool is_whole = true;
       if constexpr (sizeof...(Args) != 0) {
         prefetch_for_writing(cursor);
-        words = encode_arguments<Kind, Args...>(cursor + 1, max_point_words, args...);
-        writer.extra_words.add_owned(words);
+        unsigned capacity = max_point_words;
+        if constexpr (size.texts != 0) {
+          const auto room = static_cast<unsigned>((~reinterpret_cast<uint64_t>(cursor) & (chunk_bytes - 1)) / 8);
+          if (room < capacity) capacity = room;
+        }
+        words = encode_arguments<Kind, Args...>(cursor + 1, capacity, args...);
+        // A text that was cut fills all but the last word, where a part of a character may be missing.
+        is_whole = size.texts == 0 || words + 1 < capacity || capacity == max_point_words;
       }
-      cursor->store_relaxed(now << end_time_shift | static_cast<uint64_t>(words) << duration_shift | w);
-      cursor += words + 1;
-      if (__builtin_expect((reinterpret_cast<uint64_t>(cursor) & (chunk_bytes - 1)) == 0, 0)) return roll_chunk(at, now);
-      writer.cursor.store_release(reinterpret_cast<uint64_t>(cursor));
-      signal_fence();
-      at->start_ticks.store_relaxed(0);
-      return;
+      if (__builtin_expect(is_whole, 1)) {
+        if (sizeof...(Args) != 0) writer.extra_words.add_owned(words);
+        cursor->store_relaxed(now << end_time_shift | static_cast<uint64_t>(words) << duration_shift | w);
+        cursor += words + 1;
+        if (__builtin_expect((reinterpret_cast<uint64_t>(cursor) & (chunk_bytes - 1)) == 0, 0)) return roll_chunk(at, now);
+        writer.cursor.store_release(reinterpret_cast<uint64_t>(cursor));
+        signal_fence();
+        at->start_ticks.store_relaxed(0);
+        return;
+      }
     }
     at->start_ticks.store_relaxed(0);
   } else if (w == site_off) {
