@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What thread states cost: the processor time of a context switch, and of a thread that begins and ends, with and without
-// options::thread_states, in alternation.
+// What thread states cost: the processor time of a context switch, and of a thread that begins and ends, with and
+// without options::thread_states, in alternation.
 //   bench_thread_states [ROUNDS]
 #include <sched.h>
 #include <unistd.h>

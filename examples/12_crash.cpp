@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A dump at a crash: fatal signals, overflowed stacks, exceptions that nobody catches. The process dies as it would have,
-// and the dump says which thread crashed, by what, and what every thread was doing.
+// A dump at a crash: fatal signals, overflowed stacks, exceptions that nobody catches. The process dies as it would
+// have, and the dump says which thread crashed, by what, and what every thread was doing.
 //
 // Prints:
 //   the child died of signal 11

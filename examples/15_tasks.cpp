@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Tasks follow an order from thread to thread; flows are arrows between regions; a blocked region says what was waited for.
+// Tasks follow an order from thread to thread; flows are arrows between regions; a blocked region says what was waited
+// for.
 //
 // Prints:
 //   the order's traceparent has 55 characters

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// What the system did with the threads: a track below each one shows when it ran, waited, and waited for a processor, and
-// each region has its processor time. Where the system does not permit it, the rest is recorded, and the dump says why:
+// What the system did with the threads: a track below each one shows when it ran, waited, and waited for a processor,
+// and each region has its processor time. Where the system does not permit it, the rest is recorded, and the dump says
+// why:
 //
 //   $ contrail.py info 19_thread_states.contrail
 //   tid    thread         running  runnable   waiting  not known  switches

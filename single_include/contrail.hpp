@@ -162,8 +162,8 @@ class error {
   char message_[252] = {};
 };
 
-/// A length of time in nanoseconds. Takes any std::chrono::duration by its shape, so that this header needs no <chrono>:
-/// `{.last = 200ms}`.
+/// A length of time in nanoseconds. Takes any std::chrono::duration by its shape, so that this header needs no
+/// <chrono>: `{.last = 200ms}`.
 struct duration {
   int64_t ns = 0;
 
@@ -211,8 +211,9 @@ struct options {
   uint64_t memory = 32U << 20;
   /// How far back every dump reaches at most, also those by signal. 0: all that memory holds.
   duration window{};
-  /// Touch all memory at start, some 0.1 to 0.3 ms a MiB, instead of at first use, some 5 us per 8 KiB. It then lies in huge
-  /// pages where the system has them, which makes records cheaper; making room for these may take the system 3 ms a MiB.
+  /// Touch all memory at start, some 0.1 to 0.3 ms a MiB, instead of at first use, some 5 us per 8 KiB. It then lies in
+  /// huge pages where the system has them, which makes records cheaper; making room for these may take the system 3 ms
+  /// a MiB.
   bool prefault = false;
   filter_options filter{};
   /// Keeps the recorder in this file instead of in private memory, so that what it holds outlives a SIGKILL of the
@@ -224,7 +225,8 @@ struct options {
   /// until it calls start.
   bool follow_fork = false;
   /// Keeps when each thread ran, waited, and waited for a processor: contrail::context_switches, of
-  /// contrail/thread_states.hpp. Where the system does not permit it, recording goes on, and dumps say why they have none.
+  /// contrail/thread_states.hpp. Where the system does not permit it, recording goes on, and dumps say why they have
+  /// none.
   const thread_state_source* thread_states = nullptr;
 };
 
@@ -238,14 +240,15 @@ struct dump_options {
 struct crash_options {
   /// How far back the dump reaches; 0: as far as `options::window` says.
   duration last{};
-  /// The numbers of the signals: SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV, SIGSYS, or fewer of them. 0 is none.
+  /// The numbers of the signals: SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV, SIGSYS, or fewer of them. 0 is
+  /// none.
   int signals[7] = {4, 5, 6, 7, 8, 11, 31};
   /// std::terminate too: exceptions that nobody catches, or that leave a noexcept function.
   bool terminate = true;
   /// A dump that takes longer is given up, and the process dies without.
   duration watchdog{10'000'000'000};
-  /// Gives the calling thread an alternate signal stack at once, if it has none, so that its stack may overflow. Threads
-  /// that record get one in any case.
+  /// Gives the calling thread an alternate signal stack at once, if it has none, so that its stack may overflow.
+  /// Threads that record get one in any case.
   bool caller_stack = true;
 };
 
@@ -458,8 +461,8 @@ enum class field_type : uint8_t {
 
 namespace detail CONTRAIL_DETAIL_HIDDEN {
 
-/// Complemented in the source. A compiler may undo that: who scans a core file for the magic checks what follows it too.
-/// The file begins with the bytes 89 43 54 52 4c 0d 0a 1a ("\x89CTRL\r\n\x1a").
+/// Complemented in the source. A compiler may undo that: who scans a core file for the magic checks what follows it
+/// too. The file begins with the bytes 89 43 54 52 4c 0d 0a 1a ("\x89CTRL\r\n\x1a").
 inline constexpr uint64_t complement_of_image_magic = ~0x1a0a'0d4c'5254'4389ULL;
 inline constexpr uint16_t format_major = 1;  ///< a reader refuses another major version
 inline constexpr uint16_t format_minor = 2;  ///< a reader accepts any minor version and skips what it does not know
@@ -584,9 +587,9 @@ struct lane;
 
 inline constexpr unsigned frame_payload_words = 20;
 
-/// One entry of a thread's open-region stack. `start_ticks` tells its state: 0 free; below point_mark a region that began
-/// then; with point_mark the stack pointer of code that writes a point here; frame_busy the stack's end, or left for
-/// good. As signed numbers all but the first are above every site word, so that one compare finds a free frame.
+/// One entry of a thread's open-region stack. `start_ticks` tells its state: 0 free; below point_mark a region that
+/// began then; with point_mark the stack pointer of code that writes a point here; frame_busy the stack's end, or left
+/// for good. As signed numbers all but the first are above every site word, so that one compare finds a free frame.
 struct alignas(64) frame {
   atomic_word word;           ///< of a region: (start ticks << 18) - site word. In a dump 0 where there is none
   owned_pointer<lane> owner;  ///< where its record goes
@@ -654,8 +657,8 @@ static_assert(sizeof(thread_slot) == 16384 && __builtin_offsetof(thread_slot, la
 
 // ---- spans ---------------------------------------------------------------------------------------------------
 
-/// What begins on one thread and may end on another: a task, or an asynchronous span. Its place while it is open; when it
-/// ends it becomes one record.
+/// What begins on one thread and may end on another: a task, or an asynchronous span. Its place while it is open; when
+/// it ends it becomes one record.
 enum class span_state : uint64_t { free = 0, claimed = 1, open = 2, ending = 3 };
 
 /// Words of a span, in its entry and, with the end before them, in its record.
@@ -906,7 +909,8 @@ CONTRAIL_DETAIL_NAMESPACE_END
 
 #endif
 // ==== contrail/task_context.hpp =====================================================================================
-// What names a task to others: to threads of this process, and by W3C Trace Context to other processes and tracing systems.
+// What names a task to others: to threads of this process, and by W3C Trace Context to other processes and tracing
+// systems.
 #ifndef CONTRAIL_TASK_CONTEXT_HPP
 #define CONTRAIL_TASK_CONTEXT_HPP
 
@@ -924,8 +928,8 @@ struct task_context {
 
   constexpr explicit operator bool() const { return id != 0 || span != 0; }
 
-  /// Of the text of a `traceparent` header, as another process sent it: a task that has it as its parent joins that trace.
-  /// Empty where the text is null, malformed, or of all zeros.
+  /// Of the text of a `traceparent` header, as another process sent it: a task that has it as its parent joins that
+  /// trace. Empty where the text is null, malformed, or of all zeros.
   // Async-signal-safe.
   template <class = void>
   static constexpr task_context from_traceparent(const char* text) {
@@ -2997,8 +3001,8 @@ struct slow_half {
   bool (*start_from_environment)(process_state& process, const options& wanted);
 };
 
-/// Keeps what the kernel tells of threads, and copies it into dumps. Its functions are in contrail/thread_states.hpp, which
-/// only their users compile. All but `open` and `close` are async-signal-safe.
+/// Keeps what the kernel tells of threads, and copies it into dumps. Its functions are in contrail/thread_states.hpp,
+/// which only their users compile. All but `open` and `close` are async-signal-safe.
 struct state_functions : thread_state_source {
   /// Begins; says in the image what became of it. Held: control.
   void (*open)(superblock& live);
@@ -3143,8 +3147,8 @@ inline uint32_t current_tid() { return static_cast<uint32_t>(syscall(SYS_gettid)
 /// In process_state::control, above the thread that holds it: it does so for a fork.
 inline constexpr uint64_t fork_mark = 1ULL << 32;
 
-/// Waits until this thread holds control, as `own`: its id, with a mark or without. Where it holds it already, a handler
-/// left what had it by a jump, or a hook of its fork calls; then it stays as it is.
+/// Waits until this thread holds control, as `own`: its id, with a mark or without. Where it holds it already, a
+/// handler left what had it by a jump, or a hook of its fork calls; then it stays as it is.
 // Async-signal-safe.
 inline void take_control(process_state& process, uint64_t own) {
   uint64_t found = 0;
@@ -3289,8 +3293,8 @@ struct always_void {
   using type = void;
 };
 
-/// Links this object when it is loaded. A template, so that only translation units compile it that use contrail: whatever
-/// needs the object linked calls `require`.
+/// Links this object when it is loaded. A template, so that only translation units compile it that use contrail:
+/// whatever needs the object linked calls `require`.
 template <class>
 struct object_link {
   __attribute__((constructor(101), used)) static void on_load() { link_object(); }
@@ -3307,8 +3311,8 @@ struct object_link {
   }
 };
 
-/// The object_link of a template with parameter T. Dependent on it, since compilers evaluate what is not while they parse
-/// the template.
+/// The object_link of a template with parameter T. Dependent on it, since compilers evaluate what is not while they
+/// parse the template.
 template <class T>
 using object_link_for = object_link<typename always_void<T>::type>;
 
@@ -3475,8 +3479,8 @@ CONTRAIL_DETAIL_COLD inline void roll_chunk(frame* at, uint64_t ticks) { the_slo
 /// Multiplying the end time by this and subtracting the frame's word gives the record of a short region.
 inline constexpr uint64_t region_multiplier = (1ULL << end_time_shift) + (1ULL << duration_shift);
 
-/// Fetches the line that this lane comes to half a kilobyte later. Without it the stores of records wait for memory, and
-/// the store buffer fills up behind them: 1 to 3 % of a region, up to 6 % with arguments.
+/// Fetches the line that this lane comes to half a kilobyte later. Without it the stores of records wait for memory,
+/// and the store buffer fills up behind them: 1 to 3 % of a region, up to 6 % with arguments.
 CONTRAIL_DETAIL_ALWAYS_INLINE void prefetch_for_writing(const atomic_word* cursor) {
   // By number: a lane without a chunk has a null cursor, to which nothing may be added.
   const atomic_word* const ahead = reinterpret_cast<const atomic_word*>(reinterpret_cast<uint64_t>(cursor) + 512);
@@ -3515,8 +3519,8 @@ CONTRAIL_DETAIL_ALWAYS_INLINE void end_inline(frame* at, uint64_t word, unsigned
   }
   const uint64_t record = end * multiplier - word;
   if constexpr (HasPayload) {
-    // A site whose id is too large for this form, or a payload that crosses the chunk's end, goes the long way. So does a
-    // region whose frame was taken for one that was jumped over: the payload there is another's.
+    // A site whose id is too large for this form, or a payload that crosses the chunk's end, goes the long way. So does
+    // a region whose frame was taken for one that was jumped over: the payload there is another's.
     const bool fits = (record & 3) == static_cast<uint64_t>(record_tag::region_payload) &&
                       at->word.load_owned() == word &&
                       words <= max_short_region_words &&
@@ -3772,8 +3776,8 @@ struct CONTRAIL_DETAIL_HIDDEN site_storage {
 
 // ---- regions -------------------------------------------------------------------------------------------------
 
-// What macros put into scopes. Visible, as g++ warns of a coroutine's frame that is more visible than its members; all their
-// functions are inlined, so that nothing of them is ever a symbol.
+// What macros put into scopes. Visible, as g++ warns of a coroutine's frame that is more visible than its members; all
+// their functions are inlined, so that nothing of them is ever a symbol.
 #define CONTRAIL_DETAIL_SCOPE_OBJECT [[nodiscard, gnu::visibility("default")]]
 
 /// A region without arguments. What TRACE_REGION puts into its scope.
@@ -4150,9 +4154,10 @@ CONTRAIL_DETAIL_ALWAYS_INLINE uint64_t thread_mark() {
 
 }  // namespace detail
 
-/// In its scope a task is the running thread's current one: what the thread records belongs to it, and tasks that begin are
-/// its children. Made and destroyed on one thread, in a coroutine between two suspensions: destroyed on another thread it
-/// leaves that one's current task alone, and the first thread in this task until a scope around it ends there.
+/// In its scope a task is the running thread's current one: what the thread records belongs to it, and tasks that begin
+/// are its children. Made and destroyed on one thread, in a coroutine between two suspensions: destroyed on another
+/// thread it leaves that one's current task alone, and the first thread in this task until a scope around it ends
+/// there.
 // Async-signal-safe.
 class CONTRAIL_DETAIL_SCOPE_OBJECT task_scope {
  public:
@@ -4178,8 +4183,8 @@ class CONTRAIL_DETAIL_SCOPE_OBJECT task_scope {
 
 #pragma GCC diagnostic pop
 
-/// An arrow from one record to others, to be passed along with what it follows: TRACE_REGION("send", "to", f.out()), and
-/// where it arrives TRACE_REGION("receive", "from", f.in()).
+/// An arrow from one record to others, to be passed along with what it follows: TRACE_REGION("send", "to", f.out()),
+/// and where it arrives TRACE_REGION("receive", "from", f.in()).
 struct flow {
   uint64_t id = 0;  ///< 0: none
 
@@ -4239,8 +4244,8 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #define CONTRAIL_DETAIL_BEGIN_FORM ::contrail::detail::begin_form::inlined
 #endif
 
-/// Records the time from here to the end of the scope: CONTRAIL_REGION("name"), CONTRAIL_REGION("name", "key", value, …),
-/// or CONTRAIL_REGION("name", object) with an object of a registered type.
+/// Records the time from here to the end of the scope: CONTRAIL_REGION("name"), CONTRAIL_REGION("name", "key", value,
+/// …), or CONTRAIL_REGION("name", object) with an object of a registered type.
 // The variable is not const: g++ 12 keeps const objects in memory, which costs a store and two loads per region.
 // Async-signal-safe.
 #define CONTRAIL_REGION(...)                                                        \
@@ -4263,16 +4268,16 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #define CONTRAIL_INSTANT(...)                                                         \
   ::contrail::detail::point<::contrail::detail::binding_kind::instant>(CONTRAIL_DETAIL_SITE(__VA_ARGS__), __VA_ARGS__)
 
-/// A region in which the thread waits: for a lock (sync), the network (net), a system call (syscall), a disk (io), or time
-/// (sleep): CONTRAIL_BLOCKED(net, "wait for reply", "key", value, …).
+/// A region in which the thread waits: for a lock (sync), the network (net), a system call (syscall), a disk (io), or
+/// time (sleep): CONTRAIL_BLOCKED(net, "wait for reply", "key", value, …).
 // Async-signal-safe.
 #define CONTRAIL_BLOCKED(reason, ...)                                                                                 \
   [[maybe_unused]] auto CONTRAIL_DETAIL_UNIQUE(contrail_region_) = ::contrail::detail::begin_region<                  \
       CONTRAIL_DETAIL_BEGIN_FORM, ::contrail::detail::blocked_flag(::contrail::detail::blocked_on::reason)>(          \
       CONTRAIL_DETAIL_SITE(__VA_ARGS__), __VA_ARGS__)
 
-/// Begins a task, held by a variable of type contrail::task: CONTRAIL_TASK(t, "name", "key", value, …). Its parent is the
-/// thread's current task, see contrail::task_scope.
+/// Begins a task, held by a variable of type contrail::task: CONTRAIL_TASK(t, "name", "key", value, …). Its parent is
+/// the thread's current task, see contrail::task_scope.
 // Async-signal-safe.
 #define CONTRAIL_TASK(variable, ...)                                                              \
   auto variable = ::contrail::detail::begin_span<::contrail::detail::binding_kind::task>(         \
@@ -4283,8 +4288,8 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #define CONTRAIL_TASK_OF(variable, parent, ...) \
   auto variable = ::contrail::detail::begin_task_of(CONTRAIL_DETAIL_SITE(__VA_ARGS__), parent, __VA_ARGS__)
 
-/// Begins something that does not nest with the thread's regions, held by a variable of type contrail::task, which may end
-/// on another thread: CONTRAIL_ASYNC(s, "name", "key", value, …).
+/// Begins something that does not nest with the thread's regions, held by a variable of type contrail::task, which may
+/// end on another thread: CONTRAIL_ASYNC(s, "name", "key", value, …).
 // Async-signal-safe.
 #define CONTRAIL_ASYNC(variable, ...)                                                             \
   auto variable = ::contrail::detail::begin_span<::contrail::detail::binding_kind::async_span>(   \
@@ -4328,10 +4333,10 @@ CONTRAIL_DETAIL_NAMESPACE_END
 // ==== contrail/detail/crash.hpp =====================================================================================
 // Dumps of crashes: fatal signals and std::terminate.
 //
-// The first thread that crashes owns the dump, the others wait for it to end the process. A fault of the dump itself and
-// the watchdog arrive as signals on the owner's stack, above the dump, and leave it by siglongjmp. After the dump, done
-// or not, everything happens that would have happened without contrail: earlier handlers run, and the process dies of
-// the signal that it would have died of.
+// The first thread that crashes owns the dump, the others wait for it to end the process. A fault of the dump itself
+// and the watchdog arrive as signals on the owner's stack, above the dump, and leave it by siglongjmp. After the dump,
+// done or not, everything happens that would have happened without contrail: earlier handlers run, and the process dies
+// of the signal that it would have died of.
 #ifndef CONTRAIL_DETAIL_CRASH_HPP
 #define CONTRAIL_DETAIL_CRASH_HPP
 
@@ -4501,8 +4506,8 @@ inline bool is_readable(const uint64_t* at) {
   return syscall(SYS_rt_sigprocmask, unknown_operation, at, nullptr, set_bytes) != 0 && errno != EFAULT;
 }
 
-/// Stands on the stack of code that takes a turn, and names it: [63:42] its thread, [41] set on an alternate signal stack,
-/// [40:0] where this object is. What runs there after the code was left writes over it.
+/// Stands on the stack of code that takes a turn, and names it: [63:42] its thread, [41] set on an alternate signal
+/// stack, [40:0] where this object is. What runs there after the code was left writes over it.
 class alignas(128) turn_holder {
  public:
   turn_holder() noexcept {
@@ -4534,9 +4539,9 @@ class alignas(128) turn_holder {
 
 inline uint32_t tid_of_holder(uint64_t holder) { return static_cast<uint32_t>(holder >> 42); }
 
-/// Whether the holder of a turn will never run again, as far as `self` can tell, which runs. Of its own thread it can: a
-/// handler is deeper in the stack than what it interrupted, and on the alternate stack if that was; and what was left is
-/// overwritten sooner or later.
+/// Whether the holder of a turn will never run again, as far as `self` can tell, which runs. Of its own thread it can:
+/// a handler is deeper in the stack than what it interrupted, and on the alternate stack if that was; and what was left
+/// is overwritten sooner or later.
 // Async-signal-safe.
 inline bool is_gone(uint64_t holder, uint64_t self) {
   if (tid_of_holder(holder) != tid_of_holder(self)) return !is_thread_alive(tid_of_holder(holder));
@@ -4546,8 +4551,8 @@ inline bool is_gone(uint64_t holder, uint64_t self) {
   return (holder & places) != places && turn_holder::is_overwritten(holder);
 }
 
-/// Takes a turn if it is free, or if who had it is gone; what they left half done is the taker's to finish. 0: not taken;
-/// 1: it was free; 2: its holder was gone.
+/// Takes a turn if it is free, or if who had it is gone; what they left half done is the taker's to finish. 0: not
+/// taken; 1: it was free; 2: its holder was gone.
 // Async-signal-safe.
 inline int take_turn(atomic_word& turn, uint64_t self) {
   uint64_t found = 0;
@@ -4776,8 +4781,8 @@ inline error expand_path(const char* pattern, const path_values& values, char (&
 // Async-signal-safe.
 class replacing_file {
  public:
-  /// With `lock` it is locked (flock) before it has content, so that nobody takes it for what a dead process left; and its
-  /// temporary name is another one than a dump's, which has no lock.
+  /// With `lock` it is locked (flock) before it has content, so that nobody takes it for what a dead process left; and
+  /// its temporary name is another one than a dump's, which has no lock.
   replacing_file(const char* path, uint64_t pid, uint64_t sequence, bool lock = false) : path_(path) {
     // A device or a pipe would be replaced by a file as well: nobody who names one means that.
     struct stat there {};
@@ -4845,7 +4850,8 @@ class replacing_file {
   }
 
  private:
-  /// EEXIST where somebody who cleans up was faster than the lock; another error also where the file system has no locks.
+  /// EEXIST where somebody who cleans up was faster than the lock; another error also where the file system has no
+  /// locks.
   int lock_made() const {
     struct stat now {};
     if (flock(descriptor_, LOCK_EX | LOCK_NB) != 0) return errno == EWOULDBLOCK ? EEXIST : errno;
@@ -4876,8 +4882,8 @@ CONTRAIL_DETAIL_NAMESPACE_END
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail CONTRAIL_DETAIL_HIDDEN {
 
-/// In its scope such a write answers EPIPE or EFBIG, and the SIGPIPE or SIGXFSZ that the kernel sends with it is taken away.
-/// Of this thread only: the program's own dispositions are not touched. (Pipes know no MSG_NOSIGNAL.)
+/// In its scope such a write answers EPIPE or EFBIG, and the SIGPIPE or SIGXFSZ that the kernel sends with it is taken
+/// away. Of this thread only: the program's own dispositions are not touched. (Pipes know no MSG_NOSIGNAL.)
 // Async-signal-safe.
 class write_signal_hold {
  public:
@@ -4920,7 +4926,8 @@ CONTRAIL_DETAIL_NAMESPACE_END
 //
 // Order: stacks of open regions, bindings known so far, chunks, bindings made meanwhile. Stacks before chunks, so that
 // a region that ends in between is in both and the reader drops the unfinished one, instead of in neither. Bindings
-// once more after the chunks, so that every id in a chunk resolves; and once before, so that a dump cut short has names.
+// once more after the chunks, so that every id in a chunk resolves; and once before, so that a dump cut short has
+// names.
 #ifndef CONTRAIL_DETAIL_SNAPSHOT_HPP
 #define CONTRAIL_DETAIL_SNAPSHOT_HPP
 
@@ -5240,8 +5247,8 @@ inline void note_overwritten(superblock& super, uint64_t ticks) {
 }
 
 /// Takes a chunk, the oldest that may be had, and opens it with its ticket; null when there is none.
-/// `header` is called between, to write the chunk's header. `taking` tells the ticket before the chunk has it: should a jump
-/// or the thread's end leave a chunk half taken, return_chunk finds it there.
+/// `header` is called between, to write the chunk's header. `taking` tells the ticket before the chunk has it: should a
+/// jump or the thread's end leave a chunk half taken, return_chunk finds it there.
 template <class WriteHeader>
 inline chunk* take_chunk(image_view& image, bool keep_floor, atomic_word& taking, WriteHeader&& header) {
   superblock& super = *image.super;
@@ -5333,10 +5340,11 @@ inline frame* end_frame_of(thread_slot& slot, unsigned lane_index) {
 /// Begins that handlers interrupted before they stored their frames' starts, at most: one per handler within a handler.
 inline constexpr unsigned most_interrupted_begins = 3;
 
-/// Regions that are open when a time epoch begins, at `base`, outgrow their short form: they take the slow path at their
-/// end. Free frames are marked too: one may belong to a begin that a handler interrupted after it had read the clock. Not
-/// those far above `top`, the lane's next free frame, where nothing begins before the frames below it: a thread that
-/// records little has a new epoch with almost every record, and would write to a cache line for each frame of its stack.
+/// Regions that are open when a time epoch begins, at `base`, outgrow their short form: they take the slow path at
+/// their end. Free frames are marked too: one may belong to a begin that a handler interrupted after it had read the
+/// clock. Not those far above `top`, the lane's next free frame, where nothing begins before the frames below it: a
+/// thread that records little has a new epoch with almost every record, and would write to a cache line for each frame
+/// of its stack.
 inline void mark_frames(frame* top, uint64_t base) {
   thread_slot& slot = slot_of(top);
   const unsigned lane_index = lane_index_of(slot, top);
@@ -5373,8 +5381,8 @@ inline void set_epoch(process_state& process, const image_view& image, frame* to
   set_deadline(process, image, writer, base);
 }
 
-/// Whether a chunk is this lane's, and not sealed yet. It is not when a jump left the lane's cursor in a chunk that it had
-/// sealed, and that may be anybody's by now.
+/// Whether a chunk is this lane's, and not sealed yet. It is not when a jump left the lane's cursor in a chunk that it
+/// had sealed, and that may be anybody's by now.
 inline bool is_open_chunk_of(const image_view& image, const chunk& candidate, const lane& writer) {
   const atomic_word& state = image.chunk_states[&candidate - image.chunks];
   return state_of(state.load_acquire()) == chunk_state::open && lane_of(image, candidate) == &writer;
@@ -5436,7 +5444,7 @@ inline slot_state phase_of(uint64_t state) { return static_cast<slot_state>(stat
 
 /// Seals what the thread of a slot left behind. Whoever calls this has the slot's turn. Done twice it does no harm.
 inline void seal_slot(process_state& process, image_view& image, thread_slot& slot) {
-  // A dump that sees any change to the slot also sees that it is no longer live when it looks again. Pairs with copy_slot.
+  // A dump that sees any change to the slot sees, looking again, that it is no longer live. Pairs with copy_slot.
   __atomic_thread_fence(__ATOMIC_RELEASE);
   for (unsigned k = 0; k < lane_count; ++k) {
     slot.recount[k].store_relaxed(1);  // the thread may have ended anywhere
@@ -5538,8 +5546,8 @@ inline void append(lane& writer, const uint64_t* words, unsigned count, bool boo
   writer.cursor.store_release(reinterpret_cast<uint64_t>(cursor + count));
 }
 
-/// Opens the next chunk of the lane of `top` at `ticks`; without one the lane drops records until a later try. The lane is
-/// busy.
+/// Opens the next chunk of the lane of `top` at `ticks`; without one the lane drops records until a later try. The lane
+/// is busy.
 inline bool open_chunk(process_state& process, image_view& image, frame* top, uint64_t ticks) {
   thread_slot& slot = slot_of(top);
   const unsigned lane_index = lane_index_of(slot, top);
@@ -5684,15 +5692,16 @@ struct signal_restorers {
   }
 };
 
-/// Whether a handler runs above the stack pointer that interrupted code which has `held` in a register. Looks through the
-/// stack above, up to 64 KiB: some 20 us. What an earlier handler left in a function's unused room may look like that: then
-/// yes.
+/// Whether a handler runs above the stack pointer that interrupted code which has `held` in a register. Looks through
+/// the stack above, up to 64 KiB: some 20 us. What an earlier handler left in a function's unused room may look like
+/// that: then yes.
 // Async-signal-safe.
 __attribute__((noinline, no_sanitize("address"))) inline bool is_in_handler_of(uint64_t stack_pointer, const void* held) {
   const errno_keeper keep;
   const signal_restorers restorers;
   constexpr uint64_t page = 4096, most_bytes = 64 << 10;
-  // Words of the kernel's frame: the return address, 5 of the context's head, r8 to r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp.
+  // Words of the kernel's frame: the return address, 5 of the context's head, r8 to r15, rdi, rsi, rbp, rbx, rdx, rax,
+  // rcx, rsp.
   constexpr unsigned registers_at = 6, stack_pointer_at = 21;
   const uint64_t begin = stack_pointer & ~uint64_t{7};
   uint64_t end = begin;
@@ -5816,8 +5825,8 @@ inline claimed_slot claim_slot(process_state& process, image_view& image, caller
       end_frame_of(slot, k)->start_ticks.store_relaxed(frame_busy);
     }
     image.super->attached_slots.fetch_add_relaxed(1);
-    // The turn goes before the slot is live: a handler in between that attaches must be able to free it. Then it does not
-    // become live.
+    // The turn goes before the slot is live: a handler in between that attaches must be able to free it. Then it does
+    // not become live.
     slot.occupant.store_release(0);
     const uint64_t live = slot_word(generation, slot_state::live);
     if (slot.state.compare_exchange(claimed, live)) return {&slot, live};
@@ -5827,9 +5836,10 @@ inline claimed_slot claim_slot(process_state& process, image_view& image, caller
   return {nullptr, 0};
 }
 
-/// Gives the running thread a slot in the image and points its next_frame at the stack. A handler may attach in between:
-/// the pointer is published last, by compare-exchange, and who comes second gives its slot back. That handler may have
-/// taken our slot for a dead thread's and have it now: the state word tells, which is therefore not read again.
+/// Gives the running thread a slot in the image and points its next_frame at the stack. A handler may attach in
+/// between: the pointer is published last, by compare-exchange, and who comes second gives its slot back. That handler
+/// may have taken our slot for a dead thread's and have it now: the state word tells, which is therefore not read
+/// again.
 inline bool attach_thread(process_state& process, image_view& image, caller from) {
   frame* before = *from.next_frame;
   const claimed_slot mine = claim_slot(process, image, from, before);
@@ -5897,9 +5907,9 @@ inline bool is_on(const stack_t& alternate, uint64_t depth) {
          depth - reinterpret_cast<uint64_t>(alternate.ss_sp) < alternate.ss_size;
 }
 
-/// Whether code at `depth` of this thread's stacks was left for good, as code shows that runs at `stack_pointer`. A handler
-/// runs deeper in the stack than what it interrupted. While code runs on the normal stack none does on the alternate one;
-/// the other way round nothing can be told.
+/// Whether code at `depth` of this thread's stacks was left for good, as code shows that runs at `stack_pointer`. A
+/// handler runs deeper in the stack than what it interrupted. While code runs on the normal stack none does on the
+/// alternate one; the other way round nothing can be told.
 inline bool is_left(uint64_t depth, uint64_t stack_pointer, const stack_t& alternate) {
   const bool is_on_it = (alternate.ss_flags & SS_ONSTACK) != 0;
   if (is_on(alternate, depth) != is_on_it) return !is_on_it;
@@ -5916,9 +5926,9 @@ inline uint64_t site_of(const frame& at) {
   return ((at.start_ticks.load_relaxed() << duration_shift) - at.word.load_relaxed()) & site_word_mask;
 }
 
-/// Frees frames of code that was jumped over by longjmp, as a region of site word `word` at `stack_pointer` shows that is
-/// about to begin. Code that still runs is deeper in the stack the later it began its region; so a frame is over when a
-/// later one is less deep, or is of the same site at the same depth. Takes some microseconds.
+/// Frees frames of code that was jumped over by longjmp, as a region of site word `word` at `stack_pointer` shows that
+/// is about to begin. Code that still runs is deeper in the stack the later it began its region; so a frame is over
+/// when a later one is less deep, or is of the same site at the same depth. Takes some microseconds.
 inline void purge_frames(thread_slot& slot, uint64_t word, uint64_t stack_pointer) {
   const stack_t alternate = alternate_stack();
   // A region of this site at this depth was left, and so was what began within it.
@@ -6034,8 +6044,8 @@ inline claim claim_frame(caller from, call_site& site, uint64_t stack_pointer) {
 
 // ---- the slow end --------------------------------------------------------------------------------------------
 
-/// Before a lane closes its chunk, as it may for want of `room` words: a frame in use above the one that writes may be of
-/// an end that a jump left between counting words and publishing them.
+/// Before a lane closes its chunk, as it may for want of `room` words: a frame in use above the one that writes may be
+/// of an end that a jump left between counting words and publishing them.
 inline void note_left_frames(thread_slot& slot, unsigned lane_index, const frame* at, unsigned room) {
   if (words_in_chunk(slot.lanes[lane_index]) + room < chunk_words) return;
   for (const frame* above = at + 1; above < end_frame_of(slot, lane_index); ++above) {
@@ -6065,7 +6075,8 @@ inline void write_region(process_state& process, image_view& image, frame* top, 
   append(lane_of(top), record, count, false);
 }
 
-/// Writes a long record as the running thread's next one where that needs another lane, a chunk, a time epoch or a slot.
+/// Writes a long record as the running thread's next one where that needs another lane, a chunk, a time epoch or a
+/// slot.
 __attribute__((noinline)) inline void write_long_slowly(process_state& process, image_view& image, caller from,
                                                         uint64_t* record, unsigned count, unsigned time_at,
                                                         bool bookkeeping) {
@@ -6095,8 +6106,8 @@ __attribute__((noinline)) inline void write_long_slowly(process_state& process, 
   at->start_ticks.store_relaxed(free_mark());
 }
 
-/// Writes a long record as the running thread's next one, attaching it if it has no slot. Word `time_at` of the record is
-/// set to the time. The quick way is that of point_inline.
+/// Writes a long record as the running thread's next one, attaching it if it has no slot. Word `time_at` of the record
+/// is set to the time. The quick way is that of point_inline.
 inline void write_long(process_state& process, image_view& image, caller from, uint64_t* record, unsigned count,
                        unsigned time_at, bool bookkeeping) {
   frame* const at = *from.next_frame;
@@ -6504,7 +6515,8 @@ inline void copy_superblock(superblock& super, const superblock& live, image_kin
   super.unwatched_threads = live.unwatched_threads;
 }
 
-/// Writes the dump. One at a time in the image's work space: the caller holds process.dumping. Returns 0 or an errno value.
+/// Writes the dump. One at a time in the image's work space: the caller holds process.dumping. Returns 0 or an errno
+/// value.
 // Async-signal-safe.
 inline int write_dump(process_state& process, image_view& image, const dump_request& request, const dump_sink& sink) {
   const superblock& live = *image.super;
@@ -6686,8 +6698,8 @@ inline int write_to_descriptor(void* context, const void* bytes, size_t size) {
   return write_all(*static_cast<int*>(context), bytes, size);
 }
 
-/// Every dump goes through here. `write` is called with pieces of the dump, in order. `sequence` is its number, 0 to take
-/// the next one.
+/// Every dump goes through here. `write` is called with pieces of the dump, in order. `sequence` is its number, 0 to
+/// take the next one.
 // Async-signal-safe, as far as `sink` is.
 inline error dump_to(const dump_sink& sink, duration last, uint32_t signal, const char* where,
                      const crash_note* crash = nullptr, uint64_t sequence = 0, const trigger_note* trigger = nullptr) {
@@ -6814,8 +6826,8 @@ inline void tell_crash(const char* message) {
 template <class = void>
 inline void set_watchdog(crash_state& state, uint32_t tid, int signal) {
   int timer = 0;
-  // The kernel's sigevent; libraries differ in what they call the tid. With 4, SIGEV_THREAD_ID, the signal comes to this
-  // thread: another one may be waiting for it.
+  // The kernel's sigevent; libraries differ in what they call the tid. With 4, SIGEV_THREAD_ID, the signal comes to
+  // this thread: another one may be waiting for it.
   const struct {
     void* value;
     int signal, notify;
@@ -6945,8 +6957,8 @@ inline void pass_on(crash_state& state, const turn_holder& self, int signal, sig
     if (super.pid == static_cast<uint32_t>(getpid())) __atomic_store(&super.crash.cause, &none, __ATOMIC_RELAXED);
     return;
   }
-  // The default action, when the handler returns: what was interrupted is then what a core file shows. The signal is sent
-  // as it came, since not every one comes again by itself as a fault does.
+  // The default action, when the handler returns: what was interrupted is then what a core file shows. The signal is
+  // sent as it came, since not every one comes again by itself as a fault does.
   struct sigaction fatal {};
   sigaction(signal, &fatal, nullptr);
   mask_signals(SIG_BLOCK, true, nullptr);
@@ -6967,7 +6979,8 @@ inline void on_crash_signal(int signal, siginfo_t* info, void* context) {
   }
   if (is_watchdog(state, *info)) return;  // it fired as the dump ended
   const struct sigaction& before = state.before[signal];
-  // What is sent and ignored is no crash. But abort raises SIGABRT, and ends the process whether that is ignored or not.
+  // What is sent and ignored is no crash. But abort raises SIGABRT, and ends the process whether that is ignored or
+  // not.
   const bool is_abort = signal == SIGABRT && info->si_code == SI_TKILL && info->si_pid == getpid();
   const bool is_ignored = (before.sa_flags & SA_SIGINFO) == 0 && before.sa_handler == SIG_IGN && info->si_code <= 0 && !is_abort;
   if (!is_ignored && (state.wanted.load_relaxed() >> signal & 1) != 0 && own_crash(state, self)) {
@@ -6992,8 +7005,8 @@ inline void on_crash_terminate() {
   __builtin_abort();
 }
 
-/// Puts our handler before the one that is there. One that somebody installed over ours stays: if it calls ours, ours must
-/// not call it.
+/// Puts our handler before the one that is there. One that somebody installed over ours stays: if it calls ours, ours
+/// must not call it.
 template <class = void>
 inline void install_crash_handler(crash_state& state, int signal) {
   struct sigaction there {};
@@ -7202,7 +7215,8 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #endif
 // ==== contrail/detail/fork.hpp ======================================================================================
 // Processes that fork. The child leaves its parent's recording before it does anything else; with options::follow_fork
-// it gets an image of its own. What runs here is async-signal-safe, as all that a child of a process with threads may do.
+// it gets an image of its own. What runs here is async-signal-safe, as all that a child of a process with threads may
+// do.
 #ifndef CONTRAIL_DETAIL_FORK_HPP
 #define CONTRAIL_DETAIL_FORK_HPP
 
@@ -7213,8 +7227,8 @@ CONTRAIL_DETAIL_NAMESPACE_END
 
 // ==== contrail/detail/image_file.hpp ================================================================================
 // Images in files, which outlive their process. A file is made whole under a temporary name, with all its space
-// reserved; then an older one of its name moves aside, and it takes its own. Its mapping holds a lock (flock) for as long
-// as the process lives, whatever becomes of descriptors: so nobody moves or removes a file that is in use.
+// reserved; then an older one of its name moves aside, and it takes its own. Its mapping holds a lock (flock) for as
+// long as the process lives, whatever becomes of descriptors: so nobody moves or removes a file that is in use.
 #ifndef CONTRAIL_DETAIL_IMAGE_FILE_HPP
 #define CONTRAIL_DETAIL_IMAGE_FILE_HPP
 
@@ -7236,8 +7250,8 @@ inline constexpr uint64_t huge_page_bytes = 2U << 20;
 /// Maps `bytes` of zeroed private memory whose address is a multiple of `alignment` (a power of two); null when the
 /// system has none, with errno saying why. Private, so that a forked child writes to its own copy. With a descriptor it
 /// maps that file instead, for all to see.
-/// What is touched at once may as well have huge pages: a thread that records now and then would have to look up those of
-/// its slot, its chunk and the superblock each time.
+/// What is touched at once may as well have huge pages: a thread that records now and then would have to look up those
+/// of its slot, its chunk and the superblock each time.
 inline void* map_image(uint64_t bytes, uint64_t alignment, bool prefault, int file = -1) {
   const bool is_huge = prefault && file < 0 && bytes >= huge_page_bytes;
   if (is_huge && alignment < huge_page_bytes) alignment = huge_page_bytes;
@@ -7303,8 +7317,8 @@ inline bool is_where_wanted(const image_view& image, const options& wanted) {
          there.st_ino == image.inode && there.st_dev == image.device;
 }
 
-/// Makes a file of `bytes` bytes whose space is there for good, since a store to a page for which the disk has no room is
-/// a SIGBUS. Returns 0 or an errno value.
+/// Makes a file of `bytes` bytes whose space is there for good, since a store to a page for which the disk has no room
+/// is a SIGBUS. Returns 0 or an errno value.
 inline int reserve_space(int file, uint64_t bytes) {
   // Beyond the limit the system would not only refuse but send SIGXFSZ. The limit's number is 1 on Linux everywhere;
   // <sys/resource.h> would have to be compiled for it.
@@ -7481,9 +7495,9 @@ struct folder_entry {
   char name[1];
 };
 
-/// Removes the oldest of the files in the folder of `path` that `pattern` could have made, but for `keep`; and what starts
-/// left that were killed. Only what is unmistakably ours and in nobody's use but of this process, which is about to leave
-/// them; what cannot be removed stays.
+/// Removes the oldest of the files in the folder of `path` that `pattern` could have made, but for `keep`; and what
+/// starts left that were killed. Only what is unmistakably ours and in nobody's use but of this process, which is about
+/// to leave them; what cannot be removed stays.
 inline void remove_oldest(const process_state& process, const char* pattern, const char* path, const char* executable, unsigned keep) {
   char name[longest_path_bytes];
   const char* const base = name_in_path(path);
@@ -7532,8 +7546,8 @@ CONTRAIL_DETAIL_NAMESPACE_END
 
 #endif
 // ==== contrail/detail/span.hpp ======================================================================================
-// Tasks and asynchronous spans: what begins on one thread and may end on another. While one is open it stands in a table
-// in the image, where every dump finds it; its end turns it into one record of the thread that ends it.
+// Tasks and asynchronous spans: what begins on one thread and may end on another. While one is open it stands in a
+// table in the image, where every dump finds it; its end turns it into one record of the thread that ends it.
 #ifndef CONTRAIL_DETAIL_SPAN_HPP
 #define CONTRAIL_DETAIL_SPAN_HPP
 
@@ -7946,9 +7960,9 @@ inline image_view* make_image(process_state& process, const options& wanted, uin
   return make_image(process, wanted, generation, ignored);
 }
 
-/// Makes threads leave an image that another one replaces: their next begin there takes the slow path and attaches anew.
-/// The image stays mapped, since a thread may hold a frame in it for as long as it likes; its chunks' memory is given
-/// back to the system.
+/// Makes threads leave an image that another one replaces: their next begin there takes the slow path and attaches
+/// anew. The image stays mapped, since a thread may hold a frame in it for as long as it likes; its chunks' memory is
+/// given back to the system.
 inline void retire_image(image_view& image) {
   // Whoever gives a lane a new deadline looks at this afterwards.
   image.retired.store_relaxed(1);
@@ -8181,8 +8195,8 @@ inline void follow_into_child(process_state& process, image_view& parent, const 
   begin_epoch(process);
 }
 
-/// In a forked child, before fork returns. The parent's other threads do not exist here: what they held, locks and turns,
-/// nobody else gives back; what they had claimed of the parent's image, the child's own does not know.
+/// In a forked child, before fork returns. The parent's other threads do not exist here: what they held, locks and
+/// turns, nobody else gives back; what they had claimed of the parent's image, the child's own does not know.
 // Async-signal-safe.
 inline void after_fork_in_child() {
   const errno_keeper keep;
@@ -8293,8 +8307,8 @@ inline error begin_recording(process_state& process, const options& wanted) {
 /// The flight recorder of this process, as contrail::flight_recorder: there is one, whichever shared object asks.
 ///
 /// All functions may be called from any thread. `start`, `stop` and `set_filter` take a short lock and may allocate
-/// address space: not in signal handlers. The dump functions are async-signal-safe, and never make a thread that records
-/// wait.
+/// address space: not in signal handlers. The dump functions are async-signal-safe, and never make a thread that
+/// records wait.
 // A template, so that translation units that only record do not compile it.
 template <class T = void>
 class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
@@ -8302,8 +8316,8 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
   basic_flight_recorder() = delete;
 
   /// Begins to record. Fails with already_running when a recorder runs, with bad_option, out_of_memory or incompatible,
-  /// and with options::file also with path or file. Creates no thread. A second start after stop with the same memory and
-  /// file goes on in the same image.
+  /// and with options::file also with path or file. Creates no thread. A second start after stop with the same memory
+  /// and file goes on in the same image.
   static error start(const options& wanted = {}) {
     using namespace detail;
     link_object();
@@ -8383,8 +8397,8 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
   }
 
   /// Writes a dump to a file. The path may hold %p (pid), %t (seconds since 1970), %n (number of the dump),
-  /// %e (executable's name) and %%. The file appears complete or not at all; an older one of that name stays whole until
-  /// then. Mode 0600. Fails with not_running, busy, path or file.
+  /// %e (executable's name) and %%. The file appears complete or not at all; an older one of that name stays whole
+  /// until then. Mode 0600. Fails with not_running, busy, path or file.
   // Async-signal-safe.
   static error dump(const char* path, const dump_options& wanted = {}) {
     detail::object_link<T>::require();
@@ -8424,16 +8438,16 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
   }
 
   /// Writes a dump to `path` whenever the process receives `signal`, such as SIGUSR2. The handler that was installed
-  /// before is called afterwards. At most 8 signals for each shared object; the path is copied. Fails with bad_option or
-  /// path, and with incompatible.
+  /// before is called afterwards. At most 8 signals for each shared object; the path is copied. Fails with bad_option
+  /// or path, and with incompatible.
   static error dump_on_signal(int signal, const char* path, const dump_options& wanted = {}) {
     detail::object_link<T>::require();
     return detail::install_signal_dump(signal, path, wanted.last);
   }
 
   /// Writes a dump to `path` when the process crashes: by a fatal signal or std::terminate. Earlier handlers are called
-  /// afterwards, and the process dies as it would have. Each thread that records gets an alternate signal stack, unless it
-  /// has one. A second call replaces path and options. Fails with bad_option, path, out_of_memory or incompatible.
+  /// afterwards, and the process dies as it would have. Each thread that records gets an alternate signal stack, unless
+  /// it has one. A second call replaces path and options. Fails with bad_option, path, out_of_memory or incompatible.
   static error dump_on_crash(const char* path, const crash_options& wanted = {}) {
     detail::object_link<T>::require();
     return detail::install_crash_dump(path, wanted);
@@ -8489,13 +8503,14 @@ extern "C" inline int contrail_dump(const char* path) {
 #else
 // ==== contrail/disabled.hpp =========================================================================================
 // What is left where nothing can be recorded: under CONTRAIL_DISABLED, and on platforms that contrail does not support.
-// Macros type-check their arguments and never evaluate them. The functions that control the recorder exist, in an inline
-// namespace of their own so that translation units may differ, and say why they do nothing.
+// Macros type-check their arguments and never evaluate them. The functions that control the recorder exist, in an
+// inline namespace of their own so that translation units may differ, and say why they do nothing.
 #ifndef CONTRAIL_DISABLED_HPP
 #define CONTRAIL_DISABLED_HPP
 
 // ==== contrail/task_context.hpp =====================================================================================
-// What names a task to others: to threads of this process, and by W3C Trace Context to other processes and tracing systems.
+// What names a task to others: to threads of this process, and by W3C Trace Context to other processes and tracing
+// systems.
 #ifndef CONTRAIL_TASK_CONTEXT_HPP
 #define CONTRAIL_TASK_CONTEXT_HPP
 
@@ -8513,8 +8528,8 @@ struct task_context {
 
   constexpr explicit operator bool() const { return id != 0 || span != 0; }
 
-  /// Of the text of a `traceparent` header, as another process sent it: a task that has it as its parent joins that trace.
-  /// Empty where the text is null, malformed, or of all zeros.
+  /// Of the text of a `traceparent` header, as another process sent it: a task that has it as its parent joins that
+  /// trace. Empty where the text is null, malformed, or of all zeros.
   // Async-signal-safe.
   template <class = void>
   static constexpr task_context from_traceparent(const char* text) {

@@ -364,8 +364,8 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #endif
 #if defined(CONTRAIL_WITH_THREAD_STATES) || defined(CONTRAIL_WITH_ENV)
 // ==== contrail/thread_states.hpp ====================================================================================
-// Opt-in: dumps that show when each thread ran, waited, and waited for a processor, and each region's processor time, from
-// the kernel's records of this process's context switches.
+// Opt-in: dumps that show when each thread ran, waited, and waited for a processor, and each region's processor time,
+// from the kernel's records of this process's context switches.
 //
 //   #include <contrail/contrail.hpp>
 //   #include <contrail/thread_states.hpp>
@@ -381,15 +381,15 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #endif
 
 // ==== contrail/detail/switch_buffers.hpp ============================================================================
-// The kernel's buffers of context switches, one for each processor: each is a flight recorder of its own, since the kernel
-// writes it backwards and overwrites the oldest. They lie in a range of addresses that stays reserved for good, so that a
-// dump that runs beside `stop` finds zeros there, not a hole.
+// The kernel's buffers of context switches, one for each processor: each is a flight recorder of its own, since the
+// kernel writes it backwards and overwrites the oldest. They lie in a range of addresses that stays reserved for good,
+// so that a dump that runs beside `stop` finds zeros there, not a hole.
 #ifndef CONTRAIL_DETAIL_SWITCH_BUFFERS_HPP
 #define CONTRAIL_DETAIL_SWITCH_BUFFERS_HPP
 
 // ==== contrail/detail/perf_event.hpp ================================================================================
-// The part of perf_event_open that thread states need: records of the context switches of one's own threads. Stated here,
-// as <linux/perf_event.h> of older systems lacks some of it.
+// The part of perf_event_open that thread states need: records of the context switches of one's own threads. Stated
+// here, as <linux/perf_event.h> of older systems lacks some of it.
 #ifndef CONTRAIL_DETAIL_PERF_EVENT_HPP
 #define CONTRAIL_DETAIL_PERF_EVENT_HPP
 
@@ -547,8 +547,8 @@ inline int32_t read_paranoid() {
   return text[0] - '0';
 }
 
-/// Puts pages of zeros, which take no memory, where the buffers are: the kernel's last reference to their events goes. Where
-/// it has no memory even for that, the next call will do it.
+/// Puts pages of zeros, which take no memory, where the buffers are: the kernel's last reference to their events goes.
+/// Where it has no memory even for that, the next call will do it.
 inline void map_nothing(switch_buffers& own) {
   void* const made = mmap(own.at(0), own.reserved_bytes - switch_buffers::table_bytes, PROT_READ,
                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
@@ -590,8 +590,8 @@ inline bool watch_older_thread(switch_buffers& own, uint32_t tid, uint64_t most)
   return true;
 }
 
-/// Threads that run already, but for this one, which has events. Those that they begin meanwhile inherit theirs; one that a
-/// thread began before its events were there is found in another round. Returns how many have none.
+/// Threads that run already, but for this one, which has events. Those that they begin meanwhile inherit theirs; one
+/// that a thread began before its events were there is found in another round. Returns how many have none.
 inline uint32_t watch_older_threads(switch_buffers& own) {
   rlimit limit{};
   getrlimit(RLIMIT_NOFILE, &limit);
@@ -824,8 +824,8 @@ CONTRAIL_DETAIL_HIDDEN inline constexpr state_functions switch_source{
 }  // namespace detail
 
 /// For options::thread_states: what the kernel tells by perf_event_open, which needs no rights where
-/// kernel.perf_event_paranoid is 2 or less and no sandbox forbids the call. It takes 512 KiB of the kernel's memory for each
-/// processor, besides options::memory; in these the last 10,000 times that threads of this process ran on it.
+/// kernel.perf_event_paranoid is 2 or less and no sandbox forbids the call. It takes 512 KiB of the kernel's memory for
+/// each processor, besides options::memory; in these the last 10,000 times that threads of this process ran on it.
 CONTRAIL_DETAIL_HIDDEN inline constexpr const thread_state_source* context_switches = &detail::switch_source;
 
 CONTRAIL_DETAIL_NAMESPACE_END
@@ -854,12 +854,12 @@ inline constexpr const thread_state_source* context_switches = nullptr;
 #define CONTRAIL_DETAIL_SESSION_CLAIM_HPP
 
 // ==== contrail/detail/session_marks.hpp =============================================================================
-// What a session has copied of each chunk, or a trigger looked at, for whoever recycles one. Losses are counted where they
-// arise, each record once, and a session can keep writers from overwriting what it has not copied. Nobody waits.
+// What a session has copied of each chunk, or a trigger looked at, for whoever recycles one. Losses are counted where
+// they arise, each record once, and a session can keep writers from overwriting what it has not copied. Nobody waits.
 //
-// A mark is ticket << 20 | words copied << 10 | records copied. The session moves it on by compare-exchange when it has a
-// valid copy, the recycler when it has the chunk; whoever comes second learns of the first. So a record is either copied
-// or counted as lost.
+// A mark is ticket << 20 | words copied << 10 | records copied. The session moves it on by compare-exchange when it has
+// a valid copy, the recycler when it has the chunk; whoever comes second learns of the first. So a record is either
+// copied or counted as lost.
 #ifndef CONTRAIL_DETAIL_SESSION_MARKS_HPP
 #define CONTRAIL_DETAIL_SESSION_MARKS_HPP
 
@@ -898,8 +898,8 @@ inline session_marks* first_session(const image_view& image) {
   return reinterpret_cast<session_marks*>(image.sessions.load_acquire());
 }
 
-/// Of the words of a chunk, from the first one to `end`, the records that had ended before `ticks`. A chunk that was open
-/// when a session began has some; they are no part of it. Records stand in the order in which they ended.
+/// Of the words of a chunk, from the first one to `end`, the records that had ended before `ticks`. A chunk that was
+/// open when a session began has some; they are no part of it. Records stand in the order in which they ended.
 inline uint64_t records_ended_before(uint64_t epoch_base, const atomic_word* at, const atomic_word* end, uint64_t ticks) {
   uint64_t records = 0;
   uint64_t base = epoch_base;
@@ -995,8 +995,8 @@ inline session_marks* claim_marks(image_view& image) {
   return found;
 }
 
-/// Lets the marks count from now on; when that is, in ticks. A chunk that is sealed after that moment and recycled before
-/// the moment is known would be counted by nobody: so no ticket may be drawn in between.
+/// Lets the marks count from now on; when that is, in ticks. A chunk that is sealed after that moment and recycled
+/// before the moment is known would be counted by nobody: so no ticket may be drawn in between.
 inline uint64_t begin_marks(const process_state& process, const image_view& image, session_marks& marks,
                             bool is_blocking) {
   marks.is_blocking.store_relaxed(is_blocking);
@@ -1025,16 +1025,16 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #ifndef CONTRAIL_MACROS_ONLY
 #if defined(CONTRAIL_WITH_SESSION) || defined(CONTRAIL_WITH_TRIGGER)
 // ==== contrail/detail/session_copy.hpp ==============================================================================
-// Pieces of chunks for a stream, or a trigger's look: of a sealed chunk all that was not copied yet, of an open one what
-// was published since the last look; and of threads and spans as they are now. It runs beside the writers; nobody waits
-// for anybody.
+// Pieces of chunks for a stream, or a trigger's look: of a sealed chunk all that was not copied yet, of an open one
+// what was published since the last look; and of threads and spans as they are now. It runs beside the writers; nobody
+// waits for anybody.
 #ifndef CONTRAIL_DETAIL_SESSION_COPY_HPP
 #define CONTRAIL_DETAIL_SESSION_COPY_HPP
 
 // ==== contrail/detail/stream.hpp ====================================================================================
 // Every byte of a stream that image.hpp does not have. What a session writes: a superblock, then blocks, each a
-// stream_block and its content. A reader takes them in order up to the last whole one, which may be anywhere: the process
-// may have been killed. A header of its own, since what only records need not compile it.
+// stream_block and its content. A reader takes them in order up to the last whole one, which may be anywhere: the
+// process may have been killed. A header of its own, since what only records need not compile it.
 #ifndef CONTRAIL_DETAIL_STREAM_HPP
 #define CONTRAIL_DETAIL_STREAM_HPP
 
@@ -1109,7 +1109,8 @@ inline uint64_t open_extent(const image_view& image, const chunk& from) {
 }
 
 /// Copies to `to` what was not copied before of a chunk, by these marks, as a block, and marks it. Nothing if there is
-/// nothing new, or if the chunk was recycled meanwhile: then the recycler has counted it. Reads in the order of copy_chunk.
+/// nothing new, or if the chunk was recycled meanwhile: then the recycler has counted it. Reads in the order of
+/// copy_chunk.
 inline chunk_piece copy_piece(char* to, const image_view& image, uint64_t index, session_marks& marks, bool open_too) {
   const chunk& from = image.chunks[index];
   const atomic_word& state = image.chunk_states[index];
@@ -1232,8 +1233,8 @@ CONTRAIL_DETAIL_NAMESPACE_END
 // A session's thread: it looks at the table of chunk states again and again and writes what is new. It runs beside all
 // others and is waited for only by session::stop.
 //
-// Order within a look: open regions and spans, chunks, then the bindings that were made until then, which stand before all
-// of them in the stream: so every id resolves wherever the stream ends, and what ends in between is in both.
+// Order within a look: open regions and spans, chunks, then the bindings that were made until then, which stand before
+// all of them in the stream: so every id resolves wherever the stream ends, and what ends in between is in both.
 #ifndef CONTRAIL_DETAIL_SESSION_THREAD_HPP
 #define CONTRAIL_DETAIL_SESSION_THREAD_HPP
 
@@ -1253,8 +1254,8 @@ class stream_sink {
   /// Takes a descriptor that others opened, and close.
   void use(int descriptor) { descriptor_ = descriptor; }
 
-  /// Makes the file and gives it its name, with the superblock in it: whoever finds the name, also after a kill, finds a
-  /// stream. 0 or an errno value.
+  /// Makes the file and gives it its name, with the superblock in it: whoever finds the name, also after a kill, finds
+  /// a stream. 0 or an errno value.
   int create(const char* path, uint64_t pid, uint64_t sequence, const superblock& super) {
     replacing_file file(path, pid, sequence);
     if (!file.is_open()) return file.error();
@@ -1271,8 +1272,8 @@ class stream_sink {
     return 0;
   }
 
-  /// Writes whole blocks, in two parts if that suits the caller; false if that failed, now or before. It waits as long as
-  /// the descriptor makes it wait.
+  /// Writes whole blocks, in two parts if that suits the caller; false if that failed, now or before. It waits as long
+  /// as the descriptor makes it wait.
   bool put(const void* blocks, size_t size, const void* rest = nullptr, size_t rest_size = 0) {
     if (error_ != 0) return false;
     taken_ = 0;
@@ -1283,8 +1284,8 @@ class stream_sink {
 
   /// After a failed put: how much of it was taken.
   size_t taken() const { return taken_; }
-  /// After a failed put: keeps `kept` bytes of it, which are whole blocks, and writes the stream's end behind them, if that
-  /// can be. A descriptor of others cannot be cut: there the stream ends within a block.
+  /// After a failed put: keeps `kept` bytes of it, which are whole blocks, and writes the stream's end behind them, if
+  /// that can be. A descriptor of others cannot be cut: there the stream ends within a block.
   void end_after_failure(size_t kept, const void* end, size_t size) {
     if (!is_own_file_) return;
     const uint64_t at = bytes_.load_relaxed() + kept;
@@ -1392,8 +1393,8 @@ struct session_state {
 
 // ---- writing ---------------------------------------------------------------------------------------------------
 
-/// What its recording has dropped for this reason. A recorder that was started again in the same image counts anew: then
-/// what it was at the last look.
+/// What its recording has dropped for this reason. A recorder that was started again in the same image counts anew:
+/// then what it was at the last look.
 inline uint64_t dropped_until_now(const session_state& session, unsigned reason) {
   const uint64_t now = session.image->super->dropped[reason].load_acquire();
   const uint64_t known = session.dropped[reason].load_relaxed();
@@ -1457,7 +1458,8 @@ inline bool write_binding(session_state& session, const binding& entry) {
   return session.sink.put(&head, sizeof head, &entry, entry.bytes);
 }
 
-/// Writes the bindings made since the last time. An id is taken before its entry is there, so there may be gaps for a while.
+/// Writes the bindings made since the last time. An id is taken before its entry is there, so there may be gaps for a
+/// while.
 inline bool write_bindings(session_state& session) {
   const image_view& image = *session.image;
   if (!session.overflow_done) {
@@ -1733,7 +1735,8 @@ inline void fill_stream_superblock(superblock& super, const process_state& proce
   super.dump_tid = current_tid();
 }
 
-/// Creates the session's thread with all signals blocked, so that it runs no handler of the program. 0 or an errno value.
+/// Creates the session's thread with all signals blocked, so that it runs no handler of the program. 0 or an errno
+/// value.
 inline int start_session_thread(session_state& session) {
   pthread_condattr_t clock;
   pthread_condattr_init(&clock);
@@ -1909,9 +1912,9 @@ struct session_result {
 
 #if CONTRAIL_DETAIL_ENABLED
 
-/// A continuous stream of the running flight recorder, from start to stop. A thread of its own copies chunks beside those
-/// that record; several sessions may run at once. Each object is used by one thread at a time, but for `status`. Not in
-/// signal handlers.
+/// A continuous stream of the running flight recorder, from start to stop. A thread of its own copies chunks beside
+/// those that record; several sessions may run at once. Each object is used by one thread at a time, but for `status`.
+/// Not in signal handlers.
 class CONTRAIL_DETAIL_HIDDEN session {
  public:
   session() = default;
@@ -1962,7 +1965,8 @@ class CONTRAIL_DETAIL_HIDDEN session {
     return result;
   }
 
-  /// What stop would return now, less what it still has to write. Any thread, while no other starts or stops the session.
+  /// What stop would return now, less what it still has to write. Any thread, while no other starts or stops the
+  /// session.
   session_result status() const {
     session_result result;
     if (state_ == nullptr) return result;
@@ -2270,9 +2274,10 @@ inline void pin_handlers(process_state& process) {
 }  // namespace detail
 
 /// Starts the recorder as `text` says: items `key=value` with commas between them, of which each overrides `defaults`.
-/// window=5s memory=64M file=PATH keep_files=4 prefault follow_fork thread_states are members of options; categories=net;db* and
-/// names=... are its filter, with ';' between globs; signal=USR2:PATH is dump_on_signal, and crash=PATH dump_on_crash;
-/// `on` is no more than a word. Fails as these functions do; with a mistake in the text before anything is changed.
+/// window=5s memory=64M file=PATH keep_files=4 prefault follow_fork thread_states are members of options;
+/// categories=net;db* and names=... are its filter, with ';' between globs; signal=USR2:PATH is dump_on_signal, and
+/// crash=PATH dump_on_crash; `on` is no more than a word. Fails as these functions do; with a mistake in the text
+/// before anything is changed.
 template <class T = void>
 inline error start_from(const char* text, const options& defaults = {}) {
   using namespace detail;
@@ -2959,9 +2964,9 @@ class CONTRAIL_DETAIL_HIDDEN watch {
     return i;
   }
 
-  /// Looks at the chunks that had more to come at the look before, and at those that were taken since then, in the order
-  /// in which they were taken. An image has thousands, and to look at each would drive the program's data out of the
-  /// caches.
+  /// Looks at the chunks that had more to come at the look before, and at those that were taken since then, in the
+  /// order in which they were taken. An image has thousands, and to look at each would drive the program's data out of
+  /// the caches.
   void look_at_chunks() {
     const uint64_t next = image_->super->next_ticket.load_acquire();
     const uint64_t first = next - next_ticket_ > image_->chunk_count ? next - image_->chunk_count : next_ticket_;
@@ -3671,10 +3676,10 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #endif
 #if defined(CONTRAIL_WITH_READER)
 // ==== contrail/reader.hpp ===========================================================================================
-// Opt-in: reads what contrail recorded, a dump, a stream, or the image file of a process that runs or was killed, in C++. It needs
-// no recorder, and g++ or clang for a 64-bit machine, whichever recorded. The input may be damaged or hostile: what can
-// be read is, warnings() says what could not, and memory is bounded by the input's size. No function throws but for want
-// of memory.
+// Opt-in: reads what contrail recorded, a dump, a stream, or the image file of a process that runs or was killed, in
+// C++. It needs no recorder, and g++ or clang for a 64-bit machine, whichever recorded. The input may be damaged or
+// hostile: what can be read is, warnings() says what could not, and memory is bounded by the input's size. No function
+// throws but for want of memory.
 //
 //   #include <contrail/reader.hpp>
 //
@@ -3693,8 +3698,8 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #define CONTRAIL_DETAIL_READER_THREADS_HPP
 
 // ==== contrail/detail/reader_image.hpp ==============================================================================
-// A dump, a stream or a live image as its parts: superblock, thread slots, bindings, and which chunks hold what. The order of the
-// checks is that of tools/contrail.py, so that both say the same of a damaged input.
+// A dump, a stream or a live image as its parts: superblock, thread slots, bindings, and which chunks hold what. The
+// order of the checks is that of tools/contrail.py, so that both say the same of a damaged input.
 #ifndef CONTRAIL_DETAIL_READER_IMAGE_HPP
 #define CONTRAIL_DETAIL_READER_IMAGE_HPP
 
@@ -3826,8 +3831,8 @@ enum class field_type : uint8_t {
 
 namespace detail CONTRAIL_DETAIL_HIDDEN {
 
-/// Complemented in the source. A compiler may undo that: who scans a core file for the magic checks what follows it too.
-/// The file begins with the bytes 89 43 54 52 4c 0d 0a 1a ("\x89CTRL\r\n\x1a").
+/// Complemented in the source. A compiler may undo that: who scans a core file for the magic checks what follows it
+/// too. The file begins with the bytes 89 43 54 52 4c 0d 0a 1a ("\x89CTRL\r\n\x1a").
 inline constexpr uint64_t complement_of_image_magic = ~0x1a0a'0d4c'5254'4389ULL;
 inline constexpr uint16_t format_major = 1;  ///< a reader refuses another major version
 inline constexpr uint16_t format_minor = 2;  ///< a reader accepts any minor version and skips what it does not know
@@ -3952,9 +3957,9 @@ struct lane;
 
 inline constexpr unsigned frame_payload_words = 20;
 
-/// One entry of a thread's open-region stack. `start_ticks` tells its state: 0 free; below point_mark a region that began
-/// then; with point_mark the stack pointer of code that writes a point here; frame_busy the stack's end, or left for
-/// good. As signed numbers all but the first are above every site word, so that one compare finds a free frame.
+/// One entry of a thread's open-region stack. `start_ticks` tells its state: 0 free; below point_mark a region that
+/// began then; with point_mark the stack pointer of code that writes a point here; frame_busy the stack's end, or left
+/// for good. As signed numbers all but the first are above every site word, so that one compare finds a free frame.
 struct alignas(64) frame {
   atomic_word word;           ///< of a region: (start ticks << 18) - site word. In a dump 0 where there is none
   owned_pointer<lane> owner;  ///< where its record goes
@@ -4022,8 +4027,8 @@ static_assert(sizeof(thread_slot) == 16384 && __builtin_offsetof(thread_slot, la
 
 // ---- spans ---------------------------------------------------------------------------------------------------
 
-/// What begins on one thread and may end on another: a task, or an asynchronous span. Its place while it is open; when it
-/// ends it becomes one record.
+/// What begins on one thread and may end on another: a task, or an asynchronous span. Its place while it is open; when
+/// it ends it becomes one record.
 enum class span_state : uint64_t { free = 0, claimed = 1, open = 2, ending = 3 };
 
 /// Words of a span, in its entry and, with the end before them, in its record.
@@ -5013,15 +5018,15 @@ CONTRAIL_DETAIL_NAMESPACE_END
 
 #endif
 // ==== contrail/detail/reader_stream.hpp =============================================================================
-// A session's stream as its parts, up to the last whole block: bindings, thread slots, open spans, and chunks put together
-// from their pieces.
+// A session's stream as its parts, up to the last whole block: bindings, thread slots, open spans, and chunks put
+// together from their pieces.
 #ifndef CONTRAIL_DETAIL_READER_STREAM_HPP
 #define CONTRAIL_DETAIL_READER_STREAM_HPP
 
 // ==== contrail/detail/stream.hpp ====================================================================================
 // Every byte of a stream that image.hpp does not have. What a session writes: a superblock, then blocks, each a
-// stream_block and its content. A reader takes them in order up to the last whole one, which may be anywhere: the process
-// may have been killed. A header of its own, since what only records need not compile it.
+// stream_block and its content. A reader takes them in order up to the last whole one, which may be anywhere: the
+// process may have been killed. A header of its own, since what only records need not compile it.
 #ifndef CONTRAIL_DETAIL_STREAM_HPP
 #define CONTRAIL_DETAIL_STREAM_HPP
 
@@ -6040,9 +6045,9 @@ class CONTRAIL_DETAIL_HIDDEN event {
 };
 
 /// The events of a dump, thread by thread: first a thread's regions in the order in which they began, an outer one
-/// before its inner ones, then its points, its async regions and its spans, each in the order in which they ended. At last
-/// come the spans that had not ended, on the first thread with the id that began them, or a nameless one. The bytes must
-/// outlive it. Memory: some 6 times theirs in the constructor, and 4 times afterwards.
+/// before its inner ones, then its points, its async regions and its spans, each in the order in which they ended. At
+/// last come the spans that had not ended, on the first thread with the id that began them, or a nameless one. The
+/// bytes must outlive it. Memory: some 6 times theirs in the constructor, and 4 times afterwards.
 class CONTRAIL_DETAIL_HIDDEN reader {
  public:
   reader(const void* bytes, size_t size) : image_(detail::reading::untrusted_bytes(bytes, size)) {
@@ -6357,8 +6362,8 @@ namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 #if CONTRAIL_DETAIL_ENABLED
 
-/// Whether a mutex holds its owner's thread id, as those of glibc do. Reading it when somebody has to wait costs nothing
-/// when nobody has to.
+/// Whether a mutex holds its owner's thread id, as those of glibc do. Reading it when somebody has to wait costs
+/// nothing when nobody has to.
 template <class Mutex>
 concept knows_owner = requires(Mutex& mutex) { mutex.native_handle()->__data.__owner; };
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Two teams compete for two balls in a channel with room for one, and for the goal. Only the fastest player catches a
-// ball, and who has one waits until the goal is free. The scores are counters; the timeline shows who waits for whom, and
-// by arrows where each ball went.
+// ball, and who has one waits until the goal is free. The scores are counters; the timeline shows who waits for whom,
+// and by arrows where each ball went.
 #ifndef SERVER_CHANNEL_GAME_HPP
 #define SERVER_CHANNEL_GAME_HPP
 

@@ -45,8 +45,8 @@ namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 #if CONTRAIL_DETAIL_ENABLED
 
-/// Whether a mutex holds its owner's thread id, as those of glibc do. Reading it when somebody has to wait costs nothing
-/// when nobody has to.
+/// Whether a mutex holds its owner's thread id, as those of glibc do. Reading it when somebody has to wait costs
+/// nothing when nobody has to.
 template <class Mutex>
 concept knows_owner = requires(Mutex& mutex) { mutex.native_handle()->__data.__owner; };
 

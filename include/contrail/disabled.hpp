@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What is left where nothing can be recorded: under CONTRAIL_DISABLED, and on platforms that contrail does not support.
-// Macros type-check their arguments and never evaluate them. The functions that control the recorder exist, in an inline
-// namespace of their own so that translation units may differ, and say why they do nothing.
+// Macros type-check their arguments and never evaluate them. The functions that control the recorder exist, in an
+// inline namespace of their own so that translation units may differ, and say why they do nothing.
 #ifndef CONTRAIL_DISABLED_HPP
 #define CONTRAIL_DISABLED_HPP
 

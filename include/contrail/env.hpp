@@ -53,9 +53,10 @@ inline void pin_handlers(process_state& process) {
 }  // namespace detail
 
 /// Starts the recorder as `text` says: items `key=value` with commas between them, of which each overrides `defaults`.
-/// window=5s memory=64M file=PATH keep_files=4 prefault follow_fork thread_states are members of options; categories=net;db* and
-/// names=... are its filter, with ';' between globs; signal=USR2:PATH is dump_on_signal, and crash=PATH dump_on_crash;
-/// `on` is no more than a word. Fails as these functions do; with a mistake in the text before anything is changed.
+/// window=5s memory=64M file=PATH keep_files=4 prefault follow_fork thread_states are members of options;
+/// categories=net;db* and names=... are its filter, with ';' between globs; signal=USR2:PATH is dump_on_signal, and
+/// crash=PATH dump_on_crash; `on` is no more than a word. Fails as these functions do; with a mistake in the text
+/// before anything is changed.
 template <class T = void>
 inline error start_from(const char* text, const options& defaults = {}) {
   using namespace detail;

@@ -49,8 +49,8 @@ class error {
   char message_[252] = {};
 };
 
-/// A length of time in nanoseconds. Takes any std::chrono::duration by its shape, so that this header needs no <chrono>:
-/// `{.last = 200ms}`.
+/// A length of time in nanoseconds. Takes any std::chrono::duration by its shape, so that this header needs no
+/// <chrono>: `{.last = 200ms}`.
 struct duration {
   int64_t ns = 0;
 

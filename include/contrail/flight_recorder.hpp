@@ -94,8 +94,8 @@ inline error begin_recording(process_state& process, const options& wanted) {
 /// The flight recorder of this process, as contrail::flight_recorder: there is one, whichever shared object asks.
 ///
 /// All functions may be called from any thread. `start`, `stop` and `set_filter` take a short lock and may allocate
-/// address space: not in signal handlers. The dump functions are async-signal-safe, and never make a thread that records
-/// wait.
+/// address space: not in signal handlers. The dump functions are async-signal-safe, and never make a thread that
+/// records wait.
 // A template, so that translation units that only record do not compile it.
 template <class T = void>
 class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
@@ -103,8 +103,8 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
   basic_flight_recorder() = delete;
 
   /// Begins to record. Fails with already_running when a recorder runs, with bad_option, out_of_memory or incompatible,
-  /// and with options::file also with path or file. Creates no thread. A second start after stop with the same memory and
-  /// file goes on in the same image.
+  /// and with options::file also with path or file. Creates no thread. A second start after stop with the same memory
+  /// and file goes on in the same image.
   static error start(const options& wanted = {}) {
     using namespace detail;
     link_object();
@@ -184,8 +184,8 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
   }
 
   /// Writes a dump to a file. The path may hold %p (pid), %t (seconds since 1970), %n (number of the dump),
-  /// %e (executable's name) and %%. The file appears complete or not at all; an older one of that name stays whole until
-  /// then. Mode 0600. Fails with not_running, busy, path or file.
+  /// %e (executable's name) and %%. The file appears complete or not at all; an older one of that name stays whole
+  /// until then. Mode 0600. Fails with not_running, busy, path or file.
   // Async-signal-safe.
   static error dump(const char* path, const dump_options& wanted = {}) {
     detail::object_link<T>::require();
@@ -225,16 +225,16 @@ class CONTRAIL_DETAIL_HIDDEN basic_flight_recorder {
   }
 
   /// Writes a dump to `path` whenever the process receives `signal`, such as SIGUSR2. The handler that was installed
-  /// before is called afterwards. At most 8 signals for each shared object; the path is copied. Fails with bad_option or
-  /// path, and with incompatible.
+  /// before is called afterwards. At most 8 signals for each shared object; the path is copied. Fails with bad_option
+  /// or path, and with incompatible.
   static error dump_on_signal(int signal, const char* path, const dump_options& wanted = {}) {
     detail::object_link<T>::require();
     return detail::install_signal_dump(signal, path, wanted.last);
   }
 
   /// Writes a dump to `path` when the process crashes: by a fatal signal or std::terminate. Earlier handlers are called
-  /// afterwards, and the process dies as it would have. Each thread that records gets an alternate signal stack, unless it
-  /// has one. A second call replaces path and options. Fails with bad_option, path, out_of_memory or incompatible.
+  /// afterwards, and the process dies as it would have. Each thread that records gets an alternate signal stack, unless
+  /// it has one. A second call replaces path and options. Fails with bad_option, path, out_of_memory or incompatible.
   static error dump_on_crash(const char* path, const crash_options& wanted = {}) {
     detail::object_link<T>::require();
     return detail::install_crash_dump(path, wanted);

@@ -19,8 +19,8 @@
 #define CONTRAIL_DETAIL_BEGIN_FORM ::contrail::detail::begin_form::inlined
 #endif
 
-/// Records the time from here to the end of the scope: CONTRAIL_REGION("name"), CONTRAIL_REGION("name", "key", value, …),
-/// or CONTRAIL_REGION("name", object) with an object of a registered type.
+/// Records the time from here to the end of the scope: CONTRAIL_REGION("name"), CONTRAIL_REGION("name", "key", value,
+/// …), or CONTRAIL_REGION("name", object) with an object of a registered type.
 // The variable is not const: g++ 12 keeps const objects in memory, which costs a store and two loads per region.
 // Async-signal-safe.
 #define CONTRAIL_REGION(...)                                                        \
@@ -43,16 +43,16 @@
 #define CONTRAIL_INSTANT(...)                                                         \
   ::contrail::detail::point<::contrail::detail::binding_kind::instant>(CONTRAIL_DETAIL_SITE(__VA_ARGS__), __VA_ARGS__)
 
-/// A region in which the thread waits: for a lock (sync), the network (net), a system call (syscall), a disk (io), or time
-/// (sleep): CONTRAIL_BLOCKED(net, "wait for reply", "key", value, …).
+/// A region in which the thread waits: for a lock (sync), the network (net), a system call (syscall), a disk (io), or
+/// time (sleep): CONTRAIL_BLOCKED(net, "wait for reply", "key", value, …).
 // Async-signal-safe.
 #define CONTRAIL_BLOCKED(reason, ...)                                                                                 \
   [[maybe_unused]] auto CONTRAIL_DETAIL_UNIQUE(contrail_region_) = ::contrail::detail::begin_region<                  \
       CONTRAIL_DETAIL_BEGIN_FORM, ::contrail::detail::blocked_flag(::contrail::detail::blocked_on::reason)>(          \
       CONTRAIL_DETAIL_SITE(__VA_ARGS__), __VA_ARGS__)
 
-/// Begins a task, held by a variable of type contrail::task: CONTRAIL_TASK(t, "name", "key", value, …). Its parent is the
-/// thread's current task, see contrail::task_scope.
+/// Begins a task, held by a variable of type contrail::task: CONTRAIL_TASK(t, "name", "key", value, …). Its parent is
+/// the thread's current task, see contrail::task_scope.
 // Async-signal-safe.
 #define CONTRAIL_TASK(variable, ...)                                                              \
   auto variable = ::contrail::detail::begin_span<::contrail::detail::binding_kind::task>(         \
@@ -63,8 +63,8 @@
 #define CONTRAIL_TASK_OF(variable, parent, ...) \
   auto variable = ::contrail::detail::begin_task_of(CONTRAIL_DETAIL_SITE(__VA_ARGS__), parent, __VA_ARGS__)
 
-/// Begins something that does not nest with the thread's regions, held by a variable of type contrail::task, which may end
-/// on another thread: CONTRAIL_ASYNC(s, "name", "key", value, …).
+/// Begins something that does not nest with the thread's regions, held by a variable of type contrail::task, which may
+/// end on another thread: CONTRAIL_ASYNC(s, "name", "key", value, …).
 // Async-signal-safe.
 #define CONTRAIL_ASYNC(variable, ...)                                                             \
   auto variable = ::contrail::detail::begin_span<::contrail::detail::binding_kind::async_span>(   \

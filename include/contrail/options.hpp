@@ -23,8 +23,9 @@ struct options {
   uint64_t memory = 32U << 20;
   /// How far back every dump reaches at most, also those by signal. 0: all that memory holds.
   duration window{};
-  /// Touch all memory at start, some 0.1 to 0.3 ms a MiB, instead of at first use, some 5 us per 8 KiB. It then lies in huge
-  /// pages where the system has them, which makes records cheaper; making room for these may take the system 3 ms a MiB.
+  /// Touch all memory at start, some 0.1 to 0.3 ms a MiB, instead of at first use, some 5 us per 8 KiB. It then lies in
+  /// huge pages where the system has them, which makes records cheaper; making room for these may take the system 3 ms
+  /// a MiB.
   bool prefault = false;
   filter_options filter{};
   /// Keeps the recorder in this file instead of in private memory, so that what it holds outlives a SIGKILL of the
@@ -36,7 +37,8 @@ struct options {
   /// until it calls start.
   bool follow_fork = false;
   /// Keeps when each thread ran, waited, and waited for a processor: contrail::context_switches, of
-  /// contrail/thread_states.hpp. Where the system does not permit it, recording goes on, and dumps say why they have none.
+  /// contrail/thread_states.hpp. Where the system does not permit it, recording goes on, and dumps say why they have
+  /// none.
   const thread_state_source* thread_states = nullptr;
 };
 
@@ -50,14 +52,15 @@ struct dump_options {
 struct crash_options {
   /// How far back the dump reaches; 0: as far as `options::window` says.
   duration last{};
-  /// The numbers of the signals: SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV, SIGSYS, or fewer of them. 0 is none.
+  /// The numbers of the signals: SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV, SIGSYS, or fewer of them. 0 is
+  /// none.
   int signals[7] = {4, 5, 6, 7, 8, 11, 31};
   /// std::terminate too: exceptions that nobody catches, or that leave a noexcept function.
   bool terminate = true;
   /// A dump that takes longer is given up, and the process dies without.
   duration watchdog{10'000'000'000};
-  /// Gives the calling thread an alternate signal stack at once, if it has none, so that its stack may overflow. Threads
-  /// that record get one in any case.
+  /// Gives the calling thread an alternate signal stack at once, if it has none, so that its stack may overflow.
+  /// Threads that record get one in any case.
   bool caller_stack = true;
 };
 

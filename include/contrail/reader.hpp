@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// Opt-in: reads what contrail recorded, a dump, a stream, or the image file of a process that runs or was killed, in C++. It needs
-// no recorder, and g++ or clang for a 64-bit machine, whichever recorded. The input may be damaged or hostile: what can
-// be read is, warnings() says what could not, and memory is bounded by the input's size. No function throws but for want
-// of memory.
+// Opt-in: reads what contrail recorded, a dump, a stream, or the image file of a process that runs or was killed, in
+// C++. It needs no recorder, and g++ or clang for a 64-bit machine, whichever recorded. The input may be damaged or
+// hostile: what can be read is, warnings() says what could not, and memory is bounded by the input's size. No function
+// throws but for want of memory.
 //
 //   #include <contrail/reader.hpp>
 //
@@ -126,9 +126,9 @@ class CONTRAIL_DETAIL_HIDDEN event {
 };
 
 /// The events of a dump, thread by thread: first a thread's regions in the order in which they began, an outer one
-/// before its inner ones, then its points, its async regions and its spans, each in the order in which they ended. At last
-/// come the spans that had not ended, on the first thread with the id that began them, or a nameless one. The bytes must
-/// outlive it. Memory: some 6 times theirs in the constructor, and 4 times afterwards.
+/// before its inner ones, then its points, its async regions and its spans, each in the order in which they ended. At
+/// last come the spans that had not ended, on the first thread with the id that began them, or a nameless one. The
+/// bytes must outlive it. Memory: some 6 times theirs in the constructor, and 4 times afterwards.
 class CONTRAIL_DETAIL_HIDDEN reader {
  public:
   reader(const void* bytes, size_t size) : image_(detail::reading::untrusted_bytes(bytes, size)) {

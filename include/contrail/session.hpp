@@ -57,9 +57,9 @@ struct session_result {
 
 #if CONTRAIL_DETAIL_ENABLED
 
-/// A continuous stream of the running flight recorder, from start to stop. A thread of its own copies chunks beside those
-/// that record; several sessions may run at once. Each object is used by one thread at a time, but for `status`. Not in
-/// signal handlers.
+/// A continuous stream of the running flight recorder, from start to stop. A thread of its own copies chunks beside
+/// those that record; several sessions may run at once. Each object is used by one thread at a time, but for `status`.
+/// Not in signal handlers.
 class CONTRAIL_DETAIL_HIDDEN session {
  public:
   session() = default;
@@ -110,7 +110,8 @@ class CONTRAIL_DETAIL_HIDDEN session {
     return result;
   }
 
-  /// What stop would return now, less what it still has to write. Any thread, while no other starts or stops the session.
+  /// What stop would return now, less what it still has to write. Any thread, while no other starts or stops the
+  /// session.
   session_result status() const {
     session_result result;
     if (state_ == nullptr) return result;

@@ -68,9 +68,10 @@ CONTRAIL_DETAIL_ALWAYS_INLINE uint64_t thread_mark() {
 
 }  // namespace detail
 
-/// In its scope a task is the running thread's current one: what the thread records belongs to it, and tasks that begin are
-/// its children. Made and destroyed on one thread, in a coroutine between two suspensions: destroyed on another thread it
-/// leaves that one's current task alone, and the first thread in this task until a scope around it ends there.
+/// In its scope a task is the running thread's current one: what the thread records belongs to it, and tasks that begin
+/// are its children. Made and destroyed on one thread, in a coroutine between two suspensions: destroyed on another
+/// thread it leaves that one's current task alone, and the first thread in this task until a scope around it ends
+/// there.
 // Async-signal-safe.
 class CONTRAIL_DETAIL_SCOPE_OBJECT task_scope {
  public:
@@ -96,8 +97,8 @@ class CONTRAIL_DETAIL_SCOPE_OBJECT task_scope {
 
 #pragma GCC diagnostic pop
 
-/// An arrow from one record to others, to be passed along with what it follows: TRACE_REGION("send", "to", f.out()), and
-/// where it arrives TRACE_REGION("receive", "from", f.in()).
+/// An arrow from one record to others, to be passed along with what it follows: TRACE_REGION("send", "to", f.out()),
+/// and where it arrives TRACE_REGION("receive", "from", f.in()).
 struct flow {
   uint64_t id = 0;  ///< 0: none
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What names a task to others: to threads of this process, and by W3C Trace Context to other processes and tracing systems.
+// What names a task to others: to threads of this process, and by W3C Trace Context to other processes and tracing
+// systems.
 #ifndef CONTRAIL_TASK_CONTEXT_HPP
 #define CONTRAIL_TASK_CONTEXT_HPP
 
@@ -21,8 +22,8 @@ struct task_context {
 
   constexpr explicit operator bool() const { return id != 0 || span != 0; }
 
-  /// Of the text of a `traceparent` header, as another process sent it: a task that has it as its parent joins that trace.
-  /// Empty where the text is null, malformed, or of all zeros.
+  /// Of the text of a `traceparent` header, as another process sent it: a task that has it as its parent joins that
+  /// trace. Empty where the text is null, malformed, or of all zeros.
   // Async-signal-safe.
   template <class = void>
   static constexpr task_context from_traceparent(const char* text) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// From the moment of a crash to the end of the process nothing calls the heap: who crashed may have broken it, or hold its
-// lock.
+// From the moment of a crash to the end of the process nothing calls the heap: who crashed may have broken it, or hold
+// its lock.
 #include "support/crash_child.hpp"
 
 #include <atomic>

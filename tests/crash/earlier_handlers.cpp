@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Signal handlers of the program's own: those that were there before ours are called afterwards as the kernel would have
-// called them, those installed later may call ours, and a crash that one of them survives is not the last one dumped.
+// Signal handlers of the program's own: those that were there before ours are called afterwards as the kernel would
+// have called them, those installed later may call ours, and a crash that one of them survives is not the last one
+// dumped.
 #include "support/crash_child.hpp"
 
 #include <setjmp.h>

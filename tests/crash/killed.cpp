@@ -71,7 +71,8 @@ struct findings {
   uint64_t records = 0, overwritten = 0, holes = 0, in_flight = 0;
 };
 
-/// Whether a record is the one that its writer wrote as its `ordinal`th, to the last bit: 15 steps, their batch, 15 steps.
+/// Whether a record is the one that its writer wrote as its `ordinal`th, to the last bit: 15 steps, their batch, 15
+/// steps.
 void judge_record(const dump_reader::dump& found, const dump_reader::record& record, uint64_t thread, uint64_t ordinal) {
   using dump_reader::require;
   const bool is_batch = ordinal % 16 == 15;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // A crash in the middle of recording: the dump decodes, has everything that was recorded before, and nothing twice.
-// Crashes at 16 instructions of each scenario, most of them early, where the quick paths are; with CONTRAIL_TEST_LENGTH=long at
-// 1000.
+// Crashes at 16 instructions of each scenario, most of them early, where the quick paths are; with
+// CONTRAIL_TEST_LENGTH=long at 1000.
 #include "support/crash_child.hpp"
 #include "support/single_step.hpp"
 #include "support/test_length.hpp"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Threads whose stack overflows leave a dump, since each that records has an alternate signal stack, and stacks of threads
-// that ended are used again.
+// Threads whose stack overflows leave a dump, since each that records has an alternate signal stack, and stacks of
+// threads that ended are used again.
 #include "support/crash_child.hpp"
 
 #include <pthread.h>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Threads that crash at the same time leave one whole dump, of the one that was first, and the process dies of its signal.
+// Threads that crash at the same time leave one whole dump, of the one that was first, and the process dies of its
+// signal.
 #include "support/crash_child.hpp"
 
 #include <sys/syscall.h>

@@ -114,7 +114,8 @@ void check_work(const dump_reader::dump& dump, uint64_t trials, bool all) {
   CHECK(dump.records("handler outer").size() == written_by_handler);
 }
 
-/// Interrupts `interrupted` at its first, second, ... instruction; the interruption jumps out of it. Returns the trials.
+/// Interrupts `interrupted` at its first, second, ... instruction; the interruption jumps out of it. Returns the
+/// trials.
 template <class Interrupted>
 uint64_t jump_out_at_every_instruction(Interrupted&& interrupted, void (*interrupt)(), uint64_t most) {
   written_by_handler = 0;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A signal handler forks, at the instructions of recording, attaching, the change of chunks and a dump. The child returns
-// from the handler, ends what was interrupted, records and dumps; the parent's image is not touched by it.
+// A signal handler forks, at the instructions of recording, attaching, the change of chunks and a dump. The child
+// returns from the handler, ends what was interrupted, records and dumps; the parent's image is not touched by it.
 #include "support/recorder.hpp"
 #include "support/single_step.hpp"
 #include "support/test_length.hpp"

@@ -45,7 +45,8 @@ __attribute__((noinline)) bool jump_out(long step, Work&& interrupted, void (*in
   return true;
 }
 
-/// Every `stride`-th instruction, more of them in the long mode. `heal` runs after each jump, and makes ready for the next.
+/// Every `stride`-th instruction, more of them in the long mode. `heal` runs after each jump, and makes ready for the
+/// next.
 template <class Work, class Heal>
 uint64_t at_instructions(long stride, Work&& interrupted, void (*interrupt)(), Heal&& heal, uint64_t most = 100'000) {
   stride = by_test_length(stride, stride, stride > 200 ? 97L : 3L);

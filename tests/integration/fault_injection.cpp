@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// The n-th system call fails, for every n until the attempt makes fewer: once, with all later calls of its kind, and with
-// all later calls. Whatever fails, the answer is an error with a sentence, nothing hangs, no half file stands under the
-// dump's name, recording goes on, and the next dump is good.
+// The n-th system call fails, for every n until the attempt makes fewer: once, with all later calls of its kind, and
+// with all later calls. Whatever fails, the answer is an error with a sentence, nothing hangs, no half file stands
+// under the dump's name, recording goes on, and the next dump is good.
 #include "support/recorder.hpp"
 #include "support/syscall_faults.hpp"
 #include "support/test_length.hpp"
@@ -48,7 +48,8 @@ std::string content_of(const std::string& path) {
   file.seekg(0).read(content.data(), static_cast<std::streamsize>(content.size()));
   return content;
 }
-/// In memory where there is such a file system: thousands of files of a megabyte would wait for a disk that others write to.
+/// In memory where there is such a file system: thousands of files of a megabyte would wait for a disk that others
+/// write to.
 struct quick_folder : temporary_folder {
   quick_folder() : temporary_folder(access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp") {}
 };

@@ -277,8 +277,8 @@ task hop(uint64_t n, unsigned hops) {
   }
 }
 
-/// Runs coroutines on four threads, and checks that each of their regions is there once or counted. Returns how many were
-/// counted: a suspended coroutine holds frames of the thread that ran it last.
+/// Runs coroutines on four threads, and checks that each of their regions is there once or counted. Returns how many
+/// were counted: a suspended coroutine holds frames of the thread that ran it last.
 uint64_t hop_at_random(uint64_t tasks, unsigned hops) {
   running_recorder recorder({.memory = 16 << 20});
   std::mutex mutex;

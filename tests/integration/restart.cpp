@@ -59,8 +59,8 @@ void restart() {
 
 namespace {
 
-/// Interrupts a record by `interruption`, after `prepare`, at each of its instructions, or at some `points` of them, and
-/// checks what a dump then has.
+/// Interrupts a record by `interruption`, after `prepare`, at each of its instructions, or at some `points` of them,
+/// and checks what a dump then has.
 void restart_at_instructions(uint64_t points, void (*prepare)(), void (*interruption)(), bool traces) {
   points = by_test_length(points / 2, points, points * 20);
   single_step::install();

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Tasks and asynchronous spans in streams: those that are still open when one ends, however it ends, and each only once.
+// Tasks and asynchronous spans in streams: those that are still open when one ends, however it ends, and each only
+// once.
 #include "contrail/reader.hpp"
 #include "contrail/session.hpp"
 #include "support/converted.hpp"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A process that lives: rounds of 1,000 threads that come, record and go, under dumps in a loop, to files and to memory.
-// Its memory and its descriptors stay as they are. 20 seconds; 5 minutes with CONTRAIL_TEST_LENGTH=long.
+// A process that lives: rounds of 1,000 threads that come, record and go, under dumps in a loop, to files and to
+// memory. Its memory and its descriptors stay as they are. 20 seconds; 5 minutes with CONTRAIL_TEST_LENGTH=long.
 #include "support/recorder.hpp"
 #include "support/sanitized.hpp"
 #include "support/test_length.hpp"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Threads that come and go in great numbers, that are too many, that the C library knows nothing of, or that have hardly
-// a stack. Nothing of what they record is altered, out of order or there twice; what is missing is counted.
+// Threads that come and go in great numbers, that are too many, that the C library knows nothing of, or that have
+// hardly a stack. Nothing of what they record is altered, out of order or there twice; what is missing is counted.
 #include "support/recorder.hpp"
 #include "support/sanitized.hpp"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Thread states: what the kernel recorded of threads agrees with what they measured themselves; where the system refuses,
-// recording goes on and the dump says why. Skipped, in print, where the system permits nothing.
+// Thread states: what the kernel recorded of threads agrees with what they measured themselves; where the system
+// refuses, recording goes on and the dump says why. Skipped, in print, where the system permits nothing.
 #include "contrail/env.hpp"
 #include "contrail/thread_states.hpp"
 #include "support/converted.hpp"

@@ -3,7 +3,8 @@
 //
 // What a thread does depends only on what it has read. So its code is a tree: after each history of reads stands one
 // next operation. To learn it, the code is run from its start, given those reads again, and left by a jump at the first
-// operation that has no answer yet (no exception: destructors would go on recording). Each history is run once, however many interleavings lead to it.
+// operation that has no answer yet (no exception: destructors would go on recording). Each history is run once, however
+// many interleavings lead to it.
 //
 // Only words that one thread changes and another one uses are operations. The rest of the shared memory behaves as in a
 // program of one thread, and is answered at once. So is a store of what stands there already, by the only thread that

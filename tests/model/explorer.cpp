@@ -45,7 +45,8 @@ struct key_hash {
   size_t operator()(const state_key& key) const { return key.low; }
 };
 
-/// A 128-bit digest of a state. Two states that share it would be taken for one; of 10^7 that happens once in 10^24 runs.
+/// A 128-bit digest of a state. Two states that share it would be taken for one; of 10^7 that happens once in 10^24
+/// runs.
 class digest {
  public:
   void add(uint64_t value) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The explorer's own test: small programs whose possible outcomes the memory model of C++20 is known to give. An outcome
-// that the explorer misses would hide bugs; one that it invents would report bugs that are none.
+// The explorer's own test: small programs whose possible outcomes the memory model of C++20 is known to give. An
+// outcome that the explorer misses would hide bugs; one that it invents would report bugs that are none.
 #include "explorer.hpp"
 #include "prelude.hpp"
 

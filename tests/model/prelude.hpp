@@ -99,8 +99,8 @@ inline void fence(int how) {
 /// Each thread has a clock of its own, which goes on by the same amount with every look at it.
 inline uint64_t ticks() { return running != nullptr ? running->ticks() : 1; }
 
-/// gettid, tgkill and prctl, as the scenario answers them; nothing else matters to the protocol. The argument is the one
-/// that says most: tgkill's thread, prctl's result.
+/// gettid, tgkill and prctl, as the scenario answers them; nothing else matters to the protocol. The argument is the
+/// one that says most: tgkill's thread, prctl's result.
 extern long (*system_call)(long number, long argument);
 
 template <class... Args>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Sessions: a chunk is copied piece by piece while it is written, sealed, taken and written anew. Each record is in a piece
-// once, or counted as lost.
+// Sessions: a chunk is copied piece by piece while it is written, sealed, taken and written anew. Each record is in a
+// piece once, or counted as lost.
 #include "chunk_log.hpp"
 
 #include "contrail/detail/session_copy.hpp"

@@ -110,7 +110,8 @@ void write_fresh_record(uint64_t site, uint64_t sequence) {
 }
 
 /// Goes on only when told. A task and a region are open all the time; a byte n > 0 on standard input ends both, writes
-/// n - 1 records, one of them at a fresh call site, and begins others; 0 sets a field of the open region. Each is answered.
+/// n - 1 records, one of them at a fresh call site, and begins others; 0 sets a field of the open region. Each is
+/// answered.
 int steps() {
   start({.memory = 1 << 20});
   ready();

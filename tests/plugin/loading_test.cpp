@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A plugin is being loaded, with the dynamic linker's lock held, while the program calls the recorder for the first time.
+// A plugin is being loaded, with the dynamic linker's lock held, while the program calls the recorder for the first
+// time.
 #include "catch.hpp"
 #include "opened_plugin.hpp"
 #include "contrail/contrail.hpp"
@@ -11,8 +12,8 @@
 
 namespace {
 
-/// Runs `call` in a process of its own, while another thread is in the static initialiser of a library that a plugin with
-/// contrail depends on. Returns its result; a deadlock ends the process.
+/// Runs `call` in a process of its own, while another thread is in the static initialiser of a library that a plugin
+/// with contrail depends on. Returns its result; a deadlock ends the process.
 template <class Call>
 int during_load(Call&& call) {
   const pid_t child = fork();

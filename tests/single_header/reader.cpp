@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Records, dumps into memory, and reads that by the single header's reader; where nothing records, reads what is no dump.
+// Records, dumps into memory, and reads that by the single header's reader; where nothing records, reads what is no
+// dump.
 #include "contrail.hpp"
 
 #include <string>

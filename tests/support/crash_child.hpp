@@ -10,8 +10,8 @@
 //     CHECK(left.signal == SIGSEGV);
 //   }
 //
-// A child is this program once more, which runs one CHILD before main: a fresh process, without the signal handlers of the
-// test framework. Nothing of it outlives 5 seconds.
+// A child is this program once more, which runs one CHILD before main: a fresh process, without the signal handlers of
+// the test framework. Nothing of it outlives 5 seconds.
 #ifndef CONTRAIL_TESTS_CRASH_CHILD_HPP
 #define CONTRAIL_TESTS_CRASH_CHILD_HPP
 
@@ -27,8 +27,8 @@
 #include <fstream>
 #include <iterator>
 
-// Sanitizers would handle the signals themselves, and give threads stacks of their own. Not inline: the runtime has weak
-// definitions.
+// Sanitizers would handle the signals themselves, and give threads stacks of their own. Not inline: the runtime has
+// weak definitions.
 #define CONTRAIL_TESTS_LEAVE_SIGNALS                                                                              \
   "handle_segv=0:handle_sigbus=0:handle_abort=0:handle_sigill=0:handle_sigfpe=0:handle_sigtrap=0:use_sigaltstack=0:" \
   "allow_user_segv_handler=1"

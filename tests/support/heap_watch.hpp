@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Counts the calls of the heap that one thread makes. It defines malloc and its kin, so one translation unit of a program
-// includes it. Where a sanitizer has the heap nothing is counted.
+// Counts the calls of the heap that one thread makes. It defines malloc and its kin, so one translation unit of a
+// program includes it. Where a sanitizer has the heap nothing is counted.
 #ifndef CONTRAIL_TESTS_HEAP_WATCH_HPP
 #define CONTRAIL_TESTS_HEAP_WATCH_HPP
 

@@ -65,8 +65,8 @@ class CONTRAIL_DETAIL_HIDDEN reader {
     chunks_.resize(super_.chunk_count);
   }
 
-  /// What a reader of the dead process would find must be what the ledgers say. Throws what is wrong. `whole`: also what
-  /// was compared before and should not have changed.
+  /// What a reader of the dead process would find must be what the ledgers say. Throws what is wrong. `whole`: also
+  /// what was compared before and should not have changed.
   void check(const std::vector<const ledger*>& ledgers, bool whole) {
     bool changed = whole;
     for (uint64_t i = 0; i < super_.chunk_count; ++i) changed |= look_at_chunk(i, whole);

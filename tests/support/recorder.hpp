@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A running recorder for the length of a test, its dumps decoded, and child processes for tests that change the process.
+// A running recorder for the length of a test, its dumps decoded, and child processes for tests that change the
+// process.
 #ifndef CONTRAIL_TESTS_RECORDER_HPP
 #define CONTRAIL_TESTS_RECORDER_HPP
 

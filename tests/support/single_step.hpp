@@ -41,7 +41,8 @@ inline point_counter counter;
 
 #if defined(__x86_64__)
 /// Whether an address is in the code that the kernel maps into each process. A clock read there begins again when the
-/// kernel has updated the clock meanwhile: interrupted at all its instructions for longer than a tick, it would never end.
+/// kernel has updated the clock meanwhile: interrupted at all its instructions for longer than a tick, it would never
+/// end.
 inline bool is_kernel_code(long address) {
   static const char* const begin = reinterpret_cast<const char*>(getauxval(AT_SYSINFO_EHDR));
   if (begin == nullptr) return false;
@@ -83,8 +84,8 @@ inline void install(int flags = 0) {
   sigaction(SIGTRAP, &action, nullptr);
 }
 
-/// Runs `work` and calls `interrupt` at its instruction number `step`, and every `again` after. False when the work ended
-/// before that.
+/// Runs `work` and calls `interrupt` at its instruction number `step`, and every `again` after. False when the work
+/// ended before that.
 template <class Work>
 __attribute__((noinline)) bool interrupt_at(long step, Work&& work, void (*interrupt)(), long again = 0) {
 #if defined(__x86_64__)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A child process that another process leads through its code instruction by instruction, by ptrace. Between any two the
-// parent looks at memory that both share: at what would be left if the child died there.
+// A child process that another process leads through its code instruction by instruction, by ptrace. Between any two
+// the parent looks at memory that both share: at what would be left if the child died there.
 #ifndef CONTRAIL_TESTS_STEPPER_HPP
 #define CONTRAIL_TESTS_STEPPER_HPP
 

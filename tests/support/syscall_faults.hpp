@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Makes system calls of a child process fail: a parent that traces it replaces the result of the n-th call. What runs
-// between begin() and end() in the child is the attempt; what follows runs untraced and looks at the damage. x86-64 only.
+// between begin() and end() in the child is the attempt; what follows runs untraced and looks at the damage. x86-64
+// only.
 #ifndef CONTRAIL_TESTS_SYSCALL_FAULTS_HPP
 #define CONTRAIL_TESTS_SYSCALL_FAULTS_HPP
 

@@ -23,8 +23,8 @@ struct CONTRAIL_DETAIL_HIDDEN site_storage {
 
 // ---- regions -------------------------------------------------------------------------------------------------
 
-// What macros put into scopes. Visible, as g++ warns of a coroutine's frame that is more visible than its members; all their
-// functions are inlined, so that nothing of them is ever a symbol.
+// What macros put into scopes. Visible, as g++ warns of a coroutine's frame that is more visible than its members; all
+// their functions are inlined, so that nothing of them is ever a symbol.
 #define CONTRAIL_DETAIL_SCOPE_OBJECT [[nodiscard, gnu::visibility("default")]]
 
 /// A region without arguments. What TRACE_REGION puts into its scope.

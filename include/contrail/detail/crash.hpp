@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 // Dumps of crashes: fatal signals and std::terminate.
 //
-// The first thread that crashes owns the dump, the others wait for it to end the process. A fault of the dump itself and
-// the watchdog arrive as signals on the owner's stack, above the dump, and leave it by siglongjmp. After the dump, done
-// or not, everything happens that would have happened without contrail: earlier handlers run, and the process dies of
-// the signal that it would have died of.
+// The first thread that crashes owns the dump, the others wait for it to end the process. A fault of the dump itself
+// and the watchdog arrive as signals on the owner's stack, above the dump, and leave it by siglongjmp. After the dump,
+// done or not, everything happens that would have happened without contrail: earlier handlers run, and the process dies
+// of the signal that it would have died of.
 #ifndef CONTRAIL_DETAIL_CRASH_HPP
 #define CONTRAIL_DETAIL_CRASH_HPP
 
@@ -75,8 +75,8 @@ inline void tell_crash(const char* message) {
 template <class = void>
 inline void set_watchdog(crash_state& state, uint32_t tid, int signal) {
   int timer = 0;
-  // The kernel's sigevent; libraries differ in what they call the tid. With 4, SIGEV_THREAD_ID, the signal comes to this
-  // thread: another one may be waiting for it.
+  // The kernel's sigevent; libraries differ in what they call the tid. With 4, SIGEV_THREAD_ID, the signal comes to
+  // this thread: another one may be waiting for it.
   const struct {
     void* value;
     int signal, notify;
@@ -206,8 +206,8 @@ inline void pass_on(crash_state& state, const turn_holder& self, int signal, sig
     if (super.pid == static_cast<uint32_t>(getpid())) __atomic_store(&super.crash.cause, &none, __ATOMIC_RELAXED);
     return;
   }
-  // The default action, when the handler returns: what was interrupted is then what a core file shows. The signal is sent
-  // as it came, since not every one comes again by itself as a fault does.
+  // The default action, when the handler returns: what was interrupted is then what a core file shows. The signal is
+  // sent as it came, since not every one comes again by itself as a fault does.
   struct sigaction fatal {};
   sigaction(signal, &fatal, nullptr);
   mask_signals(SIG_BLOCK, true, nullptr);
@@ -228,7 +228,8 @@ inline void on_crash_signal(int signal, siginfo_t* info, void* context) {
   }
   if (is_watchdog(state, *info)) return;  // it fired as the dump ended
   const struct sigaction& before = state.before[signal];
-  // What is sent and ignored is no crash. But abort raises SIGABRT, and ends the process whether that is ignored or not.
+  // What is sent and ignored is no crash. But abort raises SIGABRT, and ends the process whether that is ignored or
+  // not.
   const bool is_abort = signal == SIGABRT && info->si_code == SI_TKILL && info->si_pid == getpid();
   const bool is_ignored = (before.sa_flags & SA_SIGINFO) == 0 && before.sa_handler == SIG_IGN && info->si_code <= 0 && !is_abort;
   if (!is_ignored && (state.wanted.load_relaxed() >> signal & 1) != 0 && own_crash(state, self)) {
@@ -253,8 +254,8 @@ inline void on_crash_terminate() {
   __builtin_abort();
 }
 
-/// Puts our handler before the one that is there. One that somebody installed over ours stays: if it calls ours, ours must
-/// not call it.
+/// Puts our handler before the one that is there. One that somebody installed over ours stays: if it calls ours, ours
+/// must not call it.
 template <class = void>
 inline void install_crash_handler(crash_state& state, int signal) {
   struct sigaction there {};

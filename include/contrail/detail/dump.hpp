@@ -59,8 +59,8 @@ inline int write_to_descriptor(void* context, const void* bytes, size_t size) {
   return write_all(*static_cast<int*>(context), bytes, size);
 }
 
-/// Every dump goes through here. `write` is called with pieces of the dump, in order. `sequence` is its number, 0 to take
-/// the next one.
+/// Every dump goes through here. `write` is called with pieces of the dump, in order. `sequence` is its number, 0 to
+/// take the next one.
 // Async-signal-safe, as far as `sink` is.
 inline error dump_to(const dump_sink& sink, duration last, uint32_t signal, const char* where,
                      const crash_note* crash = nullptr, uint64_t sequence = 0, const trigger_note* trigger = nullptr) {

@@ -98,8 +98,8 @@ inline error expand_path(const char* pattern, const path_values& values, char (&
 // Async-signal-safe.
 class replacing_file {
  public:
-  /// With `lock` it is locked (flock) before it has content, so that nobody takes it for what a dead process left; and its
-  /// temporary name is another one than a dump's, which has no lock.
+  /// With `lock` it is locked (flock) before it has content, so that nobody takes it for what a dead process left; and
+  /// its temporary name is another one than a dump's, which has no lock.
   replacing_file(const char* path, uint64_t pid, uint64_t sequence, bool lock = false) : path_(path) {
     // A device or a pipe would be replaced by a file as well: nobody who names one means that.
     struct stat there {};
@@ -167,7 +167,8 @@ class replacing_file {
   }
 
  private:
-  /// EEXIST where somebody who cleans up was faster than the lock; another error also where the file system has no locks.
+  /// EEXIST where somebody who cleans up was faster than the lock; another error also where the file system has no
+  /// locks.
   int lock_made() const {
     struct stat now {};
     if (flock(descriptor_, LOCK_EX | LOCK_NB) != 0) return errno == EWOULDBLOCK ? EEXIST : errno;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Processes that fork. The child leaves its parent's recording before it does anything else; with options::follow_fork
-// it gets an image of its own. What runs here is async-signal-safe, as all that a child of a process with threads may do.
+// it gets an image of its own. What runs here is async-signal-safe, as all that a child of a process with threads may
+// do.
 #ifndef CONTRAIL_DETAIL_FORK_HPP
 #define CONTRAIL_DETAIL_FORK_HPP
 
@@ -155,8 +156,8 @@ inline void follow_into_child(process_state& process, image_view& parent, const 
   begin_epoch(process);
 }
 
-/// In a forked child, before fork returns. The parent's other threads do not exist here: what they held, locks and turns,
-/// nobody else gives back; what they had claimed of the parent's image, the child's own does not know.
+/// In a forked child, before fork returns. The parent's other threads do not exist here: what they held, locks and
+/// turns, nobody else gives back; what they had claimed of the parent's image, the child's own does not know.
 // Async-signal-safe.
 inline void after_fork_in_child() {
   const errno_keeper keep;

@@ -34,8 +34,8 @@ enum class field_type : uint8_t {
 
 namespace detail CONTRAIL_DETAIL_HIDDEN {
 
-/// Complemented in the source. A compiler may undo that: who scans a core file for the magic checks what follows it too.
-/// The file begins with the bytes 89 43 54 52 4c 0d 0a 1a ("\x89CTRL\r\n\x1a").
+/// Complemented in the source. A compiler may undo that: who scans a core file for the magic checks what follows it
+/// too. The file begins with the bytes 89 43 54 52 4c 0d 0a 1a ("\x89CTRL\r\n\x1a").
 inline constexpr uint64_t complement_of_image_magic = ~0x1a0a'0d4c'5254'4389ULL;
 inline constexpr uint16_t format_major = 1;  ///< a reader refuses another major version
 inline constexpr uint16_t format_minor = 2;  ///< a reader accepts any minor version and skips what it does not know
@@ -160,9 +160,9 @@ struct lane;
 
 inline constexpr unsigned frame_payload_words = 20;
 
-/// One entry of a thread's open-region stack. `start_ticks` tells its state: 0 free; below point_mark a region that began
-/// then; with point_mark the stack pointer of code that writes a point here; frame_busy the stack's end, or left for
-/// good. As signed numbers all but the first are above every site word, so that one compare finds a free frame.
+/// One entry of a thread's open-region stack. `start_ticks` tells its state: 0 free; below point_mark a region that
+/// began then; with point_mark the stack pointer of code that writes a point here; frame_busy the stack's end, or left
+/// for good. As signed numbers all but the first are above every site word, so that one compare finds a free frame.
 struct alignas(64) frame {
   atomic_word word;           ///< of a region: (start ticks << 18) - site word. In a dump 0 where there is none
   owned_pointer<lane> owner;  ///< where its record goes
@@ -230,8 +230,8 @@ static_assert(sizeof(thread_slot) == 16384 && __builtin_offsetof(thread_slot, la
 
 // ---- spans ---------------------------------------------------------------------------------------------------
 
-/// What begins on one thread and may end on another: a task, or an asynchronous span. Its place while it is open; when it
-/// ends it becomes one record.
+/// What begins on one thread and may end on another: a task, or an asynchronous span. Its place while it is open; when
+/// it ends it becomes one record.
 enum class span_state : uint64_t { free = 0, claimed = 1, open = 2, ending = 3 };
 
 /// Words of a span, in its entry and, with the end before them, in its record.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Images in files, which outlive their process. A file is made whole under a temporary name, with all its space
-// reserved; then an older one of its name moves aside, and it takes its own. Its mapping holds a lock (flock) for as long
-// as the process lives, whatever becomes of descriptors: so nobody moves or removes a file that is in use.
+// reserved; then an older one of its name moves aside, and it takes its own. Its mapping holds a lock (flock) for as
+// long as the process lives, whatever becomes of descriptors: so nobody moves or removes a file that is in use.
 #ifndef CONTRAIL_DETAIL_IMAGE_FILE_HPP
 #define CONTRAIL_DETAIL_IMAGE_FILE_HPP
 
@@ -43,8 +43,8 @@ inline bool is_where_wanted(const image_view& image, const options& wanted) {
          there.st_ino == image.inode && there.st_dev == image.device;
 }
 
-/// Makes a file of `bytes` bytes whose space is there for good, since a store to a page for which the disk has no room is
-/// a SIGBUS. Returns 0 or an errno value.
+/// Makes a file of `bytes` bytes whose space is there for good, since a store to a page for which the disk has no room
+/// is a SIGBUS. Returns 0 or an errno value.
 inline int reserve_space(int file, uint64_t bytes) {
   // Beyond the limit the system would not only refuse but send SIGXFSZ. The limit's number is 1 on Linux everywhere;
   // <sys/resource.h> would have to be compiled for it.
@@ -221,9 +221,9 @@ struct folder_entry {
   char name[1];
 };
 
-/// Removes the oldest of the files in the folder of `path` that `pattern` could have made, but for `keep`; and what starts
-/// left that were killed. Only what is unmistakably ours and in nobody's use but of this process, which is about to leave
-/// them; what cannot be removed stays.
+/// Removes the oldest of the files in the folder of `path` that `pattern` could have made, but for `keep`; and what
+/// starts left that were killed. Only what is unmistakably ours and in nobody's use but of this process, which is about
+/// to leave them; what cannot be removed stays.
 inline void remove_oldest(const process_state& process, const char* pattern, const char* path, const char* executable, unsigned keep) {
   char name[longest_path_bytes];
   const char* const base = name_in_path(path);

@@ -33,10 +33,11 @@ inline frame* end_frame_of(thread_slot& slot, unsigned lane_index) {
 /// Begins that handlers interrupted before they stored their frames' starts, at most: one per handler within a handler.
 inline constexpr unsigned most_interrupted_begins = 3;
 
-/// Regions that are open when a time epoch begins, at `base`, outgrow their short form: they take the slow path at their
-/// end. Free frames are marked too: one may belong to a begin that a handler interrupted after it had read the clock. Not
-/// those far above `top`, the lane's next free frame, where nothing begins before the frames below it: a thread that
-/// records little has a new epoch with almost every record, and would write to a cache line for each frame of its stack.
+/// Regions that are open when a time epoch begins, at `base`, outgrow their short form: they take the slow path at
+/// their end. Free frames are marked too: one may belong to a begin that a handler interrupted after it had read the
+/// clock. Not those far above `top`, the lane's next free frame, where nothing begins before the frames below it: a
+/// thread that records little has a new epoch with almost every record, and would write to a cache line for each frame
+/// of its stack.
 inline void mark_frames(frame* top, uint64_t base) {
   thread_slot& slot = slot_of(top);
   const unsigned lane_index = lane_index_of(slot, top);
@@ -73,8 +74,8 @@ inline void set_epoch(process_state& process, const image_view& image, frame* to
   set_deadline(process, image, writer, base);
 }
 
-/// Whether a chunk is this lane's, and not sealed yet. It is not when a jump left the lane's cursor in a chunk that it had
-/// sealed, and that may be anybody's by now.
+/// Whether a chunk is this lane's, and not sealed yet. It is not when a jump left the lane's cursor in a chunk that it
+/// had sealed, and that may be anybody's by now.
 inline bool is_open_chunk_of(const image_view& image, const chunk& candidate, const lane& writer) {
   const atomic_word& state = image.chunk_states[&candidate - image.chunks];
   return state_of(state.load_acquire()) == chunk_state::open && lane_of(image, candidate) == &writer;
@@ -136,7 +137,7 @@ inline slot_state phase_of(uint64_t state) { return static_cast<slot_state>(stat
 
 /// Seals what the thread of a slot left behind. Whoever calls this has the slot's turn. Done twice it does no harm.
 inline void seal_slot(process_state& process, image_view& image, thread_slot& slot) {
-  // A dump that sees any change to the slot also sees that it is no longer live when it looks again. Pairs with copy_slot.
+  // A dump that sees any change to the slot sees, looking again, that it is no longer live. Pairs with copy_slot.
   __atomic_thread_fence(__ATOMIC_RELEASE);
   for (unsigned k = 0; k < lane_count; ++k) {
     slot.recount[k].store_relaxed(1);  // the thread may have ended anywhere
@@ -238,8 +239,8 @@ inline void append(lane& writer, const uint64_t* words, unsigned count, bool boo
   writer.cursor.store_release(reinterpret_cast<uint64_t>(cursor + count));
 }
 
-/// Opens the next chunk of the lane of `top` at `ticks`; without one the lane drops records until a later try. The lane is
-/// busy.
+/// Opens the next chunk of the lane of `top` at `ticks`; without one the lane drops records until a later try. The lane
+/// is busy.
 inline bool open_chunk(process_state& process, image_view& image, frame* top, uint64_t ticks) {
   thread_slot& slot = slot_of(top);
   const unsigned lane_index = lane_index_of(slot, top);

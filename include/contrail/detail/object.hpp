@@ -44,8 +44,8 @@ struct always_void {
   using type = void;
 };
 
-/// Links this object when it is loaded. A template, so that only translation units compile it that use contrail: whatever
-/// needs the object linked calls `require`.
+/// Links this object when it is loaded. A template, so that only translation units compile it that use contrail:
+/// whatever needs the object linked calls `require`.
 template <class>
 struct object_link {
   __attribute__((constructor(101), used)) static void on_load() { link_object(); }
@@ -62,8 +62,8 @@ struct object_link {
   }
 };
 
-/// The object_link of a template with parameter T. Dependent on it, since compilers evaluate what is not while they parse
-/// the template.
+/// The object_link of a template with parameter T. Dependent on it, since compilers evaluate what is not while they
+/// parse the template.
 template <class T>
 using object_link_for = object_link<typename always_void<T>::type>;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The part of perf_event_open that thread states need: records of the context switches of one's own threads. Stated here,
-// as <linux/perf_event.h> of older systems lacks some of it.
+// The part of perf_event_open that thread states need: records of the context switches of one's own threads. Stated
+// here, as <linux/perf_event.h> of older systems lacks some of it.
 #ifndef CONTRAIL_DETAIL_PERF_EVENT_HPP
 #define CONTRAIL_DETAIL_PERF_EVENT_HPP
 

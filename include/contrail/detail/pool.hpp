@@ -53,8 +53,8 @@ inline void note_overwritten(superblock& super, uint64_t ticks) {
 }
 
 /// Takes a chunk, the oldest that may be had, and opens it with its ticket; null when there is none.
-/// `header` is called between, to write the chunk's header. `taking` tells the ticket before the chunk has it: should a jump
-/// or the thread's end leave a chunk half taken, return_chunk finds it there.
+/// `header` is called between, to write the chunk's header. `taking` tells the ticket before the chunk has it: should a
+/// jump or the thread's end leave a chunk half taken, return_chunk finds it there.
 template <class WriteHeader>
 inline chunk* take_chunk(image_view& image, bool keep_floor, atomic_word& taking, WriteHeader&& header) {
   superblock& super = *image.super;

@@ -141,8 +141,8 @@ struct slow_half {
   bool (*start_from_environment)(process_state& process, const options& wanted);
 };
 
-/// Keeps what the kernel tells of threads, and copies it into dumps. Its functions are in contrail/thread_states.hpp, which
-/// only their users compile. All but `open` and `close` are async-signal-safe.
+/// Keeps what the kernel tells of threads, and copies it into dumps. Its functions are in contrail/thread_states.hpp,
+/// which only their users compile. All but `open` and `close` are async-signal-safe.
 struct state_functions : thread_state_source {
   /// Begins; says in the image what became of it. Held: control.
   void (*open)(superblock& live);
@@ -287,8 +287,8 @@ inline uint32_t current_tid() { return static_cast<uint32_t>(syscall(SYS_gettid)
 /// In process_state::control, above the thread that holds it: it does so for a fork.
 inline constexpr uint64_t fork_mark = 1ULL << 32;
 
-/// Waits until this thread holds control, as `own`: its id, with a mark or without. Where it holds it already, a handler
-/// left what had it by a jump, or a hook of its fork calls; then it stays as it is.
+/// Waits until this thread holds control, as `own`: its id, with a mark or without. Where it holds it already, a
+/// handler left what had it by a jump, or a hook of its fork calls; then it stays as it is.
 // Async-signal-safe.
 inline void take_control(process_state& process, uint64_t own) {
   uint64_t found = 0;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A dump, a stream or a live image as its parts: superblock, thread slots, bindings, and which chunks hold what. The order of the
-// checks is that of tools/contrail.py, so that both say the same of a damaged input.
+// A dump, a stream or a live image as its parts: superblock, thread slots, bindings, and which chunks hold what. The
+// order of the checks is that of tools/contrail.py, so that both say the same of a damaged input.
 #ifndef CONTRAIL_DETAIL_READER_IMAGE_HPP
 #define CONTRAIL_DETAIL_READER_IMAGE_HPP
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A session's stream as its parts, up to the last whole block: bindings, thread slots, open spans, and chunks put together
-// from their pieces.
+// A session's stream as its parts, up to the last whole block: bindings, thread slots, open spans, and chunks put
+// together from their pieces.
 #ifndef CONTRAIL_DETAIL_READER_STREAM_HPP
 #define CONTRAIL_DETAIL_READER_STREAM_HPP
 

@@ -170,8 +170,8 @@ CONTRAIL_DETAIL_COLD inline void roll_chunk(frame* at, uint64_t ticks) { the_slo
 /// Multiplying the end time by this and subtracting the frame's word gives the record of a short region.
 inline constexpr uint64_t region_multiplier = (1ULL << end_time_shift) + (1ULL << duration_shift);
 
-/// Fetches the line that this lane comes to half a kilobyte later. Without it the stores of records wait for memory, and
-/// the store buffer fills up behind them: 1 to 3 % of a region, up to 6 % with arguments.
+/// Fetches the line that this lane comes to half a kilobyte later. Without it the stores of records wait for memory,
+/// and the store buffer fills up behind them: 1 to 3 % of a region, up to 6 % with arguments.
 CONTRAIL_DETAIL_ALWAYS_INLINE void prefetch_for_writing(const atomic_word* cursor) {
   // By number: a lane without a chunk has a null cursor, to which nothing may be added.
   const atomic_word* const ahead = reinterpret_cast<const atomic_word*>(reinterpret_cast<uint64_t>(cursor) + 512);
@@ -210,8 +210,8 @@ CONTRAIL_DETAIL_ALWAYS_INLINE void end_inline(frame* at, uint64_t word, unsigned
   }
   const uint64_t record = end * multiplier - word;
   if constexpr (HasPayload) {
-    // A site whose id is too large for this form, or a payload that crosses the chunk's end, goes the long way. So does a
-    // region whose frame was taken for one that was jumped over: the payload there is another's.
+    // A site whose id is too large for this form, or a payload that crosses the chunk's end, goes the long way. So does
+    // a region whose frame was taken for one that was jumped over: the payload there is another's.
     const bool fits = (record & 3) == static_cast<uint64_t>(record_tag::region_payload) &&
                       at->word.load_owned() == word &&
                       words <= max_short_region_words &&

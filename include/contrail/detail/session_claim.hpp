@@ -29,8 +29,8 @@ inline session_marks* claim_marks(image_view& image) {
   return found;
 }
 
-/// Lets the marks count from now on; when that is, in ticks. A chunk that is sealed after that moment and recycled before
-/// the moment is known would be counted by nobody: so no ticket may be drawn in between.
+/// Lets the marks count from now on; when that is, in ticks. A chunk that is sealed after that moment and recycled
+/// before the moment is known would be counted by nobody: so no ticket may be drawn in between.
 inline uint64_t begin_marks(const process_state& process, const image_view& image, session_marks& marks,
                             bool is_blocking) {
   marks.is_blocking.store_relaxed(is_blocking);

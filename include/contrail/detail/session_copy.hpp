@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Pieces of chunks for a stream, or a trigger's look: of a sealed chunk all that was not copied yet, of an open one what
-// was published since the last look; and of threads and spans as they are now. It runs beside the writers; nobody waits
-// for anybody.
+// Pieces of chunks for a stream, or a trigger's look: of a sealed chunk all that was not copied yet, of an open one
+// what was published since the last look; and of threads and spans as they are now. It runs beside the writers; nobody
+// waits for anybody.
 #ifndef CONTRAIL_DETAIL_SESSION_COPY_HPP
 #define CONTRAIL_DETAIL_SESSION_COPY_HPP
 
@@ -34,7 +34,8 @@ inline uint64_t open_extent(const image_view& image, const chunk& from) {
 }
 
 /// Copies to `to` what was not copied before of a chunk, by these marks, as a block, and marks it. Nothing if there is
-/// nothing new, or if the chunk was recycled meanwhile: then the recycler has counted it. Reads in the order of copy_chunk.
+/// nothing new, or if the chunk was recycled meanwhile: then the recycler has counted it. Reads in the order of
+/// copy_chunk.
 inline chunk_piece copy_piece(char* to, const image_view& image, uint64_t index, session_marks& marks, bool open_too) {
   const chunk& from = image.chunks[index];
   const atomic_word& state = image.chunk_states[index];

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
-// What a session has copied of each chunk, or a trigger looked at, for whoever recycles one. Losses are counted where they
-// arise, each record once, and a session can keep writers from overwriting what it has not copied. Nobody waits.
+// What a session has copied of each chunk, or a trigger looked at, for whoever recycles one. Losses are counted where
+// they arise, each record once, and a session can keep writers from overwriting what it has not copied. Nobody waits.
 //
-// A mark is ticket << 20 | words copied << 10 | records copied. The session moves it on by compare-exchange when it has a
-// valid copy, the recycler when it has the chunk; whoever comes second learns of the first. So a record is either copied
-// or counted as lost.
+// A mark is ticket << 20 | words copied << 10 | records copied. The session moves it on by compare-exchange when it has
+// a valid copy, the recycler when it has the chunk; whoever comes second learns of the first. So a record is either
+// copied or counted as lost.
 #ifndef CONTRAIL_DETAIL_SESSION_MARKS_HPP
 #define CONTRAIL_DETAIL_SESSION_MARKS_HPP
 
@@ -45,8 +45,8 @@ inline session_marks* first_session(const image_view& image) {
   return reinterpret_cast<session_marks*>(image.sessions.load_acquire());
 }
 
-/// Of the words of a chunk, from the first one to `end`, the records that had ended before `ticks`. A chunk that was open
-/// when a session began has some; they are no part of it. Records stand in the order in which they ended.
+/// Of the words of a chunk, from the first one to `end`, the records that had ended before `ticks`. A chunk that was
+/// open when a session began has some; they are no part of it. Records stand in the order in which they ended.
 inline uint64_t records_ended_before(uint64_t epoch_base, const atomic_word* at, const atomic_word* end, uint64_t ticks) {
   uint64_t records = 0;
   uint64_t base = epoch_base;

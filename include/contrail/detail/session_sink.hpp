@@ -17,8 +17,8 @@ class stream_sink {
   /// Takes a descriptor that others opened, and close.
   void use(int descriptor) { descriptor_ = descriptor; }
 
-  /// Makes the file and gives it its name, with the superblock in it: whoever finds the name, also after a kill, finds a
-  /// stream. 0 or an errno value.
+  /// Makes the file and gives it its name, with the superblock in it: whoever finds the name, also after a kill, finds
+  /// a stream. 0 or an errno value.
   int create(const char* path, uint64_t pid, uint64_t sequence, const superblock& super) {
     replacing_file file(path, pid, sequence);
     if (!file.is_open()) return file.error();
@@ -35,8 +35,8 @@ class stream_sink {
     return 0;
   }
 
-  /// Writes whole blocks, in two parts if that suits the caller; false if that failed, now or before. It waits as long as
-  /// the descriptor makes it wait.
+  /// Writes whole blocks, in two parts if that suits the caller; false if that failed, now or before. It waits as long
+  /// as the descriptor makes it wait.
   bool put(const void* blocks, size_t size, const void* rest = nullptr, size_t rest_size = 0) {
     if (error_ != 0) return false;
     taken_ = 0;
@@ -47,8 +47,8 @@ class stream_sink {
 
   /// After a failed put: how much of it was taken.
   size_t taken() const { return taken_; }
-  /// After a failed put: keeps `kept` bytes of it, which are whole blocks, and writes the stream's end behind them, if that
-  /// can be. A descriptor of others cannot be cut: there the stream ends within a block.
+  /// After a failed put: keeps `kept` bytes of it, which are whole blocks, and writes the stream's end behind them, if
+  /// that can be. A descriptor of others cannot be cut: there the stream ends within a block.
   void end_after_failure(size_t kept, const void* end, size_t size) {
     if (!is_own_file_) return;
     const uint64_t at = bytes_.load_relaxed() + kept;

@@ -59,7 +59,8 @@ inline void fill_stream_superblock(superblock& super, const process_state& proce
   super.dump_tid = current_tid();
 }
 
-/// Creates the session's thread with all signals blocked, so that it runs no handler of the program. 0 or an errno value.
+/// Creates the session's thread with all signals blocked, so that it runs no handler of the program. 0 or an errno
+/// value.
 inline int start_session_thread(session_state& session) {
   pthread_condattr_t clock;
   pthread_condattr_init(&clock);

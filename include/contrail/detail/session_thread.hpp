@@ -2,8 +2,8 @@
 // A session's thread: it looks at the table of chunk states again and again and writes what is new. It runs beside all
 // others and is waited for only by session::stop.
 //
-// Order within a look: open regions and spans, chunks, then the bindings that were made until then, which stand before all
-// of them in the stream: so every id resolves wherever the stream ends, and what ends in between is in both.
+// Order within a look: open regions and spans, chunks, then the bindings that were made until then, which stand before
+// all of them in the stream: so every id resolves wherever the stream ends, and what ends in between is in both.
 #ifndef CONTRAIL_DETAIL_SESSION_THREAD_HPP
 #define CONTRAIL_DETAIL_SESSION_THREAD_HPP
 
@@ -66,8 +66,8 @@ struct session_state {
 
 // ---- writing ---------------------------------------------------------------------------------------------------
 
-/// What its recording has dropped for this reason. A recorder that was started again in the same image counts anew: then
-/// what it was at the last look.
+/// What its recording has dropped for this reason. A recorder that was started again in the same image counts anew:
+/// then what it was at the last look.
 inline uint64_t dropped_until_now(const session_state& session, unsigned reason) {
   const uint64_t now = session.image->super->dropped[reason].load_acquire();
   const uint64_t known = session.dropped[reason].load_relaxed();
@@ -131,7 +131,8 @@ inline bool write_binding(session_state& session, const binding& entry) {
   return session.sink.put(&head, sizeof head, &entry, entry.bytes);
 }
 
-/// Writes the bindings made since the last time. An id is taken before its entry is there, so there may be gaps for a while.
+/// Writes the bindings made since the last time. An id is taken before its entry is there, so there may be gaps for a
+/// while.
 inline bool write_bindings(session_state& session) {
   const image_view& image = *session.image;
   if (!session.overflow_done) {

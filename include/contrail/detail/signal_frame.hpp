@@ -39,15 +39,16 @@ struct signal_restorers {
   }
 };
 
-/// Whether a handler runs above the stack pointer that interrupted code which has `held` in a register. Looks through the
-/// stack above, up to 64 KiB: some 20 us. What an earlier handler left in a function's unused room may look like that: then
-/// yes.
+/// Whether a handler runs above the stack pointer that interrupted code which has `held` in a register. Looks through
+/// the stack above, up to 64 KiB: some 20 us. What an earlier handler left in a function's unused room may look like
+/// that: then yes.
 // Async-signal-safe.
 __attribute__((noinline, no_sanitize("address"))) inline bool is_in_handler_of(uint64_t stack_pointer, const void* held) {
   const errno_keeper keep;
   const signal_restorers restorers;
   constexpr uint64_t page = 4096, most_bytes = 64 << 10;
-  // Words of the kernel's frame: the return address, 5 of the context's head, r8 to r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp.
+  // Words of the kernel's frame: the return address, 5 of the context's head, r8 to r15, rdi, rsi, rbp, rbx, rdx, rax,
+  // rcx, rsp.
   constexpr unsigned registers_at = 6, stack_pointer_at = 21;
   const uint64_t begin = stack_pointer & ~uint64_t{7};
   uint64_t end = begin;

@@ -3,7 +3,8 @@
 //
 // Order: stacks of open regions, bindings known so far, chunks, bindings made meanwhile. Stacks before chunks, so that
 // a region that ends in between is in both and the reader drops the unfinished one, instead of in neither. Bindings
-// once more after the chunks, so that every id in a chunk resolves; and once before, so that a dump cut short has names.
+// once more after the chunks, so that every id in a chunk resolves; and once before, so that a dump cut short has
+// names.
 #ifndef CONTRAIL_DETAIL_SNAPSHOT_HPP
 #define CONTRAIL_DETAIL_SNAPSHOT_HPP
 
@@ -267,7 +268,8 @@ inline void copy_superblock(superblock& super, const superblock& live, image_kin
   super.unwatched_threads = live.unwatched_threads;
 }
 
-/// Writes the dump. One at a time in the image's work space: the caller holds process.dumping. Returns 0 or an errno value.
+/// Writes the dump. One at a time in the image's work space: the caller holds process.dumping. Returns 0 or an errno
+/// value.
 // Async-signal-safe.
 inline int write_dump(process_state& process, image_view& image, const dump_request& request, const dump_sink& sink) {
   const superblock& live = *image.super;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Tasks and asynchronous spans: what begins on one thread and may end on another. While one is open it stands in a table
-// in the image, where every dump finds it; its end turns it into one record of the thread that ends it.
+// Tasks and asynchronous spans: what begins on one thread and may end on another. While one is open it stands in a
+// table in the image, where every dump finds it; its end turns it into one record of the thread that ends it.
 #ifndef CONTRAIL_DETAIL_SPAN_HPP
 #define CONTRAIL_DETAIL_SPAN_HPP
 

@@ -272,9 +272,9 @@ inline image_view* make_image(process_state& process, const options& wanted, uin
   return make_image(process, wanted, generation, ignored);
 }
 
-/// Makes threads leave an image that another one replaces: their next begin there takes the slow path and attaches anew.
-/// The image stays mapped, since a thread may hold a frame in it for as long as it likes; its chunks' memory is given
-/// back to the system.
+/// Makes threads leave an image that another one replaces: their next begin there takes the slow path and attaches
+/// anew. The image stays mapped, since a thread may hold a frame in it for as long as it likes; its chunks' memory is
+/// given back to the system.
 inline void retire_image(image_view& image) {
   // Whoever gives a lane a new deadline looks at this afterwards.
   image.retired.store_relaxed(1);

@@ -18,8 +18,8 @@ inline constexpr uint64_t huge_page_bytes = 2U << 20;
 /// Maps `bytes` of zeroed private memory whose address is a multiple of `alignment` (a power of two); null when the
 /// system has none, with errno saying why. Private, so that a forked child writes to its own copy. With a descriptor it
 /// maps that file instead, for all to see.
-/// What is touched at once may as well have huge pages: a thread that records now and then would have to look up those of
-/// its slot, its chunk and the superblock each time.
+/// What is touched at once may as well have huge pages: a thread that records now and then would have to look up those
+/// of its slot, its chunk and the superblock each time.
 inline void* map_image(uint64_t bytes, uint64_t alignment, bool prefault, int file = -1) {
   const bool is_huge = prefault && file < 0 && bytes >= huge_page_bytes;
   if (is_huge && alignment < huge_page_bytes) alignment = huge_page_bytes;

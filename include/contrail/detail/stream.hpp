@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Every byte of a stream that image.hpp does not have. What a session writes: a superblock, then blocks, each a
-// stream_block and its content. A reader takes them in order up to the last whole one, which may be anywhere: the process
-// may have been killed. A header of its own, since what only records need not compile it.
+// stream_block and its content. A reader takes them in order up to the last whole one, which may be anywhere: the
+// process may have been killed. A header of its own, since what only records need not compile it.
 #ifndef CONTRAIL_DETAIL_STREAM_HPP
 #define CONTRAIL_DETAIL_STREAM_HPP
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// The kernel's buffers of context switches, one for each processor: each is a flight recorder of its own, since the kernel
-// writes it backwards and overwrites the oldest. They lie in a range of addresses that stays reserved for good, so that a
-// dump that runs beside `stop` finds zeros there, not a hole.
+// The kernel's buffers of context switches, one for each processor: each is a flight recorder of its own, since the
+// kernel writes it backwards and overwrites the oldest. They lie in a range of addresses that stays reserved for good,
+// so that a dump that runs beside `stop` finds zeros there, not a hole.
 #ifndef CONTRAIL_DETAIL_SWITCH_BUFFERS_HPP
 #define CONTRAIL_DETAIL_SWITCH_BUFFERS_HPP
 
@@ -82,8 +82,8 @@ inline int32_t read_paranoid() {
   return text[0] - '0';
 }
 
-/// Puts pages of zeros, which take no memory, where the buffers are: the kernel's last reference to their events goes. Where
-/// it has no memory even for that, the next call will do it.
+/// Puts pages of zeros, which take no memory, where the buffers are: the kernel's last reference to their events goes.
+/// Where it has no memory even for that, the next call will do it.
 inline void map_nothing(switch_buffers& own) {
   void* const made = mmap(own.at(0), own.reserved_bytes - switch_buffers::table_bytes, PROT_READ,
                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
@@ -125,8 +125,8 @@ inline bool watch_older_thread(switch_buffers& own, uint32_t tid, uint64_t most)
   return true;
 }
 
-/// Threads that run already, but for this one, which has events. Those that they begin meanwhile inherit theirs; one that a
-/// thread began before its events were there is found in another round. Returns how many have none.
+/// Threads that run already, but for this one, which has events. Those that they begin meanwhile inherit theirs; one
+/// that a thread began before its events were there is found in another round. Returns how many have none.
 inline uint32_t watch_older_threads(switch_buffers& own) {
   rlimit limit{};
   getrlimit(RLIMIT_NOFILE, &limit);

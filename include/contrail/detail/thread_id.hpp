@@ -41,8 +41,8 @@ inline bool is_readable(const uint64_t* at) {
   return syscall(SYS_rt_sigprocmask, unknown_operation, at, nullptr, set_bytes) != 0 && errno != EFAULT;
 }
 
-/// Stands on the stack of code that takes a turn, and names it: [63:42] its thread, [41] set on an alternate signal stack,
-/// [40:0] where this object is. What runs there after the code was left writes over it.
+/// Stands on the stack of code that takes a turn, and names it: [63:42] its thread, [41] set on an alternate signal
+/// stack, [40:0] where this object is. What runs there after the code was left writes over it.
 class alignas(128) turn_holder {
  public:
   turn_holder() noexcept {
@@ -74,9 +74,9 @@ class alignas(128) turn_holder {
 
 inline uint32_t tid_of_holder(uint64_t holder) { return static_cast<uint32_t>(holder >> 42); }
 
-/// Whether the holder of a turn will never run again, as far as `self` can tell, which runs. Of its own thread it can: a
-/// handler is deeper in the stack than what it interrupted, and on the alternate stack if that was; and what was left is
-/// overwritten sooner or later.
+/// Whether the holder of a turn will never run again, as far as `self` can tell, which runs. Of its own thread it can:
+/// a handler is deeper in the stack than what it interrupted, and on the alternate stack if that was; and what was left
+/// is overwritten sooner or later.
 // Async-signal-safe.
 inline bool is_gone(uint64_t holder, uint64_t self) {
   if (tid_of_holder(holder) != tid_of_holder(self)) return !is_thread_alive(tid_of_holder(holder));
@@ -86,8 +86,8 @@ inline bool is_gone(uint64_t holder, uint64_t self) {
   return (holder & places) != places && turn_holder::is_overwritten(holder);
 }
 
-/// Takes a turn if it is free, or if who had it is gone; what they left half done is the taker's to finish. 0: not taken;
-/// 1: it was free; 2: its holder was gone.
+/// Takes a turn if it is free, or if who had it is gone; what they left half done is the taker's to finish. 0: not
+/// taken; 1: it was free; 2: its holder was gone.
 // Async-signal-safe.
 inline int take_turn(atomic_word& turn, uint64_t self) {
   uint64_t found = 0;

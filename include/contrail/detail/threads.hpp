@@ -105,8 +105,8 @@ inline claimed_slot claim_slot(process_state& process, image_view& image, caller
       end_frame_of(slot, k)->start_ticks.store_relaxed(frame_busy);
     }
     image.super->attached_slots.fetch_add_relaxed(1);
-    // The turn goes before the slot is live: a handler in between that attaches must be able to free it. Then it does not
-    // become live.
+    // The turn goes before the slot is live: a handler in between that attaches must be able to free it. Then it does
+    // not become live.
     slot.occupant.store_release(0);
     const uint64_t live = slot_word(generation, slot_state::live);
     if (slot.state.compare_exchange(claimed, live)) return {&slot, live};
@@ -116,9 +116,10 @@ inline claimed_slot claim_slot(process_state& process, image_view& image, caller
   return {nullptr, 0};
 }
 
-/// Gives the running thread a slot in the image and points its next_frame at the stack. A handler may attach in between:
-/// the pointer is published last, by compare-exchange, and who comes second gives its slot back. That handler may have
-/// taken our slot for a dead thread's and have it now: the state word tells, which is therefore not read again.
+/// Gives the running thread a slot in the image and points its next_frame at the stack. A handler may attach in
+/// between: the pointer is published last, by compare-exchange, and who comes second gives its slot back. That handler
+/// may have taken our slot for a dead thread's and have it now: the state word tells, which is therefore not read
+/// again.
 inline bool attach_thread(process_state& process, image_view& image, caller from) {
   frame* before = *from.next_frame;
   const claimed_slot mine = claim_slot(process, image, from, before);
@@ -186,9 +187,9 @@ inline bool is_on(const stack_t& alternate, uint64_t depth) {
          depth - reinterpret_cast<uint64_t>(alternate.ss_sp) < alternate.ss_size;
 }
 
-/// Whether code at `depth` of this thread's stacks was left for good, as code shows that runs at `stack_pointer`. A handler
-/// runs deeper in the stack than what it interrupted. While code runs on the normal stack none does on the alternate one;
-/// the other way round nothing can be told.
+/// Whether code at `depth` of this thread's stacks was left for good, as code shows that runs at `stack_pointer`. A
+/// handler runs deeper in the stack than what it interrupted. While code runs on the normal stack none does on the
+/// alternate one; the other way round nothing can be told.
 inline bool is_left(uint64_t depth, uint64_t stack_pointer, const stack_t& alternate) {
   const bool is_on_it = (alternate.ss_flags & SS_ONSTACK) != 0;
   if (is_on(alternate, depth) != is_on_it) return !is_on_it;
@@ -205,9 +206,9 @@ inline uint64_t site_of(const frame& at) {
   return ((at.start_ticks.load_relaxed() << duration_shift) - at.word.load_relaxed()) & site_word_mask;
 }
 
-/// Frees frames of code that was jumped over by longjmp, as a region of site word `word` at `stack_pointer` shows that is
-/// about to begin. Code that still runs is deeper in the stack the later it began its region; so a frame is over when a
-/// later one is less deep, or is of the same site at the same depth. Takes some microseconds.
+/// Frees frames of code that was jumped over by longjmp, as a region of site word `word` at `stack_pointer` shows that
+/// is about to begin. Code that still runs is deeper in the stack the later it began its region; so a frame is over
+/// when a later one is less deep, or is of the same site at the same depth. Takes some microseconds.
 inline void purge_frames(thread_slot& slot, uint64_t word, uint64_t stack_pointer) {
   const stack_t alternate = alternate_stack();
   // A region of this site at this depth was left, and so was what began within it.
@@ -323,8 +324,8 @@ inline claim claim_frame(caller from, call_site& site, uint64_t stack_pointer) {
 
 // ---- the slow end --------------------------------------------------------------------------------------------
 
-/// Before a lane closes its chunk, as it may for want of `room` words: a frame in use above the one that writes may be of
-/// an end that a jump left between counting words and publishing them.
+/// Before a lane closes its chunk, as it may for want of `room` words: a frame in use above the one that writes may be
+/// of an end that a jump left between counting words and publishing them.
 inline void note_left_frames(thread_slot& slot, unsigned lane_index, const frame* at, unsigned room) {
   if (words_in_chunk(slot.lanes[lane_index]) + room < chunk_words) return;
   for (const frame* above = at + 1; above < end_frame_of(slot, lane_index); ++above) {
@@ -354,7 +355,8 @@ inline void write_region(process_state& process, image_view& image, frame* top, 
   append(lane_of(top), record, count, false);
 }
 
-/// Writes a long record as the running thread's next one where that needs another lane, a chunk, a time epoch or a slot.
+/// Writes a long record as the running thread's next one where that needs another lane, a chunk, a time epoch or a
+/// slot.
 __attribute__((noinline)) inline void write_long_slowly(process_state& process, image_view& image, caller from,
                                                         uint64_t* record, unsigned count, unsigned time_at,
                                                         bool bookkeeping) {
@@ -384,8 +386,8 @@ __attribute__((noinline)) inline void write_long_slowly(process_state& process, 
   at->start_ticks.store_relaxed(free_mark());
 }
 
-/// Writes a long record as the running thread's next one, attaching it if it has no slot. Word `time_at` of the record is
-/// set to the time. The quick way is that of point_inline.
+/// Writes a long record as the running thread's next one, attaching it if it has no slot. Word `time_at` of the record
+/// is set to the time. The quick way is that of point_inline.
 inline void write_long(process_state& process, image_view& image, caller from, uint64_t* record, unsigned count,
                        unsigned time_at, bool bookkeeping) {
   frame* const at = *from.next_frame;

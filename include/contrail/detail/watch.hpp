@@ -278,9 +278,9 @@ class CONTRAIL_DETAIL_HIDDEN watch {
     return i;
   }
 
-  /// Looks at the chunks that had more to come at the look before, and at those that were taken since then, in the order
-  /// in which they were taken. An image has thousands, and to look at each would drive the program's data out of the
-  /// caches.
+  /// Looks at the chunks that had more to come at the look before, and at those that were taken since then, in the
+  /// order in which they were taken. An image has thousands, and to look at each would drive the program's data out of
+  /// the caches.
   void look_at_chunks() {
     const uint64_t next = image_->super->next_ticket.load_acquire();
     const uint64_t first = next - next_ticket_ > image_->chunk_count ? next - image_->chunk_count : next_ticket_;

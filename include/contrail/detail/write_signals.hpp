@@ -12,8 +12,8 @@
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail CONTRAIL_DETAIL_HIDDEN {
 
-/// In its scope such a write answers EPIPE or EFBIG, and the SIGPIPE or SIGXFSZ that the kernel sends with it is taken away.
-/// Of this thread only: the program's own dispositions are not touched. (Pipes know no MSG_NOSIGNAL.)
+/// In its scope such a write answers EPIPE or EFBIG, and the SIGPIPE or SIGXFSZ that the kernel sends with it is taken
+/// away. Of this thread only: the program's own dispositions are not touched. (Pipes know no MSG_NOSIGNAL.)
 // Async-signal-safe.
 class write_signal_hold {
  public:
