@@ -2734,7 +2734,7 @@ constexpr bool check_site() {
 }
 
 /// Writes the payload of a site's arguments, which check_site has accepted: those after the name, keys and all.
-/// Returns the words used, 0 to `capacity_words`, which is no less than capacity_words_of(Kind).
+/// Returns the words used, 0 to `capacity_words`, which is no less than they take without texts. Texts are cut to it.
 // Async-signal-safe.
 template <binding_kind Kind, class... Args>
 CONTRAIL_DETAIL_ALWAYS_INLINE unsigned encode_arguments(atomic_word* out, unsigned capacity_words,
@@ -3609,8 +3609,8 @@ CONTRAIL_DETAIL_ALWAYS_INLINE void point_inline(call_site& site, const Args&... 
           if (room < capacity) capacity = room;
         }
         words = encode_arguments<Kind, Args...>(cursor + 1, capacity, args...);
-        // A text that was cut fills all but the last word, where a part of a character may be missing.
-        is_whole = size.texts == 0 || words + 1 < capacity || capacity == max_point_words;
+        // A text that was cut fills its room but for a part of a character, 3 bytes at most.
+        is_whole = size.texts == 0 || words < capacity || capacity == max_point_words;
       }
       if (__builtin_expect(is_whole, 1)) {
         if (sizeof...(Args) != 0) writer.extra_words.add_owned(words);
@@ -4148,6 +4148,8 @@ CONTRAIL_DETAIL_ALWAYS_INLINE uint64_t thread_mark() {
   asm volatile("movq %%fs:0, %0" : "=r"(mark));
 #elif defined(__aarch64__)
   asm volatile("mrs %0, tpidr_el0" : "=r"(mark));
+#else
+#error "contrail: thread_mark does not know this processor."
 #endif
   return mark;
 }
@@ -5340,18 +5342,23 @@ inline frame* end_frame_of(thread_slot& slot, unsigned lane_index) {
 /// Begins that handlers interrupted before they stored their frames' starts, at most: one per handler within a handler.
 inline constexpr unsigned most_interrupted_begins = 3;
 
-/// Regions that are open when a time epoch begins, at `base`, outgrow their short form: they take the slow path at
-/// their end. Free frames are marked too: one may belong to a begin that a handler interrupted after it had read the
-/// clock. Not those far above `top`, the lane's next free frame, where nothing begins before the frames below it: a
-/// thread that records little has a new epoch with almost every record, and would write to a cache line for each frame
-/// of its stack.
-inline void mark_frames(frame* top, uint64_t base) {
+/// What is open on these frames, or was interrupted as it began there, takes the slow path at its end.
+inline void mark_frames(frame* first, const frame* end) {
+  for (frame* at = first; at < end; ++at) at->owner = &stale_lane;
+}
+
+/// Regions that are open when a time epoch begins, at `base`, outgrow their short form. Free frames are marked too: one may
+/// belong to a begin that a handler interrupted after it had read the clock. Not those far above `top`, the lane's next
+/// free frame: where that went down below such a begin, its frame was marked then. A thread that records little has a new
+/// epoch with almost every record, and would write to a cache line for each frame of its stack.
+inline void mark_overtaken_frames(frame* top, uint64_t base) {
   thread_slot& slot = slot_of(top);
   const unsigned lane_index = lane_index_of(slot, top);
   const frame* const above = top + most_interrupted_begins + 1;
   const frame* const end = end_frame_of(slot, lane_index);
   for (frame* at = first_frame_of(slot, lane_index); at < above && at < end; ++at) {
-    if (at->start_ticks.load_relaxed() < base) at->owner = &stale_lane;
+    const uint64_t start = at->start_ticks.load_relaxed();
+    if (!is_region(start) || start < base) at->owner = &stale_lane;
   }
 }
 
@@ -5376,7 +5383,7 @@ inline void set_deadline(const process_state& process, const image_view& image, 
 
 inline void set_epoch(process_state& process, const image_view& image, frame* top, uint64_t base) {
   lane& writer = lane_of(top);
-  mark_frames(top, base);
+  mark_overtaken_frames(top, base);
   writer.epoch_base.store_relaxed(base);
   set_deadline(process, image, writer, base);
 }
@@ -5572,7 +5579,7 @@ inline bool open_chunk(process_state& process, image_view& image, frame* top, ui
     refresh_name(slot);
   }
   const uint64_t base = ticks & ~(epoch_ticks - 1);
-  if (base != writer.epoch_base.load_relaxed()) mark_frames(top, base);
+  if (base != writer.epoch_base.load_relaxed()) mark_overtaken_frames(top, base);
   const auto header = [&](chunk& fresh) {
     fresh.writer.store_relaxed(index_of(slot) | generation_of(slot) << 32);
     fresh.tid_lane.store_relaxed(tid_of(slot) | static_cast<uint64_t>(lane_index) << 32);
@@ -5971,7 +5978,10 @@ inline frame* find_frame(thread_slot& slot, unsigned lane_index, uint64_t word, 
     // Last: a region on the heap may look like one that was jumped over.
     if (round == 1) purge_frames(slot, word, stack_pointer);
     frame* const at = top_frame(slot, lane_index) + most_interrupted_begins;
-    if (at < end_frame_of(slot, lane_index)) return at;
+    if (at < end_frame_of(slot, lane_index)) {
+      mark_frames(at + 1, end_frame_of(slot, lane_index));  // interrupted begins may be there
+      return at;
+    }
     for (unsigned k = 0; k < lane_count; ++k) {
       if (k == lane_index || top_frame(slot, k) != first_frame_of(slot, k)) continue;
       slot.interrupted[k].store_relaxed(0);
@@ -6189,7 +6199,9 @@ inline void end_region_slowly(caller from, frame* at, uint64_t word, unsigned wo
   if (in_order && at == first_frame_of(slot, lane_index)) go_back(from, slot.interrupted[lane_index]);
   if (in_order) return;
   if (top_lane == lane_index || top_frame(slot, top_lane) == first_frame_of(slot, top_lane)) {
-    *from.next_frame = top_frame(slot, lane_index);
+    frame* const next = top_frame(slot, lane_index);
+    mark_frames(next, top_lane == lane_index ? top : end_frame_of(slot, lane_index));  // as in find_frame
+    *from.next_frame = next;
   }
 }
 

@@ -86,8 +86,10 @@ std::optional<settings> parse(int count, char** arguments) {
 /// Keeps the memory of finished requests for the next ones. By itself the heap gives a message's buffers back to the
 /// system, and a request of 64 KiB takes 80 page faults to get them again: a third of its time.
 void keep_freed_memory() {
+#ifdef __GLIBC__
   mallopt(M_MMAP_THRESHOLD, 32 << 20);
   mallopt(M_TRIM_THRESHOLD, 256 << 20);
+#endif
 }
 
 /// SIGINT and SIGTERM, blocked in this thread and all that it starts, so that main can wait for them.

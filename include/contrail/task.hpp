@@ -62,6 +62,8 @@ CONTRAIL_DETAIL_ALWAYS_INLINE uint64_t thread_mark() {
   asm volatile("movq %%fs:0, %0" : "=r"(mark));
 #elif defined(__aarch64__)
   asm volatile("mrs %0, tpidr_el0" : "=r"(mark));
+#else
+#error "contrail: thread_mark does not know this processor."
 #endif
   return mark;
 }

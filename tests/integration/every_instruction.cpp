@@ -8,6 +8,7 @@
 #include <csetjmp>
 #include <coroutine>
 #include <thread>
+#include <vector>
 
 namespace {
 
@@ -281,6 +282,47 @@ TEST_CASE("a handler that takes longer than a time epoch may interrupt a record 
   CHECK(within > 10);
   check_times(dump, dump.super.start.ticks, dump.super.dump.ticks);
   CHECK(dump.dropped() == 0);
+}
+
+void note_after_two_epochs() {
+  const uint64_t from = contrail::detail::hardware_ticks();
+  while (contrail::detail::hardware_ticks() - from < 2 * contrail::detail::epoch_ticks + 1000) {
+  }
+  TRACE_INSTANT("two epochs later");
+}
+
+TEST_CASE("a handler that takes longer than a time epoch may interrupt a begin on a full stack that has room further down") {
+  if (skipped()) return;
+  stepping_recorder recorder;
+  bool interrupted_it = true;
+  unsigned within = 0;
+  for (unsigned step = 0; interrupted_it; ++step) {
+    std::thread([&] {
+      { TRACE_REGION("first"); }
+      std::vector<holder> held;
+      for (unsigned i = 0; i + 1 < contrail::detail::lane_depth[0]; ++i) {
+        held.push_back(hold_region(i));
+        held.back().frame.resume();
+      }
+      std::thread([&] {
+        for (holder& each : held) each.frame.resume();
+      }).join();
+      { TRACE_REGION("last frame, which then is of this epoch"); }
+      const auto work = [] { TRACE_REGION("on the last frame"); };
+      interrupted_it = single_step::interrupt_at(step, work, note_after_two_epochs);
+      for (holder& each : held) each.frame.destroy();
+    }).join();
+    if (!interrupted_it) break;
+    const auto dump = dump_now();
+    const record region = dump.records("on the last frame").back();
+    const uint64_t noted = dump.records("two epochs later").back().end;
+    INFO(step);
+    CHECK(region.start < region.end);
+    if (region.start >= noted || region.end <= noted) continue;
+    CHECK(noted - region.start > 2 * contrail::detail::epoch_ticks);
+    ++within;
+  }
+  CHECK(within > 10);
 }
 
 TEST_CASE("a handler that traces may interrupt the change of chunks at every instruction") {

@@ -33,18 +33,23 @@ inline frame* end_frame_of(thread_slot& slot, unsigned lane_index) {
 /// Begins that handlers interrupted before they stored their frames' starts, at most: one per handler within a handler.
 inline constexpr unsigned most_interrupted_begins = 3;
 
-/// Regions that are open when a time epoch begins, at `base`, outgrow their short form: they take the slow path at
-/// their end. Free frames are marked too: one may belong to a begin that a handler interrupted after it had read the
-/// clock. Not those far above `top`, the lane's next free frame, where nothing begins before the frames below it: a
-/// thread that records little has a new epoch with almost every record, and would write to a cache line for each frame
-/// of its stack.
-inline void mark_frames(frame* top, uint64_t base) {
+/// What is open on these frames, or was interrupted as it began there, takes the slow path at its end.
+inline void mark_frames(frame* first, const frame* end) {
+  for (frame* at = first; at < end; ++at) at->owner = &stale_lane;
+}
+
+/// Regions that are open when a time epoch begins, at `base`, outgrow their short form. Free frames are marked too: one may
+/// belong to a begin that a handler interrupted after it had read the clock. Not those far above `top`, the lane's next
+/// free frame: where that went down below such a begin, its frame was marked then. A thread that records little has a new
+/// epoch with almost every record, and would write to a cache line for each frame of its stack.
+inline void mark_overtaken_frames(frame* top, uint64_t base) {
   thread_slot& slot = slot_of(top);
   const unsigned lane_index = lane_index_of(slot, top);
   const frame* const above = top + most_interrupted_begins + 1;
   const frame* const end = end_frame_of(slot, lane_index);
   for (frame* at = first_frame_of(slot, lane_index); at < above && at < end; ++at) {
-    if (at->start_ticks.load_relaxed() < base) at->owner = &stale_lane;
+    const uint64_t start = at->start_ticks.load_relaxed();
+    if (!is_region(start) || start < base) at->owner = &stale_lane;
   }
 }
 
@@ -69,7 +74,7 @@ inline void set_deadline(const process_state& process, const image_view& image, 
 
 inline void set_epoch(process_state& process, const image_view& image, frame* top, uint64_t base) {
   lane& writer = lane_of(top);
-  mark_frames(top, base);
+  mark_overtaken_frames(top, base);
   writer.epoch_base.store_relaxed(base);
   set_deadline(process, image, writer, base);
 }
@@ -265,7 +270,7 @@ inline bool open_chunk(process_state& process, image_view& image, frame* top, ui
     refresh_name(slot);
   }
   const uint64_t base = ticks & ~(epoch_ticks - 1);
-  if (base != writer.epoch_base.load_relaxed()) mark_frames(top, base);
+  if (base != writer.epoch_base.load_relaxed()) mark_overtaken_frames(top, base);
   const auto header = [&](chunk& fresh) {
     fresh.writer.store_relaxed(index_of(slot) | generation_of(slot) << 32);
     fresh.tid_lane.store_relaxed(tid_of(slot) | static_cast<uint64_t>(lane_index) << 32);

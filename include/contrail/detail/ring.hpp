@@ -300,8 +300,8 @@ CONTRAIL_DETAIL_ALWAYS_INLINE void point_inline(call_site& site, const Args&... 
           if (room < capacity) capacity = room;
         }
         words = encode_arguments<Kind, Args...>(cursor + 1, capacity, args...);
-        // A text that was cut fills all but the last word, where a part of a character may be missing.
-        is_whole = size.texts == 0 || words + 1 < capacity || capacity == max_point_words;
+        // A text that was cut fills its room but for a part of a character, 3 bytes at most.
+        is_whole = size.texts == 0 || words < capacity || capacity == max_point_words;
       }
       if (__builtin_expect(is_whole, 1)) {
         if (sizeof...(Args) != 0) writer.extra_words.add_owned(words);

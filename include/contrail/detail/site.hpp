@@ -381,7 +381,7 @@ constexpr bool check_site() {
 }
 
 /// Writes the payload of a site's arguments, which check_site has accepted: those after the name, keys and all.
-/// Returns the words used, 0 to `capacity_words`, which is no less than capacity_words_of(Kind).
+/// Returns the words used, 0 to `capacity_words`, which is no less than they take without texts. Texts are cut to it.
 // Async-signal-safe.
 template <binding_kind Kind, class... Args>
 CONTRAIL_DETAIL_ALWAYS_INLINE unsigned encode_arguments(atomic_word* out, unsigned capacity_words,

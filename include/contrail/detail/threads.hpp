@@ -251,7 +251,10 @@ inline frame* find_frame(thread_slot& slot, unsigned lane_index, uint64_t word, 
     // Last: a region on the heap may look like one that was jumped over.
     if (round == 1) purge_frames(slot, word, stack_pointer);
     frame* const at = top_frame(slot, lane_index) + most_interrupted_begins;
-    if (at < end_frame_of(slot, lane_index)) return at;
+    if (at < end_frame_of(slot, lane_index)) {
+      mark_frames(at + 1, end_frame_of(slot, lane_index));  // interrupted begins may be there
+      return at;
+    }
     for (unsigned k = 0; k < lane_count; ++k) {
       if (k == lane_index || top_frame(slot, k) != first_frame_of(slot, k)) continue;
       slot.interrupted[k].store_relaxed(0);
@@ -469,7 +472,9 @@ inline void end_region_slowly(caller from, frame* at, uint64_t word, unsigned wo
   if (in_order && at == first_frame_of(slot, lane_index)) go_back(from, slot.interrupted[lane_index]);
   if (in_order) return;
   if (top_lane == lane_index || top_frame(slot, top_lane) == first_frame_of(slot, top_lane)) {
-    *from.next_frame = top_frame(slot, lane_index);
+    frame* const next = top_frame(slot, lane_index);
+    mark_frames(next, top_lane == lane_index ? top : end_frame_of(slot, lane_index));  // as in find_frame
+    *from.next_frame = next;
   }
 }
 
