@@ -575,7 +575,7 @@ struct switch_buffer {
   uint64_t offset;    ///< of its records
   uint64_t bytes;     ///< of its records; the oldest one may be cut
   uint64_t since_ns;  ///< all records after this are here; 0: those after the oldest one that is whole
-  uint64_t until_ns;  ///< all records before this are here
+  uint64_t until_ns;  ///< all records before this are here, but for one that the kernel was just writing
   uint32_t cpu;
   uint32_t reserved[7];
 };

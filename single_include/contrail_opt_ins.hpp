@@ -824,8 +824,8 @@ CONTRAIL_DETAIL_HIDDEN inline constexpr state_functions switch_source{
 }  // namespace detail
 
 /// For options::thread_states: what the kernel tells by perf_event_open, which needs no rights where
-/// kernel.perf_event_paranoid is 2 or less and no sandbox forbids the call. It takes 512 KiB of the kernel's memory for
-/// each processor, besides options::memory; in these the last 10,000 times that threads of this process ran on it.
+/// kernel.perf_event_paranoid is 2 or less and no sandbox forbids the call. It takes up to 512 KiB of the kernel's memory
+/// for each processor, besides options::memory; in these the last 10,000 times that threads of this process ran on it.
 CONTRAIL_DETAIL_HIDDEN inline constexpr const thread_state_source* context_switches = &detail::switch_source;
 
 CONTRAIL_DETAIL_NAMESPACE_END
@@ -3945,7 +3945,7 @@ struct switch_buffer {
   uint64_t offset;    ///< of its records
   uint64_t bytes;     ///< of its records; the oldest one may be cut
   uint64_t since_ns;  ///< all records after this are here; 0: those after the oldest one that is whole
-  uint64_t until_ns;  ///< all records before this are here
+  uint64_t until_ns;  ///< all records before this are here, but for one that the kernel was just writing
   uint32_t cpu;
   uint32_t reserved[7];
 };
