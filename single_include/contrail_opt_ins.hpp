@@ -824,8 +824,9 @@ CONTRAIL_DETAIL_HIDDEN inline constexpr state_functions switch_source{
 }  // namespace detail
 
 /// For options::thread_states: what the kernel tells by perf_event_open, which needs no rights where
-/// kernel.perf_event_paranoid is 2 or less and no sandbox forbids the call. It takes up to 512 KiB of the kernel's memory
-/// for each processor, besides options::memory; in these the last 10,000 times that threads of this process ran on it.
+/// kernel.perf_event_paranoid is 2 or less and no sandbox forbids the call. It takes up to 512 KiB of the kernel's
+/// memory for each processor, besides options::memory; in these the last 10,000 times that threads of this process ran
+/// on it.
 CONTRAIL_DETAIL_HIDDEN inline constexpr const thread_state_source* context_switches = &detail::switch_source;
 
 CONTRAIL_DETAIL_NAMESPACE_END

@@ -291,7 +291,7 @@ void note_after_two_epochs() {
   TRACE_INSTANT("two epochs later");
 }
 
-TEST_CASE("a handler that takes longer than a time epoch may interrupt a begin on a full stack that has room further down") {
+TEST_CASE("a handler that takes longer than a time epoch may interrupt a begin on a full stack with room below") {
   if (skipped()) return;
   stepping_recorder recorder;
   bool interrupted_it = true;

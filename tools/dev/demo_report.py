@@ -17,7 +17,7 @@ REGIONS = {"accept", "connection", "GET /encrypt", "POST /encrypt", "read body",
 TASKS = {"encrypt request"}
 EVENTS = {"http::response_sent", "game::ball_caught"}
 COUNTERS = {"jobs waiting", "encrypted bytes", "connections open", "score of red", "score of blue"}
-THREADS = {"accept", "encrypt 0", "encrypt 1", "http 0", "red player 0", "blue player 1"}
+THREADS = {"main", "accept", "encrypt 0", "encrypt 1", "http 0", "red player 0", "blue player 1", "blue player 3"}
 
 
 def main() -> int:

@@ -38,10 +38,10 @@ inline void mark_frames(frame* first, const frame* end) {
   for (frame* at = first; at < end; ++at) at->owner = &stale_lane;
 }
 
-/// Regions that are open when a time epoch begins, at `base`, outgrow their short form. Free frames are marked too: one may
-/// belong to a begin that a handler interrupted after it had read the clock. Not those far above `top`, the lane's next
-/// free frame: where that went down below such a begin, its frame was marked then. A thread that records little has a new
-/// epoch with almost every record, and would write to a cache line for each frame of its stack.
+/// Regions that are open when a time epoch begins, at `base`, outgrow their short form. Free frames are marked too: one
+/// may belong to a begin that a handler interrupted after it had read the clock. Not those far above `top`, the lane's
+/// next free frame: where that went down below such a begin, its frame was marked then. A thread that records little
+/// has a new epoch with almost every record, and would write to a cache line for each frame of its stack.
 inline void mark_overtaken_frames(frame* top, uint64_t base) {
   thread_slot& slot = slot_of(top);
   const unsigned lane_index = lane_index_of(slot, top);

@@ -239,7 +239,8 @@ CONTRAIL_DETAIL_ALWAYS_INLINE void end_inline(frame* at, uint64_t word, unsigned
   at->start_ticks.store_release(0);
 }
 
-// These take scalars: g++ keeps a struct that it passes in memory. Where they begin in a cache line is 1 to 2 % of a region.
+// These take scalars: g++ keeps a struct that it passes in memory. Where they begin in a cache line is 1 to 2 % of a
+// region.
 __attribute__((noinline, aligned(64))) CONTRAIL_DETAIL_HIDDEN inline void end_region(frame* at, uint64_t word) {
   end_inline<false>(at, word, 0);
 }
