@@ -2983,6 +2983,8 @@ struct claim {
   uint64_t word;
 };
 
+inline constexpr unsigned span_is_task = 1U << 31;
+
 /// The slow half of recording. Only a translation unit that calls flight_recorder::start compiles it, and every object
 /// of the process calls it through this table: a translation unit that only records costs a fraction to compile.
 struct slow_half {
@@ -2991,8 +2993,9 @@ struct slow_half {
   void (*roll_chunk)(frame* at, uint64_t ticks);
   void (*write_point)(frame* at, uint64_t word, uint64_t stack_pointer, uint64_t* record, unsigned words);
   void (*name_thread)(caller from, const char* name, size_t size);
+  /// `form`: the words of payload, and span_is_task.
   open_span (*begin_span)(caller from, call_site& site, const task_context* parent, const atomic_word* payload,
-                          unsigned words);
+                          unsigned form);
   void (*end_span)(caller from, span_entry* at, uint64_t id);
   uint64_t (*set_current_task)(caller from, uint64_t id);
   void (*object_loaded)(object_root& object);
@@ -3205,7 +3208,8 @@ inline image_view* current_image(const process_state& process) {
 /// Ticks now, by the clock this process uses: the processor's counter only where the kernel trusts it.
 // Async-signal-safe.
 inline uint64_t now_ticks(const process_state& process) {
-  return process.hardware_clock.load_relaxed() != 0 ? hardware_ticks() : kernel_clock_ns(CLOCK_MONOTONIC);
+  return __builtin_expect(process.hardware_clock.load_relaxed() != 0, 1) ? hardware_ticks()
+                                                                          : kernel_clock_ns(CLOCK_MONOTONIC);
 }
 
 /// The same moment on four clocks, within some 100 ns. A thread that is preempted between two of them would put them
@@ -3772,7 +3776,8 @@ struct CONTRAIL_DETAIL_HIDDEN site_storage {
     return copy;
   }
   static constexpr descriptor what = with_flags();
-  static inline constinit call_site value{{object_link_for<Site>::unbound_word()}, &what, {}};
+  // Said explicitly, as g++ leaves 8 bytes free between two of them otherwise.
+  alignas(8) static inline constinit call_site value{{object_link_for<Site>::unbound_word()}, &what, {}};
 };
 
 // ---- regions -------------------------------------------------------------------------------------------------
@@ -3785,7 +3790,8 @@ struct CONTRAIL_DETAIL_HIDDEN site_storage {
 class CONTRAIL_DETAIL_SCOPE_OBJECT plain_region {
  public:
   CONTRAIL_DETAIL_ALWAYS_INLINE constexpr plain_region() = default;
-  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr explicit plain_region(open_region opened) : at_(opened.at), word_(opened.word) {}
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr explicit plain_region(open_region opened)
+      : at_(opened.at), word_(opened.word) {}
   CONTRAIL_DETAIL_ALWAYS_INLINE constexpr ~plain_region() {
     if (__builtin_expect(at_ != nullptr, 1)) end_region(at_, word_);
   }
@@ -3802,7 +3808,8 @@ template <unsigned Words>
 class CONTRAIL_DETAIL_SCOPE_OBJECT fixed_region {
  public:
   CONTRAIL_DETAIL_ALWAYS_INLINE constexpr fixed_region() = default;
-  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr explicit fixed_region(open_region opened) : at_(opened.at), word_(opened.word) {}
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr explicit fixed_region(open_region opened)
+      : at_(opened.at), word_(opened.word) {}
   CONTRAIL_DETAIL_ALWAYS_INLINE constexpr ~fixed_region() {
     if (__builtin_expect(at_ != nullptr, 1)) end_region_fixed<Words>(at_, word_);
   }
@@ -3849,6 +3856,49 @@ struct region_for<true, true, Words> {
 template <class T>
 constexpr bool is_dynamic_value = kind_of<bare<T>> != value_kind::none && is_leaf(kind_of<bare<T>>);
 
+/// For a region's fields. One word more stays 0 behind them: it ends them for whoever looks while the region is open.
+inline constexpr unsigned most_field_words = frame_payload_words - 1;
+
+/// What stands before a field: its type, the bytes of its key and its value, and whether that was cut.
+constexpr uint64_t field_header(field_type type, uint64_t key_bytes, uint64_t value_bytes, bool is_cut) {
+  return static_cast<uint64_t>(type) | key_bytes << 16 | value_bytes << 32 | uint64_t{is_cut} << 48;
+}
+
+/// Adds a field to the region that has `word`, behind `used` words of payload, if there is room. Returns the words that
+/// are used then.
+// Not inlined: a call site would be as long as all this.
+CONTRAIL_DETAIL_HIDDEN __attribute__((noinline)) inline unsigned add_field(frame& at, uint64_t word, unsigned used,
+                                                                           const text_piece (&key_and_value)[2],
+                                                                           uint64_t header) {
+  const uint32_t bytes = key_and_value[0].size + key_and_value[1].size;
+  if (used + 1 + (bytes + 7) / 8 > most_field_words || !holds_region(at, word)) return used;
+  atomic_word* const to = at.payload + used;
+  const unsigned words = append_texts(to + 1, 0, 0, key_and_value, 2);
+  to[1 + words].store_relaxed(0);
+  // Release: a dump that sees this word sees the key and the value.
+  to->store_release(header);
+  return used + 1 + words;
+}
+
+/// The same for a value of up to 8 bytes and a key that the compiler knows: all words but the value's are constant.
+template <size_type KeyBytes, size_type ValueBytes>
+CONTRAIL_DETAIL_ALWAYS_INLINE unsigned add_small_field(frame& at, uint64_t word, unsigned used, const char* key,
+                                                       uint64_t value, uint64_t header) {
+  constexpr unsigned words = (KeyBytes + ValueBytes + 7) / 8;
+  if (used + 1 + words > most_field_words || !holds_region(at, word)) return used;
+  atomic_word* const to = at.payload + used;
+  for (unsigned i = 0; i < words; ++i) {
+    uint64_t next = 0;
+    if (8 * i < KeyBytes) __builtin_memcpy(&next, key + 8 * i, KeyBytes - 8 * i < 8 ? KeyBytes - 8 * i : 8);
+    if (i == KeyBytes / 8) next |= value << KeyBytes % 8 * 8;
+    if (i == KeyBytes / 8 + 1) next |= value >> (8 - KeyBytes % 8) * 8;
+    to[1 + i].store_relaxed(next);
+  }
+  to[1 + words].store_relaxed(0);
+  to->store_release(header);  // as in add_field
+  return used + 1 + words;
+}
+
 }  // namespace detail
 
 /// The region of TRACE_REGION_VAR: for what is known only later. Belongs to the thread that made it.
@@ -3868,7 +3918,7 @@ class [[nodiscard, gnu::visibility("hidden")]] region {
   constexpr void set(const char (&key)[Size], const Value& value) {
     static_assert(detail::is_dynamic_value<Value>,
                   "contrail: region.set takes a number, bool, enumeration, pointer, string or duration.");
-    if (at_ != nullptr) add(key, Size - 1, value);
+    if (at_ != nullptr) add<Size - 1>(key, value);
   }
 
   /// Ends the region now instead of at the end of its scope. Harmless when it has ended.
@@ -3880,42 +3930,31 @@ class [[nodiscard, gnu::visibility("hidden")]] region {
   }
 
  private:
-  template <class Value>
-  void add(const char* key, detail::size_type key_bytes, const Value& value) {
+  template <detail::size_type KeyBytes, class Value>
+  CONTRAIL_DETAIL_ALWAYS_INLINE void add(const char* key, const Value& value) {
     using namespace detail;
     using layout = payload<Value>;
-    constexpr unsigned capacity = frame_payload_words;
-    if (!holds_region(*at_, word_)) return;
-    // One word stays 0 behind the fields: it ends them for whoever looks while the region is open.
-    const unsigned key_words = static_cast<unsigned>((key_bytes + 7) / 8);
-    const unsigned most = capacity - 1;
-    if (words_ + 1 + key_words + layout::fixed_words > most) return;
-    atomic_word encoded[capacity];
-    const unsigned room = most - words_ - 1 - key_words;
-    const unsigned value_words = encode(encoded, room, value);
-    constexpr bool is_string = !layout::is_fixed;
-    const uint64_t string_header = is_string ? encoded[0].value & 0xffff : 0;
-    const uint64_t value_bytes = is_string ? string_header & ~uint64_t{string_cut} : layout::fixed_bytes;
-    // A string's length stands in the field's own header: its characters follow without it.
-    const char* const from = reinterpret_cast<const char*>(encoded) + (is_string ? 2 : 0);
-    static_cast<void>(value_words);
-    char bytes[capacity * 8] = {};
-    memcpy(bytes, key, key_bytes);
-    memcpy(bytes + key_bytes, from, value_bytes);
-    const unsigned words = static_cast<unsigned>((key_bytes + value_bytes + 7) / 8);
-    if (words_ + 1 + words > most) return;
-    atomic_word* const to = at_->payload + words_;
-    for (unsigned i = 0; i < words; ++i) {
-      uint64_t word;
-      memcpy(&word, bytes + 8 * i, 8);
-      to[1 + i].store_relaxed(word);
+    constexpr field_type type = leaf_type<bare<Value>>();
+    if constexpr (layout::is_fixed) {
+      atomic_word encoded[layout::fixed_words];
+      encode(encoded, layout::fixed_words, value);
+      constexpr uint64_t header = field_header(type, KeyBytes, layout::fixed_bytes, false);
+      if constexpr (layout::fixed_words == 1) {
+        words_ = add_small_field<KeyBytes, layout::fixed_bytes>(*at_, word_, words_, key, encoded->value, header);
+      } else {
+        const char* const bytes = reinterpret_cast<const char*>(encoded);
+        words_ = add_field(*at_, word_, words_, {{key, KeyBytes}, {bytes, layout::fixed_bytes}}, header);
+      }
+    } else {
+      const size_type used = (words_ + 1) * 8 + KeyBytes;
+      if (used >= most_field_words * 8) return;
+      text_piece text{};
+      payload_writer writer{nullptr, &text, static_cast<uint32_t>(most_field_words * 8 - used)};
+      writer.put(value);
+      // A text is written behind its length, which stands in the field's header here.
+      const uint64_t header = field_header(type, KeyBytes, text.size, (writer.word & string_cut) != 0);
+      words_ = add_field(*at_, word_, words_, {{key, KeyBytes}, text}, header);
     }
-    to[1 + words].store_relaxed(0);
-    const uint64_t cut = (string_header & string_cut) != 0 ? 1 : 0;
-    const uint64_t type = static_cast<uint64_t>(leaf_type<bare<Value>>());
-    // Release: a dump that sees this word sees the key and the value.
-    to->store_release(type | key_bytes << 16 | value_bytes << 32 | cut << 48);
-    words_ += 1 + words;
   }
 
   detail::frame* at_ = nullptr;
@@ -3986,7 +4025,7 @@ CONTRAIL_DETAIL_ALWAYS_INLINE constexpr void log_line(Site site, const Name& nam
 /// The call site of TRACE_EMIT is its type: one id however many places emit it.
 template <class T>
 struct CONTRAIL_DETAIL_HIDDEN event_storage {
-  static inline constinit call_site value{{object_link_for<T>::unbound_word()}, &type_descriptor<T>, {}};
+  alignas(8) static inline constinit call_site value{{object_link_for<T>::unbound_word()}, &type_descriptor<T>, {}};
 };
 
 template <class T>
@@ -4218,7 +4257,8 @@ constexpr task begin_span(Site, const task_context* parent, const Name&, const A
     if (difference(site.word, own_object().epoch) == site_off) return task();
     atomic_word payload[frame_payload_words];
     const unsigned words = encode_arguments<Kind, Args...>(payload, frame_payload_words, args...);
-    return task(the_slow_half().begin_span(this_caller(), site, parent, payload, words));
+    constexpr unsigned is_task = Kind == binding_kind::task ? span_is_task : 0;
+    return task(the_slow_half().begin_span(this_caller(), site, parent, payload, words | is_task));
   } else {
     return task();
   }
@@ -4935,7 +4975,7 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #define CONTRAIL_DETAIL_SNAPSHOT_HPP
 
 // ==== contrail/detail/threads.hpp ===================================================================================
-// Threads and their slots: attach, liveness, and the slow half of begin and end that needs them.
+// Threads and their slots: attach, liveness, and the slow half of begin that needs them.
 #ifndef CONTRAIL_DETAIL_THREADS_HPP
 #define CONTRAIL_DETAIL_THREADS_HPP
 
@@ -5886,7 +5926,7 @@ inline uint64_t resolve_site(process_state& process, image_view* image, const ob
   const uint64_t generation = image->generation << 18;
   uint64_t bound = site.bound.load_relaxed();
   const bool is_bound = (bound & ~site_word_mask) == generation;
-  // Acquire: a binding made by another thread is known in full. Tasks and spans come here each time.
+  // Acquire: a binding made by another thread is known in full.
   if (is_bound && site.word.load_acquire() - epoch <= site_word_mask) return bound & site_word_mask;
   if (process.recording.load_acquire() == 0 || !passes_filters(process, *site.what)) {
     // Release, as below: whoever reads this finds its epoch, and not an earlier one that would make it a site's word.
@@ -5902,6 +5942,14 @@ inline uint64_t resolve_site(process_state& process, image_view* image, const ob
   const uint64_t word = bound & site_word_mask;
   site.word.store_release(epoch + (quick ? word : site_slow));
   return word;
+}
+
+/// The same, in a few instructions where the site is bound and on. `image` was read before, as in begin_inline.
+CONTRAIL_DETAIL_ALWAYS_INLINE uint64_t known_or_resolved_site(process_state& process, image_view* image,
+                                                              const object_root& object, call_site& site) {
+  const uint64_t word = difference(site.word, object.epoch);
+  const bool is_known = word <= site_word_mask && image == current_image(process);
+  return __builtin_expect(is_known, 1) ? word : resolve_site(process, image, object, site);
 }
 
 // ---- the slow begin ------------------------------------------------------------------------------------------
@@ -5943,13 +5991,15 @@ inline void purge_frames(thread_slot& slot, uint64_t word, uint64_t stack_pointe
   uint64_t left_since = frame_busy;
   for (const frame& at : slot.frames) {
     const uint64_t start = at.start_ticks.load_relaxed();
-    if (is_region(start) && depth_of(at) == stack_pointer && site_of(at) == word && start < left_since) left_since = start;
+    const bool is_same = is_region(start) && depth_of(at) == stack_pointer && site_of(at) == word;
+    if (is_same && start < left_since) left_since = start;
   }
   for (frame& at : slot.frames) {
     const uint64_t found = at.start_ticks.load_relaxed();
     if (found == 0 || found == frame_busy || &at == end_frame_of(slot, lane_index_of(slot, &at))) continue;
     const uint64_t depth = depth_of(at);
-    bool is_over = is_left(depth, stack_pointer, alternate) && (depth != stack_pointer || (is_region(found) && found >= left_since));
+    bool is_over = is_left(depth, stack_pointer, alternate) &&
+                   (depth != stack_pointer || (is_region(found) && found >= left_since));
     for (const frame& later : slot.frames) {
       if (is_over) break;
       const uint64_t other = later.start_ticks.load_relaxed();
@@ -5994,9 +6044,8 @@ inline frame* find_frame(thread_slot& slot, unsigned lane_index, uint64_t word, 
 
 /// Whether a frame is in this image: detached_frame and frames of an image that was retired are not.
 inline bool is_in_image(const image_view& image, const frame* at) {
-  const uint64_t address = reinterpret_cast<uint64_t>(at);
-  const uint64_t begin = reinterpret_cast<uint64_t>(image.slots);
-  return address >= begin && address < begin + image.slot_count * sizeof(thread_slot);
+  const uint64_t offset = reinterpret_cast<uint64_t>(at) - reinterpret_cast<uint64_t>(image.slots);
+  return offset < image.slot_count * sizeof(thread_slot);
 }
 
 /// Where the thread goes on when its next frame, `at`, is in use or its lane is full. Null when there is no place.
@@ -6051,202 +6100,6 @@ inline claim claim_frame(caller from, call_site& site, uint64_t stack_pointer) {
     if (!is_in_image(image, at)) return {nullptr, 0};  // a handler attached to a newer image
   }
   return {is_free(*at) ? at : find_place(image, at, word, stack_pointer), word};
-}
-
-// ---- the slow end --------------------------------------------------------------------------------------------
-
-/// Before a lane closes its chunk, as it may for want of `room` words: a frame in use above the one that writes may be
-/// of an end that a jump left between counting words and publishing them.
-inline void note_left_frames(thread_slot& slot, unsigned lane_index, const frame* at, unsigned room) {
-  if (words_in_chunk(slot.lanes[lane_index]) + room < chunk_words) return;
-  for (const frame* above = at + 1; above < end_frame_of(slot, lane_index); ++above) {
-    if (!is_free(*above)) return slot.recount[lane_index].store_relaxed(1);
-  }
-}
-
-/// Writes a region's record in its shortest form. The lane, that of `top`, is busy.
-inline void write_region(process_state& process, image_view& image, frame* top, uint64_t word, uint64_t start,
-                         uint64_t end, const atomic_word* payload, unsigned words) {
-  if (!prepare_lane(process, image, top, words + 3, end)) return;
-  // The region's 18 low bits come back out of its frame's word.
-  const uint64_t site = ((start << duration_shift) - word) & site_word_mask;
-  const bool is_short = end - start < epoch_ticks && (site & 3) != static_cast<uint64_t>(record_tag::long_form) &&
-                        words <= max_short_region_words;
-  uint64_t record[3 + frame_payload_words];
-  unsigned count = 0;
-  if (is_short) {
-    const uint64_t length = words << id_shift;
-    record[count++] = end << end_time_shift | (end - start) << duration_shift | (site + length);
-  } else {
-    record[count++] = long_header(long_form::region, id_of_site_word(site), 2 + words);
-    record[count++] = start;
-    record[count++] = end;
-  }
-  for (unsigned i = 0; i < words; ++i) record[count++] = payload[i].load_relaxed();
-  append(lane_of(top), record, count, false);
-}
-
-/// Writes a long record as the running thread's next one where that needs another lane, a chunk, a time epoch or a
-/// slot.
-__attribute__((noinline)) inline void write_long_slowly(process_state& process, image_view& image, caller from,
-                                                        uint64_t* record, unsigned count, unsigned time_at,
-                                                        bool bookkeeping) {
-  const errno_keeper keep;
-  if (!is_in_image(image, *from.next_frame) && !attach_thread(process, image, from)) return;
-  frame* at = *from.next_frame;
-  if (!is_in_image(image, at)) return;  // a handler attached to a newer image
-  thread_slot& slot = slot_of(at);
-  const uint64_t stack_pointer = CONTRAIL_DETAIL_CALLERS_STACK_POINTER();
-  const auto free_mark = [&] { return at == end_frame_of(slot, lane_index_of(slot, at)) ? frame_busy : 0; };
-  if (at->start_ticks.load_relaxed() != free_mark()) {
-    constexpr uint64_t no_site = ~uint64_t{0};
-    at = find_place(image, at, no_site, stack_pointer);
-    if (at == nullptr) return;
-  }
-  const unsigned lane_index = lane_index_of(slot, at);
-  mark_point(*at, stack_pointer);
-  signal_fence();
-  note_left_frames(slot, lane_index, at, count + 16);
-  record[time_at] = now_ticks(process);
-  if (prepare_lane(process, image, at, count, record[time_at])) {
-    append(slot.lanes[lane_index], record, count, bookkeeping);
-  }
-  if (at == first_frame_of(slot, lane_index)) slot.interrupted[lane_index].store_relaxed(0);
-  at->owner = &slot.lanes[lane_index];
-  signal_fence();
-  at->start_ticks.store_relaxed(free_mark());
-}
-
-/// Writes a long record as the running thread's next one, attaching it if it has no slot. Word `time_at` of the record
-/// is set to the time. The quick way is that of point_inline.
-inline void write_long(process_state& process, image_view& image, caller from, uint64_t* record, unsigned count,
-                       unsigned time_at, bool bookkeeping) {
-  frame* const at = *from.next_frame;
-  if (is_in_image(image, at) && is_free(*at)) {
-    lane& writer = *at->owner;
-    mark_point_here(*at);
-    signal_fence();
-    const uint64_t now = hardware_ticks();
-    const uint64_t cursor = writer.cursor.load_owned();
-    // The chunk has room, and one word more: the cursor must not rest at its end.
-    const bool fits = now < writer.deadline.load_owned() && ((cursor + 8 * count) ^ cursor) < chunk_bytes;
-    if (fits) {
-      record[time_at] = now;
-      append(writer, record, count, bookkeeping);
-    }
-    signal_fence();
-    at->start_ticks.store_relaxed(0);
-    if (fits) return;
-  }
-  write_long_slowly(process, image, from, record, count, time_at, bookkeeping);
-}
-
-/// A region that ends on another thread than it began on, as regions of coroutines do: recorded by the thread that ends
-/// it, as an asynchronous slice, since it need not nest with anything there.
-inline void end_elsewhere(process_state& process, image_view& image, caller from, frame& origin, uint64_t word, unsigned words) {
-  thread_slot& origin_slot = slot_of(&origin);
-  const uint64_t start = origin.start_ticks.load_relaxed();
-  const uint64_t site = ((start << duration_shift) - word) & site_word_mask;
-  uint64_t record[4 + frame_payload_words] = {long_header(long_form::async_region, id_of_site_word(site), 3 + words),
-                                              start, 0, tid_of(origin_slot)};
-  for (unsigned i = 0; i < words; ++i) record[4 + i] = origin.payload[i].load_relaxed();
-  // Its own thread frees it first where it purges frames. The start tells this region from the frame's next one.
-  uint64_t expected = start;
-  if (!origin.start_ticks.compare_exchange(expected, 0)) return count_drop(image, drop_reason::misnested);
-
-  write_long(process, image, from, record, 4 + words, 2, false);
-}
-
-/// After the last region of a handler that stepped aside to another lane.
-inline void go_back(caller from, atomic_word& interrupted) {
-  frame* const back = reinterpret_cast<frame*>(interrupted.load_relaxed());
-  interrupted.store_relaxed(0);
-  if (back != nullptr && !is_free(*back)) *from.next_frame = back;
-}
-
-inline void end_region_slowly(caller from, frame* at, uint64_t word, unsigned words) {
-  const errno_keeper keep;
-  process_state& process = *joined_process();
-  image_view& image = *current_image(process);
-  if (!is_in_image(image, at)) {
-    // Begun before a start that made another image. Its frame stays busy, so that nothing begins there again.
-    if (at->start_ticks.load_relaxed() >= process.start_ticks.load_relaxed()) count_drop(image, drop_reason::misnested);
-    if (*from.next_frame == at + 1) *from.next_frame = at;
-    at->start_ticks.store_relaxed(frame_busy);
-    return;
-  }
-  if (!holds_region(*at, word)) return count_drop(image, drop_reason::misnested);
-  frame* const top = *from.next_frame;
-  thread_slot& slot = slot_of(at);
-  if (!is_in_image(image, top) || &slot_of(top) != &slot) return end_elsewhere(process, image, from, *at, word, words);
-
-  const unsigned lane_index = lane_index_of(slot, at);
-  const unsigned top_lane = lane_index_of(slot, top);
-  const bool in_order = top == at + 1;
-  // In order, the frame itself is the busy mark. Else handlers look at the top, which must say so if they would write
-  // into the same lane.
-  const uint64_t free_mark = top == end_frame_of(slot, lane_index) ? frame_busy : 0;
-  const bool mark_top = !in_order && top_lane == lane_index && top->start_ticks.load_relaxed() == free_mark;
-  if (in_order) *from.next_frame = at;
-  if (mark_top) mark_point(*top, CONTRAIL_DETAIL_CALLERS_STACK_POINTER());
-  signal_fence();
-  note_left_frames(slot, lane_index, in_order ? at : top, words + 16);
-  frame* const top_of_lane = in_order ? at : top_lane == lane_index ? top : end_frame_of(slot, lane_index);
-  write_region(process, image, top_of_lane, word, at->start_ticks.load_relaxed(), now_ticks(process), at->payload, words);
-  at->owner = &slot.lanes[lane_index];
-  signal_fence();
-  if (mark_top) top->start_ticks.store_relaxed(free_mark);
-  set_free(*at);
-  if (in_order && at == first_frame_of(slot, lane_index)) go_back(from, slot.interrupted[lane_index]);
-  if (in_order) return;
-  if (top_lane == lane_index || top_frame(slot, top_lane) == first_frame_of(slot, top_lane)) {
-    frame* const next = top_frame(slot, lane_index);
-    mark_frames(next, top_lane == lane_index ? top : end_frame_of(slot, lane_index));  // as in find_frame
-    *from.next_frame = next;
-  }
-}
-
-inline void roll_chunk_slowly(frame* at, uint64_t ticks) {
-  const errno_keeper keep;
-  process_state& process = *joined_process();
-  image_view& image = *current_image(process);
-  lane& writer = *at->owner;
-  if (!is_in_image(image, at)) {
-    writer.deadline.store_relaxed(0);
-    at->start_ticks.store_relaxed(frame_busy);
-    return;
-  }
-  thread_slot& slot = slot_of(at);
-  writer.deadline.store_relaxed(0);
-  signal_fence();
-  writer.cursor.store_release((writer.cursor.load_relaxed() | (chunk_bytes - 1)) + 1);
-  note_left_frames(slot, lane_index_of(slot, at), at, 16);
-  open_chunk(process, image, at, ticks);
-  at->owner = &writer;  // a new time epoch takes open regions from their lane, this one too
-  signal_fence();
-  set_free(*at);
-}
-
-/// Writes a point's record: `record` holds the payload from its second word on.
-inline void write_point_slowly(frame* at, uint64_t word, uint64_t stack_pointer, uint64_t* record, unsigned words) {
-  const errno_keeper keep;
-  process_state& process = *joined_process();
-  image_view& image = *current_image(process);
-  if (!is_in_image(image, at)) return;  // another image took over since the frame was claimed
-  thread_slot& slot = slot_of(at);
-  const unsigned lane_index = lane_index_of(slot, at);
-  mark_point(*at, stack_pointer);
-  signal_fence();
-  note_left_frames(slot, lane_index, at, words + 16);
-  const uint64_t now = now_ticks(process);
-  if (prepare_lane(process, image, at, words + 1, now)) {
-    record[0] = now << end_time_shift | static_cast<uint64_t>(words) << duration_shift | word;
-    append(slot.lanes[lane_index], record, words + 1, false);
-  }
-  if (at == first_frame_of(slot, lane_index)) slot.interrupted[lane_index].store_relaxed(0);
-  at->owner = &slot.lanes[lane_index];
-  signal_fence();
-  set_free(*at);
 }
 
 /// Names the running thread, attaching it if it has no slot yet. `size` is below thread_name_bytes.
@@ -7564,6 +7417,227 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #ifndef CONTRAIL_DETAIL_SPAN_HPP
 #define CONTRAIL_DETAIL_SPAN_HPP
 
+// ==== contrail/detail/slow_records.hpp ==============================================================================
+// The slow half of ends and points: every record that does not go the quick way, and those that have a long form.
+#ifndef CONTRAIL_DETAIL_SLOW_RECORDS_HPP
+#define CONTRAIL_DETAIL_SLOW_RECORDS_HPP
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// Before a lane closes its chunk, as it may for want of `room` words: a frame in use above the one that writes may be
+/// of an end that a jump left between counting words and publishing them.
+inline void note_left_frames(thread_slot& slot, unsigned lane_index, const frame* at, unsigned room) {
+  if (words_in_chunk(slot.lanes[lane_index]) + room < chunk_words) return;
+  for (const frame* above = at + 1; above < end_frame_of(slot, lane_index); ++above) {
+    if (!is_free(*above)) return slot.recount[lane_index].store_relaxed(1);
+  }
+}
+
+/// Writes a region's record in its shortest form. The lane, that of `top`, is busy.
+inline void write_region(process_state& process, image_view& image, frame* top, uint64_t word, uint64_t start,
+                         uint64_t end, const atomic_word* payload, unsigned words) {
+  if (!prepare_lane(process, image, top, words + 3, end)) return;
+  // The region's 18 low bits come back out of its frame's word.
+  const uint64_t site = ((start << duration_shift) - word) & site_word_mask;
+  const bool is_short = end - start < epoch_ticks && (site & 3) != static_cast<uint64_t>(record_tag::long_form) &&
+                        words <= max_short_region_words;
+  uint64_t record[3 + frame_payload_words];
+  unsigned count = 0;
+  if (is_short) {
+    const uint64_t length = words << id_shift;
+    record[count++] = end << end_time_shift | (end - start) << duration_shift | (site + length);
+  } else {
+    record[count++] = long_header(long_form::region, id_of_site_word(site), 2 + words);
+    record[count++] = start;
+    record[count++] = end;
+  }
+  for (unsigned i = 0; i < words; ++i) record[count++] = payload[i].load_relaxed();
+  append(lane_of(top), record, count, false);
+}
+
+/// Writes a long record as the running thread's next one where that needs another lane, a chunk, a time epoch or a
+/// slot.
+__attribute__((noinline)) inline void write_long_slowly(process_state& process, image_view& image, caller from,
+                                                        uint64_t* record, unsigned count, unsigned time_at,
+                                                        bool bookkeeping) {
+  const errno_keeper keep;
+  if (!is_in_image(image, *from.next_frame) && !attach_thread(process, image, from)) return;
+  frame* at = *from.next_frame;
+  if (!is_in_image(image, at)) return;  // a handler attached to a newer image
+  thread_slot& slot = slot_of(at);
+  const uint64_t stack_pointer = CONTRAIL_DETAIL_CALLERS_STACK_POINTER();
+  const auto free_mark = [&] { return at == end_frame_of(slot, lane_index_of(slot, at)) ? frame_busy : 0; };
+  if (at->start_ticks.load_relaxed() != free_mark()) {
+    constexpr uint64_t no_site = ~uint64_t{0};
+    at = find_place(image, at, no_site, stack_pointer);
+    if (at == nullptr) return;
+  }
+  const unsigned lane_index = lane_index_of(slot, at);
+  mark_point(*at, stack_pointer);
+  signal_fence();
+  note_left_frames(slot, lane_index, at, count + 16);
+  record[time_at] = now_ticks(process);
+  if (prepare_lane(process, image, at, count, record[time_at])) {
+    append(slot.lanes[lane_index], record, count, bookkeeping);
+  }
+  if (at == first_frame_of(slot, lane_index)) slot.interrupted[lane_index].store_relaxed(0);
+  at->owner = &slot.lanes[lane_index];
+  signal_fence();
+  at->start_ticks.store_relaxed(free_mark());
+}
+
+/// Writes a long record of `count` words, `Most` at most, as the running thread's next one, attaching it if it has no
+/// slot. `fill(words, now)` stores it; the time stands in word `time_at`. The quick way is that of point_inline.
+template <unsigned Most, class Fill>
+CONTRAIL_DETAIL_ALWAYS_INLINE void write_long(process_state& process, image_view& image, caller from, unsigned count,
+                                              unsigned time_at, bool bookkeeping, const Fill& fill) {
+  frame* const at = *from.next_frame;
+  if (__builtin_expect(is_in_image(image, at) && is_free(*at), 1)) {
+    lane& writer = *at->owner;
+    mark_point_here(*at);
+    signal_fence();
+    const uint64_t now = hardware_ticks();
+    const uint64_t cursor = writer.cursor.load_owned();
+    // The chunk has room, and one word more: the cursor must not rest at its end.
+    const bool fits = now < writer.deadline.load_owned() && ((cursor + 8 * count) ^ cursor) < chunk_bytes;
+    if (__builtin_expect(fits, 1)) {
+      atomic_word* const words = reinterpret_cast<atomic_word*>(cursor);
+      prefetch_for_writing(words);
+      fill(words, now);
+      writer.extra_words.add_owned(bookkeeping ? count : count - 1);
+      writer.cursor.store_release(cursor + 8 * count);
+    }
+    signal_fence();
+    at->start_ticks.store_relaxed(0);
+    if (__builtin_expect(fits, 1)) return;
+  }
+  atomic_word record[Most];
+  fill(record, 0);
+  write_long_slowly(process, image, from, &record->value, count, time_at, bookkeeping);
+}
+
+/// A region that ends on another thread than it began on, as regions of coroutines do: recorded by the thread that ends
+/// it, as an asynchronous slice, since it need not nest with anything there.
+inline void end_elsewhere(process_state& process, image_view& image, caller from, frame& origin, uint64_t word,
+                          unsigned words) {
+  thread_slot& origin_slot = slot_of(&origin);
+  const uint64_t start = origin.start_ticks.load_relaxed();
+  const uint64_t site = ((start << duration_shift) - word) & site_word_mask;
+  const uint64_t tid = tid_of(origin_slot);
+  uint64_t payload[frame_payload_words];
+  for (unsigned i = 0; i < words; ++i) payload[i] = origin.payload[i].load_relaxed();
+  // Its own thread frees it first where it purges frames. The start tells this region from the frame's next one.
+  uint64_t expected = start;
+  if (!origin.start_ticks.compare_exchange(expected, 0)) return count_drop(image, drop_reason::misnested);
+
+  write_long<4 + frame_payload_words>(process, image, from, 4 + words, 2, false, [&](atomic_word* to, uint64_t now) {
+    to[0].store_relaxed(long_header(long_form::async_region, id_of_site_word(site), 3 + words));
+    to[1].store_relaxed(start);
+    to[2].store_relaxed(now);
+    to[3].store_relaxed(tid);
+    for (unsigned i = 0; i < words; ++i) to[4 + i].store_relaxed(payload[i]);
+  });
+}
+
+/// After the last region of a handler that stepped aside to another lane.
+inline void go_back(caller from, atomic_word& interrupted) {
+  frame* const back = reinterpret_cast<frame*>(interrupted.load_relaxed());
+  interrupted.store_relaxed(0);
+  if (back != nullptr && !is_free(*back)) *from.next_frame = back;
+}
+
+inline void end_region_slowly(caller from, frame* at, uint64_t word, unsigned words) {
+  const errno_keeper keep;
+  process_state& process = *joined_process();
+  image_view& image = *current_image(process);
+  if (!is_in_image(image, at)) {
+    // Begun before a start that made another image. Its frame stays busy, so that nothing begins there again.
+    if (at->start_ticks.load_relaxed() >= process.start_ticks.load_relaxed()) count_drop(image, drop_reason::misnested);
+    if (*from.next_frame == at + 1) *from.next_frame = at;
+    at->start_ticks.store_relaxed(frame_busy);
+    return;
+  }
+  if (!holds_region(*at, word)) return count_drop(image, drop_reason::misnested);
+  frame* const top = *from.next_frame;
+  thread_slot& slot = slot_of(at);
+  if (!is_in_image(image, top) || &slot_of(top) != &slot) return end_elsewhere(process, image, from, *at, word, words);
+
+  const unsigned lane_index = lane_index_of(slot, at);
+  const unsigned top_lane = lane_index_of(slot, top);
+  const bool in_order = top == at + 1;
+  // In order, the frame itself is the busy mark. Else handlers look at the top, which must say so if they would write
+  // into the same lane.
+  const uint64_t free_mark = top == end_frame_of(slot, lane_index) ? frame_busy : 0;
+  const bool mark_top = !in_order && top_lane == lane_index && top->start_ticks.load_relaxed() == free_mark;
+  if (in_order) *from.next_frame = at;
+  if (mark_top) mark_point(*top, CONTRAIL_DETAIL_CALLERS_STACK_POINTER());
+  signal_fence();
+  note_left_frames(slot, lane_index, in_order ? at : top, words + 16);
+  frame* const top_of_lane = in_order ? at : top_lane == lane_index ? top : end_frame_of(slot, lane_index);
+  write_region(process, image, top_of_lane, word, at->start_ticks.load_relaxed(), now_ticks(process), at->payload,
+               words);
+  at->owner = &slot.lanes[lane_index];
+  signal_fence();
+  if (mark_top) top->start_ticks.store_relaxed(free_mark);
+  set_free(*at);
+  if (in_order && at == first_frame_of(slot, lane_index)) go_back(from, slot.interrupted[lane_index]);
+  if (in_order) return;
+  if (top_lane == lane_index || top_frame(slot, top_lane) == first_frame_of(slot, top_lane)) {
+    frame* const next = top_frame(slot, lane_index);
+    mark_frames(next, top_lane == lane_index ? top : end_frame_of(slot, lane_index));  // as in find_frame
+    *from.next_frame = next;
+  }
+}
+
+inline void roll_chunk_slowly(frame* at, uint64_t ticks) {
+  const errno_keeper keep;
+  process_state& process = *joined_process();
+  image_view& image = *current_image(process);
+  lane& writer = *at->owner;
+  if (!is_in_image(image, at)) {
+    writer.deadline.store_relaxed(0);
+    at->start_ticks.store_relaxed(frame_busy);
+    return;
+  }
+  thread_slot& slot = slot_of(at);
+  writer.deadline.store_relaxed(0);
+  signal_fence();
+  writer.cursor.store_release((writer.cursor.load_relaxed() | (chunk_bytes - 1)) + 1);
+  note_left_frames(slot, lane_index_of(slot, at), at, 16);
+  open_chunk(process, image, at, ticks);
+  at->owner = &writer;  // a new time epoch takes open regions from their lane, this one too
+  signal_fence();
+  set_free(*at);
+}
+
+/// Writes a point's record: `record` holds the payload from its second word on.
+inline void write_point_slowly(frame* at, uint64_t word, uint64_t stack_pointer, uint64_t* record, unsigned words) {
+  const errno_keeper keep;
+  process_state& process = *joined_process();
+  image_view& image = *current_image(process);
+  if (!is_in_image(image, at)) return;  // another image took over since the frame was claimed
+  thread_slot& slot = slot_of(at);
+  const unsigned lane_index = lane_index_of(slot, at);
+  mark_point(*at, stack_pointer);
+  signal_fence();
+  note_left_frames(slot, lane_index, at, words + 16);
+  const uint64_t now = now_ticks(process);
+  if (prepare_lane(process, image, at, words + 1, now)) {
+    record[0] = now << end_time_shift | static_cast<uint64_t>(words) << duration_shift | word;
+    append(slot.lanes[lane_index], record, words + 1, false);
+  }
+  if (at == first_frame_of(slot, lane_index)) slot.interrupted[lane_index].store_relaxed(0);
+  at->owner = &slot.lanes[lane_index];
+  signal_fence();
+  set_free(*at);
+}
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail CONTRAIL_DETAIL_HIDDEN {
 
@@ -7616,7 +7690,7 @@ inline span_entry* claim_span(image_view& image, uint64_t& generation, uint64_t&
     generation = (found >> 2) + 1;
     if (!at.state.compare_exchange(found, span_state_word(generation, span_state::claimed))) continue;
     // Entries are taken in turn, so that ids do not repeat for long: the next one has not been touched for as long.
-    const char* const next = reinterpret_cast<const char*>(&image.spans[(index + 1) % image.span_count]);
+    const char* const next = reinterpret_cast<const char*>(index + 1 == image.span_count ? image.spans : &at + 1);
     __builtin_prefetch(next, 1);
     __builtin_prefetch(next + 64, 1);
     return &at;
@@ -7626,12 +7700,11 @@ inline span_entry* claim_span(image_view& image, uint64_t& generation, uint64_t&
 }
 
 inline open_span begin_span_slowly(caller from, call_site& site, const task_context* parent, const atomic_word* payload,
-                                   unsigned words) {
-  const errno_keeper keep;
+                                   unsigned form) {
   process_state* const process = joined_process();
   if (process == nullptr) return {};
   image_view* const current = current_image(*process);
-  const uint64_t word = resolve_site(*process, current, *from.object, site);
+  const uint64_t word = known_or_resolved_site(*process, current, *from.object, site);
   if (word == site_off) return {};
   image_view& image = *current;
   uint64_t generation = 0, index = 0;
@@ -7639,23 +7712,29 @@ inline open_span begin_span_slowly(caller from, call_site& site, const task_cont
   if (at == nullptr) return {};
   // A dump that sees a word of this span also sees that the entry has changed since.
   __atomic_thread_fence(__ATOMIC_RELEASE);
-  const uint64_t id = id_of_span(image, generation, index);
   const task_context above = parent_of(image, from, parent);
-  task_context own{id, 0, 0, 0};
-  if (site.what->kind == binding_kind::task) {
+  task_context own{id_of_span(image, generation, index), 0, 0, 0};
+  const bool is_task = (form & span_is_task) != 0;
+  if (is_task) {
     const superblock& super = *image.super;
     const bool is_root = (above.trace_high | above.trace_low) == 0;
-    own.trace_high = is_root ? scramble(super.seed[0] + id) : above.trace_high;
-    own.trace_low = is_root ? scramble(super.seed[1] + id) : above.trace_low;
-    own.span = scramble(super.seed[0] ^ scramble(id));
+    own.trace_high = is_root ? scramble(super.seed[0] + own.id) : above.trace_high;
+    own.trace_low = is_root ? scramble(super.seed[1] + own.id) : above.trace_low;
+    own.span = scramble(super.seed[0] ^ scramble(own.id));
   }
   const thread_slot* const slot = own_slot(image, from);  // asking the system takes longer than all the rest
   const uint64_t tid = slot != nullptr ? slot->tid_index.load_relaxed() & 0xffff'ffffU : current_tid();
-  const uint64_t values[span_words] = {now_ticks(*process), id,           above.id, tid,
-                                       own.trace_high,      own.trace_low, own.span, own.span != 0 ? above.span : 0};
-  for (unsigned i = 0; i < span_words; ++i) at->words[i].store_relaxed(values[i]);
+  at->words[span_id].store_relaxed(own.id);
+  at->words[span_parent].store_relaxed(above.id);
+  at->words[span_tid].store_relaxed(tid);
+  at->words[span_trace_high].store_relaxed(own.trace_high);
+  at->words[span_trace_low].store_relaxed(own.trace_low);
+  at->words[span_own].store_relaxed(own.span);
+  at->words[span_from].store_relaxed(is_task ? above.span : 0);
+  const unsigned words = form & ~span_is_task;
   for (unsigned i = 0; i < words; ++i) at->payload[i].store_relaxed(payload[i].load_relaxed());
   at->binding.store_relaxed(id_of_site_word(word) | uint64_t{words} << 32);
+  at->words[span_start].store_relaxed(now_ticks(*process));
   at->state.store_release(span_state_word(generation, span_state::open));
   return {at, own};
 }
@@ -7677,11 +7756,16 @@ inline void end_span_slowly(caller from, span_entry* at, uint64_t id) {
   if (!at->state.compare_exchange(found, span_state_word(generation, span_state::ending))) return;
   const uint64_t bound = at->binding.load_relaxed();
   const unsigned words = static_cast<unsigned>(bound >> 32);
-  uint64_t record[2 + span_words + frame_payload_words] = {
-      long_header(long_form::span, bound & 0xffff, 1 + span_words + words)};
-  for (unsigned i = 0; i < span_words; ++i) record[2 + i] = at->words[i].load_relaxed();
-  for (unsigned i = 0; i < words; ++i) record[2 + span_words + i] = at->payload[i].load_relaxed();
-  if (process.recording.load_relaxed() != 0) write_long(process, image, from, record, 2 + span_words + words, 1, false);
+  if (process.recording.load_relaxed() != 0) {
+    constexpr unsigned most = 2 + span_words + frame_payload_words;
+    const unsigned count = 2 + span_words + words;
+    write_long<most>(process, image, from, count, 1, false, [&](atomic_word* to, uint64_t now) {
+      to[0].store_relaxed(long_header(long_form::span, bound & 0xffff, count - 1));
+      to[1].store_relaxed(now);
+      for (unsigned i = 0; i < span_words; ++i) to[2 + i].store_relaxed(at->words[i].load_relaxed());
+      for (unsigned i = 0; i < words; ++i) to[2 + span_words + i].store_relaxed(at->payload[i].load_relaxed());
+    });
+  }
   // After the record: a dump copies this table before the chunks.
   at->state.store_release(span_state_word(generation, span_state::free));
 }
@@ -7702,8 +7786,11 @@ inline uint64_t set_current_task_slowly(caller from, uint64_t id) {
   }
   const uint64_t before = slot->current_task.load_relaxed();
   slot->current_task.store_relaxed(id);
-  uint64_t record[3] = {long_header(long_form::current_task, 0, 2), 0, id};
-  write_long(*process, image, from, record, 3, 1, true);
+  write_long<3>(*process, image, from, 3, 1, true, [id](atomic_word* to, uint64_t now) {
+    to[0].store_relaxed(long_header(long_form::current_task, 0, 2));
+    to[1].store_relaxed(now);
+    to[2].store_relaxed(id);
+  });
   return before;
 }
 

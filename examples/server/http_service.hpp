@@ -104,7 +104,9 @@ class http_service {
 
   /// A caller that sends a traceparent has the request in its own trace.
   static contrail::task_context caller_of(const request& in) {
-    return contrail::task_context::from_traceparent(in.get_header_value("traceparent").c_str());
+    const auto header = in.headers.find("traceparent");
+    if (header == in.headers.end()) return {};
+    return contrail::task_context::from_traceparent(header->second.c_str());
   }
 
   void get_encrypt(const request& in, response& out) {

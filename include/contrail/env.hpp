@@ -153,11 +153,11 @@ claim claim_at_first_hit(caller from, call_site& site, uint64_t stack_pointer) {
 // Async-signal-safe.
 template <class T>
 open_span begin_span_at_first_hit(caller from, call_site& site, const task_context* parent, const atomic_word* payload,
-                                  unsigned words) {
+                                  unsigned form) {
   const errno_keeper keep;
   const uint64_t epoch = from.object->epoch.load_acquire();
   const first_hit found = look_at_environment<T>(*joined_process());
-  if (found == first_hit::on) return begin_span_slowly(from, site, parent, payload, words);
+  if (found == first_hit::on) return begin_span_slowly(from, site, parent, payload, form);
   if (found == first_hit::off) site.word.store_release(epoch + site_off);
   return {};
 }

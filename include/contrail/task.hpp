@@ -131,7 +131,8 @@ constexpr task begin_span(Site, const task_context* parent, const Name&, const A
     if (difference(site.word, own_object().epoch) == site_off) return task();
     atomic_word payload[frame_payload_words];
     const unsigned words = encode_arguments<Kind, Args...>(payload, frame_payload_words, args...);
-    return task(the_slow_half().begin_span(this_caller(), site, parent, payload, words));
+    constexpr unsigned is_task = Kind == binding_kind::task ? span_is_task : 0;
+    return task(the_slow_half().begin_span(this_caller(), site, parent, payload, words | is_task));
   } else {
     return task();
   }

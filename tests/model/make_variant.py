@@ -131,7 +131,7 @@ MUTANTS = [
     Mutant("payload_loaded_relaxed", "frames", "field_set_while_copied",
            [Change("snapshot.hpp", "from.payload[i].load_acquire()", "from.payload[i].load_relaxed()")]),
     Mutant("field_stored_relaxed", "frames", "field_set_while_copied",
-           [Change("call_site.hpp", "to->store_release(type |", "to->store_relaxed(type |")]),
+           [Change("call_site.hpp", "to->store_release(header);  // as in", "to->store_relaxed(header);  // as in")]),
     Mutant("fields_ended_too_late", "frames", "field_set_while_copied",
            [Change("ring.hpp", "    if (HasFields && used < frame_payload_words) at->payload[used].store_relaxed(0);\n", ""),
             Change("ring.hpp", "  at->start_ticks.store_release(start);\n  return {at, word};",

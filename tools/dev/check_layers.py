@@ -47,6 +47,7 @@ detail/crash_stack
 detail/pool
 detail/lane
 detail/threads
+detail/slow_records
 detail/span
 detail/dump_file
 detail/image_file

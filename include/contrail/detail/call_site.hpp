@@ -18,7 +18,8 @@ struct CONTRAIL_DETAIL_HIDDEN site_storage {
     return copy;
   }
   static constexpr descriptor what = with_flags();
-  static inline constinit call_site value{{object_link_for<Site>::unbound_word()}, &what, {}};
+  // Said explicitly, as g++ leaves 8 bytes free between two of them otherwise.
+  alignas(8) static inline constinit call_site value{{object_link_for<Site>::unbound_word()}, &what, {}};
 };
 
 // ---- regions -------------------------------------------------------------------------------------------------
@@ -31,7 +32,8 @@ struct CONTRAIL_DETAIL_HIDDEN site_storage {
 class CONTRAIL_DETAIL_SCOPE_OBJECT plain_region {
  public:
   CONTRAIL_DETAIL_ALWAYS_INLINE constexpr plain_region() = default;
-  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr explicit plain_region(open_region opened) : at_(opened.at), word_(opened.word) {}
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr explicit plain_region(open_region opened)
+      : at_(opened.at), word_(opened.word) {}
   CONTRAIL_DETAIL_ALWAYS_INLINE constexpr ~plain_region() {
     if (__builtin_expect(at_ != nullptr, 1)) end_region(at_, word_);
   }
@@ -48,7 +50,8 @@ template <unsigned Words>
 class CONTRAIL_DETAIL_SCOPE_OBJECT fixed_region {
  public:
   CONTRAIL_DETAIL_ALWAYS_INLINE constexpr fixed_region() = default;
-  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr explicit fixed_region(open_region opened) : at_(opened.at), word_(opened.word) {}
+  CONTRAIL_DETAIL_ALWAYS_INLINE constexpr explicit fixed_region(open_region opened)
+      : at_(opened.at), word_(opened.word) {}
   CONTRAIL_DETAIL_ALWAYS_INLINE constexpr ~fixed_region() {
     if (__builtin_expect(at_ != nullptr, 1)) end_region_fixed<Words>(at_, word_);
   }
@@ -95,6 +98,49 @@ struct region_for<true, true, Words> {
 template <class T>
 constexpr bool is_dynamic_value = kind_of<bare<T>> != value_kind::none && is_leaf(kind_of<bare<T>>);
 
+/// For a region's fields. One word more stays 0 behind them: it ends them for whoever looks while the region is open.
+inline constexpr unsigned most_field_words = frame_payload_words - 1;
+
+/// What stands before a field: its type, the bytes of its key and its value, and whether that was cut.
+constexpr uint64_t field_header(field_type type, uint64_t key_bytes, uint64_t value_bytes, bool is_cut) {
+  return static_cast<uint64_t>(type) | key_bytes << 16 | value_bytes << 32 | uint64_t{is_cut} << 48;
+}
+
+/// Adds a field to the region that has `word`, behind `used` words of payload, if there is room. Returns the words that
+/// are used then.
+// Not inlined: a call site would be as long as all this.
+CONTRAIL_DETAIL_HIDDEN __attribute__((noinline)) inline unsigned add_field(frame& at, uint64_t word, unsigned used,
+                                                                           const text_piece (&key_and_value)[2],
+                                                                           uint64_t header) {
+  const uint32_t bytes = key_and_value[0].size + key_and_value[1].size;
+  if (used + 1 + (bytes + 7) / 8 > most_field_words || !holds_region(at, word)) return used;
+  atomic_word* const to = at.payload + used;
+  const unsigned words = append_texts(to + 1, 0, 0, key_and_value, 2);
+  to[1 + words].store_relaxed(0);
+  // Release: a dump that sees this word sees the key and the value.
+  to->store_release(header);
+  return used + 1 + words;
+}
+
+/// The same for a value of up to 8 bytes and a key that the compiler knows: all words but the value's are constant.
+template <size_type KeyBytes, size_type ValueBytes>
+CONTRAIL_DETAIL_ALWAYS_INLINE unsigned add_small_field(frame& at, uint64_t word, unsigned used, const char* key,
+                                                       uint64_t value, uint64_t header) {
+  constexpr unsigned words = (KeyBytes + ValueBytes + 7) / 8;
+  if (used + 1 + words > most_field_words || !holds_region(at, word)) return used;
+  atomic_word* const to = at.payload + used;
+  for (unsigned i = 0; i < words; ++i) {
+    uint64_t next = 0;
+    if (8 * i < KeyBytes) __builtin_memcpy(&next, key + 8 * i, KeyBytes - 8 * i < 8 ? KeyBytes - 8 * i : 8);
+    if (i == KeyBytes / 8) next |= value << KeyBytes % 8 * 8;
+    if (i == KeyBytes / 8 + 1) next |= value >> (8 - KeyBytes % 8) * 8;
+    to[1 + i].store_relaxed(next);
+  }
+  to[1 + words].store_relaxed(0);
+  to->store_release(header);  // as in add_field
+  return used + 1 + words;
+}
+
 }  // namespace detail
 
 /// The region of TRACE_REGION_VAR: for what is known only later. Belongs to the thread that made it.
@@ -114,7 +160,7 @@ class [[nodiscard, gnu::visibility("hidden")]] region {
   constexpr void set(const char (&key)[Size], const Value& value) {
     static_assert(detail::is_dynamic_value<Value>,
                   "contrail: region.set takes a number, bool, enumeration, pointer, string or duration.");
-    if (at_ != nullptr) add(key, Size - 1, value);
+    if (at_ != nullptr) add<Size - 1>(key, value);
   }
 
   /// Ends the region now instead of at the end of its scope. Harmless when it has ended.
@@ -126,42 +172,31 @@ class [[nodiscard, gnu::visibility("hidden")]] region {
   }
 
  private:
-  template <class Value>
-  void add(const char* key, detail::size_type key_bytes, const Value& value) {
+  template <detail::size_type KeyBytes, class Value>
+  CONTRAIL_DETAIL_ALWAYS_INLINE void add(const char* key, const Value& value) {
     using namespace detail;
     using layout = payload<Value>;
-    constexpr unsigned capacity = frame_payload_words;
-    if (!holds_region(*at_, word_)) return;
-    // One word stays 0 behind the fields: it ends them for whoever looks while the region is open.
-    const unsigned key_words = static_cast<unsigned>((key_bytes + 7) / 8);
-    const unsigned most = capacity - 1;
-    if (words_ + 1 + key_words + layout::fixed_words > most) return;
-    atomic_word encoded[capacity];
-    const unsigned room = most - words_ - 1 - key_words;
-    const unsigned value_words = encode(encoded, room, value);
-    constexpr bool is_string = !layout::is_fixed;
-    const uint64_t string_header = is_string ? encoded[0].value & 0xffff : 0;
-    const uint64_t value_bytes = is_string ? string_header & ~uint64_t{string_cut} : layout::fixed_bytes;
-    // A string's length stands in the field's own header: its characters follow without it.
-    const char* const from = reinterpret_cast<const char*>(encoded) + (is_string ? 2 : 0);
-    static_cast<void>(value_words);
-    char bytes[capacity * 8] = {};
-    memcpy(bytes, key, key_bytes);
-    memcpy(bytes + key_bytes, from, value_bytes);
-    const unsigned words = static_cast<unsigned>((key_bytes + value_bytes + 7) / 8);
-    if (words_ + 1 + words > most) return;
-    atomic_word* const to = at_->payload + words_;
-    for (unsigned i = 0; i < words; ++i) {
-      uint64_t word;
-      memcpy(&word, bytes + 8 * i, 8);
-      to[1 + i].store_relaxed(word);
+    constexpr field_type type = leaf_type<bare<Value>>();
+    if constexpr (layout::is_fixed) {
+      atomic_word encoded[layout::fixed_words];
+      encode(encoded, layout::fixed_words, value);
+      constexpr uint64_t header = field_header(type, KeyBytes, layout::fixed_bytes, false);
+      if constexpr (layout::fixed_words == 1) {
+        words_ = add_small_field<KeyBytes, layout::fixed_bytes>(*at_, word_, words_, key, encoded->value, header);
+      } else {
+        const char* const bytes = reinterpret_cast<const char*>(encoded);
+        words_ = add_field(*at_, word_, words_, {{key, KeyBytes}, {bytes, layout::fixed_bytes}}, header);
+      }
+    } else {
+      const size_type used = (words_ + 1) * 8 + KeyBytes;
+      if (used >= most_field_words * 8) return;
+      text_piece text{};
+      payload_writer writer{nullptr, &text, static_cast<uint32_t>(most_field_words * 8 - used)};
+      writer.put(value);
+      // A text is written behind its length, which stands in the field's header here.
+      const uint64_t header = field_header(type, KeyBytes, text.size, (writer.word & string_cut) != 0);
+      words_ = add_field(*at_, word_, words_, {{key, KeyBytes}, text}, header);
     }
-    to[1 + words].store_relaxed(0);
-    const uint64_t cut = (string_header & string_cut) != 0 ? 1 : 0;
-    const uint64_t type = static_cast<uint64_t>(leaf_type<bare<Value>>());
-    // Release: a dump that sees this word sees the key and the value.
-    to->store_release(type | key_bytes << 16 | value_bytes << 32 | cut << 48);
-    words_ += 1 + words;
   }
 
   detail::frame* at_ = nullptr;
@@ -232,7 +267,7 @@ CONTRAIL_DETAIL_ALWAYS_INLINE constexpr void log_line(Site site, const Name& nam
 /// The call site of TRACE_EMIT is its type: one id however many places emit it.
 template <class T>
 struct CONTRAIL_DETAIL_HIDDEN event_storage {
-  static inline constinit call_site value{{object_link_for<T>::unbound_word()}, &type_descriptor<T>, {}};
+  alignas(8) static inline constinit call_site value{{object_link_for<T>::unbound_word()}, &type_descriptor<T>, {}};
 };
 
 template <class T>

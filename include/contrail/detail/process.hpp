@@ -123,6 +123,8 @@ struct claim {
   uint64_t word;
 };
 
+inline constexpr unsigned span_is_task = 1U << 31;
+
 /// The slow half of recording. Only a translation unit that calls flight_recorder::start compiles it, and every object
 /// of the process calls it through this table: a translation unit that only records costs a fraction to compile.
 struct slow_half {
@@ -131,8 +133,9 @@ struct slow_half {
   void (*roll_chunk)(frame* at, uint64_t ticks);
   void (*write_point)(frame* at, uint64_t word, uint64_t stack_pointer, uint64_t* record, unsigned words);
   void (*name_thread)(caller from, const char* name, size_t size);
+  /// `form`: the words of payload, and span_is_task.
   open_span (*begin_span)(caller from, call_site& site, const task_context* parent, const atomic_word* payload,
-                          unsigned words);
+                          unsigned form);
   void (*end_span)(caller from, span_entry* at, uint64_t id);
   uint64_t (*set_current_task)(caller from, uint64_t id);
   void (*object_loaded)(object_root& object);
@@ -345,7 +348,8 @@ inline image_view* current_image(const process_state& process) {
 /// Ticks now, by the clock this process uses: the processor's counter only where the kernel trusts it.
 // Async-signal-safe.
 inline uint64_t now_ticks(const process_state& process) {
-  return process.hardware_clock.load_relaxed() != 0 ? hardware_ticks() : kernel_clock_ns(CLOCK_MONOTONIC);
+  return __builtin_expect(process.hardware_clock.load_relaxed() != 0, 1) ? hardware_ticks()
+                                                                          : kernel_clock_ns(CLOCK_MONOTONIC);
 }
 
 /// The same moment on four clocks, within some 100 ns. A thread that is preempted between two of them would put them

@@ -4,7 +4,7 @@
 #ifndef CONTRAIL_DETAIL_SPAN_HPP
 #define CONTRAIL_DETAIL_SPAN_HPP
 
-#include "contrail/detail/threads.hpp"
+#include "contrail/detail/slow_records.hpp"
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail CONTRAIL_DETAIL_HIDDEN {
@@ -58,7 +58,7 @@ inline span_entry* claim_span(image_view& image, uint64_t& generation, uint64_t&
     generation = (found >> 2) + 1;
     if (!at.state.compare_exchange(found, span_state_word(generation, span_state::claimed))) continue;
     // Entries are taken in turn, so that ids do not repeat for long: the next one has not been touched for as long.
-    const char* const next = reinterpret_cast<const char*>(&image.spans[(index + 1) % image.span_count]);
+    const char* const next = reinterpret_cast<const char*>(index + 1 == image.span_count ? image.spans : &at + 1);
     __builtin_prefetch(next, 1);
     __builtin_prefetch(next + 64, 1);
     return &at;
@@ -68,12 +68,11 @@ inline span_entry* claim_span(image_view& image, uint64_t& generation, uint64_t&
 }
 
 inline open_span begin_span_slowly(caller from, call_site& site, const task_context* parent, const atomic_word* payload,
-                                   unsigned words) {
-  const errno_keeper keep;
+                                   unsigned form) {
   process_state* const process = joined_process();
   if (process == nullptr) return {};
   image_view* const current = current_image(*process);
-  const uint64_t word = resolve_site(*process, current, *from.object, site);
+  const uint64_t word = known_or_resolved_site(*process, current, *from.object, site);
   if (word == site_off) return {};
   image_view& image = *current;
   uint64_t generation = 0, index = 0;
@@ -81,23 +80,29 @@ inline open_span begin_span_slowly(caller from, call_site& site, const task_cont
   if (at == nullptr) return {};
   // A dump that sees a word of this span also sees that the entry has changed since.
   __atomic_thread_fence(__ATOMIC_RELEASE);
-  const uint64_t id = id_of_span(image, generation, index);
   const task_context above = parent_of(image, from, parent);
-  task_context own{id, 0, 0, 0};
-  if (site.what->kind == binding_kind::task) {
+  task_context own{id_of_span(image, generation, index), 0, 0, 0};
+  const bool is_task = (form & span_is_task) != 0;
+  if (is_task) {
     const superblock& super = *image.super;
     const bool is_root = (above.trace_high | above.trace_low) == 0;
-    own.trace_high = is_root ? scramble(super.seed[0] + id) : above.trace_high;
-    own.trace_low = is_root ? scramble(super.seed[1] + id) : above.trace_low;
-    own.span = scramble(super.seed[0] ^ scramble(id));
+    own.trace_high = is_root ? scramble(super.seed[0] + own.id) : above.trace_high;
+    own.trace_low = is_root ? scramble(super.seed[1] + own.id) : above.trace_low;
+    own.span = scramble(super.seed[0] ^ scramble(own.id));
   }
   const thread_slot* const slot = own_slot(image, from);  // asking the system takes longer than all the rest
   const uint64_t tid = slot != nullptr ? slot->tid_index.load_relaxed() & 0xffff'ffffU : current_tid();
-  const uint64_t values[span_words] = {now_ticks(*process), id,           above.id, tid,
-                                       own.trace_high,      own.trace_low, own.span, own.span != 0 ? above.span : 0};
-  for (unsigned i = 0; i < span_words; ++i) at->words[i].store_relaxed(values[i]);
+  at->words[span_id].store_relaxed(own.id);
+  at->words[span_parent].store_relaxed(above.id);
+  at->words[span_tid].store_relaxed(tid);
+  at->words[span_trace_high].store_relaxed(own.trace_high);
+  at->words[span_trace_low].store_relaxed(own.trace_low);
+  at->words[span_own].store_relaxed(own.span);
+  at->words[span_from].store_relaxed(is_task ? above.span : 0);
+  const unsigned words = form & ~span_is_task;
   for (unsigned i = 0; i < words; ++i) at->payload[i].store_relaxed(payload[i].load_relaxed());
   at->binding.store_relaxed(id_of_site_word(word) | uint64_t{words} << 32);
+  at->words[span_start].store_relaxed(now_ticks(*process));
   at->state.store_release(span_state_word(generation, span_state::open));
   return {at, own};
 }
@@ -119,11 +124,16 @@ inline void end_span_slowly(caller from, span_entry* at, uint64_t id) {
   if (!at->state.compare_exchange(found, span_state_word(generation, span_state::ending))) return;
   const uint64_t bound = at->binding.load_relaxed();
   const unsigned words = static_cast<unsigned>(bound >> 32);
-  uint64_t record[2 + span_words + frame_payload_words] = {
-      long_header(long_form::span, bound & 0xffff, 1 + span_words + words)};
-  for (unsigned i = 0; i < span_words; ++i) record[2 + i] = at->words[i].load_relaxed();
-  for (unsigned i = 0; i < words; ++i) record[2 + span_words + i] = at->payload[i].load_relaxed();
-  if (process.recording.load_relaxed() != 0) write_long(process, image, from, record, 2 + span_words + words, 1, false);
+  if (process.recording.load_relaxed() != 0) {
+    constexpr unsigned most = 2 + span_words + frame_payload_words;
+    const unsigned count = 2 + span_words + words;
+    write_long<most>(process, image, from, count, 1, false, [&](atomic_word* to, uint64_t now) {
+      to[0].store_relaxed(long_header(long_form::span, bound & 0xffff, count - 1));
+      to[1].store_relaxed(now);
+      for (unsigned i = 0; i < span_words; ++i) to[2 + i].store_relaxed(at->words[i].load_relaxed());
+      for (unsigned i = 0; i < words; ++i) to[2 + span_words + i].store_relaxed(at->payload[i].load_relaxed());
+    });
+  }
   // After the record: a dump copies this table before the chunks.
   at->state.store_release(span_state_word(generation, span_state::free));
 }
@@ -144,8 +154,11 @@ inline uint64_t set_current_task_slowly(caller from, uint64_t id) {
   }
   const uint64_t before = slot->current_task.load_relaxed();
   slot->current_task.store_relaxed(id);
-  uint64_t record[3] = {long_header(long_form::current_task, 0, 2), 0, id};
-  write_long(*process, image, from, record, 3, 1, true);
+  write_long<3>(*process, image, from, 3, 1, true, [id](atomic_word* to, uint64_t now) {
+    to[0].store_relaxed(long_header(long_form::current_task, 0, 2));
+    to[1].store_relaxed(now);
+    to[2].store_relaxed(id);
+  });
   return before;
 }
 

@@ -8,7 +8,6 @@
 #include "contrail/detail/object.hpp"
 #include "contrail/detail/safe_writer.hpp"
 #include "contrail/detail/span.hpp"
-#include "contrail/detail/threads.hpp"
 #include "contrail/options.hpp"
 
 #include <fcntl.h>
