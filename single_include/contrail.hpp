@@ -3891,7 +3891,9 @@ CONTRAIL_DETAIL_ALWAYS_INLINE unsigned add_small_field(frame& at, uint64_t word,
     uint64_t next = 0;
     if (8 * i < KeyBytes) __builtin_memcpy(&next, key + 8 * i, KeyBytes - 8 * i < 8 ? KeyBytes - 8 * i : 8);
     if (i == KeyBytes / 8) next |= value << KeyBytes % 8 * 8;
-    if (i == KeyBytes / 8 + 1) next |= value >> (8 - KeyBytes % 8) * 8;
+    if constexpr (KeyBytes % 8 + ValueBytes > 8) {
+      if (i == KeyBytes / 8 + 1) next |= value >> (8 - KeyBytes % 8) * 8;
+    }
     to[1 + i].store_relaxed(next);
   }
   to[1 + words].store_relaxed(0);
