@@ -1418,7 +1418,7 @@ class Writer:
         unused = max([t.tid for t in trace.tracks] + [self.pid, self.crash.tid if self.crash else 0]) + 1
         self.state_tids = [(unused + i) % 2**32 for i in range(len(trace.activities))]
         self.counters: List[Tuple[int, Track, int, str]] = []
-        self.marks: Dict[Tuple[str, str], List[Tuple[int, int, Track]]] = defaultdict(list)  # of frames
+        self.marks: Dict[Tuple[str, str], List[Tuple[int, int, Track, int]]] = defaultdict(list)  # of frames
         self.spans = [*trace.open_spans, *chain(*(t.spans for t in trace.tracks))]
         self.tasks = {s[4].id: f"{self.bindings[s[2]].name[:MAX_EVENT_NAME]} 0x{s[4].id ^ self.mask:x}"
                       for s in self.spans}
@@ -1632,11 +1632,11 @@ class Writer:
                 f"{head('e')}{microseconds(end)}}}")
 
     def frames(self) -> Iterator[str]:
-        """What lies between two marks of the same name: a frame, numbered, on a track of its own."""
+        """What lies between two marks of the same name: a frame, numbered, with the arguments of the first."""
         for marks in self.marks.values():
             marks.sort(key=itemgetter(0))
-            for number, ((begin, id, track), (end, *_)) in enumerate(zip(marks, marks[1:]), 1):
-                yield self.async_pair(track, track.tid, (self.ns(begin), self.ns(end), id, 0), f'"frame":{number}')
+            for number, ((begin, id, track, payload), (end, *_)) in enumerate(zip(marks, marks[1:]), 1):
+                yield self.async_pair(track, track.tid, (self.ns(begin), self.ns(end), id, payload), f'"frame":{number}')
 
     def points(self, track: Track) -> Iterator[str]:
         switches, current, now = track.switches + [(FOREVER, 0)], 0, ""
@@ -1650,7 +1650,7 @@ class Writer:
             if series:
                 self.counters.append((ticks, track, id, f'"ts":{time},"args":{{{series}}}}}'))
             elif binding.kind == FRAME_MARK:
-                self.marks[binding.category, binding.name].append((ticks, id, track))
+                self.marks[binding.category, binding.name].append((ticks, id, track, payload))
             elif binding.arrows and binding.kind != LOG:
                 continue  # an empty slice, since no viewer draws arrows to instants
             elif binding.kind == LOG:

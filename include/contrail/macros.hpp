@@ -70,7 +70,8 @@
   auto variable = ::contrail::detail::begin_span<::contrail::detail::binding_kind::async_span>(   \
       CONTRAIL_DETAIL_SITE(__VA_ARGS__), nullptr, __VA_ARGS__)
 
-/// Marks where a frame of a loop ends and the next one begins: CONTRAIL_FRAME("name").
+/// Marks where a frame of a loop ends and the next one begins: CONTRAIL_FRAME("name"). Arguments,
+/// CONTRAIL_FRAME("name", "key", value, …), are those of the frame that begins.
 // Async-signal-safe.
 #define CONTRAIL_FRAME(...) \
   ::contrail::detail::point<::contrail::detail::binding_kind::frame_mark>(CONTRAIL_DETAIL_SITE(__VA_ARGS__), __VA_ARGS__)

@@ -94,6 +94,21 @@ TEST_CASE("frames lie between their marks, numbered, whichever threads marked th
   CHECK(found.all("alone").empty());
 }
 
+TEST_CASE("a frame has the arguments of the mark where it began") {
+  running_recorder recorder;
+  for (int i = 0; i < 3; ++i) {
+    TRACE_FRAME("game", "turn", 10 * i, "player", "blue");
+  }
+  const trace found = convert_now();
+  std::vector<trace_event> begins;
+  for (const trace_event& event : found.all("game")) {
+    if (event.phase == 'b') begins.push_back(event);
+  }
+  REQUIRE(begins.size() == 2);
+  CHECK(has(begins[0], "\"args\":{\"turn\":0,\"player\":\"blue\",\"frame\":1}"));
+  CHECK(has(begins[1], "\"args\":{\"turn\":10,\"player\":\"blue\",\"frame\":2}"));
+}
+
 TEST_CASE("a counter of several series is one track with each under its key") {
   running_recorder recorder;
   TRACE_COUNTER("memory", "used", 3, "free", 4.5, "delta", std::chrono::milliseconds(2));
