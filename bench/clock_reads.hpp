@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // The floor of the server's benchmark, included before a server under CONTRAIL_DISABLED: where that would record, it
-// reads the clock and stores what it read, and nothing else. Whatever says when these things happened costs at least
-// this. The scopes of tasks, which have a moment too, are left out.
+// reads the clock and stores what it read, and nothing else. A recorder that reads the clock for each of these and
+// keeps what it read costs at least about this. Scopes of tasks and waits for locks, which have moments too, are left
+// out.
 #ifndef CONTRAIL_BENCH_CLOCK_READS_HPP
 #define CONTRAIL_BENCH_CLOCK_READS_HPP
 
@@ -57,6 +58,8 @@ struct task : contrail::task {
   (CONTRAIL_DETAIL_CHECK(__VA_ARGS__), ::clock_reads::store(__LINE__, ::clock_reads::hardware_ticks()))
 
 #undef CONTRAIL_REGION
+#undef CONTRAIL_SCOPE
+#undef CONTRAIL_FUNCTION
 #undef CONTRAIL_REGION_VAR
 #undef CONTRAIL_BLOCKED
 #undef CONTRAIL_TASK
@@ -66,6 +69,8 @@ struct task : contrail::task {
 #undef CONTRAIL_LOG
 #undef CONTRAIL_EMIT
 #define CONTRAIL_REGION(...) CLOCK_READS_INTERVAL(__VA_ARGS__)
+#define CONTRAIL_SCOPE(...) CLOCK_READS_INTERVAL(__VA_ARGS__)
+#define CONTRAIL_FUNCTION(...) CLOCK_READS_INTERVAL(__VA_ARGS__)
 #define CONTRAIL_BLOCKED(reason, ...) CLOCK_READS_INTERVAL(__VA_ARGS__)
 #define CONTRAIL_REGION_VAR(variable, ...) \
   CONTRAIL_DETAIL_CHECK(__VA_ARGS__);      \

@@ -310,6 +310,7 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #ifndef CONTRAIL_DETAIL_CLOCK_HPP
 #define CONTRAIL_DETAIL_CLOCK_HPP
 
+#include <errno.h>
 #include <stdint.h>
 #include <time.h>
 
@@ -331,11 +332,14 @@ CONTRAIL_DETAIL_ALWAYS_INLINE uint64_t hardware_ticks() {
 #endif
 }
 
-/// Nanoseconds of one of the kernel's clocks, read through the vDSO.
+/// Nanoseconds of one of the kernel's clocks, read through the vDSO. Keeps errno: where it is a system call, a sandbox
+/// may refuse it.
 // Async-signal-safe.
 inline uint64_t kernel_clock_ns(clockid_t clock) {
+  const int kept = errno;
   timespec now{};
   clock_gettime(clock, &now);
+  errno = kept;
   return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000U + static_cast<uint64_t>(now.tv_nsec);
 }
 
@@ -2875,15 +2879,16 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #include <dlfcn.h>
 #include <sched.h>
 #include <stddef.h>
+#include <errno.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail CONTRAIL_DETAIL_HIDDEN {
 
-/// Of the structures in this header and in image.hpp, which all objects of a process share. Objects with another
-/// number do not join.
-inline constexpr uint64_t layout_version = 3;
+/// Of the structures in this header and in image.hpp, which all objects of a process share, and of what the functions of
+/// slow_half take. Objects with another number do not join.
+inline constexpr uint64_t layout_version = 4;
 
 /// A call site's cached word, less its object's epoch, is its site word (id and tag, 18 bits) while it is bound and on;
 /// else it is negative: site_off while it is known to be off, site_slow where every record goes the slow way, less in a
@@ -2983,6 +2988,7 @@ struct claim {
   uint64_t word;
 };
 
+/// Stands above the words of payload of a span that is a task, see slow_half.
 inline constexpr unsigned span_is_task = 1U << 31;
 
 /// The slow half of recording. Only a translation unit that calls flight_recorder::start compiles it, and every object
@@ -3145,7 +3151,13 @@ CONTRAIL_DETAIL_UNOPTIMISED inline void pin_object(const void* address) noexcept
 
 /// The running thread as the kernel knows it.
 // Async-signal-safe.
-inline uint32_t current_tid() { return static_cast<uint32_t>(syscall(SYS_gettid)); }
+/// Keeps errno: a sandbox may refuse the call.
+inline uint32_t current_tid() {
+  const int kept = errno;
+  const long tid = syscall(SYS_gettid);
+  errno = kept;
+  return static_cast<uint32_t>(tid);
+}
 
 /// In process_state::control, above the thread that holds it: it does so for a fork.
 inline constexpr uint64_t fork_mark = 1ULL << 32;
@@ -3174,7 +3186,8 @@ class control_lock {
 
  private:
   process_state& process_;
-  const uint64_t own_ = current_tid();  // a handler may fork before it is taken: then it is the parent's in the child too
+  // A handler may fork before it is taken: then it is the parent's in the child too.
+  const uint64_t own_ = current_tid();
 };
 
 /// Makes every call site of every object ask again whether it is on. Regions in flight are not touched. Held: control.
@@ -5924,6 +5937,9 @@ inline bool passes_filters(const process_state& process, const descriptor& what)
 inline uint64_t resolve_site(process_state& process, image_view* image, const object_root& object, call_site& site) {
   // Read first: whatever changes after this makes the word stored below stale at once.
   const uint64_t epoch = object.epoch.load_acquire();
+  // Before the image: who sees a recording that begins in another image sees that image too. A word of the image before
+  // would be stored for the epoch that the new recording still has.
+  const bool is_recording = process.recording.load_acquire() != 0;
   // Another image took over since the caller looked, maybe in the epoch just read: the site is not off, it asks again.
   if (image == nullptr || image != current_image(process)) return site_off;
   const uint64_t generation = image->generation << 18;
@@ -5931,7 +5947,7 @@ inline uint64_t resolve_site(process_state& process, image_view* image, const ob
   const bool is_bound = (bound & ~site_word_mask) == generation;
   // Acquire: a binding made by another thread is known in full.
   if (is_bound && site.word.load_acquire() - epoch <= site_word_mask) return bound & site_word_mask;
-  if (process.recording.load_acquire() == 0 || !passes_filters(process, *site.what)) {
+  if (!is_recording || !passes_filters(process, *site.what)) {
     // Release, as below: whoever reads this finds its epoch, and not an earlier one that would make it a site's word.
     site.word.store_release(epoch + site_off);
     return site_off;
@@ -5947,7 +5963,8 @@ inline uint64_t resolve_site(process_state& process, image_view* image, const ob
   return word;
 }
 
-/// The same, in a few instructions where the site is bound and on. `image` was read before, as in begin_inline.
+/// The same, in a few instructions where the site is bound and on. A word that fits the epoch is of the image that was
+/// the process's when the epoch began; `image` was read before, and is so still.
 CONTRAIL_DETAIL_ALWAYS_INLINE uint64_t known_or_resolved_site(process_state& process, image_view* image,
                                                               const object_root& object, call_site& site) {
   const uint64_t word = difference(site.word, object.epoch);
@@ -7508,6 +7525,7 @@ CONTRAIL_DETAIL_ALWAYS_INLINE void write_long(process_state& process, image_view
       atomic_word* const words = reinterpret_cast<atomic_word*>(cursor);
       prefetch_for_writing(words);
       fill(words, now);
+      // As append.
       writer.extra_words.add_owned(bookkeeping ? count : count - 1);
       writer.cursor.store_release(cursor + 8 * count);
     }
@@ -7534,13 +7552,14 @@ inline void end_elsewhere(process_state& process, image_view& image, caller from
   uint64_t expected = start;
   if (!origin.start_ticks.compare_exchange(expected, 0)) return count_drop(image, drop_reason::misnested);
 
-  write_long<4 + frame_payload_words>(process, image, from, 4 + words, 2, false, [&](atomic_word* to, uint64_t now) {
+  const auto fill = [&](atomic_word* to, uint64_t now) __attribute__((always_inline)) {
     to[0].store_relaxed(long_header(long_form::async_region, id_of_site_word(site), 3 + words));
     to[1].store_relaxed(start);
     to[2].store_relaxed(now);
     to[3].store_relaxed(tid);
     for (unsigned i = 0; i < words; ++i) to[4 + i].store_relaxed(payload[i]);
-  });
+  };
+  write_long<4 + frame_payload_words>(process, image, from, 4 + words, 2, false, fill);
 }
 
 /// After the last region of a handler that stepped aside to another lane.
@@ -7762,7 +7781,7 @@ inline void end_span_slowly(caller from, span_entry* at, uint64_t id) {
   if (process.recording.load_relaxed() != 0) {
     constexpr unsigned most = 2 + span_words + frame_payload_words;
     const unsigned count = 2 + span_words + words;
-    write_long<most>(process, image, from, count, 1, false, [&](atomic_word* to, uint64_t now) {
+    write_long<most>(process, image, from, count, 1, false, [=](atomic_word* to, uint64_t now) __attribute__((always_inline)) {
       to[0].store_relaxed(long_header(long_form::span, bound & 0xffff, count - 1));
       to[1].store_relaxed(now);
       for (unsigned i = 0; i < span_words; ++i) to[2 + i].store_relaxed(at->words[i].load_relaxed());
@@ -7789,7 +7808,7 @@ inline uint64_t set_current_task_slowly(caller from, uint64_t id) {
   }
   const uint64_t before = slot->current_task.load_relaxed();
   slot->current_task.store_relaxed(id);
-  write_long<3>(*process, image, from, 3, 1, true, [id](atomic_word* to, uint64_t now) {
+  write_long<3>(*process, image, from, 3, 1, true, [id](atomic_word* to, uint64_t now) __attribute__((always_inline)) {
     to[0].store_relaxed(long_header(long_form::current_task, 0, 2));
     to[1].store_relaxed(now);
     to[2].store_relaxed(id);

@@ -6414,8 +6414,8 @@ CONTRAIL_DETAIL_ALWAYS_INLINE bool is_single_threaded() {
 #endif
 }
 
-/// A deadline that has passed. To take a lock until then costs what taking it costs in glibc, and to try it a
-/// nanosecond or two more, but for a shared_mutex that is taken alone.
+/// A deadline that has passed. glibc's locks with a deadline cost what its locks cost, and its try-locks one or two
+/// nanoseconds more. Only to take a shared_mutex alone it is the other way round.
 CONTRAIL_DETAIL_HIDDEN inline constexpr timespec long_ago{-1, 0};
 
 /// Whether a shared_mutex is one of the system's locks. libstdc++'s says so with a void*.
@@ -6438,6 +6438,7 @@ CONTRAIL_DETAIL_ALWAYS_INLINE bool take(Mutex& mutex) {
     return mutex.try_lock();
   }
 }
+/// The same for a share of it.
 template <class Mutex>
 CONTRAIL_DETAIL_ALWAYS_INLINE bool take_shared(Mutex& mutex) {
   if constexpr (is_pthread_rwlock<Mutex>) {

@@ -182,8 +182,8 @@ MUTANTS = [
            [Change("start.hpp", "  __atomic_thread_fence(__ATOMIC_SEQ_CST);\n",
                    "  __atomic_thread_fence(__ATOMIC_ACQ_REL);\n")]),
     Mutant("recording_loaded_relaxed", "epochs", "restart_with_another_image",
-           [Change("threads.hpp", "if (process.recording.load_acquire() == 0 || !passes_filters(",
-                   "if (process.recording.load_relaxed() == 0 || !passes_filters(")]),
+           [Change("threads.hpp", "is_recording = process.recording.load_acquire() != 0;",
+                   "is_recording = process.recording.load_relaxed() != 0;")]),
     Mutant("site_word_acquire_dropped_at_start", "epochs", "restart_with_another_image",
            [Change("atomic.hpp", "uint64_t result = a.load_acquire();", "uint64_t result = a.load_relaxed();")]),
 ]

@@ -5,6 +5,7 @@
 
 #include "contrail/config.hpp"
 
+#include <errno.h>
 #include <stdint.h>
 #include <time.h>
 
@@ -26,11 +27,14 @@ CONTRAIL_DETAIL_ALWAYS_INLINE uint64_t hardware_ticks() {
 #endif
 }
 
-/// Nanoseconds of one of the kernel's clocks, read through the vDSO.
+/// Nanoseconds of one of the kernel's clocks, read through the vDSO. Keeps errno: where it is a system call, a sandbox
+/// may refuse it.
 // Async-signal-safe.
 inline uint64_t kernel_clock_ns(clockid_t clock) {
+  const int kept = errno;
   timespec now{};
   clock_gettime(clock, &now);
+  errno = kept;
   return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000U + static_cast<uint64_t>(now.tv_nsec);
 }
 

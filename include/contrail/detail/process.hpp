@@ -15,15 +15,16 @@
 #include <dlfcn.h>
 #include <sched.h>
 #include <stddef.h>
+#include <errno.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail CONTRAIL_DETAIL_HIDDEN {
 
-/// Of the structures in this header and in image.hpp, which all objects of a process share. Objects with another
-/// number do not join.
-inline constexpr uint64_t layout_version = 3;
+/// Of the structures in this header and in image.hpp, which all objects of a process share, and of what the functions of
+/// slow_half take. Objects with another number do not join.
+inline constexpr uint64_t layout_version = 4;
 
 /// A call site's cached word, less its object's epoch, is its site word (id and tag, 18 bits) while it is bound and on;
 /// else it is negative: site_off while it is known to be off, site_slow where every record goes the slow way, less in a
@@ -123,6 +124,7 @@ struct claim {
   uint64_t word;
 };
 
+/// Stands above the words of payload of a span that is a task, see slow_half.
 inline constexpr unsigned span_is_task = 1U << 31;
 
 /// The slow half of recording. Only a translation unit that calls flight_recorder::start compiles it, and every object
@@ -285,7 +287,13 @@ CONTRAIL_DETAIL_UNOPTIMISED inline void pin_object(const void* address) noexcept
 
 /// The running thread as the kernel knows it.
 // Async-signal-safe.
-inline uint32_t current_tid() { return static_cast<uint32_t>(syscall(SYS_gettid)); }
+/// Keeps errno: a sandbox may refuse the call.
+inline uint32_t current_tid() {
+  const int kept = errno;
+  const long tid = syscall(SYS_gettid);
+  errno = kept;
+  return static_cast<uint32_t>(tid);
+}
 
 /// In process_state::control, above the thread that holds it: it does so for a fork.
 inline constexpr uint64_t fork_mark = 1ULL << 32;
@@ -314,7 +322,8 @@ class control_lock {
 
  private:
   process_state& process_;
-  const uint64_t own_ = current_tid();  // a handler may fork before it is taken: then it is the parent's in the child too
+  // A handler may fork before it is taken: then it is the parent's in the child too.
+  const uint64_t own_ = current_tid();
 };
 
 /// Makes every call site of every object ask again whether it is on. Regions in flight are not touched. Held: control.

@@ -88,6 +88,7 @@ CONTRAIL_DETAIL_ALWAYS_INLINE void write_long(process_state& process, image_view
       atomic_word* const words = reinterpret_cast<atomic_word*>(cursor);
       prefetch_for_writing(words);
       fill(words, now);
+      // As append.
       writer.extra_words.add_owned(bookkeeping ? count : count - 1);
       writer.cursor.store_release(cursor + 8 * count);
     }
@@ -114,13 +115,14 @@ inline void end_elsewhere(process_state& process, image_view& image, caller from
   uint64_t expected = start;
   if (!origin.start_ticks.compare_exchange(expected, 0)) return count_drop(image, drop_reason::misnested);
 
-  write_long<4 + frame_payload_words>(process, image, from, 4 + words, 2, false, [&](atomic_word* to, uint64_t now) {
+  const auto fill = [&](atomic_word* to, uint64_t now) __attribute__((always_inline)) {
     to[0].store_relaxed(long_header(long_form::async_region, id_of_site_word(site), 3 + words));
     to[1].store_relaxed(start);
     to[2].store_relaxed(now);
     to[3].store_relaxed(tid);
     for (unsigned i = 0; i < words; ++i) to[4 + i].store_relaxed(payload[i]);
-  });
+  };
+  write_long<4 + frame_payload_words>(process, image, from, 4 + words, 2, false, fill);
 }
 
 /// After the last region of a handler that stepped aside to another lane.

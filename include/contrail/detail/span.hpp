@@ -127,7 +127,7 @@ inline void end_span_slowly(caller from, span_entry* at, uint64_t id) {
   if (process.recording.load_relaxed() != 0) {
     constexpr unsigned most = 2 + span_words + frame_payload_words;
     const unsigned count = 2 + span_words + words;
-    write_long<most>(process, image, from, count, 1, false, [&](atomic_word* to, uint64_t now) {
+    write_long<most>(process, image, from, count, 1, false, [=](atomic_word* to, uint64_t now) __attribute__((always_inline)) {
       to[0].store_relaxed(long_header(long_form::span, bound & 0xffff, count - 1));
       to[1].store_relaxed(now);
       for (unsigned i = 0; i < span_words; ++i) to[2 + i].store_relaxed(at->words[i].load_relaxed());
@@ -154,7 +154,7 @@ inline uint64_t set_current_task_slowly(caller from, uint64_t id) {
   }
   const uint64_t before = slot->current_task.load_relaxed();
   slot->current_task.store_relaxed(id);
-  write_long<3>(*process, image, from, 3, 1, true, [id](atomic_word* to, uint64_t now) {
+  write_long<3>(*process, image, from, 3, 1, true, [id](atomic_word* to, uint64_t now) __attribute__((always_inline)) {
     to[0].store_relaxed(long_header(long_form::current_task, 0, 2));
     to[1].store_relaxed(now);
     to[2].store_relaxed(id);

@@ -153,6 +153,9 @@ inline bool passes_filters(const process_state& process, const descriptor& what)
 inline uint64_t resolve_site(process_state& process, image_view* image, const object_root& object, call_site& site) {
   // Read first: whatever changes after this makes the word stored below stale at once.
   const uint64_t epoch = object.epoch.load_acquire();
+  // Before the image: who sees a recording that begins in another image sees that image too. A word of the image before
+  // would be stored for the epoch that the new recording still has.
+  const bool is_recording = process.recording.load_acquire() != 0;
   // Another image took over since the caller looked, maybe in the epoch just read: the site is not off, it asks again.
   if (image == nullptr || image != current_image(process)) return site_off;
   const uint64_t generation = image->generation << 18;
@@ -160,7 +163,7 @@ inline uint64_t resolve_site(process_state& process, image_view* image, const ob
   const bool is_bound = (bound & ~site_word_mask) == generation;
   // Acquire: a binding made by another thread is known in full.
   if (is_bound && site.word.load_acquire() - epoch <= site_word_mask) return bound & site_word_mask;
-  if (process.recording.load_acquire() == 0 || !passes_filters(process, *site.what)) {
+  if (!is_recording || !passes_filters(process, *site.what)) {
     // Release, as below: whoever reads this finds its epoch, and not an earlier one that would make it a site's word.
     site.word.store_release(epoch + site_off);
     return site_off;
@@ -176,7 +179,8 @@ inline uint64_t resolve_site(process_state& process, image_view* image, const ob
   return word;
 }
 
-/// The same, in a few instructions where the site is bound and on. `image` was read before, as in begin_inline.
+/// The same, in a few instructions where the site is bound and on. A word that fits the epoch is of the image that was
+/// the process's when the epoch began; `image` was read before, and is so still.
 CONTRAIL_DETAIL_ALWAYS_INLINE uint64_t known_or_resolved_site(process_state& process, image_view* image,
                                                               const object_root& object, call_site& site) {
   const uint64_t word = difference(site.word, object.epoch);
