@@ -310,7 +310,33 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #ifndef CONTRAIL_DETAIL_CLOCK_HPP
 #define CONTRAIL_DETAIL_CLOCK_HPP
 
+// ==== contrail/detail/errno_keeper.hpp ==============================================================================
+// What records and handlers ask the system for leaves no trace in errno.
+#ifndef CONTRAIL_DETAIL_ERRNO_KEEPER_HPP
+#define CONTRAIL_DETAIL_ERRNO_KEEPER_HPP
+
 #include <errno.h>
+
+CONTRAIL_DETAIL_NAMESPACE_BEGIN
+namespace detail CONTRAIL_DETAIL_HIDDEN {
+
+/// Puts errno back when a scope ends.
+class errno_keeper {
+ public:
+  errno_keeper() : saved_(errno) {}
+  ~errno_keeper() { errno = saved_; }
+  errno_keeper(const errno_keeper&) = delete;
+  errno_keeper& operator=(const errno_keeper&) = delete;
+
+ private:
+  int saved_;
+};
+
+}  // namespace detail
+CONTRAIL_DETAIL_NAMESPACE_END
+
+#endif
+
 #include <stdint.h>
 #include <time.h>
 
@@ -336,10 +362,9 @@ CONTRAIL_DETAIL_ALWAYS_INLINE uint64_t hardware_ticks() {
 /// may refuse it.
 // Async-signal-safe.
 inline uint64_t kernel_clock_ns(clockid_t clock) {
-  const int kept = errno;
+  const errno_keeper keep;
   timespec now{};
   clock_gettime(clock, &now);
-  errno = kept;
   return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000U + static_cast<uint64_t>(now.tv_nsec);
 }
 
@@ -2879,7 +2904,6 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #include <dlfcn.h>
 #include <sched.h>
 #include <stddef.h>
-#include <errno.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -3149,14 +3173,11 @@ CONTRAIL_DETAIL_UNOPTIMISED inline void pin_object(const void* address) noexcept
 
 // ---- control -------------------------------------------------------------------------------------------------
 
-/// The running thread as the kernel knows it.
+/// The running thread as the kernel knows it. Keeps errno: a sandbox may refuse the call.
 // Async-signal-safe.
-/// Keeps errno: a sandbox may refuse the call.
 inline uint32_t current_tid() {
-  const int kept = errno;
-  const long tid = syscall(SYS_gettid);
-  errno = kept;
-  return static_cast<uint32_t>(tid);
+  const errno_keeper keep;
+  return static_cast<uint32_t>(syscall(SYS_gettid));
 }
 
 /// In process_state::control, above the thread that holds it: it does so for a fork.
@@ -4422,18 +4443,6 @@ CONTRAIL_DETAIL_NAMESPACE_END
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail CONTRAIL_DETAIL_HIDDEN {
-
-/// Puts errno back when a scope ends, so that a signal handler leaves no trace of its system calls.
-class errno_keeper {
- public:
-  errno_keeper() : saved_(errno) {}
-  ~errno_keeper() { errno = saved_; }
-  errno_keeper(const errno_keeper&) = delete;
-  errno_keeper& operator=(const errno_keeper&) = delete;
-
- private:
-  int saved_;
-};
 
 /// Writes all of it, however often the kernel takes only a part or a signal interrupts. Returns 0 or an errno value.
 // Async-signal-safe.

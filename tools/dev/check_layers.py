@@ -17,6 +17,7 @@ task_context
 options
 detail/memory
 detail/atomic
+detail/errno_keeper
 detail/clock
 detail/image
 detail/stream

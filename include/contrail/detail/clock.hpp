@@ -3,9 +3,8 @@
 #ifndef CONTRAIL_DETAIL_CLOCK_HPP
 #define CONTRAIL_DETAIL_CLOCK_HPP
 
-#include "contrail/config.hpp"
+#include "contrail/detail/errno_keeper.hpp"
 
-#include <errno.h>
 #include <stdint.h>
 #include <time.h>
 
@@ -31,10 +30,9 @@ CONTRAIL_DETAIL_ALWAYS_INLINE uint64_t hardware_ticks() {
 /// may refuse it.
 // Async-signal-safe.
 inline uint64_t kernel_clock_ns(clockid_t clock) {
-  const int kept = errno;
+  const errno_keeper keep;
   timespec now{};
   clock_gettime(clock, &now);
-  errno = kept;
   return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000U + static_cast<uint64_t>(now.tv_nsec);
 }
 

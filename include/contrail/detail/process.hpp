@@ -6,6 +6,7 @@
 #define CONTRAIL_DETAIL_PROCESS_HPP
 
 #include "contrail/detail/clock.hpp"
+#include "contrail/detail/errno_keeper.hpp"
 #include "contrail/detail/image.hpp"
 #include "contrail/detail/memory.hpp"
 #include "contrail/options.hpp"
@@ -15,7 +16,6 @@
 #include <dlfcn.h>
 #include <sched.h>
 #include <stddef.h>
-#include <errno.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -285,14 +285,11 @@ CONTRAIL_DETAIL_UNOPTIMISED inline void pin_object(const void* address) noexcept
 
 // ---- control -------------------------------------------------------------------------------------------------
 
-/// The running thread as the kernel knows it.
+/// The running thread as the kernel knows it. Keeps errno: a sandbox may refuse the call.
 // Async-signal-safe.
-/// Keeps errno: a sandbox may refuse the call.
 inline uint32_t current_tid() {
-  const int kept = errno;
-  const long tid = syscall(SYS_gettid);
-  errno = kept;
-  return static_cast<uint32_t>(tid);
+  const errno_keeper keep;
+  return static_cast<uint32_t>(syscall(SYS_gettid));
 }
 
 /// In process_state::control, above the thread that holds it: it does so for a fork.

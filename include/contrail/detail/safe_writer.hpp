@@ -3,7 +3,7 @@
 #ifndef CONTRAIL_DETAIL_SAFE_WRITER_HPP
 #define CONTRAIL_DETAIL_SAFE_WRITER_HPP
 
-#include "contrail/config.hpp"
+#include "contrail/detail/errno_keeper.hpp"
 
 #include <errno.h>
 #include <stddef.h>
@@ -12,18 +12,6 @@
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail CONTRAIL_DETAIL_HIDDEN {
-
-/// Puts errno back when a scope ends, so that a signal handler leaves no trace of its system calls.
-class errno_keeper {
- public:
-  errno_keeper() : saved_(errno) {}
-  ~errno_keeper() { errno = saved_; }
-  errno_keeper(const errno_keeper&) = delete;
-  errno_keeper& operator=(const errno_keeper&) = delete;
-
- private:
-  int saved_;
-};
 
 /// Writes all of it, however often the kernel takes only a part or a signal interrupts. Returns 0 or an errno value.
 // Async-signal-safe.
