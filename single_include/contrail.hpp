@@ -547,6 +547,7 @@ inline constexpr unsigned max_point_words = 255;
 inline constexpr uint64_t long_header(long_form form, uint64_t id, unsigned words) {
   return id << 16 | static_cast<uint64_t>(words) << 6 | static_cast<uint64_t>(form) << 2 | 3;
 }
+inline constexpr long_form long_form_of(uint64_t header) { return static_cast<long_form>(header >> 2 & 0xf); }
 inline constexpr uint64_t epoch_word(uint64_t base) { return base | static_cast<uint64_t>(long_form::epoch) << 2 | 3; }
 
 // ---- payloads ------------------------------------------------------------------------------------------------
@@ -2912,7 +2913,7 @@ namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 /// Of the structures in this header and in image.hpp, which all objects of a process share, and of what the functions of
 /// slow_half take. Objects with another number do not join.
-inline constexpr uint64_t layout_version = 4;
+inline constexpr uint64_t layout_version = 5;
 
 /// A call site's cached word, less its object's epoch, is its site word (id and tag, 18 bits) while it is bound and on;
 /// else it is negative: site_off while it is known to be off, site_slow where every record goes the slow way, less in a
@@ -2958,10 +2959,11 @@ struct image_view {
   atomic_word session_count;  ///< that run
 };
 
-/// What sessions have to do with chunks that are recycled: in session_marks.hpp, which only their users compile.
+/// What sessions have to do with chunks that are recycled, and triggers with regions of a time epoch or more: in session_marks.hpp, which only their users compile.
 struct recycling_watch {
   bool (*is_held_back)(const image_view& image, uint64_t chunk_index, uint64_t ticket);
   void (*count)(const image_view& image, uint64_t chunk_index, uint64_t ticket);
+  void (*note_long_region)(const image_view& image, uint64_t chunk_index, uint64_t ticks);
 };
 
 inline constexpr size_t filter_bytes = 256;
@@ -5467,7 +5469,7 @@ inline uint64_t count_records(const atomic_word* at, const atomic_word* end) {
   while (at < end) {
     const uint64_t word = at->load_relaxed();
     const auto tag = static_cast<record_tag>(word & 3);
-    const auto form = static_cast<long_form>(word >> 2 & 0xf);
+    const auto form = long_form_of(word);
     const bool is_long = tag == record_tag::long_form;
     records += !is_long || (form != long_form::epoch && form != long_form::anchor && form != long_form::current_task);
     at += 1 + (tag == record_tag::point            ? word >> duration_shift & 0xff
@@ -7463,10 +7465,19 @@ inline void note_left_frames(thread_slot& slot, unsigned lane_index, const frame
   }
 }
 
+/// Tells triggers of a region that took as long as this, before its record is written to `place` and published.
+inline void note_if_long(const image_view& image, uint64_t place, uint64_t ticks) {
+  if (ticks < epoch_ticks) return;
+  const auto* const watch = reinterpret_cast<const recycling_watch*>(image.watch.load_acquire());
+  if (watch == nullptr) return;
+  watch->note_long_region(image, (place - reinterpret_cast<uint64_t>(image.chunks)) / chunk_bytes, ticks);
+}
+
 /// Writes a region's record in its shortest form. The lane, that of `top`, is busy.
 inline void write_region(process_state& process, image_view& image, frame* top, uint64_t word, uint64_t start,
                          uint64_t end, const atomic_word* payload, unsigned words) {
   if (!prepare_lane(process, image, top, words + 3, end)) return;
+  note_if_long(image, lane_of(top).cursor.load_relaxed(), end - start);
   // The region's 18 low bits come back out of its frame's word.
   const uint64_t site = ((start << duration_shift) - word) & site_word_mask;
   const bool is_short = end - start < epoch_ticks && (site & 3) != static_cast<uint64_t>(record_tag::long_form) &&
@@ -7508,6 +7519,9 @@ __attribute__((noinline)) inline void write_long_slowly(process_state& process, 
   note_left_frames(slot, lane_index, at, count + 16);
   record[time_at] = now_ticks(process);
   if (prepare_lane(process, image, at, count, record[time_at])) {
+    if (long_form_of(record[0]) == long_form::async_region) {
+      note_if_long(image, slot.lanes[lane_index].cursor.load_relaxed(), record[2] - record[1]);
+    }
     append(slot.lanes[lane_index], record, count, bookkeeping);
   }
   if (at == first_frame_of(slot, lane_index)) slot.interrupted[lane_index].store_relaxed(0);
@@ -7562,6 +7576,7 @@ inline void end_elsewhere(process_state& process, image_view& image, caller from
   if (!origin.start_ticks.compare_exchange(expected, 0)) return count_drop(image, drop_reason::misnested);
 
   const auto fill = [&](atomic_word* to, uint64_t now) __attribute__((always_inline)) {
+    if (now != 0) note_if_long(image, reinterpret_cast<uint64_t>(to), now - start);
     to[0].store_relaxed(long_header(long_form::async_region, id_of_site_word(site), 3 + words));
     to[1].store_relaxed(start);
     to[2].store_relaxed(now);

@@ -857,6 +857,7 @@ inline constexpr const thread_state_source* context_switches = nullptr;
 // ==== contrail/detail/session_marks.hpp =============================================================================
 // What a session has copied of each chunk, or a trigger looked at, for whoever recycles one. Losses are counted where
 // they arise, each record once, and a session can keep writers from overwriting what it has not copied. Nobody waits.
+// And which chunks hold a region that a trigger may want to know of, so that it need not read the others.
 //
 // A mark is ticket << 20 | words copied << 10 | records copied. The session moves it on by compare-exchange when it has
 // a valid copy, the recycler when it has the chunk; whoever comes second learns of the first. So a record is either
@@ -867,8 +868,8 @@ inline constexpr const thread_state_source* context_switches = nullptr;
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail CONTRAIL_DETAIL_HIDDEN {
 
-/// Followed by a mark for each chunk of its image. It stays in the image's list, and mapped, since a recycler may be in
-/// it; a later session of the image takes it over.
+/// Followed by a mark for each chunk of its image, and then by the ticket of each in which a long region was recorded. It
+/// stays in the image's list, and mapped, since a recycler may be in it; a later session of the image takes it over.
 struct session_marks {
   session_marks* next;
   atomic_word in_use;       ///< 1: a session has it
@@ -876,8 +877,16 @@ struct session_marks {
   atomic_word begin_ticks;  ///< chunks that were sealed before are no part of the session
   atomic_word lost;         ///< records in the low 40 bits; above, the number of the session
   atomic_word lost_chunks;
+  atomic_word least_ticks;  ///< above 0: only chunks matter that hold a region which took as long, a time epoch at least
 
   atomic_word& operator[](uint64_t chunk_index) { return reinterpret_cast<atomic_word*>(this + 1)[chunk_index]; }
+  atomic_word& long_region_in(const image_view& image, uint64_t chunk_index) {
+    return (*this)[image.chunk_count + chunk_index];
+  }
+  /// Whether a chunk holds anything that matters. Of an open one the answer may become true.
+  bool matters(const image_view& image, uint64_t chunk_index, uint64_t ticket) {
+    return least_ticks.load_relaxed() == 0 || long_region_in(image, chunk_index).load_relaxed() == ticket;
+  }
 };
 
 inline constexpr uint64_t lost_bits = 40;
@@ -907,7 +916,7 @@ inline uint64_t records_ended_before(uint64_t epoch_base, const atomic_word* at,
   while (base < ticks && at < end) {
     const uint64_t word = at->load_relaxed();
     const auto tag = static_cast<record_tag>(word & 3);
-    const auto form = static_cast<long_form>(word >> 2 & 0xf);
+    const auto form = long_form_of(word);
     uint64_t words = 0;
     uint64_t ended = base + (word >> end_time_shift);
     if (tag == record_tag::point) words = word >> duration_shift & 0xff;
@@ -945,7 +954,7 @@ inline void count_recycled(const image_view& image, uint64_t index, uint64_t tic
   for (session_marks* session = first_session(image); session != nullptr; session = session->next) {
     if (session->in_use.load_acquire() == 0) continue;
     uint64_t total = session->lost.load_acquire();  // before the moment it began: a later session's is another number
-    if (sealed_ticks < session->begin_ticks.load_relaxed()) continue;
+    if (sealed_ticks < session->begin_ticks.load_relaxed() || !session->matters(image, index, ticket)) continue;
     atomic_word& mark = (*session)[index];
     uint64_t found = mark.load_relaxed();
     while (!mark.compare_exchange(found, mark_word(ticket, all_copied, 0))) {
@@ -965,7 +974,18 @@ inline void count_recycled(const image_view& image, uint64_t index, uint64_t tic
   }
 }
 
-CONTRAIL_DETAIL_HIDDEN inline constexpr recycling_watch the_recycling_watch{&is_held_back, &count_recycled};
+/// Tells those whom it concerns of a region that took a time epoch or more. Its record is published after that, in this
+/// chunk, which is the caller's.
+inline void note_long_region(const image_view& image, uint64_t index, uint64_t ticks) {
+  for (session_marks* session = first_session(image); session != nullptr; session = session->next) {
+    const uint64_t least = session->in_use.load_acquire() == 0 ? 0 : session->least_ticks.load_relaxed();
+    if (least == 0 || ticks < least) continue;
+    session->long_region_in(image, index).store_relaxed(image.chunks[index].ticket.load_relaxed());
+  }
+}
+
+CONTRAIL_DETAIL_HIDDEN inline constexpr recycling_watch the_recycling_watch{&is_held_back, &count_recycled,
+                                                                            &note_long_region};
 
 }  // namespace detail
 CONTRAIL_DETAIL_NAMESPACE_END
@@ -983,7 +1003,7 @@ inline session_marks* claim_marks(image_view& image) {
   session_marks* found = first_session(image);
   while (found != nullptr && found->in_use.load_acquire() != 0) found = found->next;
   if (found == nullptr) {
-    const uint64_t bytes = sizeof(session_marks) + image.chunk_count * sizeof(atomic_word);
+    const uint64_t bytes = sizeof(session_marks) + 2 * image.chunk_count * sizeof(atomic_word);
     void* const memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) return nullptr;
     found = static_cast<session_marks*>(memory);
@@ -2482,7 +2502,7 @@ struct trigger_status {
   uint64_t suppressed = 0;  ///< firings without a dump of their own, by `at_most_every` or since one was on its way
   uint64_t failed = 0;      ///< dumps that could not be written
   error last_failure;       ///< why
-  uint64_t missed_records = 0;  ///< overwritten before a look at them: one may have been over its limit. Exact
+  uint64_t missed_records = 0;  ///< overwritten before a look, where one may have been over its limit. Exact
 };
 
 CONTRAIL_DETAIL_NAMESPACE_END
@@ -2576,7 +2596,7 @@ CONTRAIL_DETAIL_NAMESPACE_END
 #endif
 // ==== contrail/detail/watch.hpp =====================================================================================
 // What triggers see: the recorder's memory, read beside its writers as a dump reads it. Each look takes in the open
-// regions of all threads, and what was recorded since the look before.
+// regions of all threads, and of what was recorded since the look before that which a condition may concern.
 #ifndef CONTRAIL_DETAIL_WATCH_HPP
 #define CONTRAIL_DETAIL_WATCH_HPP
 
@@ -2626,7 +2646,7 @@ inline void read_records(const atomic_word* words, const atomic_word* end, uint6
       case record_tag::long_form: {
         record.id = word >> 16 & 0xffff;
         record.words = static_cast<unsigned>(word >> 6 & 0x3ff);
-        const long_form form = static_cast<long_form>(word >> 2 & 0xf);
+        const long_form form = long_form_of(word);
         if (form == long_form::epoch) {
           record.words = 0;
           epoch_base = word & ~(epoch_ticks - 1);
@@ -2826,6 +2846,7 @@ class CONTRAIL_DETAIL_HIDDEN watch {
                            process.start_ticks.load_relaxed() == start;
       marks_ = goes_on ? claim_marks(*image) : nullptr;
       if (marks_ == nullptr) return false;
+      set_clock(process.tick_hz.load_relaxed());
       since_ = begin_marks(process, *image, *marks_, false);
       image_ = image;
       start_ = start;
@@ -2851,6 +2872,25 @@ class CONTRAIL_DETAIL_HIDDEN watch {
       const uint128 least = ((uint128{conditions[i].limit_ns} + 1) * tick_hz + 999'999'999) / 1'000'000'000;
       least_over_[i] = least > ~uint64_t{0} ? ~uint64_t{0} : static_cast<uint64_t>(least);
     }
+    marks_->least_ticks.store_relaxed(least_that_matters());
+  }
+
+  /// Ticks of the shortest region that a record is read for; 0: all records are read. Writers tell of regions from a time
+  /// epoch on.
+  uint64_t least_that_matters() const {
+    uint64_t least = ~uint64_t{0};
+    for (unsigned i = 0; i < count; ++i) {
+      switch (conditions[i].kind) {
+        case condition_kind::predicate: break;
+        case condition_kind::latency:
+          if (least_over_[i] < least) least = least_over_[i];
+          break;
+        default: return 0;
+      }
+    }
+    // The rate of the clock is measured better after some time, and this limit would be another one then.
+    least -= least / 64;
+    return least < epoch_ticks ? 0 : least;
   }
 
   uint64_t ns_of(uint64_t ticks) const {
@@ -3004,9 +3044,13 @@ class CONTRAIL_DETAIL_HIDDEN watch {
     // Who has the newest ticket may be about to take the chunk, or has found that it is not to be had.
     const bool is_newest = ticket >= newest_ticket(index);
     if (state_of(state) == chunk_state::free) return is_newest;
+    const chunk& live = image_->chunks[index];
+    if (!marks_->matters(*image_, index, ticket)) {
+      return is_newest && (state_of(state) == chunk_state::sealed ||
+                           (state_of(state) == chunk_state::open && has_ended(live)));
+    }
     const chunk_piece piece = copy_piece(piece_, *image_, index, *marks_, true);
     if (piece.bytes != 0) read_piece(index, piece);
-    const chunk& live = image_->chunks[index];
     if (!is_newest) return false;
     if (state_of(state) == chunk_state::open) return piece.bytes == 0 && has_ended(live);
     const bool is_copied = marked_words((*marks_)[index].load_relaxed(), ticket) == all_copied;
@@ -3889,6 +3933,7 @@ inline constexpr unsigned max_point_words = 255;
 inline constexpr uint64_t long_header(long_form form, uint64_t id, unsigned words) {
   return id << 16 | static_cast<uint64_t>(words) << 6 | static_cast<uint64_t>(form) << 2 | 3;
 }
+inline constexpr long_form long_form_of(uint64_t header) { return static_cast<long_form>(header >> 2 & 0xf); }
 inline constexpr uint64_t epoch_word(uint64_t base) { return base | static_cast<uint64_t>(long_form::epoch) << 2 | 3; }
 
 // ---- payloads ------------------------------------------------------------------------------------------------

@@ -1,55 +1,16 @@
 // SPDX-License-Identifier: MIT
 // What triggers see of a recorder, look by look.
-#include "support/recorder.hpp"
+#include "support/looker.hpp"
 #include "support/sanitized.hpp"
-
-#include <contrail/detail/watch.hpp>
 
 #include <sys/syscall.h>
 
 #include <atomic>
-#include <ctime>
-#include <memory>
 #include <thread>
 
 namespace {
 
 using contrail::detail::condition_kind;
-
-constexpr uint64_t an_hour = 3'600'000'000'000;
-
-/// A watch of the recorder that runs, with one condition or more.
-struct looker {
-  std::unique_ptr<contrail::detail::watch> watch = std::make_unique<contrail::detail::watch>();
-  contrail::detail::trigger_note note;
-
-  looker& add(condition_kind kind, const char* names, uint64_t ns, double limit = 0, bool (*holds)(void*) = nullptr) {
-    contrail::detail::condition& added = watch->conditions[watch->count++];
-    added = {kind, {}, ns, limit, holds, nullptr, false};
-    std::snprintf(added.names, sizeof added.names, "%s", names);
-    return *this;
-  }
-  bool look() { return watch->look(*contrail::detail::joined_process(), note); }
-  /// How often conditions came to hold since the last look.
-  uint64_t fired() {
-    const uint64_t before = watch->fired;
-    look();
-    return watch->fired - before;
-  }
-  std::string text() const { return note.text; }
-};
-
-looker latency(const char* names, uint64_t budget_ns) {
-  looker made;
-  made.add(condition_kind::latency, names, budget_ns);
-  return made;
-}
-
-void spin(uint64_t ns) {
-  const uint64_t begin = contrail::detail::kernel_clock_ns(CLOCK_MONOTONIC);
-  while (contrail::detail::kernel_clock_ns(CLOCK_MONOTONIC) - begin < ns) {
-  }
-}
 
 bool begins_with(const std::string& text, const char* begin) { return text.rfind(begin, 0) == 0; }
 

@@ -91,6 +91,7 @@ inline constexpr unsigned max_point_words = 255;
 inline constexpr uint64_t long_header(long_form form, uint64_t id, unsigned words) {
   return id << 16 | static_cast<uint64_t>(words) << 6 | static_cast<uint64_t>(form) << 2 | 3;
 }
+inline constexpr long_form long_form_of(uint64_t header) { return static_cast<long_form>(header >> 2 & 0xf); }
 inline constexpr uint64_t epoch_word(uint64_t base) { return base | static_cast<uint64_t>(long_form::epoch) << 2 | 3; }
 
 // ---- payloads ------------------------------------------------------------------------------------------------

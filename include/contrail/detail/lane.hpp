@@ -92,7 +92,7 @@ inline uint64_t count_records(const atomic_word* at, const atomic_word* end) {
   while (at < end) {
     const uint64_t word = at->load_relaxed();
     const auto tag = static_cast<record_tag>(word & 3);
-    const auto form = static_cast<long_form>(word >> 2 & 0xf);
+    const auto form = long_form_of(word);
     const bool is_long = tag == record_tag::long_form;
     records += !is_long || (form != long_form::epoch && form != long_form::anchor && form != long_form::current_task);
     at += 1 + (tag == record_tag::point            ? word >> duration_shift & 0xff

@@ -24,7 +24,7 @@ namespace detail CONTRAIL_DETAIL_HIDDEN {
 
 /// Of the structures in this header and in image.hpp, which all objects of a process share, and of what the functions of
 /// slow_half take. Objects with another number do not join.
-inline constexpr uint64_t layout_version = 4;
+inline constexpr uint64_t layout_version = 5;
 
 /// A call site's cached word, less its object's epoch, is its site word (id and tag, 18 bits) while it is bound and on;
 /// else it is negative: site_off while it is known to be off, site_slow where every record goes the slow way, less in a
@@ -70,10 +70,11 @@ struct image_view {
   atomic_word session_count;  ///< that run
 };
 
-/// What sessions have to do with chunks that are recycled: in session_marks.hpp, which only their users compile.
+/// What sessions have to do with chunks that are recycled, and triggers with regions of a time epoch or more: in session_marks.hpp, which only their users compile.
 struct recycling_watch {
   bool (*is_held_back)(const image_view& image, uint64_t chunk_index, uint64_t ticket);
   void (*count)(const image_view& image, uint64_t chunk_index, uint64_t ticket);
+  void (*note_long_region)(const image_view& image, uint64_t chunk_index, uint64_t ticks);
 };
 
 inline constexpr size_t filter_bytes = 256;

@@ -16,7 +16,7 @@ inline session_marks* claim_marks(image_view& image) {
   session_marks* found = first_session(image);
   while (found != nullptr && found->in_use.load_acquire() != 0) found = found->next;
   if (found == nullptr) {
-    const uint64_t bytes = sizeof(session_marks) + image.chunk_count * sizeof(atomic_word);
+    const uint64_t bytes = sizeof(session_marks) + 2 * image.chunk_count * sizeof(atomic_word);
     void* const memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) return nullptr;
     found = static_cast<session_marks*>(memory);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What a session has copied of each chunk, or a trigger looked at, for whoever recycles one. Losses are counted where
 // they arise, each record once, and a session can keep writers from overwriting what it has not copied. Nobody waits.
+// And which chunks hold a region that a trigger may want to know of, so that it need not read the others.
 //
 // A mark is ticket << 20 | words copied << 10 | records copied. The session moves it on by compare-exchange when it has
 // a valid copy, the recycler when it has the chunk; whoever comes second learns of the first. So a record is either
@@ -13,8 +14,8 @@
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail CONTRAIL_DETAIL_HIDDEN {
 
-/// Followed by a mark for each chunk of its image. It stays in the image's list, and mapped, since a recycler may be in
-/// it; a later session of the image takes it over.
+/// Followed by a mark for each chunk of its image, and then by the ticket of each in which a long region was recorded. It
+/// stays in the image's list, and mapped, since a recycler may be in it; a later session of the image takes it over.
 struct session_marks {
   session_marks* next;
   atomic_word in_use;       ///< 1: a session has it
@@ -22,8 +23,16 @@ struct session_marks {
   atomic_word begin_ticks;  ///< chunks that were sealed before are no part of the session
   atomic_word lost;         ///< records in the low 40 bits; above, the number of the session
   atomic_word lost_chunks;
+  atomic_word least_ticks;  ///< above 0: only chunks matter that hold a region which took as long, a time epoch at least
 
   atomic_word& operator[](uint64_t chunk_index) { return reinterpret_cast<atomic_word*>(this + 1)[chunk_index]; }
+  atomic_word& long_region_in(const image_view& image, uint64_t chunk_index) {
+    return (*this)[image.chunk_count + chunk_index];
+  }
+  /// Whether a chunk holds anything that matters. Of an open one the answer may become true.
+  bool matters(const image_view& image, uint64_t chunk_index, uint64_t ticket) {
+    return least_ticks.load_relaxed() == 0 || long_region_in(image, chunk_index).load_relaxed() == ticket;
+  }
 };
 
 inline constexpr uint64_t lost_bits = 40;
@@ -53,7 +62,7 @@ inline uint64_t records_ended_before(uint64_t epoch_base, const atomic_word* at,
   while (base < ticks && at < end) {
     const uint64_t word = at->load_relaxed();
     const auto tag = static_cast<record_tag>(word & 3);
-    const auto form = static_cast<long_form>(word >> 2 & 0xf);
+    const auto form = long_form_of(word);
     uint64_t words = 0;
     uint64_t ended = base + (word >> end_time_shift);
     if (tag == record_tag::point) words = word >> duration_shift & 0xff;
@@ -91,7 +100,7 @@ inline void count_recycled(const image_view& image, uint64_t index, uint64_t tic
   for (session_marks* session = first_session(image); session != nullptr; session = session->next) {
     if (session->in_use.load_acquire() == 0) continue;
     uint64_t total = session->lost.load_acquire();  // before the moment it began: a later session's is another number
-    if (sealed_ticks < session->begin_ticks.load_relaxed()) continue;
+    if (sealed_ticks < session->begin_ticks.load_relaxed() || !session->matters(image, index, ticket)) continue;
     atomic_word& mark = (*session)[index];
     uint64_t found = mark.load_relaxed();
     while (!mark.compare_exchange(found, mark_word(ticket, all_copied, 0))) {
@@ -111,7 +120,18 @@ inline void count_recycled(const image_view& image, uint64_t index, uint64_t tic
   }
 }
 
-CONTRAIL_DETAIL_HIDDEN inline constexpr recycling_watch the_recycling_watch{&is_held_back, &count_recycled};
+/// Tells those whom it concerns of a region that took a time epoch or more. Its record is published after that, in this
+/// chunk, which is the caller's.
+inline void note_long_region(const image_view& image, uint64_t index, uint64_t ticks) {
+  for (session_marks* session = first_session(image); session != nullptr; session = session->next) {
+    const uint64_t least = session->in_use.load_acquire() == 0 ? 0 : session->least_ticks.load_relaxed();
+    if (least == 0 || ticks < least) continue;
+    session->long_region_in(image, index).store_relaxed(image.chunks[index].ticket.load_relaxed());
+  }
+}
+
+CONTRAIL_DETAIL_HIDDEN inline constexpr recycling_watch the_recycling_watch{&is_held_back, &count_recycled,
+                                                                            &note_long_region};
 
 }  // namespace detail
 CONTRAIL_DETAIL_NAMESPACE_END

@@ -17,10 +17,19 @@ inline void note_left_frames(thread_slot& slot, unsigned lane_index, const frame
   }
 }
 
+/// Tells triggers of a region that took as long as this, before its record is written to `place` and published.
+inline void note_if_long(const image_view& image, uint64_t place, uint64_t ticks) {
+  if (ticks < epoch_ticks) return;
+  const auto* const watch = reinterpret_cast<const recycling_watch*>(image.watch.load_acquire());
+  if (watch == nullptr) return;
+  watch->note_long_region(image, (place - reinterpret_cast<uint64_t>(image.chunks)) / chunk_bytes, ticks);
+}
+
 /// Writes a region's record in its shortest form. The lane, that of `top`, is busy.
 inline void write_region(process_state& process, image_view& image, frame* top, uint64_t word, uint64_t start,
                          uint64_t end, const atomic_word* payload, unsigned words) {
   if (!prepare_lane(process, image, top, words + 3, end)) return;
+  note_if_long(image, lane_of(top).cursor.load_relaxed(), end - start);
   // The region's 18 low bits come back out of its frame's word.
   const uint64_t site = ((start << duration_shift) - word) & site_word_mask;
   const bool is_short = end - start < epoch_ticks && (site & 3) != static_cast<uint64_t>(record_tag::long_form) &&
@@ -62,6 +71,9 @@ __attribute__((noinline)) inline void write_long_slowly(process_state& process, 
   note_left_frames(slot, lane_index, at, count + 16);
   record[time_at] = now_ticks(process);
   if (prepare_lane(process, image, at, count, record[time_at])) {
+    if (long_form_of(record[0]) == long_form::async_region) {
+      note_if_long(image, slot.lanes[lane_index].cursor.load_relaxed(), record[2] - record[1]);
+    }
     append(slot.lanes[lane_index], record, count, bookkeeping);
   }
   if (at == first_frame_of(slot, lane_index)) slot.interrupted[lane_index].store_relaxed(0);
@@ -116,6 +128,7 @@ inline void end_elsewhere(process_state& process, image_view& image, caller from
   if (!origin.start_ticks.compare_exchange(expected, 0)) return count_drop(image, drop_reason::misnested);
 
   const auto fill = [&](atomic_word* to, uint64_t now) __attribute__((always_inline)) {
+    if (now != 0) note_if_long(image, reinterpret_cast<uint64_t>(to), now - start);
     to[0].store_relaxed(long_header(long_form::async_region, id_of_site_word(site), 3 + words));
     to[1].store_relaxed(start);
     to[2].store_relaxed(now);

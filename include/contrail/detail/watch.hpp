@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // What triggers see: the recorder's memory, read beside its writers as a dump reads it. Each look takes in the open
-// regions of all threads, and what was recorded since the look before.
+// regions of all threads, and of what was recorded since the look before that which a condition may concern.
 #ifndef CONTRAIL_DETAIL_WATCH_HPP
 #define CONTRAIL_DETAIL_WATCH_HPP
 
@@ -139,6 +139,7 @@ class CONTRAIL_DETAIL_HIDDEN watch {
                            process.start_ticks.load_relaxed() == start;
       marks_ = goes_on ? claim_marks(*image) : nullptr;
       if (marks_ == nullptr) return false;
+      set_clock(process.tick_hz.load_relaxed());
       since_ = begin_marks(process, *image, *marks_, false);
       image_ = image;
       start_ = start;
@@ -164,6 +165,25 @@ class CONTRAIL_DETAIL_HIDDEN watch {
       const uint128 least = ((uint128{conditions[i].limit_ns} + 1) * tick_hz + 999'999'999) / 1'000'000'000;
       least_over_[i] = least > ~uint64_t{0} ? ~uint64_t{0} : static_cast<uint64_t>(least);
     }
+    marks_->least_ticks.store_relaxed(least_that_matters());
+  }
+
+  /// Ticks of the shortest region that a record is read for; 0: all records are read. Writers tell of regions from a time
+  /// epoch on.
+  uint64_t least_that_matters() const {
+    uint64_t least = ~uint64_t{0};
+    for (unsigned i = 0; i < count; ++i) {
+      switch (conditions[i].kind) {
+        case condition_kind::predicate: break;
+        case condition_kind::latency:
+          if (least_over_[i] < least) least = least_over_[i];
+          break;
+        default: return 0;
+      }
+    }
+    // The rate of the clock is measured better after some time, and this limit would be another one then.
+    least -= least / 64;
+    return least < epoch_ticks ? 0 : least;
   }
 
   uint64_t ns_of(uint64_t ticks) const {
@@ -317,9 +337,13 @@ class CONTRAIL_DETAIL_HIDDEN watch {
     // Who has the newest ticket may be about to take the chunk, or has found that it is not to be had.
     const bool is_newest = ticket >= newest_ticket(index);
     if (state_of(state) == chunk_state::free) return is_newest;
+    const chunk& live = image_->chunks[index];
+    if (!marks_->matters(*image_, index, ticket)) {
+      return is_newest && (state_of(state) == chunk_state::sealed ||
+                           (state_of(state) == chunk_state::open && has_ended(live)));
+    }
     const chunk_piece piece = copy_piece(piece_, *image_, index, *marks_, true);
     if (piece.bytes != 0) read_piece(index, piece);
-    const chunk& live = image_->chunks[index];
     if (!is_newest) return false;
     if (state_of(state) == chunk_state::open) return piece.bytes == 0 && has_ended(live);
     const bool is_copied = marked_words((*marks_)[index].load_relaxed(), ticket) == all_copied;

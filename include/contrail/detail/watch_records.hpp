@@ -45,7 +45,7 @@ inline void read_records(const atomic_word* words, const atomic_word* end, uint6
       case record_tag::long_form: {
         record.id = word >> 16 & 0xffff;
         record.words = static_cast<unsigned>(word >> 6 & 0x3ff);
-        const long_form form = static_cast<long_form>(word >> 2 & 0xf);
+        const long_form form = long_form_of(word);
         if (form == long_form::epoch) {
           record.words = 0;
           epoch_base = word & ~(epoch_ticks - 1);
