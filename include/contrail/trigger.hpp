@@ -173,16 +173,16 @@ class CONTRAIL_DETAIL_HIDDEN trigger {
  private:
   error add(const detail::condition& what, const char* names) {
     if (is_started_) return {error_code::bad_option, "This trigger is started already: add conditions before."};
-    if (watch_.count == detail::most_conditions) {
+    if (watch_.conditions.count == detail::most_conditions) {
       return {error_code::bad_option, "A trigger takes 15 conditions: use another one for more."};
     }
     if (names == nullptr || detail::strlen(names) >= detail::filter_bytes) {
       return {error_code::bad_option, "The names of a trigger's condition are missing, or longer than 255 bytes."};
     }
-    detail::condition& added = watch_.conditions[watch_.count];
+    detail::condition& added = watch_.conditions.items[watch_.conditions.count];
     added = what;
     detail::text_writer(added.names, sizeof added.names).add(names);
-    ++watch_.count;
+    ++watch_.conditions.count;
     return {};
   }
 

@@ -19,7 +19,7 @@ struct CONTRAIL_DETAIL_HIDDEN looker {
 
   looker& add(contrail::detail::condition_kind kind, const char* names, uint64_t ns, double limit = 0,
               bool (*holds)(void*) = nullptr) {
-    contrail::detail::condition& added = watch->conditions[watch->count++];
+    contrail::detail::condition& added = watch->conditions.items[watch->conditions.count++];
     added = {kind, {}, ns, limit, holds, nullptr, false};
     std::snprintf(added.names, sizeof added.names, "%s", names);
     return *this;

@@ -71,7 +71,9 @@ detail/session_marks
 detail/session_claim
 detail/session_copy
 detail/kept_dumps
+detail/zeroed_array
 detail/watch_records
+detail/watch_conditions
 detail/watch
 trigger
 http

@@ -9,46 +9,13 @@
 #if CONTRAIL_DETAIL_ENABLED
 #include "contrail/detail/session_claim.hpp"
 #include "contrail/detail/session_copy.hpp"
-#include "contrail/detail/watch_records.hpp"
+#include "contrail/detail/watch_conditions.hpp"
+#include "contrail/detail/zeroed_array.hpp"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail CONTRAIL_DETAIL_HIDDEN {
-
-inline constexpr unsigned most_conditions = 15;
-
-enum class condition_kind { latency, stall, counter, predicate };
-
-struct condition {
-  condition_kind kind;
-  char names[filter_bytes];  ///< globs of regions or counters; a predicate's own name
-  uint64_t limit_ns;
-  double limit;
-  bool (*holds)(void*);
-  void* context;
-  bool held;  ///< a predicate's last answer
-};
-
-/// Memory that is zero; gives it back.
-template <class T>
-class zeroed_array {
- public:
-  zeroed_array() = default;
-  ~zeroed_array() { free(items_); }
-  zeroed_array(const zeroed_array&) = delete;
-  zeroed_array& operator=(const zeroed_array&) = delete;
-  bool make(uint64_t count) {
-    free(items_);
-    items_ = static_cast<T*>(calloc(count, sizeof(T)));
-    return items_ != nullptr;
-  }
-  T& operator[](uint64_t i) { return items_[i]; }
-
- private:
-  T* items_ = nullptr;
-};
 
 /// Whether a chunk stands among those that may have more to come, and whether it has.
 enum class chunk_progress : uint8_t { none, unread, read };
@@ -56,8 +23,7 @@ enum class chunk_progress : uint8_t { none, unread, read };
 /// Looks at the recorder for conditions that hold.
 class CONTRAIL_DETAIL_HIDDEN watch {
  public:
-  condition conditions[most_conditions];
-  unsigned count = 0;
+  watch_conditions conditions;
   uint64_t fired = 0;  ///< how often any of them held
 
   watch() = default;
@@ -76,7 +42,6 @@ class CONTRAIL_DETAIL_HIDDEN watch {
     marks_->in_use.store_release(0);
     marks_ = nullptr;
     image_ = nullptr;
-    tick_hz_ = 0;  // there may be more conditions by the next look
   }
 
   /// What happened since the look before. True when a condition holds that did not before; the first is noted. The
@@ -86,8 +51,8 @@ class CONTRAIL_DETAIL_HIDDEN watch {
     note_ = &note;
     note.ticks = 0;
     now_ = now_ticks(process);
-    for (unsigned i = 0; i < count; ++i) {
-      condition& each = conditions[i];
+    for (unsigned i = 0; i < conditions.count; ++i) {
+      condition& each = conditions.items[i];
       if (each.kind != condition_kind::predicate) continue;
       const bool holds = each.holds(each.context);
       if (holds && !each.held) fire(now_, "%.80s holds", each.names);
@@ -128,8 +93,8 @@ class CONTRAIL_DETAIL_HIDDEN watch {
     const uint64_t start = process.start_ticks.load_relaxed();
     if (image != image_ || start != start_) {
       leave();
-      if (!epoch_bases_.make(image->chunk_count) || !slots_.make(image->slot_count) || !ids_.make(overflow_id + 1) ||
-          !over_.make(overflow_id + 1) || !unread_.make(image->chunk_count) || !progress_.make(image->chunk_count)) {
+      if (!epoch_bases_.make(image->chunk_count) || !slots_.make(image->slot_count) || !over_.make(overflow_id + 1) ||
+          !unread_.make(image->chunk_count) || !progress_.make(image->chunk_count) || !conditions.begin(*image)) {
         return false;
       }
       unread_count_ = 0;
@@ -139,14 +104,18 @@ class CONTRAIL_DETAIL_HIDDEN watch {
                            process.start_ticks.load_relaxed() == start;
       marks_ = goes_on ? claim_marks(*image) : nullptr;
       if (marks_ == nullptr) return false;
-      set_clock(process.tick_hz.load_relaxed());
+      set_clock(process);
       since_ = begin_marks(process, *image, *marks_, false);
       image_ = image;
       start_ = start;
     }
-    const uint64_t tick_hz = process.tick_hz.load_relaxed();
-    if (tick_hz != tick_hz_) set_clock(tick_hz);
+    if (process.tick_hz.load_relaxed() != conditions.tick_hz()) set_clock(process);
     return true;
+  }
+
+  void set_clock(const process_state& process) {
+    conditions.set_clock(process.tick_hz.load_relaxed());
+    marks_->least_ticks.store_relaxed(conditions.least_that_matters());
   }
 
   __attribute__((format(printf, 3, 4))) void fire(uint64_t ticks, const char* format, ...) {
@@ -157,55 +126,6 @@ class CONTRAIL_DETAIL_HIDDEN watch {
     __builtin_va_start(arguments, format);
     vsnprintf(note_->text, sizeof note_->text, format, arguments);
     __builtin_va_end(arguments);
-  }
-
-  void set_clock(uint64_t tick_hz) {
-    tick_hz_ = tick_hz;
-    for (unsigned i = 0; i < count; ++i) {
-      const uint128 least = ((uint128{conditions[i].limit_ns} + 1) * tick_hz + 999'999'999) / 1'000'000'000;
-      least_over_[i] = least > ~uint64_t{0} ? ~uint64_t{0} : static_cast<uint64_t>(least);
-    }
-    marks_->least_ticks.store_relaxed(least_that_matters());
-  }
-
-  /// Ticks of the shortest region that a record is read for; 0: all records are read. Writers tell of regions from a time
-  /// epoch on.
-  uint64_t least_that_matters() const {
-    uint64_t least = ~uint64_t{0};
-    for (unsigned i = 0; i < count; ++i) {
-      switch (conditions[i].kind) {
-        case condition_kind::predicate: break;
-        case condition_kind::latency:
-          if (least_over_[i] < least) least = least_over_[i];
-          break;
-        default: return 0;
-      }
-    }
-    // The rate of the clock is measured better after some time, and this limit would be another one then.
-    least -= least / 64;
-    return least < epoch_ticks ? 0 : least;
-  }
-
-  uint64_t ns_of(uint64_t ticks) const {
-    return static_cast<uint64_t>(static_cast<uint128>(ticks) * 1'000'000'000U / tick_hz_);
-  }
-
-  /// Which conditions a call site is subject to, one bit each.
-  unsigned conditions_of(uint64_t id) {
-    constexpr unsigned is_known = 1U << most_conditions;
-    if ((ids_[id] & is_known) != 0) return ids_[id] & ~is_known;
-    const binding* const entry = binding_of(*image_, id);
-    if (entry == nullptr) return 0;
-    unsigned found = is_known;
-    for (unsigned i = 0; i < count; ++i) {
-      const condition_kind kind = conditions[i].kind;
-      const bool is_meant = kind == condition_kind::counter
-                                ? entry->kind == binding_kind::counter
-                                : entry->kind == binding_kind::region && kind != condition_kind::predicate;
-      if (is_meant && passes_globs(conditions[i].names, name_of(*entry))) found |= 1U << i;
-    }
-    ids_[id] = static_cast<uint16_t>(found);
-    return found & ~is_known;
   }
 
   void look_at_stacks(const thread_slot& slot, thread_progress& thread) {
@@ -257,20 +177,10 @@ class CONTRAIL_DETAIL_HIDDEN watch {
       thread.innermost_id = id;
     }
     if (start < start_ || start > now_) return;
-    const unsigned limit = over_limit(id, now_ - start);
-    if (limit == count || is_reported(thread, start, id)) return;
+    const unsigned limit = conditions.over_limit(id, now_ - start);
+    if (limit == conditions.count || is_reported(thread, start, id)) return;
     thread.reported[thread.next_reported++ % 8] = {start, id};
-    fire_latency(now_, id, ns_of(now_ - start), limit, tid_of(slot), "is open for");
-  }
-
-  /// The first condition whose budget a region is over; `count`: none.
-  unsigned over_limit(uint64_t id, uint64_t ticks) {
-    const unsigned meant = conditions_of(id);
-    for (unsigned i = 0; meant >> i != 0; ++i) {
-      const bool is_latency = (meant >> i & 1) != 0 && conditions[i].kind == condition_kind::latency;
-      if (is_latency && ticks >= least_over_[i]) return i;
-    }
-    return count;
+    fire_latency(now_, id, conditions.ns_of(now_ - start), limit, tid_of(slot), "is open for");
   }
 
   static bool is_reported(const thread_progress& thread, uint64_t start, uint64_t id) {
@@ -284,7 +194,7 @@ class CONTRAIL_DETAIL_HIDDEN watch {
     const text name = name_of(*binding_of(*image_, id));
     char took[32], budget[32];
     fire(ticks, "%.*s %s %s on thread %u, more than %s", static_cast<int>(name.size < 48 ? name.size : 48), name.data,
-         did, brief_time(took, ns), tid, brief_time(budget, conditions[limit].limit_ns));
+         did, brief_time(took, ns), tid, brief_time(budget, conditions.items[limit].limit_ns));
   }
 
   /// The slots that threads have had so far: the first ones, since each takes the first that is free.
@@ -371,27 +281,27 @@ class CONTRAIL_DETAIL_HIDDEN watch {
       if (!record.is_region) return look_at_counter(record);
       if (is_current && record.end > thread.last_end) thread.last_end = record.end;
       const uint64_t took = record.end - record.start;
-      const unsigned limit = over_limit(record.id, took);
-      if (limit != count && !is_reported(thread, record.start, record.id)) {
-        fire_latency(record.end, record.id, ns_of(took), limit, tid, "took");
+      const unsigned limit = conditions.over_limit(record.id, took);
+      if (limit != conditions.count && !is_reported(thread, record.start, record.id)) {
+        fire_latency(record.end, record.id, conditions.ns_of(took), limit, tid, "took");
       }
     });
   }
 
   void look_at_counter(const seen_record& record) {
-    const unsigned meant = conditions_of(record.id);
+    const unsigned meant = conditions.of(record.id);
     if (meant == 0) return;
     const binding& entry = *binding_of(*image_, record.id);
     double value = 0;
     if (!number_of(entry, record, value)) return;
     for (unsigned i = 0; meant >> i != 0; ++i) {
-      if ((meant >> i & 1) == 0 || conditions[i].kind != condition_kind::counter) continue;
+      if ((meant >> i & 1) == 0 || conditions.items[i].kind != condition_kind::counter) continue;
       const bool was_over = (over_[record.id] >> i & 1) != 0;
-      const bool is_over = value > conditions[i].limit;
+      const bool is_over = value > conditions.items[i].limit;
       if (is_over && !was_over) {
         const text name = name_of(entry);
         fire(record.end, "%.*s is %.10g, over %.10g", static_cast<int>(name.size < 60 ? name.size : 60), name.data,
-             value, conditions[i].limit);
+             value, conditions.items[i].limit);
       }
       over_[record.id] = static_cast<uint16_t>((over_[record.id] & ~(1U << i)) | (is_over ? 1U << i : 0));
     }
@@ -402,11 +312,11 @@ class CONTRAIL_DETAIL_HIDDEN watch {
     uint64_t quiet_since = thread.last_end > thread.outermost ? thread.last_end : thread.outermost;
     if (quiet_since < since_) quiet_since = since_;  // what ended before is not known
     if (quiet_since == thread.stalled || quiet_since >= now_) return;
-    const uint64_t quiet = ns_of(now_ - quiet_since);
-    const unsigned meant = conditions_of(thread.innermost_id);
+    const uint64_t quiet = conditions.ns_of(now_ - quiet_since);
+    const unsigned meant = conditions.of(thread.innermost_id);
     for (unsigned i = 0; meant >> i != 0; ++i) {
-      const bool is_stall = (meant >> i & 1) != 0 && conditions[i].kind == condition_kind::stall;
-      if (!is_stall || quiet <= conditions[i].limit_ns) continue;
+      const bool is_stall = (meant >> i & 1) != 0 && conditions.items[i].kind == condition_kind::stall;
+      if (!is_stall || quiet <= conditions.items[i].limit_ns) continue;
       thread.stalled = quiet_since;
       const text name = name_of(*binding_of(*image_, thread.innermost_id));
       char time[32];
@@ -419,15 +329,13 @@ class CONTRAIL_DETAIL_HIDDEN watch {
   image_view* image_ = nullptr;
   session_marks* marks_ = nullptr;
   uint64_t missed_before_ = 0;  ///< in recordings that ended
-  uint64_t start_ = 0, since_ = 0, now_ = 0, tick_hz_ = 0;
-  uint64_t least_over_[most_conditions];  ///< ticks, the fewest for which ns_of is over the limit
+  uint64_t start_ = 0, since_ = 0, now_ = 0;
   uint64_t next_ticket_ = 0;  ///< the first that no look has seen
   uint64_t unread_count_ = 0;
   zeroed_array<uint32_t> unread_;  ///< chunks that may have more to come, each once
   zeroed_array<chunk_progress> progress_;
   zeroed_array<uint64_t> epoch_bases_;  ///< by chunk, of the record that comes next
   zeroed_array<thread_progress> slots_;
-  zeroed_array<uint16_t> ids_;   ///< by id, see conditions_of
   zeroed_array<uint16_t> over_;  ///< by id, the counters' conditions that hold
   trigger_note* note_ = nullptr;
   alignas(8) char piece_[longest_piece_bytes];
