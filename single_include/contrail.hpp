@@ -2954,12 +2954,13 @@ struct image_view {
   atomic_word slot_hand;  ///< where the next attach begins to look
   atomic_word no_slot_until;   ///< ticks before which looking for a slot again is pointless
   atomic_word no_chunk_until;  ///< the same for chunks
-  atomic_word watch;      ///< const recycling_watch*, once there was a session
+  atomic_word watch;      ///< const recycling_watch*, once there was a session or a trigger
   atomic_word sessions;   ///< session_marks* of session_marks.hpp
   atomic_word session_count;  ///< that run
 };
 
-/// What sessions have to do with chunks that are recycled, and triggers with regions of a time epoch or more: in session_marks.hpp, which only their users compile.
+/// What sessions and triggers have to do with chunks that are recycled, and triggers with regions of a time epoch or
+/// more: in session_marks.hpp, which only their users compile.
 struct recycling_watch {
   bool (*is_held_back)(const image_view& image, uint64_t chunk_index, uint64_t ticket);
   void (*count)(const image_view& image, uint64_t chunk_index, uint64_t ticket);

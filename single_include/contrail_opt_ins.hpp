@@ -868,8 +868,8 @@ inline constexpr const thread_state_source* context_switches = nullptr;
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail CONTRAIL_DETAIL_HIDDEN {
 
-/// Followed by a mark for each chunk of its image, and then by the ticket of each in which a long region was recorded. It
-/// stays in the image's list, and mapped, since a recycler may be in it; a later session of the image takes it over.
+/// Followed by a mark for each chunk of its image, and then by the ticket of each in which a long region was recorded.
+/// It stays in the image's list, and mapped, since a recycler may be in it; a later session of the image takes it over.
 struct session_marks {
   session_marks* next;
   atomic_word in_use;       ///< 1: a session has it
@@ -877,7 +877,7 @@ struct session_marks {
   atomic_word begin_ticks;  ///< chunks that were sealed before are no part of the session
   atomic_word lost;         ///< records in the low 40 bits; above, the number of the session
   atomic_word lost_chunks;
-  atomic_word least_ticks;  ///< above 0: only chunks matter that hold a region which took as long, a time epoch at least
+  atomic_word least_ticks;  ///< of a trigger, above 0: only chunks matter that hold a region as long, an epoch at least
 
   atomic_word& operator[](uint64_t chunk_index) { return reinterpret_cast<atomic_word*>(this + 1)[chunk_index]; }
   atomic_word& long_region_in(const image_view& image, uint64_t chunk_index) {
@@ -1012,7 +1012,10 @@ inline session_marks* claim_marks(image_view& image) {
     // For good: whoever takes a chunk may be about to call these. The object that has them stays loaded.
     if (image.watch.load_relaxed() == 0) image.watch.store_release(reinterpret_cast<uint64_t>(&the_recycling_watch));
   }
-  for (uint64_t i = 0; i < image.chunk_count; ++i) (*found)[i].store_relaxed(0);
+  // What those before wrote. The second half is touched only if a trigger had it: else it needs no memory.
+  const uint64_t count = found->least_ticks.load_relaxed() == 0 ? image.chunk_count : 2 * image.chunk_count;
+  for (uint64_t i = 0; i < count; ++i) (*found)[i].store_relaxed(0);
+  found->least_ticks.store_relaxed(0);
   return found;
 }
 
@@ -2502,7 +2505,7 @@ struct trigger_status {
   uint64_t suppressed = 0;  ///< firings without a dump of their own, by `at_most_every` or since one was on its way
   uint64_t failed = 0;      ///< dumps that could not be written
   error last_failure;       ///< why
-  uint64_t missed_records = 0;  ///< overwritten before a look, where one may have been over its limit. Exact
+  uint64_t missed_records = 0;  ///< overwritten before a look at them, where one may have been over its limit. Exact
 };
 
 CONTRAIL_DETAIL_NAMESPACE_END
@@ -2623,6 +2626,7 @@ namespace detail CONTRAIL_DETAIL_HIDDEN {
 struct seen_record {
   uint64_t id, start, end;  ///< of a point start and end are equal
   bool is_region;
+  bool is_async;  ///< a region that another thread ended than began it
   const atomic_word* payload;
   unsigned words;
 };
@@ -2635,7 +2639,7 @@ inline void read_records(const atomic_word* words, const atomic_word* end, uint6
   while (at < end) {
     const uint64_t word = at->value;
     const uint64_t duration = word >> duration_shift & (epoch_ticks - 1);
-    seen_record record{word >> id_shift & 0xffff, 0, epoch_base + (word >> end_time_shift), true, at + 1, 0};
+    seen_record record{word >> id_shift & 0xffff, 0, epoch_base + (word >> end_time_shift), true, false, at + 1, 0};
     bool is_record = true;
     switch (static_cast<record_tag>(word & 3)) {
       case record_tag::point:
@@ -2662,6 +2666,7 @@ inline void read_records(const atomic_word* words, const atomic_word* end, uint6
                     record.words >= skip && at + record.words < end;
         if (!is_record) break;
         record.is_region = form != long_form::point;
+        record.is_async = form == long_form::async_region;
         record.start = at[1].value;
         record.end = record.is_region ? at[2].value : record.start;
         record.payload += skip;
@@ -2790,7 +2795,7 @@ class CONTRAIL_DETAIL_HIDDEN watch_conditions {
     return ids_.make(overflow_id + 1);
   }
 
-  /// Limits in ticks from now on, by the rate of the clock.
+  /// Limits in ticks, by the rate of the clock.
   void set_clock(uint64_t tick_hz) {
     tick_hz_ = tick_hz;
     for (unsigned i = 0; i < count; ++i) {
@@ -2798,14 +2803,13 @@ class CONTRAIL_DETAIL_HIDDEN watch_conditions {
       least_over_[i] = least > ~uint64_t{0} ? ~uint64_t{0} : static_cast<uint64_t>(least);
     }
   }
-  uint64_t tick_hz() const { return tick_hz_; }
 
   uint64_t ns_of(uint64_t ticks) const {
     return static_cast<uint64_t>(static_cast<uint128>(ticks) * 1'000'000'000U / tick_hz_);
   }
 
-  /// Ticks of the shortest region that a record is read for; 0: all records are read. Writers tell of regions from a time
-  /// epoch on.
+  /// Ticks of the shortest region that a record is read for; 0: all records are read. Writers tell of regions from a
+  /// time epoch on.
   uint64_t least_that_matters() const {
     uint64_t least = ~uint64_t{0};
     for (unsigned i = 0; i < count; ++i) {
@@ -2817,8 +2821,6 @@ class CONTRAIL_DETAIL_HIDDEN watch_conditions {
         default: return 0;
       }
     }
-    // The rate of the clock is measured better after some time, and this limit would be another one then.
-    least -= least / 64;
     return least < epoch_ticks ? 0 : least;
   }
 
@@ -2934,7 +2936,7 @@ class CONTRAIL_DETAIL_HIDDEN watch {
     uint64_t stalled;             ///< since when it was quiet as that was reported
     reported_region reported[8];  ///< that were over their budgets while they were open
     unsigned next_reported;
-    unsigned idle_looks;  ///< that found nothing new and nothing open
+    unsigned idle_looks;  ///< in a row that found nothing open, and read of nothing that ended
     uint64_t idle_since;  ///< last_end, then
     bool has_ended;       ///< and left nothing open: its slot may be used for long, but not by it
   };
@@ -2956,18 +2958,14 @@ class CONTRAIL_DETAIL_HIDDEN watch {
                            process.start_ticks.load_relaxed() == start;
       marks_ = goes_on ? claim_marks(*image) : nullptr;
       if (marks_ == nullptr) return false;
-      set_clock(process);
-      since_ = begin_marks(process, *image, *marks_, false);
+      conditions.set_clock(process.tick_hz.load_relaxed());
+      marks_->least_ticks.store_relaxed(conditions.least_that_matters());
+      begin_marks(process, *image, *marks_, false);
+      since_ = now_ticks(process);  // who ends a region after this has seen the marks
       image_ = image;
       start_ = start;
     }
-    if (process.tick_hz.load_relaxed() != conditions.tick_hz()) set_clock(process);
     return true;
-  }
-
-  void set_clock(const process_state& process) {
-    conditions.set_clock(process.tick_hz.load_relaxed());
-    marks_->least_ticks.store_relaxed(conditions.least_that_matters());
   }
 
   __attribute__((format(printf, 3, 4))) void fire(uint64_t ticks, const char* format, ...) {
@@ -3014,12 +3012,14 @@ class CONTRAIL_DETAIL_HIDDEN watch {
   }
 
   /// A thread's slot stays until somebody needs it: many of those in use may belong to threads that ended. Those that
-  /// are idle are asked for ever less often.
+  /// are idle are asked for ever less often, but from time to time: of a thread whose records are not read, nothing
+  /// tells that it is busy.
   static bool asks_whether_alive(thread_progress& thread) {
     const bool is_idle = thread.outermost == 0 && thread.last_end == thread.idle_since;
     thread.idle_since = thread.last_end;
     thread.idle_looks = is_idle ? thread.idle_looks + 1 : 0;
-    return is_idle && (thread.idle_looks & (thread.idle_looks - 1)) == 0;
+    constexpr unsigned longest = 64;
+    return is_idle && ((thread.idle_looks & (thread.idle_looks - 1)) == 0 || thread.idle_looks % longest == 0);
   }
 
   void look_at_open_region(const thread_slot& slot, thread_progress& thread, uint64_t start, uint64_t id) {
@@ -3038,6 +3038,14 @@ class CONTRAIL_DETAIL_HIDDEN watch {
   static bool is_reported(const thread_progress& thread, uint64_t start, uint64_t id) {
     for (const reported_region& each : thread.reported) {
       if (each.start == start && each.id == id) return true;
+    }
+    return false;
+  }
+
+  /// A region that another thread ended was open on the one that began it, whose slot the record does not tell.
+  bool is_reported_of_any(const seen_record& record) {
+    for (uint64_t i = 0; i < image_->slot_count; ++i) {
+      if (is_reported(slots_[i], record.start, record.id)) return true;
     }
     return false;
   }
@@ -3134,7 +3142,8 @@ class CONTRAIL_DETAIL_HIDDEN watch {
       if (is_current && record.end > thread.last_end) thread.last_end = record.end;
       const uint64_t took = record.end - record.start;
       const unsigned limit = conditions.over_limit(record.id, took);
-      if (limit != conditions.count && !is_reported(thread, record.start, record.id)) {
+      if (limit == conditions.count) return;
+      if (record.is_async ? !is_reported_of_any(record) : !is_reported(thread, record.start, record.id)) {
         fire_latency(record.end, record.id, conditions.ns_of(took), limit, tid, "took");
       }
     });

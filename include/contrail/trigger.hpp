@@ -44,7 +44,7 @@ struct trigger_status {
   uint64_t suppressed = 0;  ///< firings without a dump of their own, by `at_most_every` or since one was on its way
   uint64_t failed = 0;      ///< dumps that could not be written
   error last_failure;       ///< why
-  uint64_t missed_records = 0;  ///< overwritten before a look, where one may have been over its limit. Exact
+  uint64_t missed_records = 0;  ///< overwritten before a look at them, where one may have been over its limit. Exact
 };
 
 CONTRAIL_DETAIL_NAMESPACE_END

@@ -49,13 +49,21 @@ TEST_CASE("regions over a budget of time epochs are seen among others, whatever 
       spin(epochs(3));
       record_short(2'000);
     }
+    {
+      TRACE_REGION_VAR(region, "long with fields");
+      region.set("text", "some text of some length");
+      spin(epochs(3));
+      TRACE_REGION_VAR(around, "long and not nested");
+      spin(epochs(3));
+      region.end();
+    }
     record_short(2'000);
-    CHECK(watch.fired() == 2);
+    CHECK(watch.fired() == 4);
   }
   CHECK(watch.watch->missed() == 0);
 }
 
-TEST_CASE("a region over its budget that another thread ended is seen, also where that thread's record needs no chunk") {
+TEST_CASE("a region over its budget that another thread ended is seen, whether that thread had recorded or not") {
   const running_recorder recorder;
   looker watch = latency("long", epochs(2));
   watch.look();
@@ -93,6 +101,53 @@ TEST_CASE("what is overwritten before a look is missed where a region in it was 
   overwrite_all();
   CHECK(watch.fired() == 0);
   CHECK(watch.watch->missed() > 0);
+}
+
+TEST_CASE("what is overwritten before a look is not missed where its long regions were within all budgets") {
+  const running_recorder recorder({.memory = 1 << 20});
+  looker watch = latency("", an_hour);
+  watch.look();
+  {
+    TRACE_REGION("long");
+    spin(epochs(3));
+  }
+  overwrite_all();
+  watch.look();
+  CHECK(watch.watch->missed() == 0);
+}
+
+TEST_CASE("a watch knows nothing of the one before it") {
+  const running_recorder recorder({.memory = 1 << 20});
+  {
+    looker before = latency("", epochs(2));
+    before.look();
+    TRACE_REGION("long");
+    spin(epochs(3));
+  }
+  looker watch = latency("", an_hour);
+  watch.look();
+  overwrite_all();
+  watch.look();
+  CHECK(watch.watch->missed() == 0);
+}
+
+TEST_CASE("a session that has the marks of a watch before it counts all losses") {
+  using namespace contrail::detail;
+  const running_recorder recorder({.memory = 1 << 20});
+  latency("", an_hour).look();
+  process_state& process = *joined_process();
+  image_view& image = *current_image(process);
+  session_marks* marks = nullptr;
+  {
+    const control_lock lock(process);
+    marks = claim_marks(image);
+    REQUIRE(marks != nullptr);
+    CHECK(marks->next == nullptr);
+    begin_marks(process, image, *marks, false);
+  }
+  overwrite_all();
+  CHECK((marks->lost.load_relaxed() & lost_mask) > 100'000);
+  marks->in_use.store_release(0);
 }
 
 TEST_CASE("a counter beside a budget of time epochs is read in every chunk") {

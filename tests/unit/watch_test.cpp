@@ -89,6 +89,16 @@ TEST_CASE("a region that is open beyond its budget is seen once, and not again a
   CHECK(watch.fired() == 0);
 }
 
+TEST_CASE("a region that was reported while it was open is not so again when another thread ends it") {
+  const running_recorder recorder;
+  looker watch = latency("travels", 1);
+  watch.look();
+  TRACE_REGION_VAR(region, "travels");
+  CHECK(watch.fired() == 1);
+  std::thread([&region] { region.end(); }).join();
+  CHECK(watch.fired() == 0);
+}
+
 TEST_CASE("a counter fires as it rises above its limit, and again after it fell") {
   const running_recorder recorder;
   looker watch;

@@ -25,7 +25,10 @@ inline session_marks* claim_marks(image_view& image) {
     // For good: whoever takes a chunk may be about to call these. The object that has them stays loaded.
     if (image.watch.load_relaxed() == 0) image.watch.store_release(reinterpret_cast<uint64_t>(&the_recycling_watch));
   }
-  for (uint64_t i = 0; i < image.chunk_count; ++i) (*found)[i].store_relaxed(0);
+  // What those before wrote. The second half is touched only if a trigger had it: else it needs no memory.
+  const uint64_t count = found->least_ticks.load_relaxed() == 0 ? image.chunk_count : 2 * image.chunk_count;
+  for (uint64_t i = 0; i < count; ++i) (*found)[i].store_relaxed(0);
+  found->least_ticks.store_relaxed(0);
   return found;
 }
 

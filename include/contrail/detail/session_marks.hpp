@@ -14,8 +14,8 @@
 CONTRAIL_DETAIL_NAMESPACE_BEGIN
 namespace detail CONTRAIL_DETAIL_HIDDEN {
 
-/// Followed by a mark for each chunk of its image, and then by the ticket of each in which a long region was recorded. It
-/// stays in the image's list, and mapped, since a recycler may be in it; a later session of the image takes it over.
+/// Followed by a mark for each chunk of its image, and then by the ticket of each in which a long region was recorded.
+/// It stays in the image's list, and mapped, since a recycler may be in it; a later session of the image takes it over.
 struct session_marks {
   session_marks* next;
   atomic_word in_use;       ///< 1: a session has it
@@ -23,7 +23,7 @@ struct session_marks {
   atomic_word begin_ticks;  ///< chunks that were sealed before are no part of the session
   atomic_word lost;         ///< records in the low 40 bits; above, the number of the session
   atomic_word lost_chunks;
-  atomic_word least_ticks;  ///< above 0: only chunks matter that hold a region which took as long, a time epoch at least
+  atomic_word least_ticks;  ///< of a trigger, above 0: only chunks matter that hold a region as long, an epoch at least
 
   atomic_word& operator[](uint64_t chunk_index) { return reinterpret_cast<atomic_word*>(this + 1)[chunk_index]; }
   atomic_word& long_region_in(const image_view& image, uint64_t chunk_index) {

@@ -82,7 +82,7 @@ class CONTRAIL_DETAIL_HIDDEN watch {
     uint64_t stalled;             ///< since when it was quiet as that was reported
     reported_region reported[8];  ///< that were over their budgets while they were open
     unsigned next_reported;
-    unsigned idle_looks;  ///< that found nothing new and nothing open
+    unsigned idle_looks;  ///< in a row that found nothing open, and read of nothing that ended
     uint64_t idle_since;  ///< last_end, then
     bool has_ended;       ///< and left nothing open: its slot may be used for long, but not by it
   };
@@ -104,18 +104,14 @@ class CONTRAIL_DETAIL_HIDDEN watch {
                            process.start_ticks.load_relaxed() == start;
       marks_ = goes_on ? claim_marks(*image) : nullptr;
       if (marks_ == nullptr) return false;
-      set_clock(process);
-      since_ = begin_marks(process, *image, *marks_, false);
+      conditions.set_clock(process.tick_hz.load_relaxed());
+      marks_->least_ticks.store_relaxed(conditions.least_that_matters());
+      begin_marks(process, *image, *marks_, false);
+      since_ = now_ticks(process);  // who ends a region after this has seen the marks
       image_ = image;
       start_ = start;
     }
-    if (process.tick_hz.load_relaxed() != conditions.tick_hz()) set_clock(process);
     return true;
-  }
-
-  void set_clock(const process_state& process) {
-    conditions.set_clock(process.tick_hz.load_relaxed());
-    marks_->least_ticks.store_relaxed(conditions.least_that_matters());
   }
 
   __attribute__((format(printf, 3, 4))) void fire(uint64_t ticks, const char* format, ...) {
@@ -162,12 +158,14 @@ class CONTRAIL_DETAIL_HIDDEN watch {
   }
 
   /// A thread's slot stays until somebody needs it: many of those in use may belong to threads that ended. Those that
-  /// are idle are asked for ever less often.
+  /// are idle are asked for ever less often, but from time to time: of a thread whose records are not read, nothing
+  /// tells that it is busy.
   static bool asks_whether_alive(thread_progress& thread) {
     const bool is_idle = thread.outermost == 0 && thread.last_end == thread.idle_since;
     thread.idle_since = thread.last_end;
     thread.idle_looks = is_idle ? thread.idle_looks + 1 : 0;
-    return is_idle && (thread.idle_looks & (thread.idle_looks - 1)) == 0;
+    constexpr unsigned longest = 64;
+    return is_idle && ((thread.idle_looks & (thread.idle_looks - 1)) == 0 || thread.idle_looks % longest == 0);
   }
 
   void look_at_open_region(const thread_slot& slot, thread_progress& thread, uint64_t start, uint64_t id) {
@@ -186,6 +184,14 @@ class CONTRAIL_DETAIL_HIDDEN watch {
   static bool is_reported(const thread_progress& thread, uint64_t start, uint64_t id) {
     for (const reported_region& each : thread.reported) {
       if (each.start == start && each.id == id) return true;
+    }
+    return false;
+  }
+
+  /// A region that another thread ended was open on the one that began it, whose slot the record does not tell.
+  bool is_reported_of_any(const seen_record& record) {
+    for (uint64_t i = 0; i < image_->slot_count; ++i) {
+      if (is_reported(slots_[i], record.start, record.id)) return true;
     }
     return false;
   }
@@ -282,7 +288,8 @@ class CONTRAIL_DETAIL_HIDDEN watch {
       if (is_current && record.end > thread.last_end) thread.last_end = record.end;
       const uint64_t took = record.end - record.start;
       const unsigned limit = conditions.over_limit(record.id, took);
-      if (limit != conditions.count && !is_reported(thread, record.start, record.id)) {
+      if (limit == conditions.count) return;
+      if (record.is_async ? !is_reported_of_any(record) : !is_reported(thread, record.start, record.id)) {
         fire_latency(record.end, record.id, conditions.ns_of(took), limit, tid, "took");
       }
     });

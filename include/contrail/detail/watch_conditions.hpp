@@ -38,7 +38,7 @@ class CONTRAIL_DETAIL_HIDDEN watch_conditions {
     return ids_.make(overflow_id + 1);
   }
 
-  /// Limits in ticks from now on, by the rate of the clock.
+  /// Limits in ticks, by the rate of the clock.
   void set_clock(uint64_t tick_hz) {
     tick_hz_ = tick_hz;
     for (unsigned i = 0; i < count; ++i) {
@@ -46,14 +46,13 @@ class CONTRAIL_DETAIL_HIDDEN watch_conditions {
       least_over_[i] = least > ~uint64_t{0} ? ~uint64_t{0} : static_cast<uint64_t>(least);
     }
   }
-  uint64_t tick_hz() const { return tick_hz_; }
 
   uint64_t ns_of(uint64_t ticks) const {
     return static_cast<uint64_t>(static_cast<uint128>(ticks) * 1'000'000'000U / tick_hz_);
   }
 
-  /// Ticks of the shortest region that a record is read for; 0: all records are read. Writers tell of regions from a time
-  /// epoch on.
+  /// Ticks of the shortest region that a record is read for; 0: all records are read. Writers tell of regions from a
+  /// time epoch on.
   uint64_t least_that_matters() const {
     uint64_t least = ~uint64_t{0};
     for (unsigned i = 0; i < count; ++i) {
@@ -65,8 +64,6 @@ class CONTRAIL_DETAIL_HIDDEN watch_conditions {
         default: return 0;
       }
     }
-    // The rate of the clock is measured better after some time, and this limit would be another one then.
-    least -= least / 64;
     return least < epoch_ticks ? 0 : least;
   }
 

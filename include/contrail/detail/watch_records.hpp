@@ -16,6 +16,7 @@ namespace detail CONTRAIL_DETAIL_HIDDEN {
 struct seen_record {
   uint64_t id, start, end;  ///< of a point start and end are equal
   bool is_region;
+  bool is_async;  ///< a region that another thread ended than began it
   const atomic_word* payload;
   unsigned words;
 };
@@ -28,7 +29,7 @@ inline void read_records(const atomic_word* words, const atomic_word* end, uint6
   while (at < end) {
     const uint64_t word = at->value;
     const uint64_t duration = word >> duration_shift & (epoch_ticks - 1);
-    seen_record record{word >> id_shift & 0xffff, 0, epoch_base + (word >> end_time_shift), true, at + 1, 0};
+    seen_record record{word >> id_shift & 0xffff, 0, epoch_base + (word >> end_time_shift), true, false, at + 1, 0};
     bool is_record = true;
     switch (static_cast<record_tag>(word & 3)) {
       case record_tag::point:
@@ -55,6 +56,7 @@ inline void read_records(const atomic_word* words, const atomic_word* end, uint6
                     record.words >= skip && at + record.words < end;
         if (!is_record) break;
         record.is_region = form != long_form::point;
+        record.is_async = form == long_form::async_region;
         record.start = at[1].value;
         record.end = record.is_region ? at[2].value : record.start;
         record.payload += skip;
