@@ -3532,6 +3532,11 @@ CONTRAIL_DETAIL_ALWAYS_INLINE void prefetch_for_writing(const atomic_word* curso
 #endif
 }
 
+/// Whether two words are in the same chunk.
+CONTRAIL_DETAIL_ALWAYS_INLINE bool is_in_one_chunk(const atomic_word* one, const atomic_word* other) {
+  return (reinterpret_cast<uint64_t>(one) ^ reinterpret_cast<uint64_t>(other)) < chunk_bytes;
+}
+
 /// Ends a region: writes its record, one word and `words` of payload from the frame.
 template <bool HasPayload>
 CONTRAIL_DETAIL_ALWAYS_INLINE void end_inline(frame* at, uint64_t word, unsigned words) {
@@ -3564,9 +3569,7 @@ CONTRAIL_DETAIL_ALWAYS_INLINE void end_inline(frame* at, uint64_t word, unsigned
     // a region whose frame was taken for one that was jumped over: the payload there is another's.
     const bool fits = (record & 3) == static_cast<uint64_t>(record_tag::region_payload) &&
                       at->word.load_owned() == word &&
-                      words <= max_short_region_words &&
-                      ((reinterpret_cast<uint64_t>(cursor + words) ^ reinterpret_cast<uint64_t>(cursor)) &
-                       ~uint64_t{chunk_bytes - 1}) == 0;
+                      words <= max_short_region_words && is_in_one_chunk(cursor, cursor + words);
     if (__builtin_expect(!fits, 0)) {
       next_frame = at + 1;
       return end_cold(at, word, words);
@@ -3637,9 +3640,7 @@ CONTRAIL_DETAIL_ALWAYS_INLINE void point_inline(call_site& site, const Args&... 
     const uint64_t now = hardware_ticks();
     atomic_word* cursor = reinterpret_cast<atomic_word*>(writer.cursor.load_owned());
     constexpr payload_size size = payload_of<Kind, Args...>;
-    const bool fits = now < writer.deadline.load_owned() &&
-                      ((reinterpret_cast<uint64_t>(cursor + size.words()) ^ reinterpret_cast<uint64_t>(cursor)) &
-                       ~uint64_t{chunk_bytes - 1}) == 0;
+    const bool fits = now < writer.deadline.load_owned() && is_in_one_chunk(cursor, cursor + size.words());
     if (__builtin_expect(fits, 1)) {
       unsigned words = 0;
       bool is_whole = true;
@@ -7542,16 +7543,15 @@ CONTRAIL_DETAIL_ALWAYS_INLINE void write_long(process_state& process, image_view
     mark_point_here(*at);
     signal_fence();
     const uint64_t now = hardware_ticks();
-    const uint64_t cursor = writer.cursor.load_owned();
+    atomic_word* const words = reinterpret_cast<atomic_word*>(writer.cursor.load_owned());
     // The chunk has room, and one word more: the cursor must not rest at its end.
-    const bool fits = now < writer.deadline.load_owned() && ((cursor + 8 * count) ^ cursor) < chunk_bytes;
+    const bool fits = now < writer.deadline.load_owned() && is_in_one_chunk(words, words + count);
     if (__builtin_expect(fits, 1)) {
-      atomic_word* const words = reinterpret_cast<atomic_word*>(cursor);
       prefetch_for_writing(words);
       fill(words, now);
       // As append.
       writer.extra_words.add_owned(bookkeeping ? count : count - 1);
-      writer.cursor.store_release(cursor + 8 * count);
+      writer.cursor.store_release(reinterpret_cast<uint64_t>(words + count));
     }
     signal_fence();
     at->start_ticks.store_relaxed(0);

@@ -93,16 +93,15 @@ CONTRAIL_DETAIL_ALWAYS_INLINE void write_long(process_state& process, image_view
     mark_point_here(*at);
     signal_fence();
     const uint64_t now = hardware_ticks();
-    const uint64_t cursor = writer.cursor.load_owned();
+    atomic_word* const words = reinterpret_cast<atomic_word*>(writer.cursor.load_owned());
     // The chunk has room, and one word more: the cursor must not rest at its end.
-    const bool fits = now < writer.deadline.load_owned() && ((cursor + 8 * count) ^ cursor) < chunk_bytes;
+    const bool fits = now < writer.deadline.load_owned() && is_in_one_chunk(words, words + count);
     if (__builtin_expect(fits, 1)) {
-      atomic_word* const words = reinterpret_cast<atomic_word*>(cursor);
       prefetch_for_writing(words);
       fill(words, now);
       // As append.
       writer.extra_words.add_owned(bookkeeping ? count : count - 1);
-      writer.cursor.store_release(cursor + 8 * count);
+      writer.cursor.store_release(reinterpret_cast<uint64_t>(words + count));
     }
     signal_fence();
     at->start_ticks.store_relaxed(0);
