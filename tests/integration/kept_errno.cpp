@@ -3,8 +3,6 @@
 #include "support/recorder.hpp"
 #include "support/refused_call.hpp"
 
-#include <sys/wait.h>
-
 #include <cerrno>
 
 namespace {
@@ -12,17 +10,13 @@ namespace {
 /// What a child answers, in a sandbox in which `call` fails and `work` finds errno as 77.
 template <class Work>
 int errno_after(long call, Work&& work) {
-  const pid_t child = fork();
-  if (child == 0) {
-    if (flight_recorder::start()) _exit(1);
+  return status_of_child([&] {
+    if (flight_recorder::start()) return 1;
     refuse_call(call, EPERM);
     errno = 77;
     work();
-    _exit(errno);
-  }
-  int status = 0;
-  REQUIRE(waitpid(child, &status, 0) == child);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    return errno;
+  });
 }
 
 }  // namespace
